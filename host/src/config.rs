@@ -1,0 +1,199 @@
+//! The validated settings: every limit explicit, with its default and where it came from.
+//!
+//! Owns the meaning of each setting. `config::raw` (flags, environment, TOML) turns what was typed
+//! into this; nothing else reads an environment variable or a configuration file.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use crate::ids::PluginName;
+
+pub mod raw;
+
+/// Everything a host needs to know before it binds a port.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Data plane addresses, in order. Default: `127.0.0.1:8080`.
+    pub listen: Vec<Listen>,
+    /// Control plane addresses. Default: `127.0.0.1:28000`. TCP addresses are loopback only.
+    pub control: Vec<Listen>,
+    /// A listener of its own for `/livez` and `/readyz`, for load balancers elsewhere. Default: none.
+    pub health_listen: Vec<Listen>,
+    /// A path of the data plane under which `/livez` and `/readyz` answer. Default: none.
+    pub health_path: Option<String>,
+    /// The watched folder. Default: `./plugins`; `None`: nothing is watched.
+    pub plugins_dir: Option<PathBuf>,
+    /// How the folder is watched.
+    pub watch: Watch,
+    /// Where state is kept. Default: `$STATE_DIRECTORY`, else `./.hotseat`.
+    pub state_dir: PathBuf,
+    /// Configured mounts; a plugin named here is mounted only here.
+    pub mounts: Vec<MountRule>,
+    /// What each plugin's `Context::config` returns, as JSON text.
+    pub plugin_config: std::collections::BTreeMap<PluginName, String>,
+    /// Data threads. Default: the number of cores.
+    pub threads: usize,
+    /// What to do with a library that cannot be unmapped.
+    pub unload: UnloadPolicy,
+    /// Accounts besides root and the host's own whose files are accepted. Default: none.
+    pub trusted_owners: Vec<u32>,
+    /// A client's FIN counts as "it still wants its answer". Default: true.
+    pub half_close: bool,
+    /// Bounds on everything.
+    pub limits: Limits,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let local = |port| Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], port)));
+        Self {
+            listen: vec![local(8080)],
+            control: vec![local(28000)],
+            health_listen: Vec::new(),
+            health_path: None,
+            plugins_dir: Some(PathBuf::from("./plugins")),
+            watch: Watch::Events,
+            state_dir: PathBuf::from("./.hotseat"),
+            mounts: Vec::new(),
+            plugin_config: std::collections::BTreeMap::new(),
+            threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            unload: UnloadPolicy::Allow,
+            trusted_owners: Vec::new(),
+            half_close: true,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// An address to listen on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// TCP, v4 or v6; port 0 takes a free one.
+    Tcp(SocketAddr),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+/// How the plugins folder is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watch {
+    /// Kernel events, and a slow rescan as a net.
+    Events,
+    /// The rescan alone, for file systems without events.
+    Polling,
+}
+
+/// One configured mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountRule {
+    /// Only for this host name (lower case, no port); `None`: for all.
+    pub host: Option<String>,
+    /// A path prefix: `/` or `/api`, without a slash at its end.
+    pub prefix: String,
+    /// The plugin that serves it.
+    pub plugin: PluginName,
+}
+
+/// What to do with a library that cannot be unmapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnloadPolicy {
+    /// Unload; what cannot be unmapped stays resident, counted and explained. The default.
+    Allow,
+    /// Refuse in preflight what would stay resident.
+    Require,
+    /// Never unload. The negative control of the soak.
+    Off,
+}
+
+/// Bounds on every queue, wait and size.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// From a request's first byte to the end of its head. 10 s.
+    pub header_time: Duration,
+    /// Between two pieces of a body, either direction. 30 s.
+    pub body_gap: Duration,
+    /// A connection without a request. 75 s (above nginx's 60 s towards upstreams).
+    pub idle_time: Duration,
+    /// Header fields of a request. 100.
+    pub headers_count: usize,
+    /// A request's head. 64 KiB.
+    pub head_bytes: usize,
+    /// A request's body; 0 means unlimited (it is streamed). 0.
+    pub body_bytes: u64,
+    /// A plugin's time to its response head. 60 s.
+    pub plugin_time: Duration,
+    /// Open data connections. 10,000.
+    pub connections_count: usize,
+    /// A library. 256 MiB.
+    pub library_bytes: u64,
+    /// A preflight child. 5 s.
+    pub preflight_time: Duration,
+    /// `dlopen` and `new` in the serving process. 10 s.
+    pub load_time: Duration,
+    /// A plugin's `stop`. 10 s.
+    pub plugin_stop_time: Duration,
+    /// Orders that wait. 128.
+    pub queue_count: usize,
+    /// Quiet time after a file event. 200 ms.
+    pub debounce: Duration,
+    /// Rescan of the plugins folder. 2 s.
+    pub rescan: Duration,
+    /// How long a retired generation may drain. 10 min.
+    pub generation_drain: Duration,
+    /// How long the last requests may take at a stop. 30 s.
+    pub stop_time: Duration,
+    /// How long one thread may take to answer a purge. 5 s.
+    pub purge_time: Duration,
+    /// A poll longer than this is logged and shown. 200 ms.
+    pub heartbeat: Duration,
+    /// Previous versions kept per plugin. 5.
+    pub kept_count: usize,
+    /// History lines on disk. 10,000.
+    pub history_disk_count: usize,
+    /// History lines in memory. 256.
+    pub history_memory_count: usize,
+    /// Ended generations that the status lists. 32.
+    pub retired_count: usize,
+    /// Threads of the blocking pool. 4 a core.
+    pub blocking_threads: usize,
+    /// Jobs that wait for the blocking pool. 1,024.
+    pub blocking_queue_count: usize,
+    /// Metric series that one plugin may make. 1,000.
+    pub series_count: usize,
+    /// HTTP/2 streams of one connection. 128.
+    pub h2_streams_count: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self {
+            header_time: Duration::from_secs(10),
+            body_gap: Duration::from_secs(30),
+            idle_time: Duration::from_secs(75),
+            headers_count: 100,
+            head_bytes: 64 << 10,
+            body_bytes: 0,
+            plugin_time: Duration::from_secs(60),
+            connections_count: 10_000,
+            library_bytes: 256 << 20,
+            preflight_time: Duration::from_secs(5),
+            load_time: Duration::from_secs(10),
+            plugin_stop_time: Duration::from_secs(10),
+            queue_count: 128,
+            debounce: Duration::from_millis(200),
+            rescan: Duration::from_secs(2),
+            generation_drain: Duration::from_secs(600),
+            stop_time: Duration::from_secs(30),
+            purge_time: Duration::from_secs(5),
+            heartbeat: Duration::from_millis(200),
+            kept_count: 5,
+            history_disk_count: 10_000,
+            history_memory_count: 256,
+            retired_count: 32,
+            blocking_threads: 4 * cores,
+            blocking_queue_count: 1024,
+            series_count: 1000,
+            h2_streams_count: 128,
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! What was typed: flags, environment and TOML, each a [`RawConfig`], laid over each other.
+//!
+//! Owns names, syntax and precedence of the settings (default < file < environment < flag) and
+//! the way to a validated [`Config`]. The only place that reads an environment variable or a
+//! configuration file.
+//! Invariant: flag `--a-b`, variable `HOTSEAT_A_B` and key `a_b` are one field here, so none of
+//! them can be missing.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Deserializer};
+
+use self::{
+    address::{Account, ControlAt, ListenAt, Name, Prefix, RawMount},
+    file::Surroundings,
+    limits::RawLimits,
+    values::Count,
+};
+use super::Config;
+use crate::{
+    error::{Coded, Kind},
+    log::{Filter, LogFormat},
+};
+
+pub mod address;
+mod build;
+pub mod file;
+pub mod limits;
+pub mod values;
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file is there, or was asked for, and cannot be read.
+    #[error("cannot read the configuration `{}`: {source}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file says something that cannot be. The text has line, column and the line itself.
+    #[error("the configuration `{}` is wrong: {text}", path.display())]
+    Parse {
+        /// Which file.
+        path: PathBuf,
+        /// Several lines.
+        text: String,
+    },
+    /// Flags or environment say something that cannot be.
+    #[error("{0}")]
+    Mounts(String),
+}
+
+impl Coded for ConfigError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Read { .. } => "config_unreadable",
+            Self::Parse { .. } | Self::Mounts(_) => "config_invalid",
+        }
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Input
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Read { .. } => Some("name another file with `--config`".to_owned()),
+            Self::Parse { .. } => Some("`hotseat serve --help` lists every key".to_owned()),
+            Self::Mounts(_) => None,
+        }
+    }
+}
+
+/// How the folder is watched, as typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RawWatch {
+    /// Kernel events, and a slow rescan as a net
+    Events,
+    /// The rescan alone, for file systems without events
+    Polling,
+    /// Not at all
+    Off,
+}
+
+/// What to do with a library that cannot be unmapped, as typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RawUnload {
+    /// What cannot be unmapped stays, counted and explained
+    Allow,
+    /// What would stay is refused before it is loaded
+    Require,
+    /// Nothing is ever unmapped
+    Off,
+}
+
+/// A plugin's own table in the file.
+type Tables = BTreeMap<Name, toml::Table>;
+
+/// Every setting as typed; `None` where nothing was said.
+#[derive(Clone, Debug, Default, clap::Args, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawConfig {
+    /// Where requests are served; may be given several times [default: 127.0.0.1:8080]
+    #[arg(long, env = "HOTSEAT_LISTEN", hide_env_values = true, value_name = "ADDRESS")]
+    #[arg(value_delimiter = ',', help_heading = "Addresses (IP:PORT or unix:PATH)")]
+    #[serde(deserialize_with = "some_addresses")]
+    pub listen: Option<Vec<ListenAt>>,
+    /// Where the host is updated and asked, loopback or Unix only [default: 127.0.0.1:28000]
+    #[arg(long, env = "HOTSEAT_CONTROL", hide_env_values = true, value_name = "ADDRESS")]
+    #[arg(value_delimiter = ',', help_heading = "Addresses (IP:PORT or unix:PATH)")]
+    pub control: Option<Vec<ControlAt>>,
+    /// Where `/livez` and `/readyz` alone answer, for load balancers elsewhere [default: nowhere]
+    #[arg(long, env = "HOTSEAT_HEALTH_LISTEN", hide_env_values = true, value_name = "ADDRESS")]
+    #[arg(value_delimiter = ',', help_heading = "Addresses (IP:PORT or unix:PATH)")]
+    pub health_listen: Option<Vec<ListenAt>>,
+    /// A path of the data plane under which `/livez` and `/readyz` answer [default: none]
+    #[arg(long, env = "HOTSEAT_HEALTH_PATH", hide_env_values = true, value_name = "PATH")]
+    #[arg(help_heading = "Addresses (IP:PORT or unix:PATH)")]
+    pub health_path: Option<Prefix>,
+
+    /// The folder whose libraries are deployed as they arrive [default: ./plugins]
+    #[arg(long, env = "HOTSEAT_PLUGINS_DIR", hide_env_values = true, value_name = "DIR")]
+    #[arg(visible_alias = "plugins", help_heading = "Plugins")]
+    pub plugins_dir: Option<PathBuf>,
+    /// How the folder is watched [default: events]
+    #[arg(long, env = "HOTSEAT_WATCH", hide_env_values = true, value_name = "HOW")]
+    #[arg(help_heading = "Plugins")]
+    pub watch: Option<RawWatch>,
+    /// Where a plugin is mounted, instead of its default mount; may be given several times
+    #[arg(long, env = "HOTSEAT_MOUNT", hide_env_values = true, value_name = "[HOST]PREFIX=PLUGIN")]
+    #[arg(value_delimiter = ',', help_heading = "Plugins")]
+    #[serde(deserialize_with = "distinct_mounts")]
+    pub mount: Option<Vec<RawMount>>,
+    /// What each plugin's `Context::config` returns: the tables `[plugin.NAME]` of the file.
+    #[arg(skip)]
+    pub plugin: Tables,
+    /// Accounts besides root and the host's own whose libraries are accepted [default: none]
+    #[arg(long, env = "HOTSEAT_TRUSTED_OWNERS", hide_env_values = true, value_name = "ACCOUNT")]
+    #[arg(value_delimiter = ',', help_heading = "Plugins")]
+    pub trusted_owners: Option<Vec<Account>>,
+    /// What to do with a library that cannot be unmapped [default: allow]
+    #[arg(long, env = "HOTSEAT_UNLOAD", hide_env_values = true, value_name = "HOW")]
+    #[arg(help_heading = "Plugins")]
+    pub unload: Option<RawUnload>,
+
+    /// Where state is kept, one host a folder [default: $STATE_DIRECTORY, else ./.hotseat]
+    #[arg(long, env = "HOTSEAT_STATE_DIR", hide_env_values = true, value_name = "DIR")]
+    #[arg(help_heading = "Process")]
+    pub state_dir: Option<PathBuf>,
+    /// Threads that serve requests, from 1 to 1024 [default: one a core]
+    #[arg(long, env = "HOTSEAT_THREADS", hide_env_values = true, value_name = "COUNT")]
+    #[arg(help_heading = "Process")]
+    pub threads: Option<Count<1, 1024>>,
+    /// A client that shuts its writing side still gets its answer [default: true]
+    #[arg(long, env = "HOTSEAT_HALF_CLOSE", hide_env_values = true, value_name = "BOOL")]
+    #[arg(help_heading = "Process", num_args = 0..=1, default_missing_value = "true")]
+    pub half_close: Option<bool>,
+    /// What is logged: a level, or levels by module as in `warn,hotseat=debug` [default: info]
+    #[arg(long, env = "HOTSEAT_LOG", hide_env_values = true, value_name = "FILTER")]
+    #[arg(help_heading = "Process")]
+    pub log: Option<Filter>,
+    /// How log lines look on standard error [default: text]
+    #[arg(long, env = "HOTSEAT_LOG_FORMAT", hide_env_values = true, value_name = "FORMAT")]
+    #[arg(help_heading = "Process")]
+    pub log_format: Option<LogFormat>,
+
+    /// Bounds on every queue, wait and size.
+    #[command(flatten)]
+    pub limits: RawLimits,
+}
+
+/// What to log, and how.
+#[derive(Clone, Debug, Default)]
+pub struct LogSettings {
+    /// Which lines.
+    pub filter: Filter,
+    /// How they look.
+    pub format: LogFormat,
+}
+
+/// Everything that `serve` and `check` get from their settings.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// For the host.
+    pub config: Config,
+    /// For the process.
+    pub log: LogSettings,
+    /// The file that was read, if there was one.
+    pub file: Option<PathBuf>,
+}
+
+impl RawConfig {
+    /// Reads the file (`named`, else the first of the usual places that has one), lays `self`
+    /// (flags and environment) over it, and that over the defaults.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn load(self, named: Option<&Path>, around: &Surroundings) -> Result<Loaded, ConfigError> {
+        // Clap has seen only each mount by itself.
+        distinct(self.mount.as_deref().unwrap_or_default()).map_err(ConfigError::Mounts)?;
+        let (below, file) = match file::find(named, around) {
+            None => (Self::default(), None),
+            Some(path) => (file::read(&path)?, Some(path)),
+        };
+        let (config, log) = self.or(below).build(around);
+        Ok(Loaded { config, log, file })
+    }
+
+    /// These, and `below` where these say nothing.
+    #[must_use]
+    pub fn or(self, below: Self) -> Self {
+        Self {
+            listen: self.listen.or(below.listen),
+            control: self.control.or(below.control),
+            health_listen: self.health_listen.or(below.health_listen),
+            health_path: self.health_path.or(below.health_path),
+            plugins_dir: self.plugins_dir.or(below.plugins_dir),
+            watch: self.watch.or(below.watch),
+            mount: self.mount.or(below.mount),
+            plugin: if self.plugin.is_empty() { below.plugin } else { self.plugin },
+            trusted_owners: self.trusted_owners.or(below.trusted_owners),
+            unload: self.unload.or(below.unload),
+            state_dir: self.state_dir.or(below.state_dir),
+            threads: self.threads.or(below.threads),
+            half_close: self.half_close.or(below.half_close),
+            log: self.log.or(below.log),
+            log_format: self.log_format.or(below.log_format),
+            limits: self.limits.or(below.limits),
+        }
+    }
+}
+
+/// Refuses two mounts at one place. The message names both plugins.
+fn distinct(mounts: &[RawMount]) -> Result<(), String> {
+    let mut taken = BTreeMap::new();
+    for RawMount(rule) in mounts {
+        let place = (&rule.host, &rule.prefix);
+        if let Some(other) = taken.insert(place, &rule.plugin) {
+            let host = rule.host.as_deref().unwrap_or_default();
+            let (prefix, plugin) = (&rule.prefix, &rule.plugin);
+            return Err(format!(
+                "`{host}{prefix}` is mounted twice: for `{other}` and for `{plugin}`"
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn distinct_mounts<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<RawMount>>, D::Error> {
+    let mounts = Vec::deserialize(deserializer)?;
+    distinct(&mounts).map_err(serde::de::Error::custom)?;
+    Ok(Some(mounts))
+}
+
+fn some_addresses<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<ListenAt>>, D::Error> {
+    let addresses = Vec::deserialize(deserializer)?;
+    if addresses.is_empty() {
+        return Err(serde::de::Error::custom("at least one address is needed"));
+    }
+    Ok(Some(addresses))
+}
+
+#[cfg(test)]
+mod tests;

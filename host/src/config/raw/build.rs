@@ -1,0 +1,71 @@
+//! From what was typed to what it means.
+//!
+//! Owns the step from [`RawConfig`] to [`Config`]: defaults where nothing was said, and a plugin's
+//! table as the JSON text that it will read. Everything was checked when it was parsed, so nothing
+//! can fail here.
+
+use super::{
+    LogSettings, RawConfig, RawUnload, RawWatch,
+    address::{Account, ControlAt, ListenAt, Name, Prefix, RawMount},
+    file::Surroundings,
+};
+use crate::config::{Config, UnloadPolicy, Watch};
+
+impl RawConfig {
+    /// These over the defaults.
+    pub(super) fn build(self, around: &Surroundings) -> (Config, LogSettings) {
+        let mut config = Config::default();
+        let plain = |at: Vec<ListenAt>| at.into_iter().map(|ListenAt(at)| at).collect();
+        if let Some(listen) = self.listen {
+            config.listen = plain(listen);
+        }
+        if let Some(control) = self.control {
+            config.control = control.into_iter().map(|ControlAt(at)| at).collect();
+        }
+        config.health_listen = self.health_listen.map_or_else(Vec::new, plain);
+        config.health_path = self.health_path.map(|Prefix(path)| path);
+        config.plugins_dir = self.plugins_dir.or(config.plugins_dir);
+        match self.watch {
+            None | Some(RawWatch::Events) => config.watch = Watch::Events,
+            Some(RawWatch::Polling) => config.watch = Watch::Polling,
+            Some(RawWatch::Off) => config.plugins_dir = None,
+        }
+        config.mounts = self.mount.unwrap_or_default().into_iter().map(|RawMount(m)| m).collect();
+        config.plugin_config =
+            self.plugin.into_iter().map(|(Name(name), table)| (name, json(table))).collect();
+        let accounts = self.trusted_owners.unwrap_or_default();
+        config.trusted_owners = accounts.into_iter().map(|Account(id)| id).collect();
+        config.unload = match self.unload {
+            None | Some(RawUnload::Allow) => UnloadPolicy::Allow,
+            Some(RawUnload::Require) => UnloadPolicy::Require,
+            Some(RawUnload::Off) => UnloadPolicy::Off,
+        };
+        if let Some(state_dir) = self.state_dir.or_else(|| around.state_directory.clone()) {
+            config.state_dir = state_dir;
+        }
+        config.threads = self.threads.map_or(config.threads, Into::into);
+        config.half_close = self.half_close.unwrap_or(config.half_close);
+        self.limits.apply(&mut config.limits);
+        let filter = self.log.unwrap_or_default();
+        (config, LogSettings { filter, format: self.log_format.unwrap_or_default() })
+    }
+}
+
+/// A plugin's table as JSON text. TOML's dates become text, and its `nan` and `inf` null, because
+/// JSON has neither.
+fn json(table: toml::Table) -> String {
+    fn value(typed: toml::Value) -> serde_json::Value {
+        match typed {
+            toml::Value::String(text) => text.into(),
+            toml::Value::Integer(number) => number.into(),
+            toml::Value::Float(number) => number.into(),
+            toml::Value::Boolean(truth) => truth.into(),
+            toml::Value::Datetime(date) => date.to_string().into(),
+            toml::Value::Array(list) => list.into_iter().map(value).collect(),
+            toml::Value::Table(table) => {
+                table.into_iter().map(|(key, inner)| (key, value(inner))).collect()
+            }
+        }
+    }
+    value(toml::Value::Table(table)).to_string()
+}

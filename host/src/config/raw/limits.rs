@@ -1,0 +1,207 @@
+//! Every limit, once: its name, kind, bounds, default and meaning.
+//!
+//! Owns the one table from which the flag, the environment variable, the TOML key and the help
+//! line of each limit are made. Knows nothing of files or precedence.
+//! Invariant: the tests below hold the table against [`Limits`]: every field, every default.
+
+use super::values::{Count, GIB, HOUR, KIB, MIB, MINUTE, SECOND, Setting, Size, TIB, Time};
+use crate::config::Limits;
+
+fn describe<T: Setting>(meaning: &str, default: &str) -> String {
+    format!("{meaning}; {} [default: {default}]", T::bounds())
+}
+
+macro_rules! limits {
+    ($($name:ident: $kind:ty = $default:literal, $variable:literal, $meaning:literal;)*) => {
+        /// The limits as typed: `None` where nothing was said.
+        #[derive(Clone, Debug, Default, clap::Args, serde::Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        #[command(next_help_heading = "Limits (in a file: the table [limits])")]
+        pub struct RawLimits { $(
+            #[doc = $meaning]
+            #[arg(
+                long,
+                env = $variable,
+                hide_env_values = true,
+                value_name = <$kind>::PLACEHOLDER,
+                help = describe::<$kind>($meaning, $default),
+            )]
+            pub $name: Option<$kind>,
+        )* }
+
+        impl RawLimits {
+            /// These, and `below` where these say nothing.
+            #[must_use]
+            pub fn or(self, below: Self) -> Self {
+                Self { $($name: self.$name.or(below.$name),)* }
+            }
+
+            /// Puts everything that was said into `limits`.
+            pub fn apply(self, limits: &mut Limits) {
+                $(if let Some(value) = self.$name {
+                    limits.$name = value.into();
+                })*
+            }
+        }
+
+        #[cfg(test)]
+        const TABLE: &[(&str, &str, &str)] =
+            &[$((stringify!($name), $variable, $default),)*];
+    };
+}
+
+limits! {
+    header_time: Time<1, { 10 * MINUTE }> = "10s", "HOTSEAT_HEADER_TIME",
+        "From a request's first byte to the end of its head";
+    body_gap: Time<1, HOUR> = "30s", "HOTSEAT_BODY_GAP",
+        "Between two pieces of a body, in either direction";
+    idle_time: Time<1, HOUR> = "75s", "HOTSEAT_IDLE_TIME",
+        "A connection without a request";
+    headers_count: Count<1, 1000> = "100", "HOTSEAT_HEADERS_COUNT",
+        "Header fields of a request";
+    head_bytes: Size<{ 8 * KIB }, { 16 * MIB }> = "64KiB", "HOTSEAT_HEAD_BYTES",
+        "A request's head";
+    body_bytes: Size<0, TIB> = "0B", "HOTSEAT_BODY_BYTES",
+        "A request's body; 0 is no limit (it is streamed)";
+    plugin_time: Time<1, { 24 * HOUR }> = "60s", "HOTSEAT_PLUGIN_TIME",
+        "A plugin's time to the head of its response";
+    connections_count: Count<1, 1_000_000> = "10000", "HOTSEAT_CONNECTIONS_COUNT",
+        "Open connections of the data plane";
+    library_bytes: Size<{ 4 * KIB }, { 4 * GIB }> = "256MiB", "HOTSEAT_LIBRARY_BYTES",
+        "A library";
+    preflight_time: Time<1, { 10 * MINUTE }> = "5s", "HOTSEAT_PREFLIGHT_TIME",
+        "A preflight child";
+    load_time: Time<1, { 10 * MINUTE }> = "10s", "HOTSEAT_LOAD_TIME",
+        "`dlopen` and `new` in the serving process";
+    plugin_stop_time: Time<1, { 10 * MINUTE }> = "10s", "HOTSEAT_PLUGIN_STOP_TIME",
+        "A plugin's `stop`";
+    queue_count: Count<1, 10_000> = "128", "HOTSEAT_QUEUE_COUNT",
+        "Orders that wait";
+    debounce: Time<1, MINUTE> = "200ms", "HOTSEAT_DEBOUNCE",
+        "Quiet time after a file event in the plugins folder";
+    rescan: Time<10, HOUR> = "2s", "HOTSEAT_RESCAN",
+        "Between two scans of the plugins folder";
+    generation_drain: Time<1, { 168 * HOUR }> = "10min", "HOTSEAT_GENERATION_DRAIN",
+        "How long a retired generation may drain";
+    stop_time: Time<1, HOUR> = "30s", "HOTSEAT_STOP_TIME",
+        "How long the last requests may take when the host stops";
+    purge_time: Time<1, { 10 * MINUTE }> = "5s", "HOTSEAT_PURGE_TIME",
+        "How long one thread may take to let go of a library";
+    heartbeat: Time<1, { 60 * SECOND }> = "200ms", "HOTSEAT_HEARTBEAT",
+        "A poll of a plugin that takes longer is logged and shown in the status";
+    kept_count: Count<1, 100> = "5", "HOTSEAT_KEPT_COUNT",
+        "Previous versions kept of each plugin";
+    history_disk_count: Count<1, 1_000_000> = "10000", "HOTSEAT_HISTORY_DISK_COUNT",
+        "History lines on disk";
+    history_memory_count: Count<1, 100_000> = "256", "HOTSEAT_HISTORY_MEMORY_COUNT",
+        "History lines in memory";
+    retired_count: Count<1, 10_000> = "32", "HOTSEAT_RETIRED_COUNT",
+        "Ended generations that the status lists";
+    blocking_threads: Count<1, 4096> = "4 a core", "HOTSEAT_BLOCKING_THREADS",
+        "Threads of the blocking pool";
+    blocking_queue_count: Count<1, 1_000_000> = "1024", "HOTSEAT_BLOCKING_QUEUE_COUNT",
+        "Jobs that wait for the blocking pool";
+    series_count: Count<1, 100_000> = "1000", "HOTSEAT_SERIES_COUNT",
+        "Metric series that one plugin may make";
+    h2_streams_count: Count<1, 10_000> = "128", "HOTSEAT_H2_STREAMS_COUNT",
+        "HTTP/2 streams of one connection";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> RawLimits {
+        toml::from_str(text).unwrap()
+    }
+
+    /// `Limits` as its `Debug` shows it: the one view of all its fields that no one can forget to
+    /// extend.
+    fn fields(limits: &Limits) -> Vec<(String, String)> {
+        format!("{limits:#?}")
+            .lines()
+            .filter_map(|line| line.trim().trim_end_matches(',').split_once(": "))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn the_table_names_every_limit() {
+        let named: Vec<_> = TABLE.iter().map(|(name, ..)| (*name).to_owned()).collect();
+        let there: Vec<_> = fields(&Limits::default()).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(named, there);
+    }
+
+    #[test]
+    fn variables_are_named_after_their_limits() {
+        for (name, variable, _) in TABLE {
+            assert_eq!(*variable, format!("HOTSEAT_{}", name.to_uppercase()));
+        }
+    }
+
+    #[test]
+    fn the_defaults_in_the_help_are_the_defaults() {
+        for (name, _, default) in TABLE.iter().filter(|(name, ..)| *name != "blocking_threads") {
+            // Every field is set to something else first, so that the default must do the work.
+            let mut limits = other_limits();
+            parse(&format!("{name} = '{default}'")).apply(&mut limits);
+            let expected = fields(&Limits::default()).into_iter().find(|(field, _)| field == name);
+            let found = fields(&limits).into_iter().find(|(field, _)| field == name);
+            assert_eq!(found, expected);
+        }
+    }
+
+    fn other_limits() -> Limits {
+        let mut limits = Limits::default();
+        let values = TABLE.iter().map(|(name, ..)| {
+            let time = name.ends_with("_time")
+                || ["body_gap", "debounce", "rescan", "generation_drain", "heartbeat"]
+                    .contains(name);
+            format!("{name} = {}\n", if time { "'11ms'" } else { "9000" })
+        });
+        // 9,000 fits the sizes and few of the counts; those are given their own value.
+        let text = values.collect::<String>();
+        let text = text
+            .replace("headers_count = 9000", "headers_count = 9")
+            .replace("kept_count = 9000", "kept_count = 9")
+            .replace("blocking_threads = 9000", "blocking_threads = 1000");
+        parse(&text).apply(&mut limits);
+        let (now, default) = (fields(&limits), fields(&Limits::default()));
+        let same = now.iter().zip(&default).find(|(now, default)| now == default);
+        assert_eq!(same, None, "every limit is reachable by its TOML key");
+        limits
+    }
+
+    #[test]
+    fn fits() {
+        let mut limits = Limits::default();
+        parse("head_bytes = '16MiB'\nconnections_count = 1000000").apply(&mut limits);
+        parse("h2_streams_count = 10000\nbody_bytes = '1TiB'").apply(&mut limits);
+        assert_eq!(limits.head_bytes, 16 << 20);
+        assert_eq!(limits.connections_count, 1_000_000);
+        assert_eq!(limits.h2_streams_count, 10_000);
+        assert_eq!(limits.body_bytes, 1 << 40);
+    }
+
+    #[test]
+    fn nothing_is_allowed_past_its_bounds() {
+        let wrong = [
+            "header_time = '0ms'",
+            "header_time = '601s'",
+            "headers_count = 0",
+            "headers_count = 1001",
+            "head_bytes = '8191B'",
+            "library_bytes = '5GiB'",
+            "queue_count = 10001",
+            "kept_count = 0",
+            "rescan = '9ms'",
+            "body_gap = 30",
+            "series_count = -1",
+            "heartbeat = true",
+            "colour = 'red'",
+        ];
+        for text in wrong {
+            assert!(toml::from_str::<RawLimits>(text).is_err(), "{text}");
+        }
+    }
+}

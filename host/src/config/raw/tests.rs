@@ -1,0 +1,194 @@
+//! The settings, end to end: precedence, every key, every refusal with its place.
+
+use std::io::Write;
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser};
+
+use super::*;
+use crate::config::{Listen, UnloadPolicy, Watch};
+
+#[derive(Debug, Parser)]
+struct Flags {
+    #[command(flatten)]
+    raw: RawConfig,
+}
+
+fn flags(arguments: &[&str]) -> RawConfig {
+    let arguments = [&["hotseat"], arguments].concat();
+    Flags::try_parse_from(arguments).unwrap().raw
+}
+
+fn file(text: &str) -> RawConfig {
+    toml::from_str(text).unwrap()
+}
+
+#[track_caller]
+fn refused(text: &str) -> String {
+    toml::from_str::<RawConfig>(text).unwrap_err().to_string()
+}
+
+fn build(raw: RawConfig) -> Config {
+    raw.build(&Surroundings::default()).0
+}
+
+#[test]
+fn defaults_are_those_of_config() {
+    assert_eq!(format!("{:?}", build(RawConfig::default())), format!("{:?}", Config::default()));
+}
+
+#[test]
+fn flags_win_over_the_file() {
+    let below =
+        file("listen = ['[::1]:1']\nthreads = 3\n[limits]\nqueue_count = 7\nkept_count = 2");
+    let above = flags(&["--listen", "127.0.0.1:9", "--listen", "unix:/x", "--kept-count", "9"]);
+    let config = build(above.or(below));
+    let listen = [Listen::Tcp(([127, 0, 0, 1], 9).into()), Listen::Unix("/x".into())];
+    assert_eq!(config.listen, listen);
+    assert_eq!(config.threads, 3);
+    assert_eq!((config.limits.queue_count, config.limits.kept_count), (7, 9));
+}
+
+/// Clap reads the environment itself, below the flags; what can go wrong is a name.
+#[test]
+fn every_flag_has_its_variable_and_its_key() {
+    let command = RawConfig::augment_args(clap::Command::new("hotseat"));
+    let ids: Vec<_> = command.get_arguments().map(|a| a.get_id().as_str().to_owned()).collect();
+    assert!(ids.len() > 40, "{ids:?}");
+    for argument in command.get_arguments() {
+        let id = argument.get_id().as_str();
+        let variable = argument.get_env().and_then(|name| name.to_str());
+        assert_eq!(variable, Some(&*format!("HOTSEAT_{}", id.to_uppercase())));
+        assert_eq!(argument.get_long(), Some(&*id.replace('_', "-")));
+        // A key that exists is refused for its value, never as unknown.
+        let known = |text: String| !refused(&text).contains("unknown field");
+        assert!(known(format!("{id} = {{}}")) || known(format!("limits.{id} = {{}}")), "{id}");
+    }
+}
+
+#[test]
+fn every_setting_reaches_the_config() {
+    let text = r#"
+        listen = ["0.0.0.0:80"]
+        control = ["unix:/run/c"]
+        health_listen = ["0.0.0.0:81"]
+        health_path = "/-/health"
+        plugins_dir = "/srv/plugins"
+        watch = "polling"
+        trusted_owners = [33, "root"]
+        unload = "require"
+        state_dir = "/srv/state"
+        half_close = false
+        log = "warn,hotseat=debug"
+        log_format = "json"
+
+        [[mount]]
+        host = "API.example"
+        prefix = "/v1"
+        plugin = "billing"
+
+        [plugin.billing]
+        rate = 2.5
+        since = 2026-01-02
+        names = ["a", "b"]
+        nested = { on = true }
+    "#;
+    let (config, log) = file(text).build(&Surroundings::default());
+    assert_eq!(config.listen, [Listen::Tcp(([0, 0, 0, 0], 80).into())]);
+    assert_eq!(config.control, [Listen::Unix("/run/c".into())]);
+    assert_eq!(config.health_listen, [Listen::Tcp(([0, 0, 0, 0], 81).into())]);
+    assert_eq!(config.health_path.as_deref(), Some("/-/health"));
+    assert_eq!(config.plugins_dir.as_deref(), Some(Path::new("/srv/plugins")));
+    assert_eq!(config.watch, Watch::Polling);
+    assert_eq!(config.trusted_owners, [33, 0]);
+    assert_eq!(config.unload, UnloadPolicy::Require);
+    assert_eq!(config.state_dir, Path::new("/srv/state"));
+    assert!(!config.half_close);
+    assert_eq!(
+        format!("{log:?}"),
+        r#"LogSettings { filter: Filter("warn,hotseat=debug"), format: Json }"#
+    );
+    assert_eq!(
+        format!("{:?}", config.mounts),
+        r#"[MountRule { host: Some("api.example"), prefix: "/v1", plugin: PluginName("billing") }]"#
+    );
+    let json = &config.plugin_config[&"billing".parse().unwrap()];
+    assert_eq!(json, r#"{"names":["a","b"],"nested":{"on":true},"rate":2.5,"since":"2026-01-02"}"#);
+}
+
+#[test]
+fn a_folder_that_is_not_watched_is_none() {
+    assert_eq!(build(flags(&["--watch", "off"])).plugins_dir, None);
+    let state = Surroundings { state_directory: Some("/s".into()), ..Surroundings::default() };
+    assert_eq!(RawConfig::default().build(&state).0.state_dir, Path::new("/s"));
+    assert_eq!(flags(&["--state-dir", "/t"]).build(&state).0.state_dir, Path::new("/t"));
+}
+
+#[test]
+fn a_mistake_in_the_file_has_its_place() {
+    let expected = "TOML parse error at line 3, column 1\n  |\n3 | queue_cuont = 4\n  | \
+                    ^^^^^^^^^^^\nunknown field `queue_cuont`";
+    let error = refused("threads = 1\n[limits]\nqueue_cuont = 4\n");
+    assert!(error.starts_with(expected), "{error}");
+    let expected = "TOML parse error at line 2, column 15\n  |\n2 | header_time = 10\n  |               \
+                    ^^\n`10` has no unit: write `10s`, `10ms` or `10min`\n";
+    assert_eq!(refused("[limits]\nheader_time = 10\n"), expected);
+}
+
+#[test]
+fn what_cannot_be_is_refused() {
+    for (text, part) in [
+        ("control = ['0.0.0.0:1']", "is not a loopback address"),
+        ("health_path = 'x'", "is not a path prefix"),
+        ("threads = 0", "from 1 to 1024 is allowed"),
+        ("threads = 1025", "from 1 to 1024 is allowed"),
+        ("[[mount]]\nprefix='/a/'\nplugin='a'", "is not a path prefix"),
+        ("[[mount]]\nprefix='/a'\nplugin='A'", "is not a plugin name"),
+        ("[[mount]]\nprefix='/a'\nplugin='a'\nport=1", "unknown field `port`"),
+        (
+            "[[mount]]\nprefix='/a'\nplugin='a'\n[[mount]]\nprefix='/a'\nplugin='b'",
+            "`/a` is mounted twice: for `a` and for `b`",
+        ),
+        ("[plugin.X]\na=1", "is not a plugin name"),
+        ("trusted_owners = ['no such account']", "neither a user id nor an account"),
+        ("log = 'hotseat=loud'", "is not a log filter"),
+        ("listen = []", "at least one address"),
+    ] {
+        let error = refused(text);
+        assert!(error.contains(part), "{text}: {error}");
+        assert!(error.contains(" at line "), "{text}: {error}");
+    }
+}
+
+#[test]
+fn flags_mounted_twice_are_refused() {
+    let raw = flags(&["--mount", "/a=x,/b=y", "--mount", "/a=z"]);
+    let error = raw.load(None, &Surroundings::default()).unwrap_err();
+    assert_eq!(error.to_string(), "`/a` is mounted twice: for `x` and for `z`");
+}
+
+#[test]
+fn the_first_place_with_a_file_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name);
+    for (name, text) in [("b.toml", "threads = 2"), ("c.toml", "threads = 4")] {
+        std::fs::File::create_new(place(name)).unwrap().write_all(text.as_bytes()).unwrap();
+    }
+    let places = vec![place("a.toml"), place("b.toml"), place("c.toml")];
+    let around = Surroundings { places, state_directory: None };
+    let loaded = RawConfig::default().load(None, &around).unwrap();
+    assert_eq!((loaded.config.threads, loaded.file), (2, Some(place("b.toml"))));
+    let loaded = RawConfig::default().load(Some(&place("c.toml")), &around).unwrap();
+    assert_eq!(loaded.config.threads, 4);
+    let error = RawConfig::default().load(Some(&place("a.toml")), &around).unwrap_err();
+    assert_eq!((error.code(), error.kind()), ("config_unreadable", Kind::Input));
+}
+
+#[test]
+fn flags_are_well_formed() {
+    Flags::command().debug_assert();
+    let matches = Flags::command().try_get_matches_from(["hotseat", "--half-close=false"]).unwrap();
+    assert_eq!(Flags::from_arg_matches(&matches).unwrap().raw.half_close, Some(false));
+    for wrong in ["--header-time=10", "--queue-count=0", "--control=0.0.0.0:1", "--unload=maybe"] {
+        assert!(Flags::try_parse_from(["hotseat", wrong]).is_err(), "{wrong}");
+    }
+}

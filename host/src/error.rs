@@ -1,0 +1,38 @@
+//! What every refusal offers: a stable code, a kind and a hint.
+//!
+//! Owns the vocabulary only; each error stands beside the code that raises it. Knows nothing of
+//! HTTP or exit codes: `admin::wire` and `cli` turn a [`Kind`] into those.
+//! Invariant: a released `code` never changes its meaning.
+
+/// Whose fault it is, in the coarse classes that callers react to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The request itself makes no sense.
+    Input,
+    /// What it names does not exist.
+    Missing,
+    /// It does not fit what is there now.
+    Conflict,
+    /// It is larger than the limit.
+    TooLarge,
+    /// The artifact was looked at and refused.
+    Refused,
+    /// Too much is waiting already; try again later.
+    Busy,
+    /// The host is stopping.
+    Stopping,
+    /// The host's own trouble: disk full, cannot fork.
+    Host,
+}
+
+/// An error that is told to a caller. Its `Display` is one line that says what is wrong.
+pub trait Coded: std::error::Error {
+    /// Stable for ever, `snake_case`.
+    fn code(&self) -> &'static str;
+    /// See [`Kind`].
+    fn kind(&self) -> Kind;
+    /// One line that says what to do, without the word "hint".
+    fn hint(&self) -> Option<String> {
+        None
+    }
+}

@@ -1,0 +1,283 @@
+//! A picture of the host at one moment: plain data, made by `worker`, shown by `admin` and `cli`.
+//!
+//! Owns what "ready" means, and no other behaviour. `admin::wire` converts it to JSON by hand.
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
+
+use crate::ids::{Digest, Generation, Label, PluginName};
+
+/// The whole picture.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// `env!("CARGO_PKG_VERSION")`.
+    pub host_version: &'static str,
+    /// This process.
+    pub pid: u32,
+    /// When it started.
+    pub started: SystemTime,
+    /// Whether it boots, serves or stops.
+    pub stage: Stage,
+    /// Bound data plane addresses.
+    pub listen: Vec<Address>,
+    /// Bound control plane addresses.
+    pub control: Vec<Address>,
+    /// Where state is kept.
+    pub state_dir: PathBuf,
+    /// The watched folder.
+    pub plugins_dir: Option<PathBuf>,
+    /// "never unload" mode: why nothing is ever unmapped.
+    pub never_unload: Option<String>,
+    /// Every plugin that is configured or committed, by name.
+    pub plugins: Vec<PluginStatus>,
+    /// Generations that left traffic, newest first, at most 32 of the finished ones.
+    pub retired: Vec<GenerationStatus>,
+    /// Libraries that are still mapped although their generation ended.
+    pub resident_count: usize,
+    /// Every data thread.
+    pub cores: Vec<CoreStatus>,
+    /// The order that is running and those that wait.
+    pub orders: Vec<OrderStatus>,
+    /// Mounts without a generation, for `/readyz`.
+    pub missing: Vec<String>,
+    /// Resident memory of this process. Units: bytes.
+    pub rss_bytes: u64,
+}
+
+/// Where the host is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Committed versions are being loaded.
+    Booting,
+    /// Requests are served.
+    Serving,
+    /// In-flight requests are being finished.
+    Stopping,
+    /// Requests are served, but nothing can be changed: the deploy thread has panicked.
+    Broken,
+}
+
+impl Stage {
+    /// For people and wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Booting => "booting",
+            Self::Serving => "serving",
+            Self::Stopping => "stopping",
+            Self::Broken => "broken",
+        }
+    }
+}
+
+/// Whether traffic should be sent here: serving, at least one plugin in traffic, no mount without
+/// one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Readiness {
+    /// Whether it boots, serves or stops.
+    pub stage: Stage,
+    /// Mounts without a generation.
+    pub missing: Vec<String>,
+    /// Whether anything is in traffic.
+    pub serves: bool,
+}
+
+impl Readiness {
+    /// `None`: ready.
+    #[must_use]
+    pub fn why_not(&self) -> Option<&'static str> {
+        match self.stage {
+            Stage::Booting => Some("the host is booting"),
+            Stage::Stopping => Some("the host is stopping"),
+            Stage::Broken => Some("the deploy thread has ended by a panic"),
+            Stage::Serving if !self.missing.is_empty() => {
+                Some("a mount has nothing that serves it")
+            }
+            Stage::Serving if !self.serves => Some("nothing is loaded"),
+            Stage::Serving => None,
+        }
+    }
+
+    /// The page for people and load balancers: `ready`, or why not and what is missing.
+    #[must_use]
+    pub fn page(&self) -> String {
+        let head = match self.why_not() {
+            None => "ready\n".to_owned(),
+            Some(why) => format!("not ready: {why}\n"),
+        };
+        let missing = self.missing.iter().map(|mount| format!("missing: {mount}\n"));
+        std::iter::once(head).chain(missing).collect()
+    }
+}
+
+impl Status {
+    /// Whether traffic should be sent here.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        Readiness {
+            stage: self.stage,
+            missing: self.missing.clone(),
+            serves: self.plugins.iter().any(|plugin| plugin.active.is_some()),
+        }
+    }
+}
+
+/// A bound address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// TCP, v4 or v6.
+    Tcp(SocketAddr),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// One plugin.
+#[derive(Clone, Debug)]
+pub struct PluginStatus {
+    /// Its name.
+    pub name: PluginName,
+    /// Where it is mounted: `/`, `/echo`, `api.example/`.
+    pub mounts: Vec<String>,
+    /// What serves; `None`: the mount answers 503.
+    pub active: Option<GenerationStatus>,
+    /// Kept versions that a rollback can reach, newest first.
+    pub kept: Vec<KeptVersion>,
+    /// It did not boot as it was committed: what does not load, why, and what serves instead.
+    pub warning: Option<String>,
+    /// Requests since start, errors and panics among them.
+    pub counts: Counts,
+}
+
+/// A version whose bytes are kept.
+#[derive(Clone, Debug)]
+pub struct KeptVersion {
+    /// The load that it was.
+    pub generation: Generation,
+    /// Its label.
+    pub label: Label,
+    /// Its content.
+    pub digest: Digest,
+    /// It was left by a rollback.
+    pub rolled_back: bool,
+}
+
+/// Counters of one plugin since the host started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Requests that reached the plugin.
+    pub requests: u64,
+    /// Calls that ended with an error of the plugin.
+    pub errors: u64,
+    /// Calls that panicked.
+    pub panics: u64,
+    /// Calls that took longer than the plugin's time limit.
+    pub timeouts: u64,
+    /// Requests, streams and upgraded connections that were cut at a drain limit.
+    pub cut: u64,
+}
+
+/// One load of one plugin.
+#[derive(Clone, Debug)]
+pub struct GenerationStatus {
+    /// Its number.
+    pub generation: Generation,
+    /// Its plugin.
+    pub plugin: PluginName,
+    /// Its label.
+    pub label: Label,
+    /// Its content.
+    pub digest: Digest,
+    /// Where it is in its life.
+    pub life: Life,
+    /// When it began to serve.
+    pub since: SystemTime,
+    /// Requests and connections that hold it (listed while it drains; else only counted).
+    pub holders: Vec<Holder>,
+    /// How many hold it.
+    pub holder_count: usize,
+}
+
+/// The life of a generation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// New requests meet it.
+    Serving,
+    /// No new requests; the holders are being waited for.
+    Draining,
+    /// No holder is left; it cannot be unmapped yet: why.
+    Pending(String),
+    /// Unmapped, verified.
+    Unloaded,
+    /// Stays mapped for good: why (`1 thread left behind`).
+    Resident(String),
+}
+
+/// Who holds a generation.
+#[derive(Clone, Debug)]
+pub struct Holder {
+    /// The request's number.
+    pub request: u64,
+    /// `GET`.
+    pub method: String,
+    /// The path as the client sent it.
+    pub path: String,
+    /// `request`, `response body`, `upgraded`, or `blocked`: its thread cannot say more.
+    pub doing: &'static str,
+    /// Since the request came.
+    pub age: Duration,
+    /// The client's address.
+    pub peer: String,
+}
+
+/// One data thread.
+#[derive(Clone, Debug)]
+pub struct CoreStatus {
+    /// Counts from 0.
+    pub core: usize,
+    /// Open connections.
+    pub connections: usize,
+    /// A poll that has not returned for over the heartbeat limit.
+    pub blocked: Option<Blocked>,
+}
+
+/// A handler that blocks its thread.
+#[derive(Clone, Debug)]
+pub struct Blocked {
+    /// Which plugin.
+    pub plugin: PluginName,
+    /// Which load.
+    pub generation: Generation,
+    /// Which request.
+    pub request: u64,
+    /// Its path, at most 64 bytes.
+    pub path: String,
+    /// For how long.
+    pub since: Duration,
+}
+
+/// An order in the queue, or one that ended a short while ago.
+#[derive(Clone, Debug)]
+pub struct OrderStatus {
+    /// Its number.
+    pub order: u64,
+    /// `deploy`, `rollback`, `unload`.
+    pub verb: &'static str,
+    /// The path or plugin as given.
+    pub subject: String,
+    /// `waiting`, `running`, `done` or `refused`.
+    pub state: &'static str,
+    /// When it ended: the line that was answered.
+    pub outcome: Option<String>,
+}
