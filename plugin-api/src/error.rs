@@ -1,0 +1,92 @@
+//! The one error type of plugin code: a line of text.
+//!
+//! Owns the flattening of foreign errors. Knows nothing of HTTP or the ABI.
+//! Invariant: it holds text only, so nothing of a plugin's types ever crosses to the host.
+
+use std::fmt;
+
+/// What a handler's methods return.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why something did not work, as text. `?` makes one of any standard error, its chain of sources
+/// included.
+///
+/// It is not itself a [`std::error::Error`] (that would forbid the conversion); print it with
+/// `{}`.
+pub struct Error {
+    text: Box<str>,
+}
+
+impl Error {
+    /// An error that says `message`.
+    #[must_use]
+    pub fn new(message: impl fmt::Display) -> Self {
+        Self { text: message.to_string().into_boxed_str() }
+    }
+
+    /// The same error, with what was being done in front of it.
+    #[must_use]
+    pub fn context(self, doing: impl fmt::Display) -> Self {
+        Self::new(format_args!("{doing}: {}", self.text))
+    }
+
+    pub(crate) fn into_text(self) -> String {
+        self.text.into_string()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Error({:?})", self.text)
+    }
+}
+
+impl<E: std::error::Error> From<E> for Error {
+    fn from(error: E) -> Self {
+        let mut text = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            let cause_text = cause.to_string();
+            // Many types repeat their source in their own text.
+            if !text.ends_with(&cause_text) {
+                text.push_str(": ");
+                text.push_str(&cause_text);
+            }
+            source = cause.source();
+        }
+        Self { text: text.into_boxed_str() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Error;
+
+    #[derive(Debug)]
+    struct Outer(std::num::ParseIntError);
+
+    impl std::fmt::Display for Outer {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("bad port")
+        }
+    }
+
+    impl std::error::Error for Outer {
+        fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+            Some(&self.0)
+        }
+    }
+
+    #[test]
+    fn chain_is_flattened() {
+        let inner = "x".parse::<u16>().expect_err("no number");
+        let error = Error::from(Outer(inner)).context("read config");
+        assert_eq!(error.to_string(), "read config: bad port: invalid digit found in string");
+    }
+}

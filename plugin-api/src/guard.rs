@@ -1,0 +1,69 @@
+//! Keeps panics inside the library, and tells the host of them.
+//!
+//! Owns the crossing guard and the panic hook. Knows nothing of requests.
+//! Invariants: nothing unwinds past [`guard`], not even the drop of a panic's payload; the hook
+//! takes no backtrace (its cache would outlive the library) and keeps no heap in statics.
+#![expect(unsafe_code, reason = "calls the host's function from the panic hook")]
+
+use std::{
+    any::Any,
+    mem::ManuallyDrop,
+    panic::{self, AssertUnwindSafe, PanicHookInfo},
+    ptr,
+    sync::Once,
+    sync::atomic::{AtomicPtr, Ordering},
+};
+
+use crate::abi::{HostVt, Str};
+
+static HOST: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
+static HOST_VT: AtomicPtr<HostVt> = AtomicPtr::new(ptr::null_mut());
+
+/// Runs `f`; `None` when it panicked.
+///
+/// Unwind safety is not asked for: after a panic the callers only ever drop what `f` worked on.
+pub(crate) fn guard<T>(f: impl FnOnce() -> T) -> Option<T> {
+    match panic::catch_unwind(AssertUnwindSafe(f)) {
+        Ok(value) => Some(value),
+        Err(payload) => {
+            discard(payload);
+            None
+        }
+    }
+}
+
+#[cold]
+fn discard(payload: Box<dyn Any + Send>) {
+    if let Err(second) = panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        // A payload whose drop panics is dropped no further: it could go on for ever.
+        let _leaked = ManuallyDrop::new(second);
+    }
+}
+
+/// Makes panics of this library go to `host`. The first call installs the hook.
+pub(crate) fn report_panics_to(host: *const (), vt: *const HostVt) {
+    static INSTALLED: Once = Once::new();
+    HOST.store(host.cast_mut(), Ordering::Release);
+    HOST_VT.store(vt.cast_mut(), Ordering::Release);
+    // A function item has no size, so boxing it allocates nothing that an unload would lose.
+    INSTALLED.call_once(|| panic::set_hook(Box::new(hook)));
+}
+
+fn hook(info: &PanicHookInfo<'_>) {
+    let payload = info.payload();
+    let message = payload
+        .downcast_ref::<&'static str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("a panic whose payload is no text");
+    let location = info.location().map(ToString::to_string).unwrap_or_default();
+    let vt = HOST_VT.load(Ordering::Acquire);
+    let host = HOST.load(Ordering::Acquire);
+    if vt.is_null() {
+        return;
+    }
+    // SAFETY: the host keeps its table for as long as the library is loaded.
+    let panicked = unsafe { (*vt).panicked };
+    // SAFETY: both texts live until the call returns, as it asks for.
+    unsafe { panicked(host, Str::new(message.as_bytes()), Str::new(location.as_bytes())) }
+}

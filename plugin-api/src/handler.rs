@@ -1,0 +1,50 @@
+//! What an author implements.
+//!
+//! Owns the trait only; `shim` calls it.
+//! Invariant: nothing of the ABI shows here.
+
+use std::future::{Future, ready};
+
+use crate::{Context, Request, Response, Result};
+
+/// One plugin: an instance is made for each generation and serves until another takes its seat.
+///
+/// # Threads
+/// The handler is shared by all of the host's data threads. Each call's future stays on the
+/// thread that it was begun on and need not be `Send`.
+///
+/// # Ownership
+/// The instance is dropped when no request, stream or thread can reach it any more.
+pub trait Handler: Sized + Send + Sync + 'static {
+    /// Makes the instance. Runs in a preflight child first; see [`Context::is_preflight`].
+    ///
+    /// # Errors
+    /// An error (or a panic) refuses the version; what served before serves on.
+    fn new(context: &Context) -> Result<Self>;
+
+    /// Answers one request. Write it as `async fn`. It must not block its thread.
+    ///
+    /// # Errors
+    /// An error (or a panic) answers 500 and is logged. For any other status return a
+    /// [`Response`].
+    ///
+    /// # Cancellation
+    /// The future is dropped when the client goes away or the time limit passes.
+    fn call(&self, request: Request<'_>) -> impl Future<Output = Result<Response>>;
+
+    /// Checks the instance, in the preflight child only.
+    ///
+    /// # Errors
+    /// An error refuses the version.
+    fn self_test(&self) -> impl Future<Output = Result<()>> {
+        ready(Ok(()))
+    }
+
+    /// Tells that another version has the seat and that this one should come to its end. Must
+    /// return at once. [`Context::draining`] is the same for code that waits.
+    fn drain(&self) {}
+
+    /// Stops what the instance has started: joins its threads, closes its files. May block, within
+    /// the host's limit. No call runs any more.
+    fn stop(&self) {}
+}

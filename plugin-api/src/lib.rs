@@ -1,0 +1,121 @@
+//! Write an HTTP handler that a running hotseat host loads, swaps and really unloads.
+//!
+//! ```
+//! use hotseat_plugin_api::{export_handler, Context, Handler, Request, Response, Result};
+//!
+//! struct Hello;
+//!
+//! impl Handler for Hello {
+//!     fn new(_: &Context) -> Result<Self> { Ok(Hello) }
+//!     async fn call(&self, request: Request<'_>) -> Result<Response> { Ok(Response::text("hello")) }
+//! }
+//!
+//! export_handler!(Hello);
+//! # fn main() {}
+//! ```
+//!
+//! That is a whole plugin. Its `Cargo.toml` needs `crate-type = ["cdylib"]`, a library name such as
+//! `hello_v1` (name and version of the plugin), and this crate as its one dependency.
+//!
+//! # What a handler meets
+//! - [`Handler::new`] makes the one instance of a generation. It runs once in a short-lived child
+//!   process first ([`Context::is_preflight`]) and then, for the same bytes, in the host.
+//! - [`Handler::call`] is asynchronous and must not block: [`Context::sleep`] waits and
+//!   [`Context::blocking`] runs blocking code on the host's own pool.
+//! - An `Err` or a panic answers 500 and is reported; it harms no other request.
+//! - When another version takes the seat, requests begun here end here. [`Handler::drain`] and
+//!   [`Context::draining`] tell, so that endless streams can end; [`Handler::stop`] joins threads.
+//!
+//! # Rules for code that can be unloaded
+//! Heap memory kept in a `static` is lost at each unload, so keep state in the handler. A thread
+//! that outlives [`Handler::stop`] keeps the library in memory. Capture no backtraces.
+//!
+//! # A larger example
+//! ```
+//! use hotseat_plugin_api::{export_handler, Context, Handler, Method, Request, Response, Result};
+//! use std::time::Duration;
+//!
+//! struct Feed {
+//!     context: Context,
+//! }
+//!
+//! impl Handler for Feed {
+//!     fn new(context: &Context) -> Result<Self> {
+//!         context.info("made", &[("generation", &context.generation())]);
+//!         Ok(Self { context: context.clone() })
+//!     }
+//!
+//!     async fn call(&self, request: Request<'_>) -> Result<Response> {
+//!         match (request.method(), request.path()) {
+//!             (Method::GET, "/ticks") => Ok(self.ticks()),
+//!             (Method::POST, "/length") => {
+//!                 let text = request.body().text(64 * 1024).await?;
+//!                 Ok(Response::text(format!("{} characters\n", text.chars().count())))
+//!             }
+//!             _ => Ok(Response::text("no such page\n").with_status(404)),
+//!         }
+//!     }
+//! }
+//!
+//! impl Feed {
+//!     /// A line each second, until another version takes over.
+//!     fn ticks(&self) -> Response {
+//!         let context = self.context.clone();
+//!         Response::streaming(move |mut out| async move {
+//!             let second = Duration::from_secs(1);
+//!             while context.until_drain(context.sleep(second)).await.is_some() {
+//!                 out.send("tick\n").await;
+//!             }
+//!             out.send("so long\n").await;
+//!             Ok(())
+//!         })
+//!     }
+//! }
+//!
+//! export_handler!(Feed, name = "feed", version = "1.2.0");
+//! # fn main() {}
+//! ```
+//!
+//! # Under the hood
+//! What crosses between host and plugin is plain `repr(C)` data (the hidden module `abi`); this
+//! crate is the safe layer above it. Every entry catches panics, destructors included.
+
+#[doc(hidden)]
+pub mod abi;
+mod body;
+mod context;
+mod error;
+#[doc(hidden)]
+pub mod export;
+mod guard;
+mod handler;
+mod host_future;
+#[doc(hidden)]
+pub mod manifest;
+mod owned;
+mod request;
+mod response;
+mod shim;
+mod task;
+mod upgrade;
+mod waker;
+#[cfg(feature = "websocket")]
+mod websocket;
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use bytes::Bytes;
+pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
+
+pub use body::{Body, BodyError};
+pub use context::{Context, Draining, Level};
+pub use error::{Error, Result};
+pub use handler::Handler;
+pub use request::{HeaderIter, Request};
+pub use response::{BodyWriter, Content, Response};
+pub use upgrade::Io;
+#[cfg(feature = "websocket")]
+pub use websocket::{Message, WebSocket};

@@ -1,0 +1,197 @@
+//! A request, read in place where the host keeps it.
+//!
+//! Owns the author's view of the head. Knows nothing of how the host came by it.
+//! Invariant: `'a` ends no later than the call's future, until which the host keeps head and
+//! body where they are.
+#![expect(unsafe_code, reason = "reads the host's request head in place")]
+
+mod fields;
+mod query;
+
+use std::{borrow::Cow, fmt, marker::PhantomData, mem::MaybeUninit};
+
+use http::{Method, Version};
+
+use crate::{
+    Body, Context, Result,
+    abi::{RequestHead, Str},
+    owned::OwnedStream,
+};
+
+pub use fields::HeaderIter;
+pub(crate) use fields::to_map;
+
+/// Reads one field of the host's head. Fields are read one by one: a reference to the whole would
+/// claim bytes that an older host does not have.
+macro_rules! head {
+    ($request:expr, $field:ident) => {
+        // SAFETY: the head lives for `'a`, and the fields of ABI 1.0 are in every version.
+        unsafe { (*$request.head).$field }
+    };
+}
+
+/// One request, borrowed from the host for as long as the call's future lives.
+///
+/// # Ownership
+/// What it lends lives as long as `'a`. To keep something longer (in a stream that is answered,
+/// in a thread) make it owned, with [`into_http`](Self::into_http) for all of it.
+/// [`body`](Self::body) is owned.
+///
+/// # Threads
+/// Stays on the thread of its call.
+pub struct Request<'a> {
+    head: *const RequestHead,
+    context: &'a Context,
+    lent: PhantomData<&'a RequestHead>,
+}
+
+impl<'a> Request<'a> {
+    /// # Safety
+    /// `head` and what it borrows live unchanged for `'a`.
+    pub(crate) unsafe fn new(head: *const RequestHead, context: &'a Context) -> Self {
+        Self { head, context, lent: PhantomData }
+    }
+
+    /// The method.
+    ///
+    /// # Panics
+    /// Never: the host has checked it.
+    #[must_use]
+    pub fn method(&self) -> Method {
+        let method = head!(self, method);
+        // SAFETY: lives for `'a`.
+        let bytes = unsafe { method.bytes() };
+        Method::from_bytes(bytes).expect("the host parsed the method")
+    }
+
+    /// The path, undecoded, without the prefix of the plugin's mount; begins with `/`.
+    #[must_use]
+    pub fn path(&self) -> &'a str {
+        self.text(head!(self, path))
+    }
+
+    /// The path as the client sent it.
+    #[must_use]
+    pub fn original_path(&self) -> &'a str {
+        self.text(head!(self, original_path))
+    }
+
+    /// What stands behind the `?`, undecoded.
+    #[must_use]
+    pub fn query(&self) -> Option<&'a str> {
+        self.optional(head!(self, query))
+    }
+
+    /// The first value of `name` in the query, decoded: `2` for `b` in `?a=1&b=2`.
+    #[must_use]
+    pub fn query_value(&self, name: &str) -> Option<Cow<'a, str>> {
+        query::value(self.query()?, name)
+    }
+
+    /// The host name that the client asked for, without port.
+    #[must_use]
+    pub fn host(&self) -> Option<&'a str> {
+        self.optional(head!(self, host))
+    }
+
+    /// The client's address, `127.0.0.1:4711`, or `unix`.
+    #[must_use]
+    pub fn peer(&self) -> &'a str {
+        self.text(head!(self, peer))
+    }
+
+    /// The request's number, also in the host's status.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        head!(self, id)
+    }
+
+    /// The HTTP version.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        match head!(self, version) {
+            10 => Version::HTTP_10,
+            20 => Version::HTTP_2,
+            _ => Version::HTTP_11,
+        }
+    }
+
+    /// The first value of the header `name` (in any case); `None` too if it is not UTF-8.
+    #[must_use]
+    pub fn header(&self, name: impl AsRef<str>) -> Option<&'a str> {
+        std::str::from_utf8(self.header_bytes(name)?).ok()
+    }
+
+    /// The first value of the header `name` (in any case), as it came.
+    #[must_use]
+    pub fn header_bytes(&self, name: impl AsRef<str>) -> Option<&'a [u8]> {
+        fields::get(head!(self, headers), name.as_ref())
+    }
+
+    /// All header fields in order, a repeated name each time. Names are lower case.
+    #[must_use]
+    pub fn headers(&self) -> HeaderIter<'a> {
+        HeaderIter::new(head!(self, headers))
+    }
+
+    /// Takes the body. A second time it is empty.
+    #[must_use]
+    pub fn body(&self) -> Body {
+        let (data, vt) = (head!(self, data), head!(self, vt));
+        // SAFETY: the table lives for `'a`.
+        let take = unsafe { (*vt).take_body };
+        let mut out = MaybeUninit::uninit();
+        // SAFETY: `data` belongs to the table; `out` has room.
+        let taken = unsafe { take(data, out.as_mut_ptr()) };
+        if taken == 0 {
+            return Body::empty();
+        }
+        // SAFETY: filled when it was taken, and ours from now on.
+        Body::from_host(OwnedStream(unsafe { out.assume_init() }))
+    }
+
+    /// The surroundings of the instance that answers.
+    #[must_use]
+    pub fn context(&self) -> &'a Context {
+        self.context
+    }
+
+    /// An owned copy as a request of the `http` crate, with the body. Costs some allocations.
+    ///
+    /// # Errors
+    /// When the host has accepted something that the `http` crate refuses.
+    pub fn into_http(self) -> Result<http::Request<Body>> {
+        let uri = match self.query() {
+            Some(query) => http::Uri::try_from(format!("{}?{query}", self.path()))?,
+            None => http::Uri::try_from(self.path())?,
+        };
+        let mut request = http::Request::new(self.body());
+        *request.method_mut() = self.method();
+        *request.version_mut() = self.version();
+        *request.uri_mut() = uri;
+        *request.headers_mut() = fields::to_map(self.headers())?;
+        Ok(request)
+    }
+
+    fn optional(&self, text: Str) -> Option<&'a str> {
+        (!text.ptr.is_null()).then(|| self.text(text))
+    }
+
+    #[expect(clippy::unused_self, reason = "ties the text's lifetime to the head's")]
+    fn text(&self, text: Str) -> &'a str {
+        // SAFETY: lives for `'a`.
+        let bytes = unsafe { text.bytes() };
+        // SAFETY: the ABI says that the texts of a head are UTF-8.
+        unsafe { std::str::from_utf8_unchecked(bytes) }
+    }
+}
+
+impl fmt::Debug for Request<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("id", &self.id())
+            .field("method", &self.method())
+            .field("path", &self.path())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,211 @@
+//! An answer, as an author builds it.
+//!
+//! Owns the builder and its hand-over to the host. Knows nothing of how the host sends it.
+//! Invariant: a fixed body is never copied, and what is wrong with an answer is found before any
+//! of it crosses.
+
+mod answer;
+mod content;
+mod fields;
+mod stream;
+mod writer;
+
+use std::{borrow::Cow, fmt, future::Future};
+
+use http::{HeaderName, HeaderValue, StatusCode, header};
+
+use crate::{
+    Error, Io, Result,
+    owned::{OwnedBytes, OwnedStream},
+    upgrade::OwnedUpgrade,
+};
+
+use fields::Fields;
+
+pub use content::Content;
+pub use writer::BodyWriter;
+
+/// What the client gets. Begins as 200 unless said otherwise.
+///
+/// # Ownership
+/// Owned throughout: a response borrows nothing from its request.
+///
+/// # Threads
+/// Stays on the thread of its call, and so does the future of a stream or an upgrade.
+#[must_use = "a response does nothing until it is returned"]
+pub struct Response {
+    status: StatusCode,
+    fields: Fields,
+    payload: Payload,
+    fault: Option<Error>,
+}
+
+pub(crate) enum Payload {
+    Empty,
+    Bytes(OwnedBytes),
+    Stream(OwnedStream),
+    Upgrade(OwnedUpgrade),
+}
+
+impl Response {
+    /// Text, as `text/plain; charset=utf-8`. A literal is not copied.
+    pub fn text(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::typed("text/plain; charset=utf-8", Payload::Bytes(text.into().into()))
+    }
+
+    /// A page, as `text/html; charset=utf-8`.
+    pub fn html(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::typed("text/html; charset=utf-8", Payload::Bytes(text.into().into()))
+    }
+
+    /// Bytes of any kind, as `application/octet-stream` until a `content-type` is set.
+    pub fn bytes(bytes: impl Into<Content>) -> Self {
+        Self::typed("application/octet-stream", Payload::Bytes(bytes.into().into_owned_bytes()))
+    }
+
+    /// No body.
+    pub fn empty() -> Self {
+        Self::new(Payload::Empty)
+    }
+
+    /// A body that is produced while it is sent, with back-pressure and trailers. A request's
+    /// [`Body`](crate::Body) is such a body.
+    pub fn stream<B>(body: B) -> Self
+    where
+        B: http_body::Body + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        Self::new(Payload::Stream(stream::export(body)))
+    }
+
+    /// A body that `write` writes to its [`BodyWriter`], with back-pressure. An `Err` breaks the
+    /// body off.
+    ///
+    /// # Cancellation
+    /// The future is dropped when the client goes away.
+    pub fn streaming<F, W>(write: W) -> Self
+    where
+        F: Future<Output = Result<()>> + 'static,
+        W: FnOnce(BodyWriter) -> F,
+    {
+        Self::stream(writer::written(write))
+    }
+
+    /// `101 Switching Protocols` to `protocol`; `converse` then has the connection for as long as
+    /// its future runs.
+    ///
+    /// Answer it only to a request that asks for `protocol` in its `upgrade` header.
+    ///
+    /// # Cancellation
+    /// The future is dropped when the generation's drain limit has passed.
+    pub fn upgrade<F, C>(protocol: &str, converse: C) -> Self
+    where
+        F: Future<Output = Result<()>> + 'static,
+        C: FnOnce(Io) -> F + 'static,
+    {
+        let mut response = Self::new(Payload::Upgrade(OwnedUpgrade::new(converse)));
+        response.status = StatusCode::SWITCHING_PROTOCOLS;
+        response
+            .with_header(header::CONNECTION, HeaderValue::from_static("upgrade"))
+            .with_header(header::UPGRADE, protocol)
+    }
+
+    /// Sets the status, a [`StatusCode`] or a number. One that is no status fails the call.
+    pub fn with_status(mut self, status: impl TryInto<StatusCode>) -> Self {
+        match status.try_into() {
+            Ok(status) => self.status = status,
+            Err(_) => self.fault = Some(Error::new("the response's status is not 100 to 999")),
+        }
+        self
+    }
+
+    /// Sets the header `name`, replacing earlier values. What is no header fails the call.
+    pub fn with_header(
+        mut self,
+        name: impl TryInto<HeaderName>,
+        value: impl TryInto<HeaderValue>,
+    ) -> Self {
+        if let Some((name, value)) = self.header_pair(name, value) {
+            self.fields.set(name, value);
+        }
+        self
+    }
+
+    /// Adds one more value of the header `name`. What is no header fails the call.
+    pub fn with_added_header(
+        mut self,
+        name: impl TryInto<HeaderName>,
+        value: impl TryInto<HeaderValue>,
+    ) -> Self {
+        if let Some((name, value)) = self.header_pair(name, value) {
+            self.fields.add(name, value);
+        }
+        self
+    }
+
+    /// The status.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The first value of the header `name`, in lower case.
+    #[must_use]
+    pub fn header(&self, name: impl AsRef<str>) -> Option<&HeaderValue> {
+        self.fields.get(name.as_ref())
+    }
+
+    fn new(payload: Payload) -> Self {
+        Self { status: StatusCode::OK, fields: Fields::default(), payload, fault: None }
+    }
+
+    fn typed(content_type: &'static str, payload: Payload) -> Self {
+        let fields = Fields::of_type(HeaderValue::from_static(content_type));
+        Self { status: StatusCode::OK, fields, payload, fault: None }
+    }
+
+    fn header_pair(
+        &mut self,
+        name: impl TryInto<HeaderName>,
+        value: impl TryInto<HeaderValue>,
+    ) -> Option<(HeaderName, HeaderValue)> {
+        let Ok(name) = name.try_into() else {
+            self.fault = Some(Error::new("a response header's name is malformed"));
+            return None;
+        };
+        let Ok(value) = value.try_into() else {
+            self.fault =
+                Some(Error::new(format_args!("the response header `{name}` has a bad value")));
+            return None;
+        };
+        Some((name, value))
+    }
+}
+
+impl<B> From<http::Response<B>> for Response
+where
+    B: http_body::Body + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    /// A body that is there whole is handed over whole, not as a stream.
+    fn from(response: http::Response<B>) -> Self {
+        let (parts, body) = response.into_parts();
+        let mut response = Self::new(stream::payload(body));
+        response.status = parts.status;
+        let mut last = None;
+        for (name, value) in parts.headers {
+            // A repeated name is given once.
+            last = name.or(last);
+            if let Some(name) = &last {
+                response.fields.add(name.clone(), value);
+            }
+        }
+        response
+    }
+}
+
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Response").field("status", &self.status).finish_non_exhaustive()
+    }
+}
