@@ -1,0 +1,222 @@
+//! Libraries on disk: one artifact for each content, one private copy for each load.
+//!
+//! Owns `artifacts/` and `loaded/` of the state folder. Knows nothing of which artifact is active.
+//! Invariants: an artifact appears whole, by rename, and its name is its content's sha256; a
+//! private copy is a file of its own, under a path that this process has never used before
+//! (dlopen takes a path or inode that it has seen for the library it has already). Nothing here
+//! waits for the disk: `state::Syncer` does, behind the answer.
+
+pub mod refusal;
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Read as _, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use rustix::{io::Errno, process};
+
+pub use self::refusal::StoreError;
+use crate::ids::{Digest, Generation};
+
+/// The files of one host's libraries. Shared by reference; every method may be called from any
+/// thread.
+#[derive(Debug)]
+pub struct Store {
+    artifacts: PathBuf,
+    loaded: PathBuf,
+    temporary: AtomicU64,
+    last_copy: Mutex<(Generation, u64)>,
+}
+
+impl Store {
+    /// Makes the folders below `state_dir` and sweeps what dead hosts have left: their private
+    /// copies and half-written artifacts. What belongs to a process that still lives stays.
+    ///
+    /// # Errors
+    /// [`StoreError::DiskFull`], [`StoreError::Failed`].
+    pub fn open(state_dir: &Path) -> Result<Self, StoreError> {
+        let artifacts = state_dir.join("artifacts");
+        let all_loaded = state_dir.join("loaded");
+        let own = std::process::id();
+        let loaded = all_loaded.join(own.to_string());
+        for folder in [&artifacts, &all_loaded] {
+            make_folder(folder)?;
+        }
+        sweep(&all_loaded, |name| is_gone(name.parse().ok()?, own))?;
+        sweep(&artifacts, |name| {
+            let pid = name.strip_prefix(TEMPORARY)?.split('-').next()?;
+            is_gone(pid.parse().ok()?, own)
+        })?;
+        make_folder(&loaded)?;
+        let last_copy = Mutex::new((Generation(0), 0));
+        Ok(Self { artifacts, loaded, temporary: AtomicU64::new(0), last_copy })
+    }
+
+    /// Where the artifact of `digest` is, kept or not.
+    #[must_use]
+    pub fn artifact_path(&self, digest: Digest) -> PathBuf {
+        self.artifacts.join(format!("{digest}.so"))
+    }
+
+    /// Keeps `bytes`, whose digest the caller knows. An artifact that is there already and has
+    /// the same bytes is left alone; a damaged one is replaced.
+    ///
+    /// # Errors
+    /// [`StoreError::DiskFull`], [`StoreError::Failed`].
+    pub fn keep(&self, digest: Digest, bytes: &[u8]) -> Result<PathBuf, StoreError> {
+        let path = self.artifact_path(digest);
+        if holds(&path, bytes) {
+            return Ok(path);
+        }
+        let number = self.temporary.fetch_add(1, Ordering::Relaxed);
+        let temporary = self.artifacts.join(format!("{TEMPORARY}{}-{number}", std::process::id()));
+        write_new(&temporary, bytes)?;
+        if let Err(source) = fs::rename(&temporary, &path) {
+            let _ = fs::remove_file(&temporary);
+            return Err(StoreError::new("rename", &path, source));
+        }
+        Ok(path)
+    }
+
+    /// Reads a kept artifact and checks it against its digest.
+    ///
+    /// # Errors
+    /// Every [`StoreError`].
+    pub fn read(&self, digest: Digest) -> Result<Arc<[u8]>, StoreError> {
+        let path = self.artifact_path(digest);
+        let bytes = fs::read(&path).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => StoreError::Missing { digest },
+            _ => StoreError::new("read", &path, source),
+        })?;
+        let found = super::digest(&bytes);
+        if found != digest {
+            return Err(StoreError::Damaged { digest, found });
+        }
+        Ok(bytes.into())
+    }
+
+    /// Writes `bytes` to a file of its own for one load, `loaded/<pid>/<generation>-<sha16>.so`.
+    ///
+    /// A second attempt at the same generation gets a path of its own (`…-2.so`): a failed load
+    /// may have left the first one in the loader's table.
+    ///
+    /// # Errors
+    /// [`StoreError::DiskFull`], [`StoreError::Failed`].
+    pub fn private_copy(
+        &self,
+        generation: Generation,
+        digest: Digest,
+        bytes: &[u8],
+    ) -> Result<PathBuf, StoreError> {
+        let mut last = self.last_copy.lock().unwrap_or_else(PoisonError::into_inner);
+        let attempt = if last.0 == generation { last.1 + 1 } else { 1 };
+        *last = (generation, attempt);
+        drop(last);
+        let again = if attempt == 1 { String::new() } else { format!("-{attempt}") };
+        let path = self.loaded.join(format!("{generation}-{}{again}.so", digest.short()));
+        write_new(&path, bytes)?;
+        Ok(path)
+    }
+
+    /// Removes every artifact whose digest is not in `keep`; says how many.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`].
+    pub fn retain(&self, keep: &BTreeSet<Digest>) -> Result<usize, StoreError> {
+        sweep(&self.artifacts, |name| {
+            let digest = name.strip_suffix(".so")?.parse().ok()?;
+            (!keep.contains(&digest)).then_some(())
+        })
+    }
+}
+
+impl Drop for Store {
+    /// Removes this process's folder of private copies once it is empty.
+    fn drop(&mut self) {
+        // Not empty: something is still mapped; the next start sweeps it.
+        let _ = fs::remove_dir(&self.loaded);
+    }
+}
+
+/// How a half-written artifact's name begins; its writer's pid follows.
+const TEMPORARY: &str = ".tmp-";
+
+fn make_folder(path: &Path) -> Result<(), StoreError> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(StoreError::new("create", path, error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A process that left something and is no more. At the start our own pid is somebody else's.
+fn is_gone(pid: u32, own: u32) -> Option<()> {
+    let raw = i32::try_from(pid).ok()?;
+    let pid_gone = process::Pid::from_raw(raw)
+        .is_some_and(|pid| process::test_kill_process(pid) == Err(Errno::SRCH));
+    (pid == own || pid_gone).then_some(())
+}
+
+/// Removes each entry of `folder` that `wanted` picks by name; says how many.
+fn sweep(folder: &Path, wanted: impl Fn(&str) -> Option<()>) -> Result<usize, StoreError> {
+    let failed = |source| StoreError::new("list", folder, source);
+    let mut count = 0;
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name();
+        if name.to_str().and_then(&wanted).is_none() {
+            continue;
+        }
+        let path = entry.path();
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let removed = if is_folder { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        match removed {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(StoreError::new("remove", &path, error));
+            }
+            _ => count += 1,
+        }
+    }
+    Ok(count)
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let failed = |source| StoreError::new("write", path, source);
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(0o400).open(path).map_err(failed)?;
+    if let Err(source) = file.write_all(bytes) {
+        let _ = fs::remove_file(path);
+        return Err(failed(source));
+    }
+    Ok(())
+}
+
+/// Whether `path` holds exactly `bytes`; a comparison costs less than a second hash.
+fn holds(path: &Path, bytes: &[u8]) -> bool {
+    let Ok(mut file) = File::open(path) else { return false };
+    if !file.metadata().is_ok_and(|meta| meta.is_file() && meta.len() == bytes.len() as u64) {
+        return false;
+    }
+    let mut piece = vec![0; PIECE_BYTES.min(bytes.len())];
+    for wanted in bytes.chunks(PIECE_BYTES) {
+        let found = &mut piece[..wanted.len()];
+        if file.read_exact(found).is_err() || found != wanted {
+            return false;
+        }
+    }
+    true
+}
+
+/// Units: bytes compared at a time.
+const PIECE_BYTES: usize = 128 << 10;
+
+#[cfg(test)]
+mod tests;

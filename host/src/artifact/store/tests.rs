@@ -1,0 +1,115 @@
+//! The store in a real folder.
+
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+
+use super::*;
+use crate::{artifact::digest, error::Coded as _};
+
+fn put(path: impl AsRef<Path>, content: &[u8]) -> io::Result<()> {
+    File::create(path)?.write_all(content)
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+#[test]
+fn artifacts_are_kept_once_and_checked() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let one = digest(b"one");
+    let path = store.keep(one, b"one").unwrap();
+    assert_eq!(path, dir.path().join(format!("artifacts/{one}.so")));
+    assert_eq!(mode(&path), 0o400);
+    assert_eq!(&store.read(one).unwrap()[..], b"one");
+    let inode = fs::metadata(&path).unwrap().ino();
+    store.keep(one, b"one").unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().ino(), inode, "an intact artifact is left alone");
+    for damage in [&b"oNe"[..], b"on", b"once"] {
+        fs::remove_file(&path).unwrap();
+        put(&path, damage).unwrap();
+        assert_eq!(store.read(one).unwrap_err().code(), "artifact_damaged");
+        store.keep(one, b"one").unwrap();
+        assert_eq!(&store.read(one).unwrap()[..], b"one");
+    }
+    assert_eq!(store.read(digest(b"two")).unwrap_err().code(), "artifact_missing");
+    assert_eq!(names(&dir.path().join("artifacts")), [format!("{one}.so")]);
+}
+
+#[test]
+fn every_private_copy_is_a_file_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let one = digest(b"one");
+    let kept = store.keep(one, b"one").unwrap();
+    let first = store.private_copy(Generation(7), one, b"one").unwrap();
+    let second = store.private_copy(Generation(8), one, b"one").unwrap();
+    let folder = dir.path().join(format!("loaded/{}", std::process::id()));
+    assert_eq!(first, folder.join(format!("7-{}.so", one.short())));
+    assert_eq!((mode(&first), mode(&folder)), (0o400, 0o700));
+    let inodes: BTreeSet<_> =
+        [&kept, &first, &second].iter().map(|path| fs::metadata(path).unwrap().ino()).collect();
+    assert_eq!(inodes.len(), 3);
+    fs::remove_file(&second).unwrap();
+    let again = store.private_copy(Generation(8), one, b"one").unwrap();
+    assert_ne!(again, second, "a path is never used twice");
+    assert_eq!(fs::read(again).unwrap(), b"one");
+}
+
+#[test]
+fn only_what_is_wanted_is_retained() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    for content in [b"one", b"two", b"six"] {
+        store.keep(digest(content), content).unwrap();
+    }
+    let foreign = dir.path().join("artifacts/notes.txt");
+    put(&foreign, b"").unwrap();
+    assert_eq!(store.retain(&BTreeSet::from([digest(b"two")])).unwrap(), 2);
+    assert_eq!(store.read(digest(b"one")).unwrap_err().code(), "artifact_missing");
+    store.read(digest(b"two")).unwrap();
+    assert!(foreign.exists());
+}
+
+#[test]
+fn a_start_sweeps_what_the_dead_left_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    // A process that has ended and was waited for: its pid is free.
+    let mut child = std::process::Command::new("true").spawn().unwrap();
+    let dead = child.id();
+    child.wait().unwrap();
+    let own = std::process::id();
+    let alive = std::os::unix::process::parent_id();
+    for pid in [dead, own, alive] {
+        fs::create_dir_all(dir.path().join(format!("loaded/{pid}"))).unwrap();
+        put(dir.path().join(format!("loaded/{pid}/1-x.so")), b"").unwrap();
+        fs::create_dir_all(dir.path().join("artifacts")).unwrap();
+        put(dir.path().join(format!("artifacts/.tmp-{pid}-0")), b"").unwrap();
+    }
+    fs::create_dir(dir.path().join("loaded/other")).unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let mut left = vec![own.to_string(), alive.to_string(), "other".to_owned()];
+    left.sort();
+    assert_eq!(names(&dir.path().join("loaded")), left);
+    assert_eq!(names(&dir.path().join(format!("loaded/{own}"))), [""; 0]);
+    assert_eq!(names(&dir.path().join("artifacts")), [format!(".tmp-{alive}-0")]);
+    drop(store);
+    assert!(!dir.path().join(format!("loaded/{own}")).exists());
+}
+
+#[test]
+fn a_full_disk_is_said() {
+    let full = io::Error::from(io::ErrorKind::StorageFull);
+    assert_eq!(StoreError::new("write", Path::new("/x"), full).code(), "disk_full");
+    let other = io::Error::from(io::ErrorKind::PermissionDenied);
+    assert_eq!(StoreError::new("write", Path::new("/x"), other).code(), "state_failed");
+}

@@ -1,0 +1,102 @@
+//! This process: its limits, its memory, the names of signals.
+//!
+//! Knows nothing of plugins or requests. Every function is safe to call at any time; those that
+//! change the process say when they should be.
+#![expect(unsafe_code, reason = "mallopt and _exit are only reachable through libc")]
+
+use std::{
+    fs,
+    io::{self, Write as _},
+};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Ends the process at once, after what was printed is out.
+///
+/// A normal end runs the destructors of every library that is still mapped: it waits for the
+/// loader's lock, which a plugin's hanging constructor holds for ever, and it runs code of
+/// libraries whose threads still run. Source: exit(3), `_dl_fini` in glibc.
+pub fn exit_now(code: u8) -> ! {
+    // Nobody may be reading any more; that is no reason to stay.
+    let _ = io::stdout().flush();
+    let _ = io::stderr().flush();
+    // SAFETY: ends the process; nothing runs afterwards.
+    unsafe { libc::_exit(i32::from(code)) }
+}
+
+/// Raises the limit of open descriptors to the highest that is allowed; returns it.
+///
+/// # Errors
+/// The system's own; the limit is then what it was.
+pub fn raise_descriptor_limit() -> io::Result<u64> {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
+    }
+    Ok(limit.maximum.unwrap_or(u64::MAX))
+}
+
+/// Keeps the C allocator from making an arena for each of the many short threads that plugins
+/// and loads start: each is 64 MiB of address space and two mappings for good.
+///
+/// To be called at start, before the first thread.
+pub fn bound_arenas(cores: usize) {
+    let arenas = libc::c_int::try_from(cores + 2).unwrap_or(libc::c_int::MAX);
+    // SAFETY: M_ARENA_MAX takes any positive number; a refusal changes nothing.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, arenas) };
+    // SAFETY: M_MMAP_THRESHOLD takes any number up to half a heap; a refusal changes nothing.
+    unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE_BYTES) };
+}
+
+/// Larger allocations are given back to the system when they are freed. Without this glibc raises
+/// the limit to the largest library that was ever read, and keeps that much. Units: bytes.
+const LARGE_BYTES: libc::c_int = 256 << 10;
+
+/// Resident memory of this process. Units: bytes; 0 when `/proc` is not there.
+#[must_use]
+pub fn rss_bytes() -> u64 {
+    let pages = fs::read_to_string("/proc/self/statm")
+        .ok()
+        .and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok());
+    pages.unwrap_or(0) * rustix::param::page_size() as u64
+}
+
+/// `SIGSEGV` for 11; a number without a name is `signal 40`.
+#[must_use]
+pub fn signal_name(signal: i32) -> String {
+    // Source: signal(7), the numbers of x86-64 and aarch64.
+    const NAMES: [&str; 31] = [
+        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
+        "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
+        "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
+    ];
+    let name = usize::try_from(signal).ok().and_then(|n| NAMES.get(n.checked_sub(1)?));
+    name.map_or_else(|| format!("signal {signal}"), |name| format!("SIG{name}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_have_their_names() {
+        assert_eq!(signal_name(libc::SIGSEGV), "SIGSEGV");
+        assert_eq!(signal_name(libc::SIGSYS), "SIGSYS");
+        assert_eq!(signal_name(libc::SIGHUP), "SIGHUP");
+        assert_eq!(signal_name(libc::SIGXCPU), "SIGXCPU");
+        assert_eq!(signal_name(0), "signal 0");
+        assert_eq!(signal_name(64), "signal 64");
+    }
+
+    #[test]
+    fn rss_is_that_of_a_process() {
+        let rss = rss_bytes();
+        assert!((1 << 19..1 << 40).contains(&rss), "{rss}");
+    }
+
+    #[test]
+    fn descriptor_limit_is_the_hard_one_afterwards() {
+        let raised = raise_descriptor_limit().unwrap();
+        assert_eq!(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX), raised);
+    }
+}
