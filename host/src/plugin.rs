@@ -1,0 +1,32 @@
+//! The only room with `dlopen` and ABI code: loads a library, runs it, and unloads it for real.
+//!
+//! Owns the interposed C functions ([`hooks`]), the child that tries a candidate first
+//! ([`preflight`]), the load in the serving process ([`library`], [`instance`]), what a plugin may
+//! ask of the host ([`services`], [`blocking`], [`waker`]) and the way out ([`reaper`], [`purge`]).
+//! Knows nothing of HTTP, routes or orders.
+//!
+//! # Invariants
+//! - Every crossing into a plugin runs under [`hooks::enter`] with its library.
+//! - A library is closed by the reaper alone (or by the load that failed), and only when no lease,
+//!   no plugin thread and no thread-local destructor can reach it any more.
+//! - Text that a plugin made is copied into host memory before anything else happens to it.
+
+pub mod blocking;
+pub mod call;
+mod header;
+pub mod hooks;
+pub mod instance;
+pub mod lease;
+pub mod library;
+pub mod preflight;
+pub mod purge;
+pub mod reaper;
+pub mod services;
+mod shield;
+mod side;
+pub mod stream;
+pub mod upgrade;
+pub mod waker;
+
+#[cfg(test)]
+mod tests;

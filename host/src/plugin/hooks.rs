@@ -1,0 +1,82 @@
+//! Which library is running, and what it left in the process that outlives a call.
+//!
+//! The host executable defines `__cxa_thread_atexit_impl` (`interpose`) and the functions that
+//! make and delete threads and their keys (`threads`, `keys`) itself, so that a plugin's references
+//! bind here: glibc never learns of a plugin's thread-local destructors and pins nothing, its
+//! keys can be deleted, its threads counted. Owns that bookkeeping per library (`registry`) and
+//! per thread (`ledger`). Knows nothing of loading.
+//!
+//! # Invariant
+//! The host's own calls go to the real functions after one or two comparisons. If the symbols are
+//! not the ones that plugins find, [`self_test`] says so and nothing may ever be unloaded.
+#![expect(unsafe_code, reason = "interposes C functions and calls destructors by address")]
+
+use std::{cell::Cell, fmt, marker::PhantomData};
+
+mod check;
+mod interpose;
+pub(super) mod keys;
+pub(super) mod ledger;
+pub(super) mod object;
+mod real;
+pub(super) mod registry;
+pub(super) mod signals;
+mod threads;
+
+pub use check::self_test;
+pub use ledger::purge_thread;
+
+/// One load of one library in this process; never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LibraryId(u32);
+
+impl fmt::Display for LibraryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+thread_local! {
+    // 0: no library. Plain data: no destructor, so it works to the thread's last instruction.
+    static CURRENT: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Until dropped, this thread runs code of one library.
+#[derive(Debug)]
+#[must_use = "the crossing ends when this is dropped"]
+pub struct Entered {
+    before: u32,
+    // CURRENT belongs to the thread.
+    here: PhantomData<*const ()>,
+}
+
+/// Names the library that this thread runs from here on; to be held around every crossing.
+///
+/// Threads that the plugin starts through a foreign library (C++'s `std::thread` begins in
+/// libstdc++) are attributed by this alone.
+#[inline]
+pub fn enter(id: LibraryId) -> Entered {
+    Entered { before: CURRENT.replace(id.0), here: PhantomData }
+}
+
+impl Drop for Entered {
+    #[inline]
+    fn drop(&mut self) {
+        CURRENT.set(self.before);
+    }
+}
+
+/// For a thread that belongs to a library from its first to its last instruction.
+fn become_thread_of(id: LibraryId) {
+    CURRENT.set(id.0);
+}
+
+fn current() -> Option<LibraryId> {
+    match CURRENT.get() {
+        0 => None,
+        id => Some(LibraryId(id)),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests;

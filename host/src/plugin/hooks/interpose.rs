@@ -1,0 +1,58 @@
+//! The C functions that plugins find in the host instead of the C library.
+//!
+//! They live in the library crate and must end up, exported, in the executable: `self_test` takes
+//! their addresses so that the linker keeps them, `build.rs` exports them. C11's functions are here
+//! beside POSIX's, because the C library's own call each other without asking. Nothing here
+//! unwinds.
+
+use std::ffi::{CStr, c_int, c_void};
+
+use super::{
+    keys, ledger,
+    real::{self, Dtor},
+    registry::{self, Owner},
+    threads,
+};
+
+/// Interposes glibc's registration of thread-local destructors: a plugin's are kept in the
+/// ledger, so that glibc does not pin the library.
+///
+/// # Safety
+/// As for the function of that name.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __cxa_thread_atexit_impl(
+    dtor: Option<Dtor>,
+    object: *mut c_void,
+    dso: *mut c_void,
+) -> c_int {
+    if dso != ledger::host_dso()
+        && !registry::is_empty()
+        && let Some(dtor) = dtor
+        && let Owner::Plugin(record) = registry::owner(dso)
+    {
+        ledger::note(record, dtor, object);
+        return 0;
+    }
+    let Some(real) = real::thread_atexit() else { return -1 };
+    // SAFETY: the caller's arguments, unchanged.
+    unsafe { real(dtor, object, dso) }
+}
+
+/// The functions by the names that a plugin asks for.
+pub(super) fn table() -> [(&'static CStr, *const c_void); 7] {
+    [
+        (c"__cxa_thread_atexit_impl", __cxa_thread_atexit_impl as *const c_void),
+        (c"pthread_key_create", keys::pthread_key_create as *const c_void),
+        (c"pthread_key_delete", keys::pthread_key_delete as *const c_void),
+        (c"tss_create", keys::tss_create as *const c_void),
+        (c"tss_delete", keys::tss_delete as *const c_void),
+        (c"pthread_create", threads::pthread_create as *const c_void),
+        (c"thrd_create", threads::thrd_create as *const c_void),
+    ]
+}
+
+/// What a plugin would find under `name`; null if nothing.
+pub(super) fn lookup(name: &CStr) -> *mut c_void {
+    // SAFETY: the name is a C string.
+    unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) }
+}

@@ -1,0 +1,96 @@
+//! The C library's own versions of the interposed functions.
+//!
+//! Found once by `dlsym(RTLD_NEXT)` and cached: these are called before `main`, so nothing here
+//! allocates, locks or needs a constructor.
+
+use std::{
+    ffi::{CStr, c_int, c_void},
+    ptr,
+    sync::atomic::{AtomicPtr, Ordering},
+};
+
+/// A thread-local destructor.
+pub(super) type Dtor = unsafe extern "C" fn(*mut c_void);
+/// A thread's first function. `C-unwind`, because `pthread_exit` unwinds through it.
+pub(super) type Routine = unsafe extern "C-unwind" fn(*mut c_void) -> *mut c_void;
+/// As [`Routine`], of C11.
+pub(super) type C11Routine = unsafe extern "C-unwind" fn(*mut c_void) -> c_int;
+
+pub(super) type AtExit = unsafe extern "C" fn(Option<Dtor>, *mut c_void, *mut c_void) -> c_int;
+pub(super) type KeyCreate = unsafe extern "C" fn(*mut libc::pthread_key_t, Option<Dtor>) -> c_int;
+pub(super) type KeyDelete = unsafe extern "C" fn(libc::pthread_key_t) -> c_int;
+pub(super) type Create = unsafe extern "C" fn(
+    *mut libc::pthread_t,
+    *const libc::pthread_attr_t,
+    Option<Routine>,
+    *mut c_void,
+) -> c_int;
+/// C11's deletion of a key says nothing.
+pub(super) type TssDelete = unsafe extern "C" fn(libc::pthread_key_t);
+pub(super) type ThrdCreate =
+    unsafe extern "C" fn(*mut libc::pthread_t, Option<C11Routine>, *mut c_void) -> c_int;
+
+struct Slot {
+    name: &'static CStr,
+    address: AtomicPtr<c_void>,
+}
+
+impl Slot {
+    const fn new(name: &'static CStr) -> Self {
+        Self { name, address: AtomicPtr::new(ptr::null_mut()) }
+    }
+
+    fn address(&self) -> *mut c_void {
+        let known = self.address.load(Ordering::Relaxed);
+        if !known.is_null() {
+            return known;
+        }
+        // SAFETY: the name is a C string; RTLD_NEXT means "behind the executable", where we are.
+        let found = unsafe { libc::dlsym(libc::RTLD_NEXT, self.name.as_ptr()) };
+        self.address.store(found, Ordering::Relaxed);
+        found
+    }
+}
+
+static AT_EXIT: Slot = Slot::new(c"__cxa_thread_atexit_impl");
+static KEY_CREATE: Slot = Slot::new(c"pthread_key_create");
+static KEY_DELETE: Slot = Slot::new(c"pthread_key_delete");
+static CREATE: Slot = Slot::new(c"pthread_create");
+static TSS_CREATE: Slot = Slot::new(c"tss_create");
+static TSS_DELETE: Slot = Slot::new(c"tss_delete");
+static THRD_CREATE: Slot = Slot::new(c"thrd_create");
+
+pub(super) fn thread_atexit() -> Option<AtExit> {
+    // SAFETY: null is `None`; else it is the function of that name, whose type is this.
+    unsafe { std::mem::transmute::<*mut c_void, Option<AtExit>>(AT_EXIT.address()) }
+}
+
+pub(super) fn key_create() -> Option<KeyCreate> {
+    // SAFETY: as in `thread_atexit`.
+    unsafe { std::mem::transmute::<*mut c_void, Option<KeyCreate>>(KEY_CREATE.address()) }
+}
+
+pub(super) fn key_delete() -> Option<KeyDelete> {
+    // SAFETY: as in `thread_atexit`.
+    unsafe { std::mem::transmute::<*mut c_void, Option<KeyDelete>>(KEY_DELETE.address()) }
+}
+
+pub(super) fn create() -> Option<Create> {
+    // SAFETY: as in `thread_atexit`.
+    unsafe { std::mem::transmute::<*mut c_void, Option<Create>>(CREATE.address()) }
+}
+
+pub(super) fn tss_create() -> Option<KeyCreate> {
+    // SAFETY: as in `thread_atexit`; C11's type of a key is POSIX's.
+    unsafe { std::mem::transmute::<*mut c_void, Option<KeyCreate>>(TSS_CREATE.address()) }
+}
+
+pub(super) fn tss_delete() -> Option<TssDelete> {
+    // SAFETY: as in `thread_atexit`.
+    unsafe { std::mem::transmute::<*mut c_void, Option<TssDelete>>(TSS_DELETE.address()) }
+}
+
+pub(super) fn thrd_create() -> Option<ThrdCreate> {
+    // SAFETY: as in `thread_atexit`; C11's type of a thread is POSIX's.
+    unsafe { std::mem::transmute::<*mut c_void, Option<ThrdCreate>>(THRD_CREATE.address()) }
+}

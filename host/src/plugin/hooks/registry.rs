@@ -1,0 +1,288 @@
+//! The libraries that count as plugins, and what each has in the process.
+//!
+//! A library is known by the path it is opened with, which is never reused, so that its
+//! constructors are attributed before `dlopen` has returned. Invariant: the lock is held for map
+//! operations only; neither the loader nor plugin code is called under it.
+
+use std::{
+    collections::BTreeMap,
+    ffi::{CStr, CString, c_void},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, AtomicUsize, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{LibraryId, object, real::Dtor};
+
+/// A pthread key that a library made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Key {
+    pub(super) key: libc::pthread_key_t,
+    pub(super) dtor: Option<Dtor>,
+}
+
+/// The keys of one library.
+#[derive(Debug, Default)]
+struct Keys {
+    made: Vec<Key>,
+    /// Deleted by the host while the library is closed; its own code may do so once more.
+    deleted: Vec<libc::pthread_key_t>,
+}
+
+/// What one library has in the process. Counters that only grow end in `_total`.
+#[derive(Debug)]
+pub(in crate::plugin) struct Record {
+    id: LibraryId,
+    path: CString,
+    /// Threads, wakers and jobs together: 0 means that nothing can reach the library's code but
+    /// the destructors that a purge runs. One number, so that it is read at one moment; whoever
+    /// raises it is counted in it already (or runs inside the instance).
+    live: AtomicUsize,
+    threads: AtomicUsize,
+    wakers: AtomicUsize,
+    jobs: AtomicUsize,
+    tls: AtomicUsize,
+    threads_total: AtomicUsize,
+    tls_total: AtomicUsize,
+    keys_total: AtomicUsize,
+    keys: Mutex<Keys>,
+}
+
+impl Record {
+    pub(in crate::plugin) fn id(&self) -> LibraryId {
+        self.id
+    }
+
+    pub(in crate::plugin) fn path(&self) -> &CStr {
+        &self.path
+    }
+
+    /// No thread, waker or job of the library is left.
+    pub(in crate::plugin) fn is_quiet(&self) -> bool {
+        self.live.load(Ordering::Acquire) == 0
+    }
+
+    /// Waits until nothing of the library runs.
+    ///
+    /// # Errors
+    /// What still does, after `time`.
+    pub(in crate::plugin) fn wait_quiet(&self, time: Duration) -> Result<(), String> {
+        let until = Instant::now() + time;
+        while !self.is_quiet() {
+            if Instant::now() >= until {
+                return Err(self.holders());
+            }
+            thread::park_timeout(Duration::from_micros(500));
+        }
+        Ok(())
+    }
+
+    /// What [`Self::is_quiet`] waits for, for people.
+    pub(in crate::plugin) fn holders(&self) -> String {
+        let parts = [
+            (&self.threads, "thread left behind", "threads left behind"),
+            (&self.wakers, "waker held by the host", "wakers held by the host"),
+            (&self.jobs, "job in the blocking pool", "jobs in the blocking pool"),
+        ];
+        let parts =
+            parts.iter().filter_map(|(count, one, many)| match count.load(Ordering::Relaxed) {
+                0 => None,
+                1 => Some(format!("1 {one}")),
+                n => Some(format!("{n} {many}")),
+            });
+        parts.collect::<Vec<_>>().join(", ")
+    }
+
+    /// Threads of the library that run now.
+    pub(in crate::plugin) fn thread_count(&self) -> usize {
+        self.threads.load(Ordering::Relaxed)
+    }
+
+    /// Thread-local destructors of the library that have not run yet, on all threads.
+    pub(in crate::plugin) fn tls_count(&self) -> usize {
+        self.tls.load(Ordering::Acquire)
+    }
+
+    /// Whether a purge has anything to do anywhere.
+    pub(in crate::plugin) fn needs_purge(&self) -> bool {
+        self.tls_count() > 0 || !self.lock_keys().made.is_empty()
+    }
+
+    /// How many threads, thread-local destructors and keys the library has made so far.
+    pub(in crate::plugin) fn totals(&self) -> (usize, usize, usize) {
+        let of = |count: &AtomicUsize| count.load(Ordering::Relaxed);
+        (of(&self.threads_total), of(&self.tls_total), of(&self.keys_total))
+    }
+
+    pub(super) fn thread_began(&self) {
+        self.threads_total.fetch_add(1, Ordering::Relaxed);
+        self.begin(&self.threads);
+    }
+
+    pub(super) fn thread_ended(&self) {
+        self.end(&self.threads);
+    }
+
+    pub(in crate::plugin) fn waker_began(&self) {
+        self.begin(&self.wakers);
+    }
+
+    pub(in crate::plugin) fn waker_ended(&self) {
+        self.end(&self.wakers);
+    }
+
+    pub(in crate::plugin) fn job_began(&self) {
+        self.begin(&self.jobs);
+    }
+
+    pub(in crate::plugin) fn job_ended(&self) {
+        self.end(&self.jobs);
+    }
+
+    fn begin(&self, kind: &AtomicUsize) {
+        self.live.fetch_add(1, Ordering::Relaxed);
+        kind.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn end(&self, kind: &AtomicUsize) {
+        kind.fetch_sub(1, Ordering::Relaxed);
+        self.live.fetch_sub(1, Ordering::Release);
+    }
+
+    pub(super) fn tls_noted(&self) {
+        self.tls_total.fetch_add(1, Ordering::Relaxed);
+        self.tls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn tls_done(&self) {
+        self.tls.fetch_sub(1, Ordering::Release);
+    }
+
+    fn lock_keys(&self) -> MutexGuard<'_, Keys> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn note_key(&self, key: Key) {
+        self.keys_total.fetch_add(1, Ordering::Relaxed);
+        let mut keys = self.lock_keys();
+        keys.deleted.retain(|number| *number != key.key);
+        keys.made.push(key);
+    }
+
+    pub(super) fn forget_key(&self, key: libc::pthread_key_t) {
+        self.lock_keys().made.retain(|known| known.key != key);
+    }
+
+    /// A copy, because destructors of keys may make and delete keys.
+    pub(super) fn keys(&self) -> Vec<Key> {
+        self.lock_keys().made.clone()
+    }
+
+    /// For whoever deletes them now.
+    pub(super) fn take_keys(&self) -> Vec<Key> {
+        let mut keys = self.lock_keys();
+        let taken = std::mem::take(&mut keys.made);
+        keys.deleted.extend(taken.iter().map(|known| known.key));
+        taken
+    }
+
+    /// Whether the host has deleted the key already; true once.
+    pub(super) fn take_deleted(&self, key: libc::pthread_key_t) -> bool {
+        let mut keys = self.lock_keys();
+        let Some(at) = keys.deleted.iter().position(|number| *number == key) else {
+            return false;
+        };
+        keys.deleted.swap_remove(at);
+        true
+    }
+}
+
+#[derive(Default)]
+struct Libraries {
+    by_path: BTreeMap<CString, Arc<Record>>,
+    by_id: BTreeMap<LibraryId, Arc<Record>>,
+}
+
+static LIBRARIES: Mutex<Libraries> =
+    Mutex::new(Libraries { by_path: BTreeMap::new(), by_id: BTreeMap::new() });
+/// How many there are, so that a host without plugins asks no further.
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+static NEXT: AtomicU32 = AtomicU32::new(1);
+
+fn libraries() -> MutexGuard<'static, Libraries> {
+    LIBRARIES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Makes the library that will be opened with exactly `path` a plugin's. `None` when that path is
+/// registered already.
+pub(in crate::plugin) fn register(path: CString) -> Option<Arc<Record>> {
+    let mut libraries = libraries();
+    if libraries.by_path.contains_key(&path) {
+        return None;
+    }
+    let record = Arc::new(Record {
+        id: LibraryId(NEXT.fetch_add(1, Ordering::Relaxed)),
+        path: path.clone(),
+        live: AtomicUsize::new(0),
+        threads: AtomicUsize::new(0),
+        wakers: AtomicUsize::new(0),
+        jobs: AtomicUsize::new(0),
+        tls: AtomicUsize::new(0),
+        threads_total: AtomicUsize::new(0),
+        tls_total: AtomicUsize::new(0),
+        keys_total: AtomicUsize::new(0),
+        keys: Mutex::default(),
+    });
+    libraries.by_path.insert(path, Arc::clone(&record));
+    libraries.by_id.insert(record.id, Arc::clone(&record));
+    COUNT.store(libraries.by_id.len(), Ordering::Release);
+    Some(record)
+}
+
+/// Forgets a library that is no longer mapped.
+pub(in crate::plugin) fn unregister(record: &Record) {
+    let mut libraries = libraries();
+    libraries.by_path.remove(record.path());
+    libraries.by_id.remove(&record.id);
+    COUNT.store(libraries.by_id.len(), Ordering::Release);
+}
+
+pub(super) fn is_empty() -> bool {
+    COUNT.load(Ordering::Acquire) == 0
+}
+
+pub(super) fn by_id(id: LibraryId) -> Option<Arc<Record>> {
+    libraries().by_id.get(&id).cloned()
+}
+
+pub(super) fn all() -> Vec<Arc<Record>> {
+    libraries().by_id.values().cloned().collect()
+}
+
+/// Where an address belongs.
+pub(super) enum Owner {
+    /// The host's own executable.
+    Host,
+    /// A plugin.
+    Plugin(Arc<Record>),
+    /// Another library.
+    Other(object::Object),
+    /// No loaded object: heap, stack.
+    Nobody,
+}
+
+/// Attributes an address.
+pub(super) fn owner(address: *const c_void) -> Owner {
+    let Some(object) = object::find(address) else { return Owner::Nobody };
+    let name = object.name();
+    if name.is_empty() {
+        return Owner::Host;
+    }
+    match libraries().by_path.get(name) {
+        Some(record) => Owner::Plugin(Arc::clone(record)),
+        None => Owner::Other(object),
+    }
+}

@@ -1,0 +1,232 @@
+//! A loaded library with a live instance in it.
+//!
+//! Owns the calls into `abi::InstanceVt` (those of a request are `call`'s). Knows nothing of when
+//! they are made. Invariants: every one runs under the library's [`hooks::enter`]; an entry that
+//! the library's build does not have is skipped; dropping an [`Instance`] without the reaper
+//! leaves library and instance where they are, which is safe and leaks.
+#![expect(unsafe_code, reason = "calls a plugin's entries")]
+
+use std::{mem::MaybeUninit, ptr, time::Duration};
+
+use hotseat_plugin_api::{
+    abi::{self, CallFn, Growing, InstanceVt, root::Entries},
+    entry,
+};
+
+use super::{
+    hooks::{self, LibraryId},
+    lease::{Holding, LibraryLease},
+    library::{Library, LoadProblem, LoadRequest},
+    services::{self, PanicReport},
+    side::Side,
+};
+use crate::ids::{Generation, PluginName};
+
+/// A library that is loaded and whose instance can be called.
+#[derive(Debug)]
+pub struct Instance {
+    library: Library,
+    entries: Entries,
+    instance: *const (),
+    generation: Generation,
+}
+
+// SAFETY: by the ABI all entries but `drop` may be called from several threads at once, and
+// `drop` from any one thread; it consumes `self`.
+unsafe impl Send for Instance {}
+// SAFETY: as above.
+unsafe impl Sync for Instance {}
+
+/// What [`Instance::end`] left.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// Freed: nothing of it was running any more.
+    Freed(Library),
+    /// Stopped; something of it still runs.
+    Running(Instance),
+}
+
+impl Instance {
+    pub(super) fn new(
+        library: Library,
+        entries: Entries,
+        instance: *const (),
+        generation: Generation,
+    ) -> Self {
+        Self { library, entries, instance, generation }
+    }
+
+    /// The library, for [`hooks::enter`].
+    #[must_use]
+    pub fn library(&self) -> LibraryId {
+        self.library.id()
+    }
+
+    /// The plugin it is.
+    #[must_use]
+    pub fn plugin(&self) -> &PluginName {
+        &self.library.context().plugin
+    }
+
+    /// The load it is.
+    #[must_use]
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// Keeps the library loaded beyond the instance's own leases; see [`Holding`].
+    #[must_use]
+    pub fn lease(&self, holding: Holding) -> LibraryLease {
+        self.library.context().lease(holding)
+    }
+
+    /// What the last panic of this library on this thread said, once. Host-owned.
+    #[must_use]
+    pub fn take_panic(&self) -> Option<PanicReport> {
+        services::take_panic(self.library())
+    }
+
+    /// The entry of a request, and its first argument.
+    #[must_use]
+    pub fn call_entry(&self) -> (CallFn, *const ()) {
+        (self.entries.call, self.instance)
+    }
+
+    fn vt(&self) -> *const InstanceVt {
+        self.entries.instance.ptr
+    }
+
+    /// Tells the plugin that the generation is going; `phase` is one of `abi::drain`'s constants.
+    pub fn drain_notice(&self, phase: u32) {
+        if let Some(Some(notice)) = entry!(self.vt() => InstanceVt.drain_notice) {
+            let _entered = hooks::enter(self.library());
+            // SAFETY: an entry of this library with its own live instance.
+            unsafe { notice(self.instance, phase) };
+        }
+    }
+
+    /// The future of the plugin's self-test, if it has one.
+    pub(super) fn self_test(&self) -> Option<abi::Future<abi::Done>> {
+        let test = entry!(self.vt() => InstanceVt.self_test)??;
+        let _entered = hooks::enter(self.library());
+        // SAFETY: an entry of this library with its own live instance.
+        Some(unsafe { test(self.instance) })
+    }
+
+    /// Stops what the instance started. May block as long as the plugin likes.
+    pub(super) fn stop(&self) {
+        if let Some(Some(stop)) = entry!(self.vt() => InstanceVt.stop) {
+            let _entered = hooks::enter(self.library());
+            // SAFETY: an entry of this library with its own live instance.
+            unsafe { stop(self.instance) };
+        }
+    }
+
+    /// Whether no thread, waker or job of the library is left.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.library.record().is_quiet()
+    }
+
+    /// What [`Self::is_quiet`] waits for, for people.
+    pub(super) fn holders(&self) -> String {
+        self.library.record().holders()
+    }
+
+    /// The instance's last steps, on the calling thread, which must be one made for it.
+    ///
+    /// `stop` and `drop` see the same thread-locals: it is purged after both, or, when something
+    /// still runs, between them; then `drop` must follow on another fresh thread.
+    pub(super) fn end(self) -> Ended {
+        self.stop();
+        if self.is_quiet() {
+            return Ended::Freed(self.free());
+        }
+        hooks::purge_thread(self.library());
+        Ended::Running(self)
+    }
+
+    /// Frees the instance and purges the calling thread of it; what is left is its library.
+    pub(super) fn free(self) -> Library {
+        if let Some(free) = entry!(self.vt() => InstanceVt.drop) {
+            let _entered = hooks::enter(self.library.id());
+            // SAFETY: an entry of this library with its own live instance, called once: `self` is
+            // consumed.
+            unsafe { free(self.instance) };
+        }
+        hooks::purge_thread(self.library.id());
+        self.library
+    }
+
+    /// Stops, frees and closes an instance that never served, on the calling thread, which must
+    /// have been made for it. While something of it runs for longer than `quiet` it stays as it
+    /// is, for good: its threads use the instance.
+    pub(super) fn discard(self, quiet: Duration, purge_time: Duration) -> Result<(), String> {
+        let library = match self.end() {
+            Ended::Freed(library) => library,
+            Ended::Running(instance) => {
+                instance.library.record().wait_quiet(quiet)?;
+                let side = Side::start("drop", move || instance.free(), drop);
+                let side = side.map_err(|error| format!("no thread for its `drop`: {error}"))?;
+                side.wait(Duration::MAX).map_err(|_| "its `drop` broke off".to_owned())?
+            }
+        };
+        library.close_soon(quiet, purge_time)
+    }
+}
+
+/// Calls `new`; its result is host-owned.
+pub(super) fn create(
+    library: &Library,
+    entries: &Entries,
+    request: &LoadRequest,
+    flags: u32,
+) -> Result<*const (), LoadProblem> {
+    let config = request.config.as_deref();
+    #[expect(clippy::cast_possible_truncation, reason = "a struct of some dozen words")]
+    let size = size_of::<abi::NewArgs>() as u32;
+    let arguments = abi::NewArgs {
+        size,
+        flags,
+        host: ptr::from_ref(library.context()).cast(),
+        host_vt: &raw const services::VT,
+        name: abi::Str::new(request.plugin.as_str().as_bytes()),
+        label: abi::Str::new(request.label.as_str().as_bytes()),
+        generation: request.generation.0,
+        config: config.map_or(abi::Str::NONE, |config| abi::Str::new(config.as_bytes())),
+    };
+    let mut created = MaybeUninit::<abi::Created>::uninit();
+    let entered = hooks::enter(library.id());
+    // SAFETY: the entry of this library; the arguments live for the call, context and functions
+    // until the library is closed.
+    let code =
+        unsafe { (entries.new)(Growing { ptr: &raw const arguments }, created.as_mut_ptr()) };
+    drop(entered);
+    match code {
+        abi::poll::READY => {
+            // SAFETY: READY fills the instance; the rest of the struct is not read.
+            Ok(unsafe { (&raw const (*created.as_ptr()).instance).read() })
+        }
+        abi::poll::FAILED => {
+            // SAFETY: FAILED fills the error's text, which is ours then.
+            let error = unsafe { (&raw const (*created.as_ptr()).error).read() };
+            Err(LoadProblem::NewFailed { text: take_text(library.id(), error) })
+        }
+        abi::poll::PANICKED => {
+            Err(LoadProblem::NewPanicked { report: services::take_panic(library.id()) })
+        }
+        other => Err(LoadProblem::NewFailed { text: format!("it returned the code {other}") }),
+    }
+}
+
+/// Copies a plugin's text and frees it.
+pub(super) fn take_text(library: LibraryId, bytes: abi::Bytes) -> String {
+    let view = abi::Str { ptr: bytes.ptr, len: bytes.len };
+    // SAFETY: owned by us and not freed yet.
+    let text = String::from_utf8_lossy(unsafe { view.bytes() }).into_owned();
+    if let Some(free) = bytes.drop {
+        let _entered = hooks::enter(library);
+        // SAFETY: the maker's own function with its own values, called once.
+        unsafe { free(bytes.owner, bytes.ptr, bytes.len) };
+    }
+    text
+}

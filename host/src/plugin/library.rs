@@ -1,0 +1,241 @@
+//! One library in this process: opened from a file of its own, brought to life, closed for real.
+//!
+//! [`load`] is the serving process's way in; a preflight child takes the same steps one by one
+//! (`open`, `bring_up`). abi_stable's own loaders are never used: they leak the library. Knows
+//! nothing of requests.
+//!
+//! # Invariants
+//! - The layout check runs in a preflight child only; it leaves pointers into the library behind.
+//! - A load that fails leaves nothing: the library is closed again, or its error says that it
+//!   stays resident and why.
+//! - `dlclose` comes after everything else: no thread, lease or destructor may reach the library.
+#![expect(unsafe_code, reason = "opens libraries and calls into them")]
+
+use std::{
+    ffi::CString,
+    fs,
+    mem::ManuallyDrop,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use hotseat_plugin_api::abi::root::{self, Entries, ROOT_SYMBOL, RootError};
+use libloading::os::unix::{Library as Handle, RTLD_LOCAL, RTLD_NOW};
+
+use super::{
+    hooks::{self, LibraryId, object, registry, registry::Record},
+    instance::Instance,
+    services::{Context, LogTo, Services},
+    side::{NoResult, Side},
+};
+use crate::ids::{Generation, Label, PluginName};
+
+mod close;
+mod error;
+
+pub(super) use close::{CloseError, NODELETE, unanswered};
+pub(super) use error::panic_text;
+pub use error::{LoadError, LoadProblem};
+
+/// What to load, as what, and with what. The file is the private copy, whose path is never reused.
+#[derive(Debug)]
+pub struct LoadRequest {
+    /// Where the private copy is.
+    pub path: PathBuf,
+    /// The plugin it is.
+    pub plugin: PluginName,
+    /// The version it is.
+    pub label: Label,
+    /// The load it is.
+    pub generation: Generation,
+    /// The plugin's own configuration as JSON text.
+    pub config: Option<String>,
+    /// What it may ask of the host.
+    pub services: Services,
+    /// How long `dlopen` and `new` may take together.
+    pub load_time: Duration,
+    /// How long one thread may take to answer a purge, should the load fail.
+    pub purge_time: Duration,
+}
+
+/// Loads a library that a preflight child has accepted, and makes its instance.
+///
+/// # Errors
+/// [`LoadError`]; nothing of the library is left then, unless
+/// [`resident`](LoadError::resident) says otherwise. A load that runs out of time goes on, on its
+/// own thread, and takes itself back when it ends after all.
+pub fn load(request: LoadRequest) -> Result<Instance, LoadError> {
+    let time = request.load_time;
+    let purge_time = request.purge_time;
+    let file = request.path.clone();
+    let work = move || {
+        let library = open(&request, LogTo::Tracing)?;
+        let instance = bring_up(library, &request, 0, false)?;
+        // No registry knows this thread, and it ends after its report.
+        hooks::purge_thread(instance.library());
+        Ok(instance)
+    };
+    let late = move |loaded: Result<Instance, LoadError>| {
+        let Ok(instance) = loaded else { return };
+        let generation = instance.generation().0;
+        match instance.discard(LATE_QUIET_TIME, purge_time) {
+            Ok(()) => {
+                // Nobody else will: the one who asked has been told that it stays.
+                let removed = fs::remove_file(&file).is_ok();
+                tracing::warn!(generation, removed, "a load that ran out of time was taken back");
+            }
+            Err(reason) => tracing::error!(generation, reason, "a late load stays resident"),
+        }
+    };
+    let side = Side::start("load", work, late).map_err(LoadProblem::Spawn)?;
+    match side.wait(time) {
+        Ok(loaded) => loaded,
+        Err(NoResult::TimedOut) => Err(LoadError {
+            problem: LoadProblem::Timeout { time },
+            resident: Some("its load has not returned".to_owned()),
+        }),
+        Err(NoResult::Died) => Err(LoadError {
+            problem: LoadProblem::Broken,
+            resident: Some("its load broke off".to_owned()),
+        }),
+    }
+}
+
+/// An open library. Dropping it leaves it open for good; see [`Library::close`].
+#[derive(Debug)]
+pub(super) struct Library {
+    handle: ManuallyDrop<Handle>,
+    record: Arc<Record>,
+    root: *const (),
+    nodelete: bool,
+    /// A box in raw form: plugins hold its address until the library is closed.
+    context: *const Context,
+}
+
+// SAFETY: a handle, addresses that are valid on every thread, and a context that is `Sync`.
+unsafe impl Send for Library {}
+// SAFETY: as above; nothing is changed through a shared reference.
+unsafe impl Sync for Library {}
+
+/// Opens the library at `request.path` on the calling thread and looks its root up.
+pub(super) fn open(request: &LoadRequest, log_to: LogTo) -> Result<Library, LoadError> {
+    let path = c_path(&request.path)?;
+    if close::is_mapped(&path) {
+        return Err(LoadProblem::PathInUse { path: request.path.clone() }.into());
+    }
+    let in_use = || LoadProblem::PathInUse { path: request.path.clone() };
+    let record = registry::register(path.clone()).ok_or_else(in_use)?;
+    let entered = hooks::enter(record.id());
+    // SAFETY: runs the library's constructors; a child has run them before.
+    let handle = unsafe { Handle::open(Some(request.path.as_os_str()), RTLD_NOW | RTLD_LOCAL) };
+    drop(entered);
+    let handle = match handle {
+        Ok(handle) => handle,
+        Err(error) => {
+            hooks::purge_thread(record.id());
+            registry::unregister(&record);
+            return Err(LoadProblem::Open { text: loader_text(error) }.into());
+        }
+    };
+    let context = Box::new(Context {
+        plugin: request.plugin.clone(),
+        generation: request.generation,
+        record: Arc::clone(&record),
+        services: request.services.clone(),
+        log_to,
+    });
+    let mut library = Library {
+        handle: ManuallyDrop::new(handle),
+        record,
+        root: std::ptr::null(),
+        nodelete: false,
+        context: Box::into_raw(context),
+    };
+    // SAFETY: the symbol is only turned into an address.
+    match unsafe { library.handle.get::<*const ()>(ROOT_SYMBOL) } {
+        Ok(symbol) => library.root = symbol.into_raw().cast_const().cast(),
+        Err(_) => return Err(library.give_up(LoadProblem::NoEntry, request.purge_time)),
+    }
+    library.nodelete = object::find(library.root.cast()).is_some_and(|object| object.nodelete());
+    Ok(library)
+}
+
+/// Reads the entries of an open library and makes an instance; closes the library if that fails.
+///
+/// `flags` are `abi::new_flags`; `check_layout` is for a process that ends soon.
+pub(super) fn bring_up(
+    library: Library,
+    request: &LoadRequest,
+    flags: u32,
+    check_layout: bool,
+) -> Result<Instance, LoadError> {
+    let entries = match library.entries(check_layout) {
+        Ok(entries) => entries,
+        Err(problem) => return Err(library.give_up(problem, request.purge_time)),
+    };
+    let created = super::instance::create(&library, &entries, request, flags);
+    match created {
+        Ok(instance) => Ok(Instance::new(library, entries, instance, request.generation)),
+        Err(problem) => Err(library.give_up(problem, request.purge_time)),
+    }
+}
+
+impl Library {
+    pub(super) fn id(&self) -> LibraryId {
+        self.record.id()
+    }
+
+    pub(super) fn record(&self) -> &Arc<Record> {
+        &self.record
+    }
+
+    pub(super) fn context(&self) -> &Context {
+        // SAFETY: made in `open`, freed in `close` alone, which consumes `self`.
+        unsafe { &*self.context }
+    }
+
+    /// Whether the file asks to stay loaded for ever.
+    pub(super) fn nodelete(&self) -> bool {
+        self.nodelete
+    }
+
+    fn entries(&self, check_layout: bool) -> Result<Entries, LoadProblem> {
+        let entered = hooks::enter(self.id());
+        // SAFETY: the address of that symbol in this library, which outlives the entries.
+        let entries = unsafe { root::read(self.root, check_layout) };
+        drop(entered);
+        let entries = entries.map_err(|error| match error {
+            RootError::Layout(text) => LoadProblem::Layout { text },
+            RootError::Header(text) => LoadProblem::Root { text },
+        })?;
+        error::check_versions(&entries)?;
+        Ok(entries)
+    }
+
+    /// Ends a failed load: closes the library if that can be done at once.
+    pub(super) fn give_up(self, problem: LoadProblem, purge_time: Duration) -> LoadError {
+        LoadError { problem, resident: self.close_soon(QUIET_TIME, purge_time).err() }
+    }
+}
+
+/// How long a load that came too late waits for that; nobody waits for the load.
+const LATE_QUIET_TIME: Duration = Duration::from_secs(10);
+
+/// How long a failed load waits for what `new` started.
+const QUIET_TIME: Duration = Duration::from_millis(300);
+
+fn c_path(path: &Path) -> Result<CString, LoadProblem> {
+    CString::new(path.as_os_str().as_bytes())
+        .map_err(|_| LoadProblem::Open { text: "the path holds a NUL".to_owned() })
+}
+
+fn loader_text(error: libloading::Error) -> String {
+    match error {
+        libloading::Error::DlOpen { source } | libloading::Error::DlClose { source } => {
+            source.to_string()
+        }
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,187 @@
+//! The sacrificial child: a candidate runs there first, and what kills it kills nobody else.
+//!
+//! [`run`] starts our own executable again as `preflight-child`, hands it the candidate and waits
+//! for a verdict; [`child::main`] is the other side. Exit status alone proves nothing, so a verdict
+//! carries the nonce of its request. Knows nothing of orders.
+//!
+//! # Invariants
+//! - However the candidate behaves, the answer comes within the time limit (and one second).
+//! - End of file is never waited for: a forked grandchild may hold the pipe open.
+//! - The child's whole process group is dead when [`run`] returns.
+
+use std::{
+    io,
+    os::unix::process::{CommandExt, ExitStatusExt},
+    path::PathBuf,
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec},
+    fd::OwnedFd,
+    process::{Pid, PidfdFlags, Signal},
+};
+
+use self::{talk::Heard, wire::Line};
+use crate::{
+    config::UnloadPolicy,
+    ids::{Label, PluginName},
+};
+
+pub mod child;
+mod error;
+mod talk;
+mod wire;
+
+pub use error::{PreflightError, PreflightProblem};
+pub use wire::Stage;
+
+/// What to try, and how.
+#[derive(Clone, Debug)]
+pub struct PreflightRequest {
+    /// The private copy.
+    pub path: PathBuf,
+    /// The plugin it will be.
+    pub plugin: PluginName,
+    /// The version it will be.
+    pub label: Label,
+    /// The plugin's own configuration as JSON text.
+    pub config: Option<String>,
+    /// The whole time, from the child's start to its verdict.
+    pub time: Duration,
+    /// With [`UnloadPolicy::Require`] a library that stays mapped is refused.
+    pub unload_policy: UnloadPolicy,
+}
+
+/// The child accepted the candidate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// How long it took.
+    pub took: Duration,
+    /// The library was gone after its instance was dropped.
+    pub unmapped: bool,
+    /// What it used that makes unloading harder, and what stayed mapped; for people.
+    pub hazards: Vec<String>,
+}
+
+/// How long the dead child may take to be gone.
+const REAP_TIME: Duration = Duration::from_secs(1);
+
+/// Variables that speak of this process only; the child must not act on them.
+const OWN_VARIABLES: [&str; 6] = [
+    "LISTEN_FDNAMES",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+];
+
+/// Tries a candidate in a child. Blocks the calling thread for at most `request.time` and a bit;
+/// the child dies with that thread.
+///
+/// # Errors
+/// [`PreflightError`]: the candidate must not be loaded.
+pub fn run(request: &PreflightRequest) -> Result<Verdict, PreflightError> {
+    let began = Instant::now();
+    let nonce = nonce().map_err(|error| PreflightProblem::Spawn(error.into()))?;
+    let mut text = wire::request(request, &nonce, std::process::id());
+    text.push('\n');
+    let (mut child, pidfd) = spawn(command()).map_err(PreflightProblem::Spawn)?;
+    let heard = talk::talk(&mut child, &pidfd, &text, &nonce, began + request.time);
+    let status = end(&mut child, &pidfd);
+    judge(request, began.elapsed(), heard, status)
+}
+
+fn nonce() -> rustix::io::Result<String> {
+    let mut bytes = [0_u8; 16];
+    let n = rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty())?;
+    Ok(bytes[..n].iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Our own executable, also if its file has been replaced since.
+fn command() -> Command {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("hotseat").arg("preflight-child");
+    // `new` may read its settings from the environment, so the child sees what the host sees.
+    for name in OWN_VARIABLES {
+        command.env_remove(name);
+    }
+    // A symbolised backtrace costs tens of megabytes and more time than the whole preflight.
+    command.env("RUST_BACKTRACE", "0").env("RUST_LIB_BACKTRACE", "0");
+    command
+}
+
+/// Starts the child, in a process group of its own. Nothing runs between fork and exec, so the C
+/// library can use `posix_spawn`.
+fn spawn(mut command: Command) -> io::Result<(Child, OwnedFd)> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.process_group(0).spawn()?;
+    match rustix::process::pidfd_open(Pid::from_child(&child), PidfdFlags::empty()) {
+        Ok(pidfd) => Ok((child, pidfd)),
+        Err(error) => {
+            child.kill()?;
+            child.wait()?;
+            Err(error.into())
+        }
+    }
+}
+
+/// Kills the group, which is still the child's because the child is not reaped yet, and reaps.
+fn end(child: &mut Child, pidfd: &OwnedFd) -> Option<ExitStatus> {
+    // Nobody is left to kill when the child has ended by itself.
+    let _ = rustix::process::kill_process_group(Pid::from_child(child), Signal::KILL);
+    // It may have left its group; this one cannot miss. A grandchild that has made a session of its
+    // own survives: a preflight is no sandbox.
+    let _ = child.kill();
+    let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
+    let time = Timespec::try_from(REAP_TIME).ok();
+    // An interrupted wait is made good by `try_wait`'s answer below.
+    let _ = rustix::event::poll(&mut fds, time.as_ref());
+    child.try_wait().ok().flatten()
+}
+
+fn judge(
+    request: &PreflightRequest,
+    took: Duration,
+    heard: Heard,
+    status: Option<ExitStatus>,
+) -> Result<Verdict, PreflightError> {
+    let Heard { verdict, stage, exited, garbled, output } = heard;
+    let wrong = |problem| Err(PreflightError { problem, output });
+    match verdict {
+        Some(Line::Passed { unmapped, hazards }) => {
+            if !unmapped && request.unload_policy == UnloadPolicy::Require {
+                return wrong(PreflightProblem::WouldStayResident { hazards });
+            }
+            return Ok(Verdict { took, unmapped, hazards });
+        }
+        Some(Line::Refused { code, text, hint }) => {
+            return wrong(PreflightProblem::refused(&code, text, hint));
+        }
+        Some(Line::Stage(_)) | None => {}
+    }
+    if garbled {
+        return wrong(PreflightProblem::NoVerdict { stage });
+    }
+    if !exited {
+        return wrong(PreflightProblem::Timeout { time: request.time, stage });
+    }
+    match status.map(|status| (status.signal(), status.code())) {
+        Some((Some(libc::SIGXCPU), _)) => {
+            wrong(PreflightProblem::Timeout { time: request.time, stage })
+        }
+        Some((Some(signal), _)) => wrong(PreflightProblem::Crashed { signal, stage }),
+        Some((_, Some(status))) if status == i32::from(child::CANNOT_RUN) => {
+            wrong(PreflightProblem::Spawn(io::Error::other("the child could not be set up")))
+        }
+        Some((_, Some(status))) if status != i32::from(child::CANNOT_SPEAK) => {
+            wrong(PreflightProblem::Exited { status, stage })
+        }
+        Some(_) | None => wrong(PreflightProblem::NoVerdict { stage }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

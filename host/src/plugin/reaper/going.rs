@@ -1,0 +1,254 @@
+//! One generation on its way out: what is done with it, what it waits for, when to look again.
+
+use std::{
+    fs,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use super::{ReaperRules, Retired, Unloading};
+use crate::{
+    ids::Generation,
+    plugin::{
+        instance::{Ended, Instance},
+        library::{CloseError, Library, unanswered},
+        purge::Purge,
+        side::{NoResult, Side},
+    },
+};
+
+/// How long the first look may wait for a side thread or a purge; most end sooner. Later looks do
+/// not wait, because others do.
+const PATIENCE: Duration = Duration::from_millis(2);
+/// A wait shorter than this is not worth a report.
+const UNREPORTED: Duration = Duration::from_millis(50);
+/// Between two looks: doubled from the first to the second, and the third once it is resident.
+const LOOK_FIRST: Duration = Duration::from_millis(1);
+const LOOK_LAST: Duration = Duration::from_millis(100);
+const LOOK_RESIDENT: Duration = Duration::from_secs(1);
+
+enum Stage {
+    /// `stop` runs on a side thread.
+    Stopping(Side<Ended>),
+    /// Stopped; something of it still runs.
+    Running(Instance),
+    /// Its `drop` runs on a side thread.
+    Freeing(Side<Library>),
+    /// Only the library is left; every thread is asked to purge itself.
+    Purging { library: Library, purge: Option<Purge> },
+    /// The loader runs its static destructors and unmaps it, on a side thread.
+    Closing(Side<Result<(), CloseError>>),
+    /// Nothing more is done with it.
+    Over,
+}
+
+/// What a look found.
+enum Look {
+    /// The next stage can be tried at once.
+    On(Stage),
+    /// Not yet: why, and how long that is no surprise.
+    Wait(Stage, String, Duration),
+    /// The end.
+    End(Unloading),
+}
+
+/// One generation on its way out.
+pub(super) struct Going {
+    generation: Generation,
+    file: PathBuf,
+    stage: Stage,
+    /// Since when it is in this stage.
+    since: Instant,
+    look: Duration,
+    due: Instant,
+    reported: Option<Unloading>,
+}
+
+impl Going {
+    /// Begins with its `stop`, at once.
+    pub(super) fn start(retired: Retired) -> Self {
+        let Retired { generation, instance, file } = retired;
+        let now = Instant::now();
+        let stage = stop(instance);
+        Self { generation, file, stage, since: now, look: LOOK_FIRST, due: now, reported: None }
+    }
+
+    pub(super) fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// When it wants to be looked at.
+    pub(super) fn due(&self) -> Instant {
+        self.due
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.stage, Stage::Over)
+    }
+
+    /// Takes it as far as it goes; what became of it, if that is new.
+    pub(super) fn advance(&mut self, rules: &ReaperRules) -> Option<Unloading> {
+        loop {
+            let stage = std::mem::replace(&mut self.stage, Stage::Over);
+            let patience = if self.look == LOOK_FIRST { PATIENCE } else { Duration::ZERO };
+            match step(stage, rules, patience) {
+                Look::On(stage) => {
+                    self.stage = stage;
+                    self.since = Instant::now();
+                    self.look = LOOK_FIRST;
+                }
+                Look::Wait(stage, reason, allowed) => {
+                    self.stage = stage;
+                    return self.wait(reason, allowed, rules);
+                }
+                Look::End(state) => return self.end(state),
+            }
+        }
+    }
+
+    fn wait(
+        &mut self,
+        reason: String,
+        allowed: Duration,
+        rules: &ReaperRules,
+    ) -> Option<Unloading> {
+        let waited = self.since.elapsed();
+        let resident = waited >= allowed + rules.grace;
+        self.due = Instant::now() + if resident { LOOK_RESIDENT } else { self.look };
+        self.look = (self.look * 2).min(LOOK_LAST);
+        if waited < UNREPORTED {
+            return None;
+        }
+        self.news(if resident { Unloading::Resident(reason) } else { Unloading::Pending(reason) })
+    }
+
+    fn end(&mut self, state: Unloading) -> Option<Unloading> {
+        if state == Unloading::Unloaded
+            && let Err(error) = fs::remove_file(&self.file)
+        {
+            let file = self.file.display().to_string();
+            tracing::warn!(file, %error, "the private copy of an unloaded library stays");
+        }
+        self.news(state)
+    }
+
+    fn news(&mut self, state: Unloading) -> Option<Unloading> {
+        if self.reported.as_ref() == Some(&state) {
+            return None;
+        }
+        self.reported = Some(state.clone());
+        Some(state)
+    }
+
+    /// For the end of the process: whether its `stop` is over. It is not closed any more.
+    pub(super) fn has_stopped(&mut self) -> bool {
+        match &self.stage {
+            Stage::Stopping(side) => !matches!(side.wait(Duration::ZERO), Err(NoResult::TimedOut)),
+            Stage::Running(_)
+            | Stage::Freeing(_)
+            | Stage::Purging { .. }
+            | Stage::Closing(_)
+            | Stage::Over => true,
+        }
+    }
+}
+
+fn stop(instance: Instance) -> Stage {
+    let work = move || instance.end();
+    // Nobody waits when the process ends; then it just stays.
+    match Side::start("stop", work, drop) {
+        Ok(side) => Stage::Stopping(side),
+        Err(error) => {
+            // The instance went with the closure: it stays, unstopped, as if it hung.
+            tracing::error!(%error, "no thread to stop a plugin");
+            Stage::Over
+        }
+    }
+}
+
+fn step(stage: Stage, rules: &ReaperRules, patience: Duration) -> Look {
+    match stage {
+        Stage::Stopping(side) => match side.wait(patience) {
+            Ok(Ended::Freed(library)) => Look::On(Stage::Purging { library, purge: None }),
+            Ok(Ended::Running(instance)) => Look::On(Stage::Running(instance)),
+            Err(NoResult::TimedOut) => {
+                let reason = "its `stop` has not returned".to_owned();
+                Look::Wait(Stage::Stopping(side), reason, rules.stop_time)
+            }
+            Err(NoResult::Died) => broken(),
+        },
+        Stage::Running(instance) => step_running(instance),
+        Stage::Freeing(side) => match side.wait(patience) {
+            Ok(library) => Look::On(Stage::Purging { library, purge: None }),
+            Err(NoResult::TimedOut) => {
+                let reason = "its `drop` has not returned".to_owned();
+                Look::Wait(Stage::Freeing(side), reason, rules.stop_time)
+            }
+            Err(NoResult::Died) => broken(),
+        },
+        Stage::Purging { library, purge } => step_purging(library, purge, rules, patience),
+        Stage::Closing(side) => match side.wait(patience) {
+            Ok(Ok(())) => Look::End(Unloading::Unloaded),
+            Ok(Err(CloseError::Held(library, reason))) => {
+                Look::Wait(Stage::Purging { library, purge: None }, reason, Duration::ZERO)
+            }
+            Ok(Err(CloseError::Mapped(reason))) => Look::End(Unloading::Resident(reason)),
+            Err(NoResult::TimedOut) => {
+                let reason = "its destructors have not returned".to_owned();
+                Look::Wait(Stage::Closing(side), reason, rules.stop_time)
+            }
+            Err(NoResult::Died) => broken(),
+        },
+        Stage::Over => broken(),
+    }
+}
+
+fn broken() -> Look {
+    Look::End(Unloading::Resident("its unloading broke off inside the host".to_owned()))
+}
+
+fn step_running(instance: Instance) -> Look {
+    if !instance.is_quiet() {
+        let holders = instance.holders();
+        return Look::Wait(Stage::Running(instance), holders, Duration::ZERO);
+    }
+    match Side::start("drop", move || instance.free(), drop) {
+        Ok(side) => Look::On(Stage::Freeing(side)),
+        Err(error) => {
+            tracing::error!(%error, "no thread to drop a plugin's instance");
+            broken()
+        }
+    }
+}
+
+fn step_purging(
+    library: Library,
+    purge: Option<Purge>,
+    rules: &ReaperRules,
+    patience: Duration,
+) -> Look {
+    if let Some(reason) = &rules.never {
+        return Look::End(Unloading::Resident(reason.clone()));
+    }
+    let record = library.record();
+    if record.needs_purge() {
+        let mut purge = purge.unwrap_or_else(|| Purge::begin(library.id()));
+        let missing = purge.missing(patience);
+        if !missing.is_empty() {
+            let stage = Stage::Purging { library, purge: Some(purge) };
+            return Look::Wait(stage, unanswered(&missing), rules.purge_time);
+        }
+    }
+    // Asked here, because whoever is held for long stays in this stage and becomes resident.
+    if let Some(reason) = library.held() {
+        // Something appeared since; every thread is asked again.
+        return Look::Wait(Stage::Purging { library, purge: None }, reason, Duration::ZERO);
+    }
+    match Side::start("close", move || library.close(), drop) {
+        Ok(side) => Look::On(Stage::Closing(side)),
+        Err(error) => {
+            tracing::error!(%error, "no thread to close a library");
+            broken()
+        }
+    }
+}

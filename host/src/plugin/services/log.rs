@@ -1,0 +1,107 @@
+//! A plugin's log lines as events of the host's log, or as plain lines in a preflight child.
+//!
+//! A plugin may log from a destructor at its thread's end, when the log's own thread-locals are
+//! gone: such lines are plain as well.
+
+use std::{fmt::Write as _, io::Write as _};
+
+use hotseat_plugin_api::abi::level;
+use tracing::{Level, level_filters::LevelFilter};
+
+use super::{Context, LogTo};
+use crate::plugin::hooks::ledger;
+
+/// Whether a line of `level` would be written. Levels that this build does not know are not.
+pub(super) fn enabled(context: &Context, level: u32) -> bool {
+    if context.log_to == LogTo::Stderr {
+        return (level::ERROR..=level::INFO).contains(&level);
+    }
+    macro_rules! enabled {
+        ($level:ident) => {
+            if ledger::is_ending() {
+                Level::$level <= LevelFilter::current()
+            } else {
+                tracing::enabled!(target: "plugin", Level::$level)
+            }
+        };
+    }
+    match level {
+        level::ERROR => enabled!(ERROR),
+        level::WARN => enabled!(WARN),
+        level::INFO => enabled!(INFO),
+        level::DEBUG => enabled!(DEBUG),
+        level::TRACE => enabled!(TRACE),
+        _ => false,
+    }
+}
+
+/// Whether the host's log cannot be used here, or not any more.
+fn is_plain(context: &Context) -> bool {
+    context.log_to == LogTo::Stderr || ledger::is_ending()
+}
+
+/// Writes one whole line on stderr. Nobody is told when even that is gone.
+fn plain(context: &Context, text: &str) {
+    let line = match context.log_to {
+        LogTo::Stderr => format!("{text}\n"),
+        LogTo::Tracing => {
+            format!("plugin {} generation {}: {text}\n", context.plugin, context.generation.0)
+        }
+    };
+    let _ = std::io::stderr().write_all(line.as_bytes());
+}
+
+/// Writes one line. The plugin's own fields are one field of the event, `name=value` each.
+pub(super) fn write(
+    context: &Context,
+    level: u32,
+    module: &str,
+    message: &str,
+    fields: &[(String, String)],
+) {
+    let mut joined = String::new();
+    for (name, value) in fields {
+        let space = if joined.is_empty() { "" } else { " " };
+        // A `String` takes everything.
+        let _ = write!(joined, "{space}{name}={value:?}");
+    }
+    if is_plain(context) {
+        let space = if joined.is_empty() { "" } else { " " };
+        return plain(context, &format!("{module}: {message}{space}{joined}"));
+    }
+    macro_rules! event {
+        ($level:ident) => {
+            tracing::event!(
+                target: "plugin",
+                Level::$level,
+                plugin = context.plugin.as_str(),
+                generation = context.generation.0,
+                module,
+                fields = (!joined.is_empty()).then_some(joined.as_str()),
+                "{message}"
+            )
+        };
+    }
+    match level {
+        level::ERROR => event!(ERROR),
+        level::WARN => event!(WARN),
+        level::INFO => event!(INFO),
+        level::DEBUG => event!(DEBUG),
+        _ => event!(TRACE),
+    }
+}
+
+/// Writes what a panic hook reported.
+pub(super) fn panic(context: &Context, message: &str, location: &str) {
+    if is_plain(context) {
+        return plain(context, &format!("panicked at {location}: {message}"));
+    }
+    tracing::error!(
+        target: "plugin",
+        plugin = context.plugin.as_str(),
+        generation = context.generation.0,
+        panic = message,
+        location,
+        "plugin panicked"
+    );
+}

@@ -1,0 +1,42 @@
+//! What a plugin's panic hook said, kept per thread until the failed call is answered.
+//!
+//! Invariant: host-owned text only; it may be shown after the library is gone.
+
+use std::cell::RefCell;
+
+use crate::plugin::hooks::LibraryId;
+
+/// A panic in a plugin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PanicReport {
+    /// The panic's message.
+    pub message: String,
+    /// `file:line:column`.
+    pub location: String,
+}
+
+impl std::fmt::Display for PanicReport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "`{}` at {}", self.message, self.location)
+    }
+}
+
+thread_local! {
+    static LAST: RefCell<Option<(LibraryId, PanicReport)>> = const { RefCell::new(None) };
+}
+
+/// Keeps the thread's last report. On a thread whose own destructors have run nobody asks for it.
+pub(super) fn keep(library: LibraryId, report: PanicReport) {
+    let _ = LAST.try_with(|last| last.replace(Some((library, report))));
+}
+
+/// Takes it, if it is of `library`: a plugin may catch its own panics, and their reports must not
+/// be told as another's.
+pub(super) fn take(library: LibraryId) -> Option<PanicReport> {
+    LAST.try_with(|last| {
+        let mut last = last.borrow_mut();
+        last.take_if(|(of, _)| *of == library).map(|(_, report)| report)
+    })
+    .ok()
+    .flatten()
+}

@@ -1,0 +1,343 @@
+//! Bodies across the border: the host's request body lent to the plugin, the plugin's bytes and
+//! streams turned into a response body.
+//!
+//! Owns every conversion of [`abi::Bytes`], [`abi::Frame`] and [`abi::Stream`]. Knows nothing of
+//! sockets or time limits.
+//! Invariant: a value of the plugin is dropped in the plugin's code and before its exchange.
+#![expect(unsafe_code, reason = "crosses the ABI")]
+
+use std::{
+    mem::MaybeUninit,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+};
+
+use bytes::{Buf, Bytes};
+use hotseat_plugin_api::abi;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+
+use super::{
+    call::{Exchange, Lease, RequestBody},
+    header,
+    shield::shield,
+    waker::{self, HostWaker},
+};
+
+// ---- host to plugin
+
+/// A request's body in the plugin's hands. May outlive the call, so it holds the exchange.
+pub(super) struct HostBody<L, B> {
+    body: B,
+    exchange: Rc<Exchange<L, B>>,
+}
+
+impl<L: Lease, B: RequestBody> HostBody<L, B> {
+    const VT: &'static abi::StreamVt = &abi::StreamVt {
+        size: abi::size_of_u32::<abi::StreamVt>(),
+        poll_next: Self::poll_next,
+        len: Self::len,
+        drop: Self::drop,
+    };
+
+    pub(super) fn into_abi(body: B, exchange: Rc<Exchange<L, B>>) -> abi::Stream {
+        let this = Box::new(Self { body, exchange });
+        abi::Stream { data: Box::into_raw(this).cast(), vt: Self::VT }
+    }
+
+    unsafe extern "C" fn poll_next(
+        data: *mut (),
+        waker: *const abi::Waker,
+        out: *mut abi::Frame,
+    ) -> u32 {
+        // SAFETY: `data` is the box made in `into_abi`, not dropped yet, and only this thread's.
+        let this = unsafe { &mut *data.cast::<Self>() };
+        let lease = || this.exchange.waker_lease();
+        let polled = shield(|| {
+            // SAFETY: the plugin lends its waker for the call.
+            let waker = unsafe { waker::to_std(waker, lease) };
+            let polled = Pin::new(&mut this.body).poll_frame(&mut Context::from_waker(&waker));
+            match polled {
+                Poll::Pending => (abi::poll::PENDING, None),
+                Poll::Ready(None) => (abi::poll::END, None),
+                Poll::Ready(Some(Err(text))) => {
+                    (abi::poll::FAILED, Some(data_frame(Bytes::from(text))))
+                }
+                Poll::Ready(Some(Ok(frame))) => (abi::poll::READY, Some(into_frame(frame))),
+            }
+        });
+        let (code, frame) = polled.unwrap_or((abi::poll::PANICKED, None));
+        if let Some(frame) = frame {
+            // SAFETY: the plugin gave a place for one frame.
+            unsafe { out.write(frame) };
+        }
+        code
+    }
+
+    unsafe extern "C" fn len(data: *const ()) -> u64 {
+        // SAFETY: as in `poll_next`.
+        let this = unsafe { &*data.cast::<Self>() };
+        shield(|| this.body.size_hint().exact()).flatten().unwrap_or(abi::UNKNOWN_LEN)
+    }
+
+    unsafe extern "C" fn drop(data: *mut ()) {
+        // SAFETY: as in `poll_next`; called once.
+        let this = unsafe { Box::from_raw(data.cast::<Self>()) };
+        shield(|| drop(this));
+    }
+}
+
+fn into_frame(frame: Frame<Bytes>) -> abi::Frame {
+    match frame.into_data() {
+        Ok(data) => data_frame(data),
+        Err(frame) => {
+            let trailers = frame.into_trailers().unwrap_or_default();
+            abi::Frame { data: lend(Bytes::new()), trailers: header::owned(trailers) }
+        }
+    }
+}
+
+fn data_frame(data: Bytes) -> abi::Frame {
+    abi::Frame { data: lend(data), trailers: abi::Headers::NONE }
+}
+
+/// Hands bytes of the host to a plugin, without copying them.
+fn lend(bytes: Bytes) -> abi::Bytes {
+    unsafe extern "C" fn free(owner: *mut (), _: *const u8, _: usize) {
+        // SAFETY: the box made below; the receiver calls this once.
+        let bytes = unsafe { Box::from_raw(owner.cast::<Bytes>()) };
+        shield(|| drop(bytes));
+    }
+    let (ptr, len) = (bytes.as_ptr(), bytes.len());
+    if len == 0 {
+        return abi::Bytes { ptr, len, owner: std::ptr::null_mut(), drop: None };
+    }
+    abi::Bytes { ptr, len, owner: Box::into_raw(Box::new(bytes)).cast(), drop: Some(free) }
+}
+
+// ---- plugin to host
+
+/// Bytes that a plugin made, read in place.
+pub struct PluginBytes<L: Lease, B: RequestBody> {
+    bytes: abi::Bytes,
+    read: usize,
+    exchange: Rc<Exchange<L, B>>,
+}
+
+impl<L: Lease, B: RequestBody> std::fmt::Debug for PluginBytes<L, B> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PluginBytes").field("len", &self.bytes.len).finish_non_exhaustive()
+    }
+}
+
+impl<L: Lease, B: RequestBody> PluginBytes<L, B> {
+    pub(super) fn new(bytes: abi::Bytes, exchange: Rc<Exchange<L, B>>) -> Self {
+        Self { bytes, read: 0, exchange }
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        let bytes = abi::Str { ptr: self.bytes.ptr, len: self.bytes.len };
+        // SAFETY: the plugin owns the bytes unchanged until `drop`, which is ours to call.
+        unsafe { &bytes.bytes()[self.read..] }
+    }
+
+    /// A copy as text, bounded: an error's message.
+    pub(super) fn to_text(&self) -> String {
+        let bytes = self.as_slice();
+        String::from_utf8_lossy(&bytes[..bytes.len().min(4096)]).into_owned()
+    }
+}
+
+impl<L: Lease, B: RequestBody> Drop for PluginBytes<L, B> {
+    fn drop(&mut self) {
+        if let Some(drop) = self.bytes.drop {
+            let _entered = self.exchange.enter();
+            // SAFETY: ours to call, once.
+            unsafe { drop(self.bytes.owner, self.bytes.ptr, self.bytes.len) }
+        }
+    }
+}
+
+impl<L: Lease, B: RequestBody> Buf for PluginBytes<L, B> {
+    fn remaining(&self) -> usize {
+        self.bytes.len - self.read
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.as_slice()
+    }
+
+    fn advance(&mut self, count: usize) {
+        assert!(count <= self.remaining(), "advanced beyond the end");
+        self.read += count;
+    }
+}
+
+/// A plugin's response body.
+pub struct ReplyBody<L: Lease, B: RequestBody> {
+    kind: BodyKind<L, B>,
+}
+
+enum BodyKind<L: Lease, B: RequestBody> {
+    /// Nothing (more) to come. The exchange ends with the body, not before.
+    Empty {
+        _exchange: Rc<Exchange<L, B>>,
+    },
+    Bytes(PluginBytes<L, B>),
+    Stream(PluginStream<L, B>),
+}
+
+/// One piece of a body that a plugin makes while it is sent.
+type Piece<L, B> = Result<Frame<PluginBytes<L, B>>, StreamError>;
+
+struct PluginStream<L: Lease, B: RequestBody> {
+    stream: abi::Stream,
+    exchange: Rc<Exchange<L, B>>,
+}
+
+impl<L: Lease, B: RequestBody> Drop for PluginStream<L, B> {
+    fn drop(&mut self) {
+        let _entered = self.exchange.enter();
+        // SAFETY: the stream is ours; dropped once.
+        unsafe { ((*self.stream.vt).drop)(self.stream.data) }
+    }
+}
+
+impl<L: Lease, B: RequestBody> std::fmt::Debug for ReplyBody<L, B> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ReplyBody")
+    }
+}
+
+/// Why a plugin's stream ended early. Owned text.
+#[derive(Debug, thiserror::Error)]
+pub enum StreamError {
+    /// The plugin reported it.
+    #[error("the plugin's body failed: {0}")]
+    Failed(String),
+    /// The plugin panicked while it made the body.
+    #[error("the plugin panicked in its body")]
+    Panicked,
+    /// A trailer that is no HTTP.
+    #[error("the plugin's trailers hold {0}")]
+    Invalid(String),
+    /// The stream was cut at a drain limit before its promised length.
+    #[error("cut at the drain limit")]
+    Cut,
+}
+
+impl<L: Lease, B: RequestBody> ReplyBody<L, B> {
+    pub(super) fn empty(exchange: Rc<Exchange<L, B>>) -> Self {
+        Self { kind: BodyKind::Empty { _exchange: exchange } }
+    }
+
+    pub(super) fn bytes(bytes: PluginBytes<L, B>) -> Self {
+        if bytes.remaining() == 0 {
+            return Self::empty(bytes.exchange.clone());
+        }
+        Self { kind: BodyKind::Bytes(bytes) }
+    }
+
+    pub(super) fn stream(stream: abi::Stream, exchange: Rc<Exchange<L, B>>) -> Self {
+        Self { kind: BodyKind::Stream(PluginStream { stream, exchange }) }
+    }
+
+    /// Whether the plugin makes the body piece by piece.
+    pub fn is_stream(&self) -> bool {
+        matches!(self.kind, BodyKind::Stream(_))
+    }
+}
+
+impl<L: Lease, B: RequestBody> Body for ReplyBody<L, B> {
+    type Data = PluginBytes<L, B>;
+    type Error = StreamError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, StreamError>>> {
+        let exchange = match &mut self.kind {
+            BodyKind::Empty { .. } => return Poll::Ready(None),
+            BodyKind::Stream(stream) => return stream.poll_frame(cx),
+            BodyKind::Bytes(bytes) => bytes.exchange.clone(),
+        };
+        let whole = std::mem::replace(&mut self.kind, BodyKind::Empty { _exchange: exchange });
+        match whole {
+            BodyKind::Bytes(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
+            BodyKind::Empty { .. } | BodyKind::Stream(_) => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self.kind, BodyKind::Empty { .. })
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            BodyKind::Empty { .. } => SizeHint::with_exact(0),
+            BodyKind::Bytes(bytes) => SizeHint::with_exact(bytes.remaining() as u64),
+            BodyKind::Stream(stream) => match stream.len() {
+                abi::UNKNOWN_LEN => SizeHint::default(),
+                len => SizeHint::with_exact(len),
+            },
+        }
+    }
+}
+
+impl<L: Lease, B: RequestBody> PluginStream<L, B> {
+    fn len(&self) -> u64 {
+        let _entered = self.exchange.enter();
+        // SAFETY: the stream is ours and not dropped.
+        unsafe { ((*self.stream.vt).len)(self.stream.data) }
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Piece<L, B>>> {
+        if self.exchange.is_cut() {
+            // A body without a promised length can end properly; any other must be seen as cut.
+            let whole = matches!(self.len(), abi::UNKNOWN_LEN | 0);
+            return Poll::Ready(if whole { None } else { Some(Err(StreamError::Cut)) });
+        }
+        let mut out = MaybeUninit::<abi::Frame>::uninit();
+        let code = {
+            let waker = HostWaker::new(cx.waker());
+            let _entered = self.exchange.enter();
+            // SAFETY: the stream is ours; hyper does not poll a body that has ended.
+            unsafe {
+                ((*self.stream.vt).poll_next)(self.stream.data, waker.as_ptr(), out.as_mut_ptr())
+            }
+        };
+        Poll::Ready(match code {
+            abi::poll::PENDING => {
+                self.exchange.wait(cx);
+                return Poll::Pending;
+            }
+            abi::poll::END => None,
+            abi::poll::READY => {
+                // SAFETY: `READY`: the frame is filled.
+                Some(unsafe { self.take(out.assume_init()) })
+            }
+            abi::poll::FAILED => {
+                // SAFETY: `FAILED`: the frame is filled, its data is the text.
+                let frame = unsafe { out.assume_init() };
+                let text = PluginBytes::new(frame.data, self.exchange.clone()).to_text();
+                Some(Err(StreamError::Failed(text)))
+            }
+            _ => Some(Err(StreamError::Panicked)),
+        })
+    }
+
+    /// # Safety
+    /// `frame` must come from a poll of this stream.
+    unsafe fn take(&self, frame: abi::Frame) -> Piece<L, B> {
+        let data = PluginBytes::new(frame.data, self.exchange.clone());
+        if frame.trailers.vt.is_null() {
+            return Ok(Frame::data(data));
+        }
+        let _entered = self.exchange.enter();
+        let mut trailers = HeaderMap::new();
+        // SAFETY: the frame's trailers are valid and ours.
+        let taken = unsafe { header::take(frame.trailers, header::Framing::Known, &mut trailers) };
+        taken.map(|()| Frame::trailers(trailers)).map_err(StreamError::Invalid)
+    }
+}
