@@ -1,0 +1,223 @@
+//! What happened, one line an order, on disk and in memory.
+//!
+//! Owns `history.jsonl` and `history.1.jsonl`. Decides nothing: a host boots without it.
+//! Invariants: a line is one write(2) at the end of the file; a torn line spoils only itself; both
+//! files together hold no more lines than the limit.
+
+use std::{
+    collections::VecDeque,
+    fs::{self, File, OpenOptions},
+    io::{self, BufRead as _, BufReader, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::SystemTime,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::wire::{from_ms, to_ms};
+use crate::ids::{Digest, Generation, Label, PluginName};
+
+/// How one order ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// When it ended.
+    pub at: SystemTime,
+    /// Its number, as in `/v1/deploys`; counts within one host process.
+    pub order: u64,
+    /// Who asked: `control`, `folder` or `boot`.
+    pub source: String,
+    /// `deploy`, `rollback` or `unload`.
+    pub verb: String,
+    /// Whom it concerned, as far as known.
+    pub plugin: Option<PluginName>,
+    /// The label, as far as known.
+    pub label: Option<Label>,
+    /// The content, as far as known.
+    pub digest: Option<Digest>,
+    /// The generation that it made.
+    pub generation: Option<Generation>,
+    /// A rollback's origin.
+    pub from: Option<Generation>,
+    /// `swapped`, `already_serves`, `rolled_back`, `unloaded`, or a refusal's code.
+    pub outcome: String,
+    /// The line that was answered.
+    pub text: String,
+    /// From the order leaving the queue to its end. Units: milliseconds.
+    pub ms: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireEntry {
+    at_ms: u64,
+    order: u64,
+    source: String,
+    verb: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plugin: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sha256: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    generation: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<u64>,
+    outcome: String,
+    text: String,
+    ms: u64,
+}
+
+/// The history of one host. Shared by reference; every method may be called from any thread.
+#[derive(Debug)]
+pub struct History {
+    path: PathBuf,
+    rotated: PathBuf,
+    /// Lines of one of the two files.
+    half_count: usize,
+    memory_count: usize,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    file: Option<File>,
+    lines: usize,
+    /// The last line has no end: the next one must not be glued to it.
+    torn: bool,
+    /// Newest first.
+    recent: VecDeque<Entry>,
+}
+
+impl History {
+    /// Reads what is there. At most `disk_count` lines are kept on disk, and the newest
+    /// `memory_count` in memory. An unreadable line is skipped.
+    ///
+    /// # Errors
+    /// When the file cannot be read or made.
+    pub fn open(folder: &Path, disk_count: usize, memory_count: usize) -> io::Result<Self> {
+        let path = folder.join("history.jsonl");
+        let rotated = folder.join("history.1.jsonl");
+        let mut recent = VecDeque::new();
+        scan(&rotated, memory_count, &mut recent)?;
+        let (lines, torn) = scan(&path, memory_count, &mut recent)?;
+        let inner = Inner { file: Some(open(&path)?), lines, torn, recent };
+        let half_count = (disk_count / 2).max(1);
+        Ok(Self { path, rotated, half_count, memory_count, inner: Mutex::new(inner) })
+    }
+
+    /// Adds a line. It is in memory also when the disk fails.
+    ///
+    /// # Errors
+    /// When the line is not on the disk; the host goes on without it.
+    pub fn append(&self, entry: Entry) -> io::Result<()> {
+        let mut inner = self.lock();
+        let mut line = if inner.torn { b"\n".to_vec() } else { Vec::new() };
+        line.extend(encode(&entry));
+        inner.recent.push_front(entry);
+        inner.recent.truncate(self.memory_count);
+        if inner.lines >= self.half_count {
+            // The open file goes with its name; a failure below leaves the next append a new try.
+            inner.file = None;
+            fs::rename(&self.path, &self.rotated)?;
+            inner.lines = 0;
+            inner.torn = false;
+        }
+        if inner.file.is_none() {
+            inner.file = Some(open(&self.path)?);
+        }
+        let Some(file) = &mut inner.file else { return Ok(()) };
+        let written = file.write(&line);
+        inner.torn = written.as_ref().is_ok_and(|count| *count < line.len());
+        inner.lines += 1;
+        match written {
+            Ok(count) if count < line.len() => Err(io::ErrorKind::WriteZero.into()),
+            other => other.map(|_| ()),
+        }
+    }
+
+    /// The newest lines, newest first, at most `limit`.
+    #[must_use]
+    pub fn read(&self, limit: usize) -> Vec<Entry> {
+        self.lock().recent.iter().take(limit).cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
+}
+
+/// Reads the lines of one file into `recent`; gives their number and whether the last has no end.
+fn scan(
+    path: &Path,
+    memory_count: usize,
+    recent: &mut VecDeque<Entry>,
+) -> io::Result<(usize, bool)> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((0, false)),
+        Err(error) => return Err(error),
+    };
+    let mut reader = BufReader::new(file);
+    let mut line = Vec::new();
+    let mut lines = 0;
+    let mut torn = false;
+    loop {
+        line.clear();
+        if reader.read_until(b'\n', &mut line)? == 0 {
+            return Ok((lines, torn));
+        }
+        lines += 1;
+        torn = !line.ends_with(b"\n");
+        if let Some(entry) = decode(&line) {
+            recent.push_front(entry);
+            recent.truncate(memory_count);
+        }
+    }
+}
+
+fn encode(entry: &Entry) -> Vec<u8> {
+    let wire = WireEntry {
+        at_ms: to_ms(entry.at),
+        order: entry.order,
+        source: entry.source.clone(),
+        verb: entry.verb.clone(),
+        plugin: entry.plugin.as_ref().map(ToString::to_string),
+        label: entry.label.as_ref().map(|label| label.as_str().to_owned()),
+        sha256: entry.digest.as_ref().map(ToString::to_string),
+        generation: entry.generation.map(|generation| generation.0),
+        from: entry.from.map(|generation| generation.0),
+        outcome: entry.outcome.clone(),
+        text: entry.text.clone(),
+        ms: entry.ms,
+    };
+    let mut line = serde_json::to_vec(&wire).expect("only numbers and texts");
+    line.push(b'\n');
+    line
+}
+
+fn decode(line: &[u8]) -> Option<Entry> {
+    let wire: WireEntry = serde_json::from_slice(line).ok()?;
+    Some(Entry {
+        at: from_ms(wire.at_ms),
+        order: wire.order,
+        source: wire.source,
+        verb: wire.verb,
+        plugin: wire.plugin.and_then(|text| text.parse().ok()),
+        label: wire.label.and_then(|text| text.parse().ok()),
+        digest: wire.sha256.and_then(|text| text.parse().ok()),
+        generation: wire.generation.map(Generation),
+        from: wire.from.map(Generation),
+        outcome: wire.outcome,
+        text: wire.text,
+        ms: wire.ms,
+    })
+}
+
+#[cfg(test)]
+mod tests;

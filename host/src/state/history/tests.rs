@@ -1,0 +1,100 @@
+//! The history in a real folder.
+
+use std::time::Duration;
+
+use super::*;
+
+fn entry(order: u64) -> Entry {
+    Entry {
+        at: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123),
+        order,
+        source: "control".to_owned(),
+        verb: "rollback".to_owned(),
+        plugin: Some("handler".parse().unwrap()),
+        label: Some("2.1.0".parse().unwrap()),
+        digest: Some(Digest([7; 32])),
+        generation: Some(Generation(9)),
+        from: Some(Generation(3)),
+        outcome: "rolled_back".to_owned(),
+        text: "two\nlines".to_owned(),
+        ms: 4,
+    }
+}
+
+fn refused(order: u64) -> Entry {
+    let outcome = "file_missing".to_owned();
+    let (plugin, label, digest, generation, from) = (None, None, None, None, None);
+    Entry { plugin, label, digest, generation, from, outcome, ..entry(order) }
+}
+
+fn orders(history: &History) -> Vec<u64> {
+    history.read(usize::MAX).iter().map(|entry| entry.order).collect()
+}
+
+fn lines(folder: &Path, name: &str) -> usize {
+    fs::read_to_string(folder.join(name)).map_or(0, |text| text.lines().count())
+}
+
+#[test]
+fn lines_survive_a_restart_newest_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let history = History::open(dir.path(), 100, 10).unwrap();
+    for line in [entry(1), refused(2), entry(3)] {
+        history.append(line).unwrap();
+    }
+    assert_eq!(history.read(2), [entry(3), refused(2)]);
+    drop(history);
+    let history = History::open(dir.path(), 100, 10).unwrap();
+    assert_eq!(history.read(9), [entry(3), refused(2), entry(1)]);
+    let small = History::open(dir.path(), 100, 2).unwrap();
+    assert_eq!(orders(&small), [3, 2]);
+}
+
+#[test]
+fn a_torn_line_spoils_only_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let history = History::open(dir.path(), 100, 10).unwrap();
+    history.append(entry(1)).unwrap();
+    history.append(entry(2)).unwrap();
+    drop(history);
+    let path = dir.path().join("history.jsonl");
+    let size = fs::metadata(&path).unwrap().len();
+    OpenOptions::new().write(true).open(&path).unwrap().set_len(size - 10).unwrap();
+    let history = History::open(dir.path(), 100, 10).unwrap();
+    assert_eq!(orders(&history), [1]);
+    history.append(entry(3)).unwrap();
+    assert_eq!(orders(&History::open(dir.path(), 100, 10).unwrap()), [3, 1]);
+}
+
+#[test]
+fn the_disk_holds_no_more_lines_than_the_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut history = History::open(dir.path(), 10, 100).unwrap();
+    for order in 1..=37 {
+        history.append(entry(order)).unwrap();
+        let both = lines(dir.path(), "history.jsonl") + lines(dir.path(), "history.1.jsonl");
+        assert!(both <= 10, "{both}");
+        assert!(both as u64 >= order.min(5), "at least half of the limit is kept");
+        if order % 4 == 0 {
+            // The count of lines is found again by a restart.
+            history = History::open(dir.path(), 10, 100).unwrap();
+        }
+    }
+    assert_eq!(orders(&History::open(dir.path(), 10, 100).unwrap())[..6], [37, 36, 35, 34, 33, 32]);
+}
+
+#[test]
+fn memory_goes_on_when_the_disk_fails() {
+    let dir = tempfile::tempdir().unwrap();
+    let history = History::open(dir.path(), 2, 3).unwrap();
+    history.append(entry(1)).unwrap();
+    // The rotation finds a folder in its way.
+    fs::create_dir_all(dir.path().join("history.1.jsonl/x")).unwrap();
+    history.append(entry(2)).unwrap_err();
+    assert_eq!(orders(&history), [2, 1]);
+    fs::remove_dir_all(dir.path().join("history.1.jsonl")).unwrap();
+    for order in 3..=5 {
+        history.append(entry(order)).unwrap();
+    }
+    assert_eq!(orders(&history), [5, 4, 3]);
+}

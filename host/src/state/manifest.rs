@@ -1,0 +1,295 @@
+//! What boots: the manifest, and the two files that hold it.
+//!
+//! Owns `manifest.json` and `manifest.previous.json`. Knows nothing of libraries.
+//! Invariants: `manifest.json` appears whole, by rename, before a change is acknowledged. The
+//! previous file is one that the disk is known to have, so that a power cut while the newest is
+//! still in memory finds a readable one.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::{
+    RollbackError, StateDir, Syncer, Versions,
+    wire::{self, WireError},
+};
+use crate::{
+    artifact::shown,
+    error::{Coded, Kind},
+    ids::{Digest, Generation, PluginName},
+};
+
+/// Everything that a host remembers across restarts, but for the history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manifest {
+    /// The number that the next load gets.
+    pub next_generation: Generation,
+    /// Whom a rollback without a name concerns.
+    pub changed_last: Option<PluginName>,
+    /// What was committed of each plugin.
+    pub plugins: BTreeMap<PluginName, Versions>,
+    /// The files of the plugins folder that were looked at, by absolute path.
+    pub seen: BTreeMap<PathBuf, Seen>,
+}
+
+/// A file of the plugins folder as it was when it was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Its inode's number.
+    pub inode: u64,
+    /// Units: bytes.
+    pub size: u64,
+    /// Units: nanoseconds since the epoch.
+    pub mtime_ns: i64,
+    /// Its content.
+    pub digest: Digest,
+}
+
+/// Which files were looked at; kept in the manifest, across restarts.
+pub trait SeenStore: Send + Sync {
+    /// All of them, by absolute path.
+    fn seen(&self) -> BTreeMap<PathBuf, Seen>;
+    /// Remembers one file, or forgets it.
+    fn remember(&self, path: &Path, seen: Option<Seen>);
+}
+
+impl Default for Manifest {
+    fn default() -> Self {
+        Self {
+            next_generation: Generation(1),
+            changed_last: None,
+            plugins: BTreeMap::new(),
+            seen: BTreeMap::new(),
+        }
+    }
+}
+
+impl Manifest {
+    /// Takes the next generation number. It counts as used from here on, also when the load fails.
+    pub fn take_generation(&mut self) -> Generation {
+        let taken = self.next_generation;
+        self.next_generation = Generation(taken.0 + 1);
+        taken
+    }
+
+    /// The plugin that a rollback concerns, with its versions.
+    ///
+    /// # Errors
+    /// [`RollbackError::NothingChanged`], [`RollbackError::NoSuchPlugin`].
+    pub fn rollback_subject(
+        &self,
+        plugin: Option<&PluginName>,
+    ) -> Result<(&PluginName, &Versions), RollbackError> {
+        let name = plugin.or(self.changed_last.as_ref()).ok_or(RollbackError::NothingChanged)?;
+        self.plugins
+            .get_key_value(name)
+            .ok_or_else(|| RollbackError::NoSuchPlugin { plugin: name.clone() })
+    }
+
+    /// Forgets versions beyond the active one and `kept_count` others of each plugin, and gives
+    /// the contents that are still needed (for `artifact::Store::retain`).
+    pub fn prune(&mut self, kept_count: usize) -> BTreeSet<Digest> {
+        self.plugins.values_mut().for_each(|versions| versions.prune(kept_count));
+        self.plugins.values().flat_map(Versions::digests).collect()
+    }
+}
+
+/// The manifest cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// Written by a newer hotseat.
+    #[error("`{}` has schema {found}, this hotseat knows {}", shown(.path), wire::SCHEMA)]
+    Newer {
+        /// Which file.
+        path: PathBuf,
+        /// Its schema.
+        found: u32,
+    },
+    /// Files are there and none can be read.
+    #[error("no manifest in `{}` can be read: {reason}", shown(.folder))]
+    Unreadable {
+        /// The state folder.
+        folder: PathBuf,
+        /// What is wrong with each file.
+        reason: String,
+    },
+    /// It could not be written.
+    #[error("cannot write `{}`: {source}", shown(.path))]
+    Write {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl Coded for ManifestError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Newer { .. } => "manifest_newer",
+            Self::Unreadable { .. } => "state_unreadable",
+            Self::Write { source, .. } if is_full(source) => "disk_full",
+            Self::Write { .. } => "state_failed",
+        }
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Host
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Newer { .. } => {
+                "start the newer hotseat, or use another `--state-dir`".to_owned()
+            }
+            Self::Unreadable { .. } => {
+                "restore `manifest.json` from a backup, or use another `--state-dir` to begin \
+                 with nothing loaded"
+                    .to_owned()
+            }
+            Self::Write { source, .. } if is_full(source) => {
+                "free some space under `--state-dir`".to_owned()
+            }
+            Self::Write { .. } => "look at the owner and mode of `--state-dir`".to_owned(),
+        })
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// What was found at the start.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What boots.
+    pub manifest: Manifest,
+    /// One line for the log when it is not what was written last.
+    pub warning: Option<String>,
+}
+
+/// The manifest's files. One writer.
+#[derive(Debug)]
+pub struct ManifestFile {
+    folder: PathBuf,
+    syncer: Arc<Syncer>,
+    /// How often it was written by this process; 0 is the file that was found.
+    written: u64,
+}
+
+impl ManifestFile {
+    /// The files in `dir`, made durable by `syncer`.
+    #[must_use]
+    pub fn new(dir: &StateDir, syncer: Arc<Syncer>) -> Self {
+        Self { folder: dir.path().to_owned(), syncer, written: 0 }
+    }
+
+    fn newest(&self) -> PathBuf {
+        self.folder.join("manifest.json")
+    }
+
+    fn previous(&self) -> PathBuf {
+        self.folder.join("manifest.previous.json")
+    }
+
+    /// Reads what boots. Without any file: nothing. An unreadable newest file falls back to the
+    /// previous one, with a warning.
+    ///
+    /// # Errors
+    /// [`ManifestError::Newer`], [`ManifestError::Unreadable`].
+    pub fn load(&self) -> Result<Loaded, ManifestError> {
+        let newest = match read(&self.newest()) {
+            Ok(Some(manifest)) => {
+                // It may have been written by a host that was killed before the disk had it.
+                self.syncer.manifest(self.newest(), self.written);
+                return Ok(Loaded { manifest, warning: None });
+            }
+            other => other,
+        };
+        let newest = known_schema(self.newest(), newest)?;
+        let previous = known_schema(self.previous(), read(&self.previous()))?;
+        match (newest, previous) {
+            (Ok(_), Ok(None)) => Ok(Loaded { manifest: Manifest::default(), warning: None }),
+            (newest, Ok(Some(manifest))) => {
+                let why = newest.map_or_else(|reason| reason, |_| "it is not there".to_owned());
+                let warning = format!(
+                    "`manifest.json` cannot be read ({why}): going on from \
+                     `manifest.previous.json`, the last changes may be missing"
+                );
+                Ok(Loaded { manifest, warning: Some(warning) })
+            }
+            (newest, previous) => {
+                let reasons = [("manifest.json", newest), ("manifest.previous.json", previous)]
+                    .map(|(file, result)| match result {
+                        Ok(_) => format!("`{file}` is not there"),
+                        Err(reason) => format!("`{file}`: {reason}"),
+                    });
+                let reason = reasons.join("; ");
+                Err(ManifestError::Unreadable { folder: self.folder.clone(), reason })
+            }
+        }
+    }
+
+    /// Replaces the file on disk and has it made durable in the background.
+    ///
+    /// # Errors
+    /// [`ManifestError::Write`]; the file on disk is then the one before.
+    pub fn save(&mut self, manifest: &Manifest) -> Result<(), ManifestError> {
+        let temporary = self.folder.join("manifest.json.tmp");
+        let failed = |path: &Path, source| {
+            let _ = fs::remove_file(&temporary);
+            ManifestError::Write { path: path.to_owned(), source }
+        };
+        write(&temporary, &wire::encode(manifest)).map_err(|e| failed(&temporary, e))?;
+        if self.syncer.has_manifest(self.written) {
+            // Between these two renames the previous file is what was acknowledged last.
+            match fs::rename(self.newest(), self.previous()) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                    return Err(failed(&self.previous(), e));
+                }
+                _ => {}
+            }
+        }
+        fs::rename(&temporary, self.newest()).map_err(|e| {
+            // The first rename is taken back; should that fail too, a start finds the previous.
+            let _ = fs::hard_link(self.previous(), self.newest());
+            failed(&self.newest(), e)
+        })?;
+        self.written += 1;
+        self.syncer.manifest(self.newest(), self.written);
+        Ok(())
+    }
+}
+
+/// A newer schema is no damage: going back behind it would lose what the newer host did.
+fn known_schema(
+    path: PathBuf,
+    result: Result<Option<Manifest>, WireError>,
+) -> Result<Result<Option<Manifest>, String>, ManifestError> {
+    match result {
+        Ok(manifest) => Ok(Ok(manifest)),
+        Err(WireError::Bad(reason)) => Ok(Err(reason)),
+        Err(WireError::Newer(found)) => Err(ManifestError::Newer { path, found }),
+    }
+}
+
+fn read(path: &Path) -> Result<Option<Manifest>, WireError> {
+    match fs::read(path) {
+        Ok(text) => wire::decode(&text).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(WireError::Bad(error.to_string())),
+    }
+}
+
+fn write(path: &Path, text: &[u8]) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600).open(path)?.write_all(text)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,221 @@
+//! The manifest in a real folder, torn and damaged.
+
+use std::{
+    ffi::OsStr,
+    os::unix::ffi::OsStrExt as _,
+    time::{Duration, SystemTime},
+};
+
+use super::*;
+use crate::state::VersionEntry;
+
+struct Fixture {
+    _folder: tempfile::TempDir,
+    dir: StateDir,
+    syncer: Arc<Syncer>,
+    file: ManifestFile,
+}
+
+fn fixture() -> Fixture {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = StateDir::open(folder.path()).unwrap();
+    let syncer = Arc::new(Syncer::start().unwrap());
+    let file = ManifestFile::new(&dir, Arc::clone(&syncer));
+    Fixture { _folder: folder, dir, syncer, file }
+}
+
+impl Fixture {
+    fn save(&mut self, manifest: &Manifest) {
+        self.file.save(manifest).unwrap();
+        assert!(self.syncer.flush(Duration::from_secs(30)));
+    }
+
+    fn put(&self, name: &str, text: &str) {
+        write(&self.dir.path().join(name), text.as_bytes()).unwrap();
+    }
+
+    fn loaded(&self) -> (u64, Option<String>) {
+        let loaded = self.file.load().unwrap();
+        (loaded.manifest.next_generation.0, loaded.warning)
+    }
+}
+
+fn numbered(next: u64) -> Manifest {
+    Manifest { next_generation: Generation(next), ..Manifest::default() }
+}
+
+fn full() -> Manifest {
+    let mut manifest = numbered(5);
+    let name: PluginName = "handler".parse().unwrap();
+    let mut versions = Versions::default();
+    for generation in [2, 4] {
+        versions.commit(VersionEntry {
+            generation: Generation(generation),
+            digest: Digest([7; 32]),
+            label: "2.1.0".parse().unwrap(),
+            committed_at: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123),
+            rolled_back: generation == 2,
+            from: (generation == 4).then_some(Generation(2)),
+        });
+    }
+    manifest.plugins.insert("gone".parse().unwrap(), Versions::default());
+    manifest.plugins.insert(name.clone(), versions);
+    manifest.changed_last = Some(name);
+    let seen = Seen { inode: u64::MAX, size: 3, mtime_ns: -1, digest: Digest([8; 32]) };
+    manifest.seen.insert("/plugins/a.so".into(), seen);
+    manifest.seen.insert(OsStr::from_bytes(b"/plugins/\xff.so").into(), seen);
+    manifest
+}
+
+#[test]
+fn everything_survives_a_restart() {
+    let mut fixture = fixture();
+    assert_eq!(fixture.loaded(), (1, None), "an empty folder boots empty");
+    fixture.save(&full());
+    assert_eq!(fixture.file.load().unwrap().manifest, full());
+}
+
+#[test]
+fn the_format_does_not_change_unnoticed() {
+    let text = String::from_utf8(wire::encode(&full())).unwrap();
+    let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let expected = serde_json::json!({
+        "schema": 1,
+        "next_generation": 5,
+        "changed_last": "handler",
+        "plugins": {
+            "gone": { "active": false, "versions": [] },
+            "handler": { "active": true, "versions": [
+                { "generation": 2, "sha256": "07".repeat(32), "label": "2.1.0",
+                  "committed_at_ms": 1_700_000_000_123_u64, "rolled_back": true, "from": null },
+                { "generation": 4, "sha256": "07".repeat(32), "label": "2.1.0",
+                  "committed_at_ms": 1_700_000_000_123_u64, "rolled_back": false, "from": 2 },
+            ] },
+        },
+        "seen": [
+            { "path": "/plugins/a.so", "inode": u64::MAX, "size_bytes": 3, "mtime_ns": -1,
+              "sha256": "08".repeat(32) },
+            { "path": b"/plugins/\xff.so".to_vec(), "inode": u64::MAX, "size_bytes": 3,
+              "mtime_ns": -1, "sha256": "08".repeat(32) },
+        ],
+    });
+    assert_eq!(value, expected);
+}
+
+#[test]
+fn a_damaged_newest_file_falls_back_to_the_previous() {
+    let mut fixture = fixture();
+    fixture.save(&numbered(2));
+    fixture.save(&numbered(3));
+    assert_eq!(fixture.loaded(), (3, None));
+    for damage in ["", "{", "{\"schema\":1}", "null"] {
+        fixture.put("manifest.json", damage);
+        let (next, warning) = fixture.loaded();
+        assert_eq!(next, 2);
+        assert!(warning.unwrap().contains("manifest.previous.json"));
+    }
+    // As if it was killed between the two renames of a save.
+    fs::remove_file(fixture.file.newest()).unwrap();
+    assert_eq!(fixture.loaded().0, 2);
+}
+
+#[test]
+fn damage_everywhere_is_never_an_empty_start() {
+    let mut fixture = fixture();
+    fixture.put("manifest.json", "rubbish");
+    let error = fixture.file.load().unwrap_err();
+    assert_eq!(error.code(), "state_unreadable");
+    assert!(error.hint().unwrap().contains("--state-dir"));
+    fixture.put("manifest.previous.json", "rubbish");
+    assert_eq!(fixture.file.load().unwrap_err().code(), "state_unreadable");
+    fs::remove_file(fixture.file.newest()).unwrap();
+    assert_eq!(fixture.file.load().unwrap_err().code(), "state_unreadable");
+    fixture.save(&numbered(9));
+    assert_eq!(fixture.loaded(), (9, None));
+}
+
+#[test]
+fn a_newer_schema_is_refused_even_with_a_readable_previous() {
+    let mut fixture = fixture();
+    fixture.save(&numbered(2));
+    fixture.save(&numbered(3));
+    fixture.put("manifest.json", "{\"schema\": 2, \"whatever\": []}");
+    let error = fixture.file.load().unwrap_err();
+    assert_eq!(error.code(), "manifest_newer");
+    assert!(error.to_string().contains("schema 2"), "{error}");
+}
+
+#[test]
+fn contradictions_are_damage() {
+    let good = String::from_utf8(wire::encode(&full())).unwrap();
+    let spoil = |from: &str, to: &str| {
+        assert!(good.contains(from), "{from}");
+        assert!(
+            matches!(wire::decode(good.replace(from, to).as_bytes()), Err(WireError::Bad(_))),
+            "{from} -> {to}"
+        );
+    };
+    spoil("\"next_generation\": 5", "\"next_generation\": 4");
+    spoil("\"from\": 2", "\"from\": 3");
+    spoil("\"handler\": {", "\"Handler\": {");
+    spoil("\"2.1.0\"", "\"v2\"");
+    spoil(&"07".repeat(32), "07");
+}
+
+/// A burst of saves outruns the disk; the previous file is then still one that the disk has.
+#[test]
+fn the_previous_file_is_always_one_that_the_disk_has() {
+    let mut fixture = fixture();
+    fixture.save(&numbered(2));
+    fixture.save(&numbered(3));
+    // As long as the third is not known to be on the disk, the second stays the previous.
+    fixture.file.written += 1_000;
+    fixture.file.save(&numbered(4)).unwrap();
+    fixture.put("manifest.json", "");
+    assert_eq!(fixture.loaded().0, 2);
+}
+
+#[test]
+fn a_save_that_fails_leaves_the_file_before() {
+    let mut fixture = fixture();
+    fixture.save(&numbered(2));
+    fs::create_dir(fixture.dir.path().join("manifest.json.tmp")).unwrap();
+    let error = fixture.file.save(&numbered(3)).unwrap_err();
+    assert_eq!((error.code(), error.kind()), ("state_failed", Kind::Host));
+    assert_eq!(fixture.loaded(), (2, None));
+    let full = io::Error::from(io::ErrorKind::StorageFull);
+    let error = ManifestError::Write { path: PathBuf::new(), source: full };
+    assert_eq!(error.code(), "disk_full");
+}
+
+#[test]
+fn retention_gives_the_contents_that_are_needed() {
+    let mut manifest = full();
+    let name: PluginName = "other".parse().unwrap();
+    let mut versions = Versions::default();
+    for generation in 1..=4_u8 {
+        versions.commit(VersionEntry {
+            generation: Generation(generation.into()),
+            digest: Digest([generation; 32]),
+            label: "1".parse().unwrap(),
+            committed_at: SystemTime::UNIX_EPOCH,
+            rolled_back: false,
+            from: None,
+        });
+    }
+    manifest.plugins.insert(name, versions);
+    let needed = manifest.prune(1);
+    assert_eq!(needed, [3, 4, 7].map(|byte| Digest([byte; 32])).into());
+}
+
+#[test]
+fn a_rollback_without_a_name_concerns_the_plugin_changed_last() {
+    let manifest = full();
+    assert_eq!(manifest.rollback_subject(None).unwrap().0.as_str(), "handler");
+    let other = "other".parse().unwrap();
+    let code = |result: Result<_, RollbackError>| result.map(|_| ()).unwrap_err().code();
+    assert_eq!(code(manifest.rollback_subject(Some(&other))), "no_such_plugin");
+    assert_eq!(code(Manifest::default().rollback_subject(None)), "nothing_to_roll_back");
+    let mut numbers = numbered(8);
+    assert_eq!([numbers.take_generation(), numbers.take_generation()], [8, 9].map(Generation));
+}

@@ -1,0 +1,190 @@
+//! The JSON of `manifest.json`.
+//!
+//! Owns the format: private, versioned, converted by hand. Times are whole milliseconds since the
+//! epoch, paths are texts, or lists of bytes where they are no text.
+//! Invariant: a released schema is read for ever; a newer one is refused, never guessed at.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    os::unix::ffi::{OsStrExt as _, OsStringExt as _},
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Manifest, Seen, VersionEntry, Versions};
+use crate::ids::Generation;
+
+/// The schema that this build writes.
+pub(super) const SCHEMA: u32 = 1;
+
+/// Read first, alone: everything else may look different in another schema.
+#[derive(Deserialize)]
+struct WireSchema {
+    schema: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireManifest {
+    schema: u32,
+    next_generation: u64,
+    changed_last: Option<String>,
+    plugins: BTreeMap<String, WirePlugin>,
+    seen: Vec<WireSeen>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WirePlugin {
+    active: bool,
+    versions: Vec<WireVersion>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireVersion {
+    generation: u64,
+    sha256: String,
+    label: String,
+    committed_at_ms: u64,
+    rolled_back: bool,
+    from: Option<u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireSeen {
+    path: WirePath,
+    inode: u64,
+    size_bytes: u64,
+    mtime_ns: i64,
+    sha256: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum WirePath {
+    Text(String),
+    Bytes(Vec<u8>),
+}
+
+/// Why a text is no manifest.
+#[derive(Debug)]
+pub(super) enum WireError {
+    /// Written by a newer hotseat.
+    Newer(u32),
+    /// Not what this or an older hotseat writes; one line.
+    Bad(String),
+}
+
+pub(super) fn encode(manifest: &Manifest) -> Vec<u8> {
+    let plugins = manifest.plugins.iter().map(|(name, versions)| {
+        let list = versions.list().iter().map(|entry| WireVersion {
+            generation: entry.generation.0,
+            sha256: entry.digest.to_string(),
+            label: entry.label.as_str().to_owned(),
+            committed_at_ms: to_ms(entry.committed_at),
+            rolled_back: entry.rolled_back,
+            from: entry.from.map(|generation| generation.0),
+        });
+        let plugin = WirePlugin { active: versions.is_active(), versions: list.collect() };
+        (name.to_string(), plugin)
+    });
+    let seen = manifest.seen.iter().map(|(path, seen)| WireSeen {
+        path: WirePath::from(path.as_path()),
+        inode: seen.inode,
+        size_bytes: seen.size,
+        mtime_ns: seen.mtime_ns,
+        sha256: seen.digest.to_string(),
+    });
+    let wire = WireManifest {
+        schema: SCHEMA,
+        next_generation: manifest.next_generation.0,
+        changed_last: manifest.changed_last.as_ref().map(ToString::to_string),
+        plugins: plugins.collect(),
+        seen: seen.collect(),
+    };
+    let mut text = serde_json::to_vec_pretty(&wire)
+        .expect("only numbers, texts and lists under keys that are texts");
+    text.push(b'\n');
+    text
+}
+
+pub(super) fn decode(text: &[u8]) -> Result<Manifest, WireError> {
+    let bad = |error: serde_json::Error| WireError::Bad(error.to_string());
+    let WireSchema { schema } = serde_json::from_slice(text).map_err(bad)?;
+    if schema > SCHEMA {
+        return Err(WireError::Newer(schema));
+    }
+    let wire: WireManifest = serde_json::from_slice(text).map_err(bad)?;
+    from_wire(wire).map_err(WireError::Bad)
+}
+
+fn from_wire(wire: WireManifest) -> Result<Manifest, String> {
+    let mut manifest = Manifest {
+        next_generation: Generation(wire.next_generation),
+        changed_last: wire.changed_last.map(|name| parse(&name)).transpose()?,
+        plugins: BTreeMap::new(),
+        seen: BTreeMap::new(),
+    };
+    for (name, plugin) in wire.plugins {
+        let list: Result<Vec<_>, String> = plugin.versions.into_iter().map(version).collect();
+        let versions =
+            Versions::restore(list?, plugin.active).map_err(|e| format!("plugin `{name}`: {e}"))?;
+        let newest = versions.list().last().map(|entry| entry.generation);
+        if newest.is_some_and(|newest| newest >= manifest.next_generation) {
+            return Err(format!("plugin `{name}`: its generation is above the counter"));
+        }
+        manifest.plugins.insert(parse(&name)?, versions);
+    }
+    for seen in wire.seen {
+        let WireSeen { path, inode, size_bytes, mtime_ns, sha256 } = seen;
+        let seen = Seen { inode, size: size_bytes, mtime_ns, digest: parse(&sha256)? };
+        manifest.seen.insert(path.into(), seen);
+    }
+    Ok(manifest)
+}
+
+fn version(wire: WireVersion) -> Result<VersionEntry, String> {
+    Ok(VersionEntry {
+        generation: Generation(wire.generation),
+        digest: parse(&wire.sha256)?,
+        label: parse(&wire.label)?,
+        committed_at: from_ms(wire.committed_at_ms),
+        rolled_back: wire.rolled_back,
+        from: wire.from.map(Generation),
+    })
+}
+
+fn parse<T: std::str::FromStr<Err = crate::ids::IdError>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|error: crate::ids::IdError| error.to_string())
+}
+
+/// Whole milliseconds since the epoch; a clock before it counts as the epoch.
+pub(super) fn to_ms(at: SystemTime) -> u64 {
+    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The reverse of [`to_ms`]; a time that the clock cannot hold counts as the epoch.
+pub(super) fn from_ms(ms: u64) -> SystemTime {
+    let epoch = SystemTime::UNIX_EPOCH;
+    epoch.checked_add(Duration::from_millis(ms)).unwrap_or(epoch)
+}
+
+impl From<&Path> for WirePath {
+    fn from(path: &Path) -> Self {
+        path.to_str().map_or_else(
+            || Self::Bytes(path.as_os_str().as_bytes().to_vec()),
+            |text| Self::Text(text.to_owned()),
+        )
+    }
+}
+
+impl From<WirePath> for PathBuf {
+    fn from(path: WirePath) -> Self {
+        match path {
+            WirePath::Text(text) => text.into(),
+            WirePath::Bytes(bytes) => OsString::from_vec(bytes).into(),
+        }
+    }
+}
