@@ -1,0 +1,62 @@
+//! A generation in this process: its instance and what it is called.
+//!
+//! Invariant: dropping it, on whatever thread, only hands the instance over to the reaper.
+
+use std::{path::PathBuf, time::SystemTime};
+
+use super::Roster;
+use crate::{
+    ids::{PluginName, Version},
+    plugin::{
+        instance::Instance,
+        reaper::{ReaperHandle, Retired},
+    },
+};
+
+/// A loaded generation. Shared by the table, by each data thread's view, and by nobody for long.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Its plugin.
+    pub plugin: PluginName,
+    /// Its number, label and content.
+    pub version: Version,
+    /// When it was loaded.
+    pub since: SystemTime,
+    instance: Option<Instance>,
+    file: PathBuf,
+    reaper: ReaperHandle,
+    roster: Roster,
+}
+
+impl Loaded {
+    /// Takes an instance in. `file` is its private copy, removed after the unload.
+    #[must_use]
+    pub fn new(
+        plugin: PluginName,
+        version: Version,
+        instance: Instance,
+        file: PathBuf,
+        (reaper, roster): (ReaperHandle, Roster),
+    ) -> Self {
+        let since = SystemTime::now();
+        Self { plugin, version, since, instance: Some(instance), file, reaper, roster }
+    }
+
+    /// The instance.
+    #[must_use]
+    pub fn instance(&self) -> &Instance {
+        self.instance.as_ref().expect("taken only when the generation is dropped")
+    }
+}
+
+impl Drop for Loaded {
+    fn drop(&mut self) {
+        let Some(instance) = self.instance.take() else { return };
+        self.roster.drained(self.version.generation);
+        self.reaper.retire(Retired {
+            generation: self.version.generation,
+            instance,
+            file: std::mem::take(&mut self.file),
+        });
+    }
+}

@@ -1,0 +1,128 @@
+//! What became of every generation: serving, draining, waiting for its unload, gone.
+//!
+//! Owns the list that the status shows. Bounded: of the generations that ended well only the
+//! newest are kept; whatever still costs memory is always listed.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::SystemTime,
+};
+
+use super::Loaded;
+use crate::{
+    event::{Event, Events, Phase},
+    ids::{Generation, PluginName, Version},
+    plugin::reaper::{Report, Unloading},
+    status::{GenerationStatus, Life},
+};
+
+#[derive(Clone, Debug)]
+struct Record {
+    plugin: PluginName,
+    version: Version,
+    since: SystemTime,
+    life: Life,
+}
+
+/// Shared by everything that moves a generation along.
+#[derive(Clone, Debug)]
+pub struct Roster {
+    records: Arc<Mutex<Vec<Record>>>,
+    events: Events,
+    ended_count: usize,
+}
+
+impl Roster {
+    /// Lists at most `ended_count` generations that are unloaded.
+    #[must_use]
+    pub fn new(ended_count: usize, events: Events) -> Self {
+        Self { records: Arc::default(), events, ended_count }
+    }
+
+    fn records(&self) -> MutexGuard<'_, Vec<Record>> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A generation takes no new requests.
+    pub fn retired(&self, loaded: &Loaded) {
+        self.records().push(Record {
+            plugin: loaded.plugin.clone(),
+            version: loaded.version.clone(),
+            since: loaded.since,
+            life: Life::Draining,
+        });
+        self.publish(Phase::Retired, loaded.version.generation, None);
+    }
+
+    /// Its last lease is gone.
+    pub fn drained(&self, generation: Generation) {
+        self.set(generation, Life::Pending("waits for its unload".to_owned()));
+        self.publish(Phase::Drained, generation, None);
+    }
+
+    /// The reaper has something to say about it.
+    pub fn report(&self, report: Report) {
+        let (life, phase, detail) = match report.state {
+            Unloading::Pending(why) => {
+                self.set(report.generation, Life::Pending(why));
+                return;
+            }
+            Unloading::Unloaded => (Life::Unloaded, Phase::Unloaded, None),
+            Unloading::Resident(why) => (Life::Resident(why.clone()), Phase::Resident, Some(why)),
+        };
+        self.set(report.generation, life);
+        self.publish(phase, report.generation, detail);
+        self.forget_ended();
+    }
+
+    fn set(&self, generation: Generation, life: Life) {
+        let mut records = self.records();
+        if let Some(record) = records.iter_mut().find(|it| it.version.generation == generation) {
+            record.life = life;
+        }
+    }
+
+    fn publish(&self, phase: Phase, generation: Generation, detail: Option<String>) {
+        let (plugin, label, digest) = {
+            let records = self.records();
+            let record = records.iter().find(|it| it.version.generation == generation);
+            let Some(Record { plugin, version, .. }) = record else { return };
+            (plugin.clone(), version.label.clone(), version.digest)
+        };
+        self.events.publish(phase, |event: &mut Event| {
+            event.generation = Some(generation);
+            event.plugin = Some(plugin);
+            event.label = Some(label);
+            event.digest = Some(digest);
+            event.detail = detail;
+        });
+    }
+
+    fn forget_ended(&self) {
+        let mut records = self.records();
+        let ended = |record: &Record| record.life == Life::Unloaded;
+        let mut surplus =
+            records.iter().filter(|it| ended(it)).count().saturating_sub(self.ended_count);
+        records.retain(|record| {
+            let forget = surplus > 0 && ended(record);
+            surplus -= usize::from(forget);
+            !forget
+        });
+    }
+
+    /// Every generation that left traffic, newest first; holders are for the caller to add.
+    #[must_use]
+    pub fn list(&self) -> Vec<GenerationStatus> {
+        let status = |record: &Record| GenerationStatus {
+            generation: record.version.generation,
+            plugin: record.plugin.clone(),
+            label: record.version.label.clone(),
+            digest: record.version.digest,
+            life: record.life.clone(),
+            since: record.since,
+            holders: Vec::new(),
+            holder_count: 0,
+        };
+        self.records().iter().rev().map(status).collect()
+    }
+}
