@@ -1,0 +1,18 @@
+//! The one writer: everything that changes what serves goes through here, one order at a time.
+//!
+//! Edges hand in an [`order::Order`] at the [`desk`]; the [`pipeline`]'s thread takes them out and
+//! carries each to its end:
+//! stage > verify > preflight > load > commit > swap, then retire > drain > unload.
+//!
+//! # Invariants
+//! - A refused or failed order leaves exactly what was there before.
+//! - What was acknowledged is what boots: the manifest is on disk before the answer.
+//! - A candidate is a typestate: only what passed its preflight can be loaded, and only what is
+//!   loaded can reach the table.
+
+pub mod boot;
+pub mod candidate;
+pub mod desk;
+pub mod order;
+pub mod pipeline;
+pub mod record;

@@ -1,0 +1,213 @@
+//! A library on its way to traffic: staged, passed, loaded.
+//!
+//! Each step consumes the one before, so an unchecked file cannot reach the table, and whatever
+//! is dropped half-way takes its private copy with it.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use crate::{
+    artifact::{StageError, StageRules, Staged, Store, StoreError, VerifyError, stage},
+    config::Config,
+    error::{Coded, Kind},
+    event::{Event, Events, Phase},
+    ids::{Digest, Generation, Label, PluginName, Version},
+    plugin::{
+        library::{self, LoadError, LoadRequest},
+        preflight::{self, PreflightError, PreflightRequest},
+        reaper::ReaperHandle,
+        services::Services,
+    },
+    route::{Loaded, Roster},
+};
+
+/// Why a candidate went no further.
+#[derive(Debug, thiserror::Error)]
+pub enum CandidateError {
+    /// The user's file.
+    #[error(transparent)]
+    Stage(#[from] StageError),
+    /// What the file is.
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
+    /// The host's own store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The child did not accept it.
+    #[error(transparent)]
+    Preflight(#[from] PreflightError),
+    /// The serving process could not load what the child had accepted.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+}
+
+impl CandidateError {
+    fn coded(&self) -> &dyn Coded {
+        match self {
+            Self::Stage(error) => error,
+            Self::Verify(error) => error,
+            Self::Store(error) => error,
+            Self::Preflight(error) => error,
+            Self::Load(error) => error,
+        }
+    }
+}
+
+impl Coded for CandidateError {
+    fn code(&self) -> &'static str {
+        self.coded().code()
+    }
+
+    fn kind(&self) -> Kind {
+        self.coded().kind()
+    }
+
+    fn hint(&self) -> Option<String> {
+        self.coded().hint()
+    }
+}
+
+/// What every step needs.
+#[derive(Debug)]
+pub struct Workshop {
+    /// Limits and policies.
+    pub config: Arc<Config>,
+    /// Artifacts and private copies.
+    pub store: Arc<Store>,
+    /// What a plugin may ask of the host.
+    pub services: Services,
+    /// Takes what is retired.
+    pub reaper: ReaperHandle,
+    /// Remembers what is retired.
+    pub roster: Roster,
+    /// Hears of each step.
+    pub events: Events,
+}
+
+/// What is being brought up, for events and the child.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// The order it belongs to.
+    pub order: Option<u64>,
+    /// Whose.
+    pub plugin: PluginName,
+    /// Which.
+    pub label: Label,
+    /// Its content.
+    pub digest: Digest,
+    /// The number it will have.
+    pub generation: Generation,
+}
+
+/// Bytes that were read and look right. No code of them has run.
+#[derive(Debug)]
+pub struct Candidate {
+    /// What it is.
+    pub subject: Subject,
+    /// Its bytes.
+    pub bytes: Arc<[u8]>,
+    /// What there is to say about it.
+    pub notes: Vec<String>,
+}
+
+/// A candidate that a child has loaded, run and unloaded.
+#[derive(Debug)]
+pub struct Passed {
+    /// What it is.
+    pub subject: Subject,
+    /// Its bytes.
+    pub bytes: Arc<[u8]>,
+    /// What there is to say about it.
+    pub notes: Vec<String>,
+    /// How long the child took.
+    pub took: Duration,
+    file: PrivateCopy,
+}
+
+/// The file that is mapped; removed again unless a loaded generation takes it over.
+#[derive(Debug)]
+struct PrivateCopy(Option<PathBuf>);
+
+impl Drop for PrivateCopy {
+    fn drop(&mut self) {
+        if let Some(path) = self.0.take() {
+            // What cannot be removed now is swept at the next start.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+impl Workshop {
+    /// Reads and checks a user's file.
+    ///
+    /// # Errors
+    /// [`CandidateError::Stage`], [`CandidateError::Verify`].
+    pub fn stage(&self, path: &std::path::Path) -> Result<Staged, CandidateError> {
+        let rules = StageRules {
+            library_bytes: self.config.limits.library_bytes,
+            trusted_owners: self.config.trusted_owners.clone(),
+        };
+        Ok(stage(path, &rules)?.verify()?)
+    }
+
+    /// Runs a candidate in a child of its own.
+    ///
+    /// # Errors
+    /// [`CandidateError::Store`], [`CandidateError::Preflight`].
+    pub fn preflight(&self, candidate: Candidate) -> Result<Passed, CandidateError> {
+        let Candidate { subject, bytes, mut notes } = candidate;
+        let path = self.store.private_copy(subject.generation, subject.digest, &bytes)?;
+        let file = PrivateCopy(Some(path.clone()));
+        let verdict = preflight::run(&PreflightRequest {
+            path,
+            plugin: subject.plugin.clone(),
+            label: subject.label.clone(),
+            config: self.config.plugin_config.get(&subject.plugin).cloned(),
+            time: self.config.limits.preflight_time,
+            unload_policy: self.config.unload,
+        })?;
+        if !verdict.unmapped {
+            let why = verdict.hazards.join(", ");
+            notes.push(format!("its library will stay resident after it is retired: {why}"));
+        }
+        self.publish(Phase::Passed, &subject);
+        Ok(Passed { subject, bytes, notes, took: verdict.took, file })
+    }
+
+    /// Loads what passed into this process and makes its instance.
+    ///
+    /// # Errors
+    /// [`CandidateError::Load`].
+    pub fn load(&self, passed: Passed) -> Result<Loaded, CandidateError> {
+        let Passed { subject, mut file, .. } = passed;
+        let Some(path) = file.0.clone() else { unreachable!("taken only here, below") };
+        let limits = &self.config.limits;
+        let instance = library::load(LoadRequest {
+            path: path.clone(),
+            plugin: subject.plugin.clone(),
+            label: subject.label.clone(),
+            generation: subject.generation,
+            config: self.config.plugin_config.get(&subject.plugin).cloned(),
+            services: self.services.clone(),
+            load_time: limits.load_time,
+            purge_time: limits.purge_time,
+        })?;
+        // From here on the generation owns the file.
+        file.0 = None;
+        self.publish(Phase::Loaded, &subject);
+        let Subject { plugin, label, digest, generation, .. } = subject;
+        let version = Version { generation, label, digest };
+        let hands = (self.reaper.clone(), self.roster.clone());
+        Ok(Loaded::new(plugin, version, instance, path, hands))
+    }
+
+    /// Says that a step is done.
+    pub fn publish(&self, phase: Phase, subject: &Subject) {
+        self.events.publish(phase, |event: &mut Event| {
+            event.order = subject.order;
+            event.plugin = Some(subject.plugin.clone());
+            event.label = Some(subject.label.clone());
+            event.digest = Some(subject.digest);
+            event.generation = Some(subject.generation);
+        });
+    }
+}

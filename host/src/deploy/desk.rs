@@ -1,0 +1,268 @@
+//! Where orders are handed in: a bounded queue with a ticket for each.
+//!
+//! Owns the queue and the list of recent orders. Knows nothing of what an order does; the
+//! pipeline's thread takes them out one by one, so history is linear.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::oneshot;
+
+use super::order::{Deployed, Order};
+use crate::{
+    error::{Coded, Kind},
+    event::{Events, Phase},
+    status::OrderStatus,
+};
+
+/// Why an order was not carried out; shared, because the log, the history and the caller all
+/// get it.
+pub type Refusal = Arc<dyn Coded + Send + Sync>;
+
+/// How an order ended.
+pub type Outcome = Result<Deployed, Refusal>;
+
+/// Ended orders that `/v1/deploys` still shows.
+const ENDED_COUNT: usize = 64;
+
+/// An order was not even queued.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+pub enum DeskError {
+    /// Units: `limit` counts orders.
+    #[error("{limit} orders are waiting already")]
+    Busy {
+        /// The queue's bound.
+        limit: usize,
+    },
+    /// The host is stopping.
+    #[error("the host is stopping")]
+    Stopping,
+    /// The thread that carries orders out has panicked.
+    #[error("the deploy thread has ended by a panic: nothing can be changed any more")]
+    Broken,
+}
+
+impl Coded for DeskError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Busy { .. } => "queue_full",
+            Self::Stopping => "stopping",
+            Self::Broken => "deploy_thread_ended",
+        }
+    }
+
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Busy { .. } => Kind::Busy,
+            Self::Stopping => Kind::Stopping,
+            Self::Broken => Kind::Host,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Busy { .. } => "try again in a second, or raise `queue_count`".to_owned(),
+            Self::Stopping => "send it to the host that is started next".to_owned(),
+            Self::Broken => {
+                "what serves goes on serving; restart the host, and report the panic in its log"
+                    .to_owned()
+            }
+        })
+    }
+}
+
+/// A queued order: its number, and where its outcome will arrive.
+#[derive(Debug)]
+pub struct Ticket {
+    /// As in `/v1/deploys`.
+    pub order: u64,
+    /// Answered exactly once. Dropping it does not cancel the order.
+    pub answer: oneshot::Receiver<Outcome>,
+}
+
+/// An order that the pipeline has taken out.
+#[derive(Debug)]
+pub struct Job {
+    /// Its number.
+    pub number: u64,
+    /// What is wanted.
+    pub order: Order,
+    answer: oneshot::Sender<Outcome>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    next: u64,
+    /// What is answered to whoever comes now.
+    closed: Option<DeskError>,
+    waiting: VecDeque<Job>,
+    running: Option<OrderStatus>,
+    ended: VecDeque<OrderStatus>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    limit: usize,
+    state: Mutex<State>,
+    arrived: Condvar,
+    finished: Condvar,
+    events: Events,
+}
+
+/// See [`Desk::attend`].
+#[derive(Debug)]
+pub struct Attendant(Desk);
+
+impl Drop for Attendant {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.state().running = None;
+            self.0.close_with(DeskError::Broken);
+            // Whoever waits for the desk to settle has waited long enough.
+            self.0.shared.finished.notify_all();
+        }
+    }
+}
+
+/// The handle that every edge gets. Clones share the queue.
+#[derive(Clone, Debug)]
+pub struct Desk {
+    shared: Arc<Shared>,
+}
+
+impl Desk {
+    /// A queue of at most `limit` waiting orders.
+    #[must_use]
+    pub fn new(limit: usize, events: Events) -> Self {
+        let shared = Shared {
+            limit,
+            state: Mutex::default(),
+            arrived: Condvar::new(),
+            finished: Condvar::new(),
+            events,
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues `order`.
+    ///
+    /// # Errors
+    /// [`DeskError::Busy`] when the queue is full, [`DeskError::Stopping`] or
+    /// [`DeskError::Broken`] once it is closed.
+    pub fn submit(&self, order: Order) -> Result<Ticket, DeskError> {
+        let mut state = self.state();
+        if let Some(why) = state.closed {
+            return Err(why);
+        }
+        if state.waiting.len() >= self.shared.limit {
+            return Err(DeskError::Busy { limit: self.shared.limit });
+        }
+        state.next += 1;
+        let number = state.next;
+        let (answer, receiver) = oneshot::channel();
+        state.waiting.push_back(Job { number, order, answer });
+        // Published under the lock, so that `queued` never follows `staged`.
+        self.shared.events.publish(Phase::Queued, |event| event.order = Some(number));
+        drop(state);
+        self.shared.arrived.notify_one();
+        Ok(Ticket { order: number, answer: receiver })
+    }
+
+    /// Takes the next order out, waiting for one. `None` once the desk is closed.
+    #[must_use]
+    pub fn take(&self) -> Option<Job> {
+        let mut state = self.state();
+        loop {
+            if state.closed.is_some() {
+                return None;
+            }
+            if let Some(job) = state.waiting.pop_front() {
+                state.running = Some(describe(&job, "running"));
+                return Some(job);
+            }
+            state = self.shared.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Answers an order that was taken out.
+    pub fn finish(&self, job: Job, outcome: Outcome) {
+        let mut ended = describe(&job, if outcome.is_ok() { "done" } else { "refused" });
+        ended.outcome = Some(match &outcome {
+            Ok(deployed) => deployed.line(),
+            Err(refusal) => refusal.to_string(),
+        });
+        let mut state = self.state();
+        state.running = None;
+        state.ended.push_front(ended);
+        state.ended.truncate(ENDED_COUNT);
+        drop(state);
+        // The client may have gone; the order is done all the same.
+        let _ = job.answer.send(outcome);
+        self.shared.finished.notify_all();
+    }
+
+    /// Waits until no order waits or runs, at most `patience`. Whether that is so.
+    #[must_use]
+    pub fn settle(&self, patience: Duration) -> bool {
+        let busy = |state: &mut State| !state.waiting.is_empty() || state.running.is_some();
+        let waited = self.shared.finished.wait_timeout_while(self.state(), patience, busy);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+
+    /// Refuses everything that waits and all that comes.
+    pub fn close(&self) {
+        self.close_with(DeskError::Stopping);
+    }
+
+    fn close_with(&self, why: DeskError) {
+        let mut state = self.state();
+        state.closed = Some(why);
+        let waiting = std::mem::take(&mut state.waiting);
+        drop(state);
+        self.shared.arrived.notify_all();
+        for job in waiting {
+            let _ = job.answer.send(Err(Arc::new(why)));
+        }
+    }
+
+    /// Whether nobody takes orders any more although the host does not stop.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        matches!(self.state().closed, Some(DeskError::Broken))
+    }
+
+    /// To be held by the thread that takes the orders: should it panic, whoever waits is told.
+    #[must_use]
+    pub fn attend(&self) -> Attendant {
+        Attendant(self.clone())
+    }
+
+    /// The running order, those that wait, and those that ended last (newest first).
+    #[must_use]
+    pub fn orders(&self) -> Vec<OrderStatus> {
+        let state = self.state();
+        let waiting = state.waiting.iter().map(|job| describe(job, "waiting"));
+        state.running.iter().cloned().chain(waiting).chain(state.ended.iter().cloned()).collect()
+    }
+}
+
+fn describe(job: &Job, state: &'static str) -> OrderStatus {
+    let (verb, subject) = match &job.order {
+        Order::Deploy { path, .. } => ("deploy", path.display().to_string()),
+        Order::Rollback { plugin, .. } => {
+            ("rollback", plugin.as_ref().map_or_else(String::new, ToString::to_string))
+        }
+        Order::Unload { plugin } => ("unload", plugin.to_string()),
+    };
+    OrderStatus { order: job.number, verb, subject, state, outcome: None }
+}
+
+#[cfg(test)]
+mod tests;

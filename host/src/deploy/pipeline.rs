@@ -1,0 +1,325 @@
+//! Carries out one order after the other; the only writer of the table and the manifest.
+//!
+//! Owns which generation is active. Knows nothing of who asked or how they are answered.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use super::{
+    candidate::{Candidate, CandidateError, Passed, Subject, Workshop},
+    desk::{Desk, Outcome, Refusal},
+    order::{Change, Deployed, Order, Source},
+    record::{Commit, Record},
+};
+use crate::{
+    error::{Coded, Kind},
+    event::{Event, Phase},
+    ids::{Generation, PluginName, Version},
+    metrics::Metrics,
+    route::{Drains, Loaded, Routes, Table, check_mount},
+    state::{VersionEntry, history::Entry},
+};
+
+/// What is active, and everything needed to change it.
+#[derive(Debug)]
+pub struct Pipeline {
+    /// How a candidate is brought up.
+    pub workshop: Workshop,
+    /// What boots.
+    pub record: Arc<Record>,
+    /// What the next request meets.
+    pub routes: Arc<Routes>,
+    /// Watches over what is retired.
+    pub drains: Arc<Drains>,
+    /// Counts orders by outcome.
+    pub metrics: Arc<Metrics>,
+    /// `None`: committed or configured, but nothing of it could be loaded.
+    pub active: BTreeMap<PluginName, Option<Arc<Loaded>>>,
+}
+
+/// An order names a plugin that does not serve.
+#[derive(Debug, thiserror::Error)]
+#[error("no plugin `{0}` is loaded")]
+struct NoSuchPlugin(PluginName);
+
+impl Coded for NoSuchPlugin {
+    fn code(&self) -> &'static str {
+        "no_such_plugin"
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Missing
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("`hotseat status` lists what is loaded".to_owned())
+    }
+}
+
+fn refuse(error: impl Coded + Send + Sync + 'static) -> Refusal {
+    Arc::new(error)
+}
+
+/// What is known of an order, for its line in the history.
+#[derive(Debug, Default)]
+struct About {
+    plugin: Option<PluginName>,
+    version: Option<(crate::ids::Label, crate::ids::Digest)>,
+}
+
+impl Pipeline {
+    /// Takes orders until the desk is closed. What serves goes on serving as long as what comes
+    /// back is kept.
+    #[must_use]
+    pub fn run(mut self, desk: &Desk) -> Self {
+        while let Some(job) = desk.take() {
+            let started = Instant::now();
+            let mut about = About::default();
+            let outcome = self.carry_out(job.number, &job.order, started, &mut about);
+            self.note(job.number, &job.order, &outcome, &about, started.elapsed());
+            desk.finish(job, outcome);
+            self.record.tidy(&self.workshop.store, self.workshop.config.limits.kept_count);
+        }
+        // The last order may have brought up what nobody has told of the stop yet.
+        self.active.values().flatten().for_each(|loaded| self.drains.watch(loaded.clone()));
+        self
+    }
+
+    fn carry_out(
+        &mut self,
+        number: u64,
+        order: &Order,
+        started: Instant,
+        about: &mut About,
+    ) -> Outcome {
+        match order {
+            Order::Deploy { path, force, .. } => self.deploy(number, path, *force, started, about),
+            Order::Rollback { plugin, to } => {
+                self.roll_back(number, plugin.clone(), *to, started, about)
+            }
+            Order::Unload { plugin } => {
+                about.plugin = Some(plugin.clone());
+                self.unload(number, plugin)
+            }
+        }
+    }
+
+    fn deploy(
+        &mut self,
+        number: u64,
+        path: &Path,
+        force: bool,
+        started: Instant,
+        about: &mut About,
+    ) -> Outcome {
+        let staged = self.workshop.stage(path).map_err(refuse)?;
+        about.plugin = Some(staged.plugin.clone());
+        about.version = Some((staged.label.clone(), staged.digest));
+        let subject = Subject {
+            order: Some(number),
+            plugin: staged.plugin,
+            label: staged.label,
+            digest: staged.digest,
+            generation: self.record.take_generation(),
+        };
+        self.workshop.publish(Phase::Staged, &subject);
+        let serving = self.serving(&subject.plugin);
+        if let Some(version) = serving.filter(|version| version.digest == subject.digest && !force)
+        {
+            self.workshop.publish(Phase::Unchanged, &subject);
+            return Ok(already_serves(subject, version, staged.notes));
+        }
+        check_mount(&self.workshop.config.mounts, &subject.plugin).map_err(refuse)?;
+        self.workshop.publish(Phase::Verified, &subject);
+        let mut notes = staged.notes;
+        let previous = self.serving(&subject.plugin);
+        if previous.as_ref().is_some_and(|previous| subject.label < previous.label) {
+            notes.push(format!("downgrade: {} is below what served before", subject.label));
+        }
+        let candidate = Candidate { subject, bytes: staged.bytes, notes };
+        let passed = self.workshop.preflight(candidate).map_err(refuse)?;
+        self.bring_up(passed, None, started)
+    }
+
+    fn roll_back(
+        &mut self,
+        number: u64,
+        plugin: Option<PluginName>,
+        to: Option<Generation>,
+        started: Instant,
+        about: &mut About,
+    ) -> Outcome {
+        about.plugin.clone_from(&plugin);
+        let (plugin, target) = self.record.rollback_target(plugin.as_ref(), to).map_err(refuse)?;
+        about.plugin = Some(plugin.clone());
+        about.version = Some((target.label.clone(), target.digest));
+        check_mount(&self.workshop.config.mounts, &plugin).map_err(refuse)?;
+        let bytes = self.workshop.store.read(target.digest).map_err(refuse)?;
+        let subject = Subject {
+            order: Some(number),
+            plugin,
+            label: target.label.clone(),
+            digest: target.digest,
+            generation: self.record.take_generation(),
+        };
+        let candidate = Candidate { subject, bytes, notes: Vec::new() };
+        let passed = self.workshop.preflight(candidate).map_err(refuse)?;
+        self.bring_up(passed, Some(target), started)
+    }
+
+    /// Loads, commits and swaps. Up to the commit everything can still be undone by dropping it;
+    /// after the commit nothing can fail.
+    fn bring_up(
+        &mut self,
+        passed: Passed,
+        target: Option<VersionEntry>,
+        started: Instant,
+    ) -> Outcome {
+        let subject = passed.subject.clone();
+        let (bytes, notes, preflight) = (passed.bytes.clone(), passed.notes.clone(), passed.took);
+        let loaded = self.workshop.load(passed).map_err(refuse)?;
+        let artifact = self.workshop.store.keep(subject.digest, &bytes);
+        let artifact = artifact.map_err(|error| refuse(CandidateError::Store(error)))?;
+        let from = target.as_ref().map(|target| target.generation);
+        let commit = Commit {
+            generation: subject.generation,
+            digest: subject.digest,
+            label: subject.label.clone(),
+            target,
+        };
+        // Handed in first, so that the disk never has a manifest without what it names.
+        self.record.sync(artifact);
+        self.record.commit(&subject.plugin, commit).map_err(refuse)?;
+        let previous = self.swap(&subject.plugin, loaded);
+        let swapped_in = started.elapsed();
+        self.workshop.publish(Phase::Committed, &subject);
+        let Subject { plugin, label, digest, generation, .. } = subject;
+        let version = Version { generation, label, digest };
+        let change = if from.is_some() { Change::RolledBack } else { Change::Swapped };
+        Ok(Deployed { change, plugin, version, previous, from, preflight, swapped_in, notes })
+    }
+
+    /// Makes `loaded` what serves; what served before is retired.
+    fn swap(&mut self, plugin: &PluginName, loaded: Loaded) -> Option<Version> {
+        let before = self.active.insert(plugin.clone(), Some(Arc::new(loaded))).flatten();
+        self.store_table();
+        before.map(|before| self.retire(before))
+    }
+
+    fn store_table(&self) {
+        self.routes.store(Table::build(&self.workshop.config.mounts, &self.active));
+    }
+
+    fn retire(&self, loaded: Arc<Loaded>) -> Version {
+        let version = loaded.version.clone();
+        self.workshop.roster.retired(&loaded);
+        self.drains.watch(loaded);
+        version
+    }
+
+    fn unload(&mut self, number: u64, plugin: &PluginName) -> Outcome {
+        let Some(last) = self.record.remove(plugin).map_err(refuse)? else {
+            return Err(refuse(NoSuchPlugin(plugin.clone())));
+        };
+        let before = self.active.remove(plugin).flatten();
+        self.store_table();
+        if let Some(before) = before {
+            self.retire(before);
+        }
+        self.metrics.forget(plugin);
+        let version =
+            Version { generation: last.generation, label: last.label, digest: last.digest };
+        self.workshop.events.publish(Phase::Removed, |event: &mut Event| {
+            event.order = Some(number);
+            event.plugin = Some(plugin.clone());
+            event.generation = Some(version.generation);
+        });
+        Ok(Deployed {
+            change: Change::Unloaded,
+            plugin: plugin.clone(),
+            version,
+            previous: None,
+            from: None,
+            preflight: Duration::ZERO,
+            swapped_in: Duration::ZERO,
+            notes: Vec::new(),
+        })
+    }
+
+    fn serving(&self, plugin: &PluginName) -> Option<Version> {
+        Some(self.active.get(plugin)?.as_ref()?.version.clone())
+    }
+
+    /// Writes down how an order ended: log, history, metrics, events.
+    fn note(&self, number: u64, order: &Order, outcome: &Outcome, about: &About, took: Duration) {
+        let (verb, source, path): (_, _, Option<&PathBuf>) = match order {
+            Order::Deploy { path, source, .. } => ("deploy", *source, Some(path)),
+            Order::Rollback { .. } => ("rollback", Source::Control, None),
+            Order::Unload { .. } => ("unload", Source::Control, None),
+        };
+        let mut entry = Entry {
+            at: SystemTime::now(),
+            order: number,
+            source: source.as_str().to_owned(),
+            verb: verb.to_owned(),
+            plugin: about.plugin.clone(),
+            label: about.version.as_ref().map(|(label, _)| label.clone()),
+            digest: about.version.as_ref().map(|(_, digest)| *digest),
+            generation: None,
+            from: None,
+            outcome: String::new(),
+            text: String::new(),
+            ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        };
+        match outcome {
+            Ok(done) => {
+                entry.label = Some(done.version.label.clone());
+                entry.digest = Some(done.version.digest);
+                entry.generation = Some(done.version.generation);
+                entry.from = done.from;
+                entry.outcome = done.change.as_str().to_owned();
+                entry.text = done.line();
+                tracing::info!(order = number, verb, source = entry.source, "{}", entry.text);
+            }
+            Err(refusal) => {
+                entry.outcome = refusal.code().to_owned();
+                entry.text = refusal.to_string();
+                let hint = refusal.hint();
+                tracing::warn!(
+                    order = number, verb, source = entry.source, code = refusal.code(),
+                    path = ?path, hint, "refused: {}", entry.text
+                );
+                self.workshop.events.publish(Phase::Refused, |event: &mut Event| {
+                    event.order = Some(number);
+                    event.plugin = about.plugin.clone();
+                    event.label.clone_from(&entry.label);
+                    event.digest = entry.digest;
+                    event.detail = Some(format!("{}: {}", refusal.code(), entry.text));
+                });
+            }
+        }
+        let ended = match outcome {
+            Ok(done) => done.change.as_str(),
+            Err(refusal) => refusal.code(),
+        };
+        self.metrics.order_ended(verb, ended);
+        self.record.append(entry);
+    }
+}
+
+fn already_serves(subject: Subject, version: Version, notes: Vec<String>) -> Deployed {
+    Deployed {
+        change: Change::AlreadyServes,
+        plugin: subject.plugin,
+        version,
+        previous: None,
+        from: None,
+        preflight: Duration::ZERO,
+        swapped_in: Duration::ZERO,
+        notes,
+    }
+}

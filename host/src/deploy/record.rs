@@ -1,0 +1,260 @@
+//! What was committed, kept in step with the disk.
+//!
+//! Owns the manifest and the history while the host runs. The pipeline commits, the watcher
+//! remembers files, the status reads; a lock keeps them apart, and nobody on the data plane comes
+//! here.
+//! Invariant: what is committed or removed is on disk before it is so in memory.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use crate::{
+    artifact::Store,
+    config::Limits,
+    ids::{Digest, Generation, Label, PluginName},
+    state::{
+        History, Manifest, ManifestError, ManifestFile, RollbackError, Seen, SeenStore, StateDir,
+        Syncer, VersionEntry, Versions, history::Entry,
+    },
+    status::KeptVersion,
+};
+
+/// How long the end of the host waits for the disk.
+const FLUSH_TIME: Duration = Duration::from_secs(10);
+
+/// What a new version is committed as.
+#[derive(Clone, Debug)]
+pub struct Commit {
+    /// Its number.
+    pub generation: Generation,
+    /// Its content.
+    pub digest: Digest,
+    /// Its label.
+    pub label: Label,
+    /// For a rollback: the version that is returned to.
+    pub target: Option<VersionEntry>,
+}
+
+#[derive(Debug)]
+struct Book {
+    manifest: Manifest,
+    file: ManifestFile,
+}
+
+/// The manifest and the history of a running host.
+#[derive(Debug)]
+pub struct Record {
+    book: Mutex<Book>,
+    /// What the status says of a plugin that did not boot as it was committed.
+    warnings: Mutex<BTreeMap<PluginName, String>>,
+    history: History,
+    syncer: Arc<Syncer>,
+    /// The lock on the folder is held as long as the record is.
+    _dir: StateDir,
+}
+
+impl Record {
+    /// Reads what was committed.
+    ///
+    /// # Errors
+    /// [`ManifestError`]; the history cannot be opened.
+    pub fn open(dir: StateDir, limits: &Limits) -> anyhow::Result<Self> {
+        let syncer = Arc::new(Syncer::start()?);
+        let file = ManifestFile::new(&dir, syncer.clone());
+        let found = file.load()?;
+        if let Some(warning) = found.warning {
+            tracing::error!("{warning}");
+        }
+        let history =
+            History::open(dir.path(), limits.history_disk_count, limits.history_memory_count)?;
+        let book = Mutex::new(Book { manifest: found.manifest, file });
+        Ok(Self { book, warnings: Mutex::default(), history, syncer, _dir: dir })
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the manifest on disk, then in memory.
+    fn change<T>(&self, change: impl FnOnce(&mut Manifest) -> T) -> Result<T, ManifestError> {
+        let mut book = self.book();
+        let mut next = book.manifest.clone();
+        let result = change(&mut next);
+        book.file.save(&next)?;
+        book.manifest = next;
+        Ok(result)
+    }
+
+    /// The number of the next load. It counts as used from here on, also when the load fails.
+    #[must_use]
+    pub fn take_generation(&self) -> Generation {
+        // On disk it moves with the next commit; before, nobody outside has seen it.
+        self.book().manifest.take_generation()
+    }
+
+    /// Commits a version: from here on it is what boots.
+    ///
+    /// # Errors
+    /// [`ManifestError`]; nothing has changed then.
+    pub fn commit(&self, plugin: &PluginName, commit: Commit) -> Result<(), ManifestError> {
+        self.change(|manifest| {
+            let versions = manifest.plugins.entry(plugin.clone()).or_default();
+            let committed_at = SystemTime::now();
+            match &commit.target {
+                Some(target) => {
+                    versions.commit_rollback(target, commit.generation, committed_at);
+                }
+                None => versions.commit(VersionEntry {
+                    generation: commit.generation,
+                    digest: commit.digest,
+                    label: commit.label,
+                    committed_at,
+                    rolled_back: false,
+                    from: None,
+                }),
+            }
+            manifest.changed_last = Some(plugin.clone());
+        })?;
+        self.warnings().remove(plugin);
+        Ok(())
+    }
+
+    /// Forgets a plugin at boot. Its versions stay for a rollback. `None`: it does not serve.
+    ///
+    /// # Errors
+    /// [`ManifestError`]; nothing has changed then.
+    pub fn remove(&self, plugin: &PluginName) -> Result<Option<VersionEntry>, ManifestError> {
+        let active =
+            |book: &Book| book.manifest.plugins.get(plugin).and_then(Versions::active).cloned();
+        let Some(last) = active(&self.book()) else { return Ok(None) };
+        self.change(|manifest| {
+            if let Some(versions) = manifest.plugins.get_mut(plugin) {
+                versions.deactivate();
+            }
+            manifest.changed_last = Some(plugin.clone());
+        })?;
+        self.warnings().remove(plugin);
+        Ok(Some(last))
+    }
+
+    /// Whom a rollback concerns, and the version whose bytes it loads again.
+    ///
+    /// # Errors
+    /// [`RollbackError`].
+    pub fn rollback_target(
+        &self,
+        plugin: Option<&PluginName>,
+        to: Option<Generation>,
+    ) -> Result<(PluginName, VersionEntry), RollbackError> {
+        let book = self.book();
+        let (plugin, versions) = book.manifest.rollback_subject(plugin)?;
+        Ok((plugin.clone(), versions.rollback_target(to)?.clone()))
+    }
+
+    /// What to load at boot: each plugin with the versions to try, best first.
+    #[must_use]
+    pub fn committed(&self) -> BTreeMap<PluginName, Vec<VersionEntry>> {
+        let book = self.book();
+        let candidates = |(plugin, versions): (&PluginName, &Versions)| {
+            let list: Vec<_> = versions.boot_candidates().into_iter().cloned().collect();
+            (!list.is_empty()).then(|| (plugin.clone(), list))
+        };
+        book.manifest.plugins.iter().filter_map(candidates).collect()
+    }
+
+    /// What a rollback of `plugin` can reach, newest first.
+    #[must_use]
+    pub fn kept(&self, plugin: &PluginName) -> Vec<KeptVersion> {
+        let book = self.book();
+        let Some(versions) = book.manifest.plugins.get(plugin) else { return Vec::new() };
+        let serving = versions.serving().map(|entry| entry.generation);
+        let others = versions.list().iter().rev().filter(|it| Some(it.generation) != serving);
+        let kept = |entry: &VersionEntry| KeptVersion {
+            generation: entry.generation,
+            label: entry.label.clone(),
+            digest: entry.digest,
+            rolled_back: entry.rolled_back,
+        };
+        others.map(kept).collect()
+    }
+
+    /// The committed version of `plugin` does not boot: `instead` serves, and the status says `why`.
+    pub fn stand_in(&self, plugin: &PluginName, instead: Option<Generation>, why: String) {
+        // Of this process alone: the disk keeps what was committed.
+        if let Some(versions) = self.book().manifest.plugins.get_mut(plugin) {
+            versions.stand_in(instead);
+        }
+        self.warnings().insert(plugin.clone(), why);
+    }
+
+    fn warnings(&self) -> MutexGuard<'_, BTreeMap<PluginName, String>> {
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Every plugin that did not boot as it was committed, and why.
+    #[must_use]
+    pub fn warned(&self) -> BTreeMap<PluginName, String> {
+        self.warnings().clone()
+    }
+
+    /// Has an artifact brought to the disk in the background.
+    pub fn sync(&self, artifact: PathBuf) {
+        self.syncer.file(artifact);
+    }
+
+    /// Forgets versions beyond the limit, and removes bytes that nothing needs any more.
+    pub fn tidy(&self, store: &Store, kept_count: usize) {
+        let digests = {
+            let mut book = self.book();
+            // On disk they go with the next commit; an entry without its artifact does no harm.
+            book.manifest.prune(kept_count)
+        };
+        if let Err(error) = store.retain(&digests) {
+            tracing::warn!(%error, "an artifact that is not needed any more could not be removed");
+        }
+    }
+
+    /// Appends to the history.
+    pub fn append(&self, entry: Entry) {
+        if let Err(error) = self.history.append(entry) {
+            tracing::error!(%error, "the history could not be written");
+        }
+    }
+
+    /// The last orders, newest first.
+    #[must_use]
+    pub fn history(&self, limit: usize) -> Vec<Entry> {
+        self.history.read(limit)
+    }
+
+    /// Waits until the disk has everything.
+    pub fn flush(&self) {
+        if !self.syncer.flush(FLUSH_TIME) {
+            tracing::warn!("the state may not be on the disk yet");
+        }
+    }
+}
+
+impl SeenStore for Record {
+    fn seen(&self) -> BTreeMap<PathBuf, Seen> {
+        self.book().manifest.seen.clone()
+    }
+
+    fn remember(&self, path: &Path, seen: Option<Seen>) {
+        let changed = self.change(|manifest| match seen {
+            Some(seen) => {
+                manifest.seen.insert(path.to_owned(), seen);
+            }
+            None => {
+                manifest.seen.remove(path);
+            }
+        });
+        if let Err(error) = changed {
+            tracing::error!(%error, path = %path.display(), "a file could not be remembered");
+        }
+    }
+}

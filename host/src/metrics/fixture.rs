@@ -1,0 +1,114 @@
+//! A host in the middle of everything, for the tests of whatever shows a status.
+
+use std::time::{Duration, SystemTime};
+
+use crate::{
+    ids::{Digest, Generation, PluginName},
+    status::{
+        Address, Blocked, CoreStatus, Counts, GenerationStatus, Holder, KeptVersion, Life,
+        OrderStatus, PluginStatus, Stage, Status,
+    },
+};
+
+fn name(text: &str) -> PluginName {
+    text.parse().unwrap()
+}
+
+fn generation(number: u64, label: &str, life: Life, since: SystemTime) -> GenerationStatus {
+    GenerationStatus {
+        generation: Generation(number),
+        plugin: name("handler"),
+        label: label.parse().unwrap(),
+        digest: Digest([u8::try_from(number).unwrap(); 32]),
+        life,
+        since,
+        holders: Vec::new(),
+        holder_count: 0,
+    }
+}
+
+fn order(order: u64, state: &'static str, subject: &str) -> OrderStatus {
+    OrderStatus { order, verb: "deploy", subject: subject.to_owned(), state, outcome: None }
+}
+
+/// Nothing loaded yet.
+pub(crate) fn empty(started: SystemTime) -> Status {
+    Status {
+        host_version: "0.1.0",
+        pid: 4242,
+        started,
+        stage: Stage::Serving,
+        listen: vec![Address::Tcp(([127, 0, 0, 1], 8080).into())],
+        control: vec![
+            Address::Tcp(([127, 0, 0, 1], 28000).into()),
+            Address::Unix("/run/hotseat.sock".into()),
+        ],
+        state_dir: "/srv/.hotseat".into(),
+        plugins_dir: Some("/srv/plugins".into()),
+        never_unload: None,
+        plugins: Vec::new(),
+        retired: Vec::new(),
+        resident_count: 0,
+        cores: Vec::new(),
+        orders: Vec::new(),
+        missing: Vec::new(),
+        rss_bytes: 63 << 20,
+    }
+}
+
+/// One plugin that serves, with generations in every phase of leaving.
+pub(crate) fn serving(started: SystemTime) -> Status {
+    let mut draining = generation(6, "1", Life::Draining, started);
+    draining.holder_count = 2;
+    draining.holders = vec![Holder {
+        request: 17,
+        method: "GET".to_owned(),
+        path: "/?sleep=20".to_owned(),
+        doing: "request",
+        age: Duration::from_millis(12_340),
+        peer: "127.0.0.1:40312".to_owned(),
+    }];
+    let resident = Life::Resident("1 thread left behind".to_owned());
+    let pending = Life::Pending("thread `core 1` has not let go".to_owned());
+    let kept = KeptVersion {
+        generation: Generation(6),
+        label: "1".parse().unwrap(),
+        digest: Digest([6; 32]),
+        rolled_back: true,
+    };
+    let blocked = Blocked {
+        plugin: name("handler"),
+        generation: Generation(7),
+        request: 21,
+        path: "/slow".to_owned(),
+        since: Duration::from_secs(5),
+    };
+    let counts = Counts { requests: 1204, errors: 3, panics: 1, timeouts: 0, cut: 0 };
+    Status {
+        plugins: vec![PluginStatus {
+            name: name("handler"),
+            mounts: vec!["/".to_owned(), "api.example/v1".to_owned()],
+            active: Some(generation(7, "2", Life::Serving, started)),
+            kept: vec![kept],
+            warning: None,
+            counts,
+        }],
+        retired: vec![
+            draining,
+            generation(5, "1", pending, started),
+            generation(4, "1", resident, started),
+            generation(3, "1", Life::Unloaded, started),
+        ],
+        resident_count: 1,
+        cores: vec![
+            CoreStatus { core: 0, connections: 3, blocked: None },
+            CoreStatus { core: 1, connections: 4, blocked: Some(blocked) },
+        ],
+        orders: vec![
+            order(9, "running", "./libhandler_v3.so"),
+            order(10, "waiting", "./libecho_v1.so"),
+            order(8, "done", "./libhandler_v2.so"),
+        ],
+        ..empty(started)
+    }
+}
