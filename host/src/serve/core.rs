@@ -1,0 +1,318 @@
+//! One data thread: its table, its connections, the requests in flight on it.
+//!
+//! Owns everything that is per core and needs no lock. [`Core::run`] is the thread's main
+//! function; [`Message`]s are how other threads reach it.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::{Rc, Weak},
+    sync::{Arc, mpsc::SyncSender},
+    time::Duration,
+};
+
+use slab::Slab;
+use tokio::{
+    sync::mpsc,
+    task::{JoinHandle, spawn_local},
+};
+
+use super::{
+    body::Exchange,
+    clock::Moment,
+    conn::Conn,
+    connection,
+    io::Stream,
+    listener::{self, Accepted, Socket},
+    own::HealthSource,
+    plane::Balance,
+    pulse::PulseWriter,
+};
+use crate::{
+    config::Limits,
+    ids::Generation,
+    plugin::{
+        call::{self, CallError},
+        instance::Instance,
+        purge::PurgeRequest,
+        stream::StreamError,
+    },
+    route::{Count, Counters, Lease, View},
+    status::Holder,
+};
+
+/// Between a cut and the end of the connection, for last chunks and close frames.
+pub(super) const CUT_GRACE: Duration = Duration::from_secs(1);
+
+/// Between two looks at the connections that are left at the end.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// What other threads ask of a data thread.
+pub(super) enum Message {
+    /// Accept from these sockets too.
+    Accept(Vec<Socket>),
+    /// Serve this connection.
+    Serve(Accepted),
+    /// There is a new table.
+    Refresh,
+    /// Purge this thread of a library.
+    Purge(PurgeRequest),
+    /// Say who is in flight.
+    Holders(SyncSender<Vec<(Generation, Holder)>>),
+    /// End what still holds this generation.
+    Cut(Generation),
+    /// Accept no more; end each connection after what is in flight.
+    Stop,
+    /// End everything now.
+    End,
+}
+
+/// What a data thread knows.
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) index: usize,
+    pub(super) limits: Arc<Limits>,
+    pub(super) half_close: bool,
+    pub(super) health_path: Option<Arc<str>>,
+    pub(super) health: HealthSource,
+    pub(super) view: View,
+    pub(super) balance: Arc<Balance>,
+    pub(super) requests: Cell<u64>,
+    pub(super) pulse: PulseWriter,
+    pub(super) exchanges: RefCell<Slab<Weak<Exchange>>>,
+    pub(super) connections: RefCell<Slab<Rc<Conn>>>,
+    pub(super) stopping: Cell<bool>,
+}
+
+/// What a request holds while it is in flight; letting go of it is its `Drop`.
+#[derive(Debug)]
+pub(super) struct Hold {
+    lease: Rc<Lease>,
+    core: Rc<Core>,
+    conn: Rc<Conn>,
+    since: Moment,
+    slot: Cell<usize>,
+    doing: Cell<&'static str>,
+}
+
+impl call::Lease for Hold {
+    fn instance(&self) -> &Instance {
+        self.lease.loaded().instance()
+    }
+}
+
+impl Hold {
+    pub(super) fn new(lease: Rc<Lease>, core: Rc<Core>, conn: Rc<Conn>, since: Moment) -> Self {
+        conn.begin_request();
+        lease.counters().add(Count::Request);
+        Self { lease, core, conn, since, slot: Cell::new(usize::MAX), doing: Cell::new("request") }
+    }
+
+    pub(super) fn counters(&self) -> &Counters {
+        self.lease.counters()
+    }
+
+    pub(super) fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    pub(super) fn conn(&self) -> &Conn {
+        &self.conn
+    }
+
+    /// What the request is at, for the status.
+    pub(super) fn doing(&self, what: &'static str) {
+        self.doing.set(what);
+    }
+
+    /// Runs a poll of the plugin under the watchdog's eyes.
+    #[inline]
+    pub(super) fn watched<T>(&self, exchange: &Exchange, poll: impl FnOnce() -> T) -> T {
+        let about = (exchange.id(), self.lease.generation().0, exchange.path());
+        self.core.pulse.during(about, poll)
+    }
+
+    pub(super) fn body_failed(&self, error: &StreamError) {
+        self.counters().add(match error {
+            StreamError::Cut => Count::Cut,
+            StreamError::Panicked => Count::Panic,
+            StreamError::Failed(_) | StreamError::Invalid(_) => Count::Error,
+        });
+        let loaded = self.lease.loaded();
+        tracing::warn!(
+            plugin = %loaded.plugin, generation = %loaded.version.generation, %error,
+            "a response body ended early"
+        );
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.core.exchanges.borrow_mut().try_remove(self.slot.get());
+        self.conn.end_request(Moment::now());
+    }
+}
+
+impl Core {
+    /// Lists a request among those in flight.
+    pub(super) fn enlist(&self, exchange: &Rc<Exchange>) {
+        let slot = self.exchanges.borrow_mut().insert(Rc::downgrade(exchange));
+        exchange.lease().slot.set(slot);
+    }
+
+    pub(super) fn next_request(&self) -> u64 {
+        // Every data thread counts in a residue class of its own: unique without sharing.
+        self.requests.replace(self.requests.get() + self.balance.cores() as u64)
+    }
+
+    /// Logs a call that ended without an answer.
+    pub(super) fn say_call_error(&self, exchange: Option<&Exchange>, error: &CallError) {
+        let Some(exchange) = exchange else {
+            tracing::warn!(%error, "a call ended without an answer");
+            return;
+        };
+        let loaded = exchange.lease().lease.loaded();
+        tracing::warn!(
+            plugin = %loaded.plugin, generation = %loaded.version.generation,
+            request = exchange.id(), method = %exchange.method(), path = exchange.path(),
+            peer = exchange.peer(), %error,
+            "a call ended without an answer"
+        );
+    }
+
+    fn holders(&self) -> Vec<(Generation, Holder)> {
+        let now = Moment::now();
+        let exchanges: Vec<_> =
+            self.exchanges.borrow().iter().filter_map(|(_, it)| it.upgrade()).collect();
+        let describe = |exchange: Rc<Exchange>| {
+            let hold = exchange.lease();
+            let holder = Holder {
+                request: exchange.id(),
+                method: exchange.method().to_string(),
+                path: exchange.path().to_owned(),
+                doing: hold.doing.get(),
+                age: now.since(hold.since),
+                peer: exchange.peer().to_owned(),
+            };
+            (hold.lease.generation(), holder)
+        };
+        exchanges.into_iter().map(describe).collect()
+    }
+
+    fn cut(&self, which: impl Fn(&Hold) -> bool) {
+        let exchanges: Vec<_> =
+            self.exchanges.borrow().iter().filter_map(|(_, it)| it.upgrade()).collect();
+        for exchange in exchanges.into_iter().filter(|it| which(it.lease())) {
+            tracing::warn!(
+                request = exchange.id(), method = %exchange.method(), path = exchange.path(),
+                peer = exchange.peer(), doing = exchange.lease().doing.get(),
+                generation = %exchange.lease().lease.generation(),
+                "cut at the limit"
+            );
+            exchange.cut();
+        }
+    }
+
+    /// Serves one connection, on this thread.
+    pub(super) fn serve(self: &Rc<Self>, accepted: Accepted) {
+        let core = self.clone();
+        let peer = accepted.peer;
+        let stream = match accepted.socket.into_stream() {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be registered");
+                core.balance.left(core.index);
+                return;
+            }
+        };
+        spawn_local(serve(core, stream, peer.into()));
+    }
+
+    fn stop(&self) {
+        self.stopping.set(true);
+        self.connections.borrow().iter().for_each(|(_, conn)| conn.stop());
+    }
+
+    /// Ends the connections of whatever still holds `generation` a moment after it was cut: an
+    /// answer that the client does not take is in hyper's hands and never polled again.
+    async fn abort_later(self: Rc<Self>, generation: Generation) {
+        tokio::time::sleep(CUT_GRACE).await;
+        let left: Vec<_> =
+            self.exchanges.borrow().iter().filter_map(|(_, it)| it.upgrade()).collect();
+        for exchange in left {
+            if exchange.lease().lease.generation() == generation {
+                exchange.lease().conn.abort();
+            }
+        }
+    }
+
+    /// Waits until no connection is left.
+    async fn empty(&self) {
+        while !self.connections.borrow().is_empty() {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Answers messages until [`Message::End`].
+    pub(super) async fn run(self: Rc<Self>, mut inbox: mpsc::Receiver<Message>) {
+        let mut accepting: Vec<JoinHandle<()>> = Vec::new();
+        while let Some(message) = inbox.recv().await {
+            match message {
+                Message::Accept(sockets) => accepting.extend(
+                    sockets
+                        .into_iter()
+                        .map(|socket| spawn_local(listener::accept(self.clone(), socket))),
+                ),
+                Message::Serve(accepted) => self.serve(accepted),
+                Message::Refresh => {
+                    self.balance.looked(self.index);
+                    self.view.refresh();
+                }
+                Message::Purge(request) => request.run(),
+                Message::Holders(answer) => {
+                    // Whoever asked may have lost patience.
+                    let _ = answer.try_send(self.holders());
+                }
+                Message::Cut(generation) => {
+                    self.cut(|hold| hold.lease.generation() == generation);
+                    spawn_local(self.clone().abort_later(generation));
+                }
+                Message::Stop => {
+                    accepting.iter().for_each(JoinHandle::abort);
+                    self.stop();
+                }
+                Message::End => {
+                    self.cut(|_| true);
+                    self.stop();
+                    let _ = tokio::time::timeout(CUT_GRACE, self.empty()).await;
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Leaves the lists again, however the connection ends.
+struct Listed {
+    core: Rc<Core>,
+    slot: usize,
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        let conn = self.core.connections.borrow_mut().remove(self.slot);
+        // A 101 that was never sent holds its request, which holds the connection: a cycle. Plugin
+        // code runs here, so no list is borrowed.
+        drop(conn.take_upgrade());
+        self.core.balance.left(self.core.index);
+    }
+}
+
+async fn serve(core: Rc<Core>, stream: Stream, peer: Rc<str>) {
+    let conn = Conn::new(peer);
+    let slot = core.connections.borrow_mut().insert(conn.clone());
+    let _listed = Listed { core: core.clone(), slot };
+    if core.stopping.get() {
+        conn.stop();
+    }
+    connection::serve(core, stream, conn).await;
+}

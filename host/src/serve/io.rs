@@ -1,0 +1,157 @@
+//! A connection's socket, watched: when a head began, whether writing is stuck.
+//!
+//! Owns reading and writing. Knows nothing of HTTP.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
+    net::{TcpStream, UnixStream},
+};
+
+use super::conn::Conn;
+
+/// An accepted socket in the runtime of its core.
+#[derive(Debug)]
+pub(super) enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// Runs the same expression on either kind of socket.
+macro_rules! either {
+    ($stream:expr, $socket:ident => $work:expr) => {
+        match $stream {
+            Stream::Tcp($socket) => $work,
+            Stream::Unix($socket) => $work,
+        }
+    };
+}
+
+impl Stream {
+    pub(super) async fn readable(&self) -> io::Result<()> {
+        either!(self, socket => socket.readable().await)
+    }
+
+    pub(super) fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
+        either!(self, socket => socket.try_read(buf))
+    }
+
+    pub(super) fn try_write(&self, buf: &[u8]) -> io::Result<usize> {
+        either!(self, socket => socket.try_write(buf))
+    }
+
+    /// Ends when the peer has gone for good: a reset, not a mere end of its side.
+    pub(super) async fn gone(&self) {
+        // An error of the wait itself means that the socket is of no more use either.
+        let _ = either!(self, socket => socket.ready(Interest::ERROR).await);
+    }
+
+    fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(either!(self, socket => socket.poll_read_ready(cx)))?;
+            match either!(self, socket => socket.try_read_buf(buf)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                done => return Poll::Ready(done),
+            }
+        }
+    }
+
+    fn poll_write(&self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(either!(self, socket => socket.poll_write_ready(cx)))?;
+            match either!(self, socket => socket.try_write_vectored(bufs)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                done => return Poll::Ready(done),
+            }
+        }
+    }
+
+    /// Ends our side.
+    pub(super) fn end(&self) -> io::Result<()> {
+        let how = rustix::net::Shutdown::Write;
+        either!(self, socket => rustix::net::shutdown(socket, how)).map_err(Into::into)
+    }
+}
+
+/// What hyper, or a plugin after an upgrade, reads from and writes to.
+#[derive(Debug)]
+pub(super) struct Io {
+    stream: Rc<Stream>,
+    conn: Rc<Conn>,
+    /// Bytes that were read before: by the sniffer, or by hyper before an upgrade.
+    prefix: Bytes,
+}
+
+impl Io {
+    pub(super) fn new(stream: Rc<Stream>, conn: Rc<Conn>, prefix: Bytes) -> Self {
+        Self { stream, conn, prefix }
+    }
+
+    /// The same connection with `prefix` to be read first.
+    pub(super) fn rewind(mut self, prefix: Bytes) -> Self {
+        // Whoever read the prefix had read ours before.
+        debug_assert!(self.prefix.is_empty());
+        self.prefix = prefix;
+        self
+    }
+
+    fn write(&self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let written = self.stream.poll_write(cx, bufs);
+        self.conn.has_written(written.is_ready());
+        written
+    }
+}
+
+impl AsyncRead for Io {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !self.prefix.is_empty() {
+            let count = self.prefix.len().min(buf.remaining());
+            buf.put_slice(&self.prefix.split_to(count));
+            return Poll::Ready(Ok(()));
+        }
+        let count = ready!(self.stream.poll_read(cx, buf))?;
+        self.conn.has_read(count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.write(cx, &[IoSlice::new(buf)])
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.write(cx, bufs)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.stream.end())
+    }
+}

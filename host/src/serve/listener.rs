@@ -1,0 +1,237 @@
+//! Listening sockets: binding them, and accepting on every core from the same one.
+//!
+//! One socket is bound once and shared; each core waits for it in its own runtime and hands what
+//! it accepts to the core with the fewest connections. Never `SO_REUSEPORT`: its queues are per
+//! socket, and closing one resets what waits there.
+
+use std::{
+    io,
+    net::{TcpListener, TcpStream},
+    os::{
+        fd::OwnedFd,
+        unix::net::{UnixListener, UnixStream},
+    },
+    path::{Path, PathBuf},
+    rc::Rc,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use rustix::{
+    io::Errno,
+    net::{SocketFlags, accept_with, acceptfrom_with, sockopt},
+};
+use tokio::io::unix::AsyncFd;
+
+use super::{core::Core, io::Stream};
+use crate::{config::Listen, status::Address, sys};
+
+/// Connections that the kernel completes before we accept them. Source: the kernel's own bound,
+/// `net.core.somaxconn`, has been 4096 since Linux 5.4.
+const BACKLOG: i32 = 4096;
+
+/// How long accepting pauses when descriptors or connection slots have run out. Short, because
+/// each end of a connection may free one.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// A bound listening socket. `try_clone` shares the socket, not only the address.
+#[derive(Debug)]
+pub enum Socket {
+    /// TCP, v4 or v6.
+    Tcp(TcpListener),
+    /// A Unix socket; its file is removed by whoever bound it.
+    Unix(UnixListener, PathBuf),
+}
+
+/// Binds `listen`, without blocking mode, so that every runtime can wait for it.
+///
+/// # Errors
+/// The address is taken or not ours; the text says which and what to do.
+pub fn bind(listen: &Listen) -> anyhow::Result<Socket> {
+    let socket = match listen {
+        Listen::Tcp(address) => {
+            let listener = bind_tcp(*address).with_context(|| {
+                format!("cannot listen on {address}; is another host running there?")
+            })?;
+            Socket::Tcp(listener)
+        }
+        Listen::Unix(path) => {
+            remove_stale(path)?;
+            let listener = UnixListener::bind(path)
+                .with_context(|| format!("cannot listen on unix:{}", path.display()))?;
+            Socket::Unix(listener, path.clone())
+        }
+    };
+    socket.set_nonblocking().context("set a listener to non-blocking")?;
+    Ok(socket)
+}
+
+fn bind_tcp(address: std::net::SocketAddr) -> io::Result<TcpListener> {
+    use rustix::net::{AddressFamily, SocketType, bind, listen, socket_with};
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    if address.is_ipv6() {
+        // `[::]` and `0.0.0.0` are two addresses; whoever wants both lists both.
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    // Accepted sockets inherit both: an answer goes out at once, and a peer that has vanished from
+    // an idle upgraded connection is found out.
+    sockopt::set_tcp_nodelay(&socket, true)?;
+    sockopt::set_socket_keepalive(&socket, true)?;
+    bind(&socket, &address)?;
+    listen(&socket, BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Removes a socket file that nobody listens on any more.
+fn remove_stale(path: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::FileTypeExt as _;
+    let Ok(metadata) = std::fs::symlink_metadata(path) else { return Ok(()) };
+    anyhow::ensure!(
+        metadata.file_type().is_socket(),
+        "`{}` exists and is no socket; remove it or listen elsewhere",
+        path.display()
+    );
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path).context("remove a stale socket file")
+        }
+        // A full backlog or a mode that keeps us out: somebody listens all the same.
+        Ok(_) | Err(_) => anyhow::bail!("another process listens on unix:{}", path.display()),
+    }
+}
+
+impl Socket {
+    fn set_nonblocking(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(listener) => listener.set_nonblocking(true),
+            Self::Unix(listener, _) => listener.set_nonblocking(true),
+        }
+    }
+
+    /// Another descriptor of the same socket.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Tcp(listener) => Self::Tcp(listener.try_clone()?),
+            Self::Unix(listener, path) => Self::Unix(listener.try_clone()?, path.clone()),
+        })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// The descriptor is no listening socket any more.
+    pub fn address(&self) -> io::Result<Address> {
+        Ok(match self {
+            Self::Tcp(listener) => Address::Tcp(listener.local_addr()?),
+            Self::Unix(_, path) => Address::Unix(path.clone()),
+        })
+    }
+}
+
+/// A listening socket in the runtime of one core.
+struct Acceptor {
+    socket: AsyncFd<OwnedFd>,
+    tcp: bool,
+}
+
+impl Acceptor {
+    fn new(socket: Socket) -> io::Result<Self> {
+        let tcp = matches!(socket, Socket::Tcp(_));
+        let socket = match socket {
+            Socket::Tcp(listener) => OwnedFd::from(listener),
+            Socket::Unix(listener, _) => OwnedFd::from(listener),
+        };
+        Ok(Self { socket: sys::readiness::readable(socket)?, tcp })
+    }
+
+    fn accept(&self) -> Result<Accepted, Errno> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        if !self.tcp {
+            let socket = accept_with(self.socket.get_ref(), flags)?;
+            return Ok(Accepted { socket: Unregistered::Unix(socket), peer: "unix".to_owned() });
+        }
+        let (socket, peer) = acceptfrom_with(self.socket.get_ref(), flags)?;
+        let peer = peer.and_then(|peer| std::net::SocketAddr::try_from(peer).ok());
+        let peer = peer.map_or_else(|| "unknown".to_owned(), |peer| peer.to_string());
+        Ok(Accepted { socket: Unregistered::Tcp(socket), peer })
+    }
+}
+
+/// An accepted connection on its way to its core.
+#[derive(Debug)]
+pub(super) struct Accepted {
+    pub(super) socket: Unregistered,
+    pub(super) peer: String,
+}
+
+/// A connected socket that no runtime knows yet.
+#[derive(Debug)]
+pub(super) enum Unregistered {
+    Tcp(OwnedFd),
+    Unix(OwnedFd),
+}
+
+impl Unregistered {
+    /// Registers the socket with the runtime of the calling thread.
+    pub(super) fn into_stream(self) -> io::Result<Stream> {
+        Ok(match self {
+            Self::Tcp(socket) => {
+                Stream::Tcp(tokio::net::TcpStream::from_std(TcpStream::from(socket))?)
+            }
+            Self::Unix(socket) => {
+                Stream::Unix(tokio::net::UnixStream::from_std(UnixStream::from(socket))?)
+            }
+        })
+    }
+}
+
+/// Accepts on one core for ever; ends when its task is dropped.
+pub(super) async fn accept(core: Rc<Core>, socket: Socket) {
+    let acceptor = match Acceptor::new(socket) {
+        Ok(acceptor) => acceptor,
+        Err(error) => {
+            tracing::error!(%error, core = core.index, "this core cannot accept connections");
+            return;
+        }
+    };
+    let mut failing = false;
+    while !core.stopping.get() {
+        if core.balance.is_full(core.limits.connections_count) {
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        }
+        let Ok(mut ready) = acceptor.socket.readable().await else { return };
+        match acceptor.accept() {
+            Ok(accepted) => {
+                failing = false;
+                place(&core, accepted);
+            }
+            Err(Errno::AGAIN) => ready.clear_ready(),
+            Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
+                // What waits in the backlog is served when something is free again.
+                if !failing {
+                    tracing::warn!(%error, "cannot accept for the moment");
+                }
+                failing = true;
+                tokio::time::sleep(PAUSE).await;
+            }
+            // The connection was gone before we took it: its own trouble.
+            Err(error) => tracing::debug!(%error, "a connection failed before it was accepted"),
+        }
+    }
+}
+
+fn place(core: &Rc<Core>, accepted: Accepted) {
+    let target = core.balance.choose();
+    if target == core.index {
+        core.serve(accepted);
+    } else if let Err(accepted) = core.balance.hand_over(target, accepted) {
+        core.balance.moved(target, core.index);
+        core.serve(accepted);
+    }
+}
