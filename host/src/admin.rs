@@ -1,0 +1,141 @@
+//! The control plane: where the host is updated and asked.
+//!
+//! Owns the routes, who may call them, and both forms of every answer (text for people, JSON for
+//! programs). Every change goes to the desk as an order; nothing here loads, swaps or decides.
+//! Entry points: [`router`] for the control plane, [`health_router`] for a listener that load
+//! balancers on other machines reach, [`serve()`] for both.
+//! Invariant: a change is answered with success only after the desk said that it is done.
+
+use std::{
+    fmt, future::Future, path::PathBuf, pin::Pin, sync::Arc, time::Duration, time::SystemTime,
+};
+
+use axum::{Router, extract::DefaultBodyLimit, middleware, routing::get, routing::post};
+
+pub use self::serve::{Connection, Listener, Transport, serve};
+use crate::{
+    deploy::desk::Desk,
+    event::Events,
+    ids::{Digest, Generation, Label, PluginName},
+    metrics::Metrics,
+    status::{Readiness, Status},
+};
+
+mod answer;
+mod body;
+mod events;
+mod fault;
+mod guard;
+mod health;
+mod order;
+mod serve;
+mod text;
+mod view;
+mod wire;
+
+/// An answer that somebody else works out: the thread of the control plane does not wait for it.
+pub type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// The picture of the host, made anew for each call.
+pub type StatusSource = Arc<dyn Fn() -> Later<Status> + Send + Sync>;
+
+/// The picture without who is in flight, at once.
+pub type OutlineSource = Arc<dyn Fn() -> Status + Send + Sync>;
+
+/// Whether traffic should be sent here, at once.
+pub type ReadySource = Arc<dyn Fn() -> Readiness + Send + Sync>;
+
+/// The last orders, newest first, at most as many as asked for.
+pub type HistorySource = Arc<dyn Fn(usize) -> Later<Vec<HistoryLine>> + Send + Sync>;
+
+/// Everything that the control plane shows and everybody it asks.
+#[derive(Clone)]
+pub struct Backend {
+    /// Takes orders.
+    pub desk: Desk,
+    /// What happens, as it happens.
+    pub events: Events,
+    /// What is.
+    pub status: StatusSource,
+    /// What is, but for who is in flight; for `/metrics`.
+    pub outline: OutlineSource,
+    /// Whether it is ready.
+    pub ready: ReadySource,
+    /// What was.
+    pub history: HistorySource,
+    /// The counters that `/metrics` prints.
+    pub metrics: Arc<Metrics>,
+    /// What a posted relative path is relative to.
+    pub working_dir: PathBuf,
+}
+
+impl fmt::Debug for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Backend").field("working_dir", &self.working_dir).finish_non_exhaustive()
+    }
+}
+
+/// An ended order, as the history keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryLine {
+    /// When it ended.
+    pub at: SystemTime,
+    /// Its number in the process that carried it out.
+    pub order: u64,
+    /// `control`, `folder` or `boot`.
+    pub source: String,
+    /// `deploy`, `rollback` or `unload`.
+    pub verb: String,
+    /// Whom it concerned, as far as it was known.
+    pub plugin: Option<PluginName>,
+    /// Its label, as far as it was known.
+    pub label: Option<Label>,
+    /// Its content, as far as it was known.
+    pub digest: Option<Digest>,
+    /// What it made.
+    pub generation: Option<Generation>,
+    /// A rollback's origin.
+    pub from: Option<Generation>,
+    /// The change (`swapped`, …) or the refusal's code.
+    pub outcome: String,
+    /// The line that was answered.
+    pub text: String,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// The routes of the control plane. Requests need a [`Connection`] among their extensions, which
+/// [`serve()`] puts there; without one they count as TCP from nowhere.
+pub fn router(backend: Backend) -> Router {
+    Router::new()
+        .route("/", get(view::front).post(order::post_path))
+        .route("/v1/status", get(view::status))
+        .route("/v1/history", get(view::history))
+        .route("/v1/deploys", get(view::deploys).post(order::post_deploy))
+        .route("/v1/deploys/{order}", get(view::deploy))
+        .route("/v1/rollback", post(order::post_rollback))
+        .route("/v1/plugins", get(view::plugins))
+        .route("/v1/plugins/{name}", get(view::plugin).delete(order::delete_plugin))
+        .route("/v1/events", get(events::stream))
+        .route("/metrics", get(view::metrics))
+        .route("/version", get(view::version))
+        .merge(health::routes(Arc::clone(&backend.ready)))
+        .fallback(fault::not_found)
+        .method_not_allowed_fallback(fault::wrong_method)
+        // Bodies are bounded where they are read, with a refusal of our own.
+        .layer(DefaultBodyLimit::disable())
+        .layer(middleware::from_fn(guard::check))
+        .with_state(backend)
+}
+
+/// `/livez` and `/readyz` alone, for whoever asks by whatever name.
+pub fn health_router(ready: ReadySource) -> Router {
+    health::routes(ready)
+        .fallback(fault::not_found)
+        .method_not_allowed_fallback(fault::wrong_method)
+}
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,130 @@
+//! Orders: what changes the host.
+//!
+//! Owns the way from a request to the desk and from the desk's outcome to an answer. Invariant: an
+//! order that is queued is carried out, whether its client waits or leaves.
+
+use std::path::PathBuf;
+
+use axum::{
+    body::Body,
+    extract::{Path, State, rejection::PathRejection},
+    http::StatusCode,
+    response::Response,
+};
+use serde::Deserialize;
+
+use super::{
+    Backend,
+    answer::{Form, one_line},
+    body,
+    fault::Fault,
+    wire,
+};
+use crate::{
+    deploy::order::{Deployed, Order, Source},
+    ids::{Generation, PluginName},
+};
+
+/// `POST /v1/deploys`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeployWish {
+    path: String,
+    #[serde(default)]
+    force: bool,
+}
+
+/// `POST /v1/rollback`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RollbackWish {
+    plugin: Option<String>,
+    to: Option<u64>,
+}
+
+/// `POST /` with a path.
+pub(super) async fn post_path(State(host): State<Backend>, form: Form, body: Body) -> Response {
+    let wish = body::read_path(body).await.map(|path| deploy(path, false));
+    carry_out(&host, form, wish).await
+}
+
+/// `POST /v1/deploys`.
+pub(super) async fn post_deploy(State(host): State<Backend>, form: Form, body: Body) -> Response {
+    let wish =
+        body::read_object::<DeployWish>(body).await.and_then(|DeployWish { path, force }| {
+            let path = body::path_of(path.as_bytes()).map_err(|error| Fault::of(&error))?;
+            Ok(deploy(path, force))
+        });
+    carry_out(&host, form, wish).await
+}
+
+/// `POST /v1/rollback`.
+pub(super) async fn post_rollback(State(host): State<Backend>, form: Form, body: Body) -> Response {
+    let wish =
+        body::read_object::<RollbackWish>(body).await.and_then(|RollbackWish { plugin, to }| {
+            let plugin = plugin.as_deref().map(plugin_name).transpose()?;
+            Ok(Order::Rollback { plugin, to: to.map(Generation) })
+        });
+    carry_out(&host, form, wish).await
+}
+
+/// `DELETE /v1/plugins/NAME`.
+pub(super) async fn delete_plugin(
+    State(host): State<Backend>,
+    form: Form,
+    name: Result<Path<String>, PathRejection>,
+) -> Response {
+    let wish = named(name).map(|plugin| Order::Unload { plugin });
+    carry_out(&host, form, wish).await
+}
+
+fn deploy(path: PathBuf, force: bool) -> Order {
+    Order::Deploy { path, force, source: Source::Control }
+}
+
+/// The plugin that a path names.
+pub(super) fn named(name: Result<Path<String>, PathRejection>) -> Result<PluginName, Fault> {
+    // What cannot even be decoded is no name, and neither is an empty text.
+    plugin_name(&name.map(|Path(name)| name).unwrap_or_default())
+}
+
+fn plugin_name(text: &str) -> Result<PluginName, Fault> {
+    text.parse().map_err(|error: crate::ids::IdError| {
+        let hint = "`hotseat status` lists the names";
+        Fault::new(StatusCode::BAD_REQUEST, "bad_name", error.to_string(), hint)
+    })
+}
+
+async fn carry_out(host: &Backend, form: Form, wish: Result<Order, Fault>) -> Response {
+    let done = match wish {
+        Ok(order) => outcome(host, order).await,
+        Err(fault) => Err(fault),
+    };
+    match done {
+        Ok((number, deployed)) => form.answer(
+            StatusCode::OK,
+            || said(&deployed),
+            || wire::Deployed::new(number, &deployed),
+        ),
+        Err(fault) => fault.answer(form),
+    }
+}
+
+async fn outcome(host: &Backend, order: Order) -> Result<(u64, Deployed), Fault> {
+    let ticket = host.desk.submit(order).map_err(|error| Fault::of(&error))?;
+    match ticket.answer.await {
+        Ok(Ok(deployed)) => Ok((ticket.order, deployed)),
+        Ok(Err(refusal)) => Err(Fault::of(&*refusal)),
+        Err(_) => Err(Fault::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "order_lost",
+            format!("order {} ended without an outcome", ticket.order),
+            "`hotseat status` shows what serves; the log says more",
+        )),
+    }
+}
+
+fn said(deployed: &Deployed) -> String {
+    let lines = std::iter::once(deployed.line()).chain(deployed.notes.iter().cloned());
+    lines.map(|line| one_line(&line) + "\n").collect()
+}

@@ -1,0 +1,186 @@
+//! Listeners and connections of the control plane.
+//!
+//! Owns accepting, the bounds on connections, and the end of both. Knows no route.
+//! Invariant: nothing that happens to one connection, and no lack of descriptors, ends the
+//! accepting; it ends when `shutdown` does.
+
+use std::{future::Future, io, time::Duration};
+
+use axum::{Router, body::Body, extract::Request};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, UnixListener},
+    sync::watch,
+    task::JoinSet,
+};
+use tower_service::Service;
+
+/// Open connections of one listener: twice the default queue, because each client that waits for
+/// its order holds one. More of them wait in the kernel's backlog. A flood of one listener leaves
+/// the others alone.
+const CONNECTION_COUNT: usize = 256;
+/// From a connection's begin, or the answer before, to the end of a request's head.
+const HEADER_TIME: Duration = Duration::from_secs(10);
+/// A request's head. Units: bytes.
+const HEAD_BYTES: usize = 64 << 10;
+/// Before the next attempt when the process is out of descriptors. Short, because this is the
+/// plane on which the operator comes to look.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+/// For answers that are on their way when everything ends.
+const CLOSE_TIME: Duration = Duration::from_secs(5);
+
+/// A bound listener.
+#[derive(Debug)]
+pub enum Listener {
+    /// Loopback, for the control plane.
+    Tcp(TcpListener),
+    /// Its file's permissions say who may connect.
+    Unix(UnixListener),
+}
+
+/// How a request came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// To this local port.
+    Tcp {
+        /// The listener's.
+        port: u16,
+    },
+    /// To a Unix socket.
+    Unix,
+}
+
+/// What a request's extensions say of its connection.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// How it came.
+    pub transport: Transport,
+    pub(super) closing: watch::Receiver<bool>,
+}
+
+impl Connection {
+    /// Ends when the listener's side wants to close.
+    pub(super) async fn closing(&mut self) {
+        // A sender that is gone has closed.
+        let _ = self.closing.wait_for(|closing| *closing).await;
+    }
+}
+
+/// Answers `listeners` with `router` until `shutdown` ends; then no new connection is taken, event
+/// streams end, and answers on their way get a few seconds.
+///
+/// # Threads
+/// Spawns onto the runtime that it is called in.
+pub async fn serve(listeners: Vec<Listener>, router: Router, shutdown: impl Future<Output = ()>) {
+    let (close, closing) = watch::channel(false);
+    let mut acceptors = JoinSet::new();
+    for listener in listeners {
+        acceptors.spawn(accept_all(listener, router.clone(), closing.clone()));
+    }
+    shutdown.await;
+    close.send_replace(true);
+    while acceptors.join_next().await.is_some() {}
+}
+
+async fn accept_all(listener: Listener, router: Router, closing: watch::Receiver<bool>) {
+    let mut close = closing.clone();
+    let mut connections = JoinSet::new();
+    let mut failing = false;
+    loop {
+        let accepted = tokio::select! {
+            _ = close.wait_for(|closing| *closing) => break,
+            Some(_) = connections.join_next() => continue,
+            accepted = accept(&listener), if connections.len() < CONNECTION_COUNT => accepted,
+        };
+        match accepted {
+            Ok((socket, transport)) => {
+                failing = false;
+                let connection = Connection { transport, closing: closing.clone() };
+                let router = router.clone();
+                connections.spawn(async move {
+                    match socket {
+                        Socket::Tcp(stream) => converse(stream, router, connection).await,
+                        Socket::Unix(stream) => converse(stream, router, connection).await,
+                    }
+                });
+            }
+            Err(error) if concerns_one_connection(&error) => {}
+            Err(error) => {
+                if !failing {
+                    tracing::warn!(%error, "the control plane cannot accept, and tries again");
+                }
+                failing = true;
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    // Whoever is not done by then is cut when the set is dropped.
+    let done = async { while connections.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(CLOSE_TIME, done).await;
+}
+
+enum Socket {
+    Tcp(tokio::net::TcpStream),
+    Unix(tokio::net::UnixStream),
+}
+
+async fn accept(listener: &Listener) -> io::Result<(Socket, Transport)> {
+    match listener {
+        Listener::Tcp(listener) => {
+            let (stream, _) = listener.accept().await?;
+            let port = stream.local_addr()?.port();
+            // An answer is small and somebody waits for it; without it the connection works too.
+            let _ = stream.set_nodelay(true);
+            Ok((Socket::Tcp(stream), Transport::Tcp { port }))
+        }
+        Listener::Unix(listener) => {
+            let (stream, _) = listener.accept().await?;
+            Ok((Socket::Unix(stream), Transport::Unix))
+        }
+    }
+}
+
+/// accept(2) hands out errors of connections that ended while they waited.
+fn concerns_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::NotConnected
+            | io::ErrorKind::Interrupted
+    )
+}
+
+async fn converse<S>(stream: S, router: Router, connection: Connection)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let mut closing = connection.clone();
+    let service = service_fn(move |request: Request<Incoming>| {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(connection.clone());
+        let mut router = router.clone();
+        async move { router.call(request).await }
+    });
+    let conversation = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIME)
+        .max_buf_size(HEAD_BYTES)
+        // `curl` and `nc` may shut their writing side and still want the answer.
+        .half_close(true)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut conversation = std::pin::pin!(conversation);
+    // How a connection ended (reset, timed out, garbage) is the client's business.
+    tokio::select! {
+        _ = conversation.as_mut() => return,
+        () = closing.closing() => conversation.as_mut().graceful_shutdown(),
+    }
+    let _ = conversation.await;
+}
+
+#[cfg(test)]
+mod tests;

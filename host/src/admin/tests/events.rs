@@ -1,0 +1,92 @@
+//! The stream of events.
+
+use std::time::UNIX_EPOCH;
+
+use axum::body::Body;
+use futures_util::FutureExt;
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tower_service::Service;
+
+use crate::{
+    admin::{
+        Connection, Transport,
+        testing::{Plane, plane, request},
+    },
+    event::Phase,
+    ids::Generation,
+    metrics::fixture,
+};
+
+async fn listen(plane: &Plane, connection: Connection) -> Body {
+    let mut get = request("GET", "/v1/events", Body::empty());
+    get.extensions_mut().insert(connection);
+    let response = plane.router.clone().call(get).await.unwrap();
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    response.into_body()
+}
+
+async fn next(body: &mut Body) -> Option<String> {
+    let data = body.frame().await?.unwrap().into_data().unwrap();
+    Some(String::from_utf8(data.to_vec()).unwrap())
+}
+
+fn open() -> (watch::Sender<bool>, Connection) {
+    let (close, closing) = watch::channel(false);
+    (close, Connection { transport: Transport::Tcp { port: 1 }, closing })
+}
+
+#[tokio::test]
+async fn each_event_is_one_object() {
+    let plane = plane(fixture::serving(UNIX_EPOCH));
+    plane.events.publish(Phase::Ready, |_| {});
+    let (_close, connection) = open();
+    let mut stream = listen(&plane, connection).await;
+    assert_eq!(next(&mut stream).now_or_never(), None, "the past is not repeated");
+    plane.events.publish(Phase::Committed, |event| {
+        event.order = Some(4);
+        event.plugin = Some("handler".parse().unwrap());
+        event.label = Some("2".parse().unwrap());
+        event.generation = Some(Generation(7));
+        event.at = UNIX_EPOCH;
+    });
+    let text = next(&mut stream).await.unwrap();
+    let data = text.strip_prefix("id: 2\ndata: ").and_then(|rest| rest.strip_suffix("\n\n"));
+    let event: Value = serde_json::from_str(data.unwrap()).unwrap();
+    let expected = json!({
+        "sequence": 2,
+        "at": "1970-01-01T00:00:00.000Z",
+        "phase": "committed",
+        "order": 4,
+        "plugin": "handler",
+        "label": "2",
+        "digest": null,
+        "generation": 7,
+        "detail": null,
+    });
+    assert_eq!(event, expected);
+}
+
+#[tokio::test]
+async fn who_is_slow_is_told_what_is_missing() {
+    let plane = plane(fixture::serving(UNIX_EPOCH));
+    let (_close, connection) = open();
+    let mut stream = listen(&plane, connection).await;
+    for _ in 0..6 {
+        plane.events.publish(Phase::Queued, |_| {});
+    }
+    let missed = "event: missed\ndata: {\"missed\":2}\n\n";
+    assert_eq!(next(&mut stream).await.as_deref(), Some(missed));
+    assert!(next(&mut stream).await.unwrap().starts_with("id: 3\n"));
+}
+
+#[tokio::test]
+async fn the_stream_ends_with_the_plane() {
+    let plane = plane(fixture::serving(UNIX_EPOCH));
+    let (close, connection) = open();
+    let mut stream = listen(&plane, connection).await;
+    assert_eq!(next(&mut stream).now_or_never(), None);
+    close.send_replace(true);
+    assert_eq!(next(&mut stream).await, None);
+}

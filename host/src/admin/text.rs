@@ -1,0 +1,198 @@
+//! The pages for people: what `hotseat status`, `history` and `GET /` print.
+//!
+//! Owns wording and alignment. Every text from outside (paths, names of files) goes through
+//! `one_line`, so that nothing moves a terminal's cursor.
+
+use std::{
+    fmt::{self, Write},
+    path::Path,
+    time::SystemTime,
+};
+
+use self::table::Table;
+use super::{HistoryLine, answer::one_line, wire::time::rfc3339};
+use crate::status::{Address, GenerationStatus, Life, OrderStatus, PluginStatus, Status};
+
+mod table;
+mod unit;
+
+/// Holders that are listed of each generation; the JSON has all of them.
+const HOLDER_COUNT: usize = 10;
+
+/// The whole status.
+pub(super) fn status(status: &Status, working_dir: &Path, now: SystemTime) -> String {
+    let mut page = String::new();
+    write_status(&mut page, status, working_dir, now).expect("writing to a string does not fail");
+    page
+}
+
+fn write_status(
+    page: &mut String,
+    status: &Status,
+    working_dir: &Path,
+    now: SystemTime,
+) -> fmt::Result {
+    let (version, stage, pid) = (status.host_version, status.stage.as_str(), status.pid);
+    let up = unit::span(now.duration_since(status.started).unwrap_or_default());
+    let memory = unit::bytes(status.rss_bytes);
+    writeln!(page, "hotseat {version}, {stage}, pid {pid}, up {up}, {memory}")?;
+    let list =
+        |addresses: &[Address]| addresses.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let mut head = Table::new();
+    head.row(["data", &list(&status.listen).join(", ")]);
+    head.row(["control", &list(&status.control).join(", ")]);
+    let folder = status.plugins_dir.as_ref();
+    let folder = folder.map_or_else(|| "not watched".to_owned(), |path| path.display().to_string());
+    head.row(["plugins", &folder]);
+    head.row(["state", &status.state_dir.display().to_string()]);
+    head.row(["paths from", &working_dir.display().to_string()]);
+    writeln!(page, "{head}")?;
+    if status.plugins.is_empty() {
+        let control = list(&status.control);
+        let place = control.iter().find(|address| !address.starts_with("unix:"));
+        let place = place.map_or("localhost:28000", String::as_str);
+        writeln!(page, "nothing is loaded; try: curl {place} -d ./libhandler_v1.so")?;
+    } else {
+        page.write_str(&plugins(&status.plugins))?;
+    }
+    for mount in &status.missing {
+        writeln!(page, "missing: nothing serves {}", one_line(mount))?;
+    }
+    if let Some(why) = &status.never_unload {
+        writeln!(page, "never unloads: {}", one_line(why))?;
+    }
+    write_retired(page, status)?;
+    write_blocked(page, status)?;
+    let is_open = |order: &&OrderStatus| matches!(order.state, "running" | "waiting");
+    let mut open = status.orders.iter().filter(is_open).peekable();
+    if open.peek().is_some() {
+        page.write_str("\norders\n")?;
+    }
+    open.try_for_each(|order| write_order(page, order))
+}
+
+/// The plugins alone.
+pub(super) fn plugins(plugins: &[PluginStatus]) -> String {
+    let mut table = Table::new();
+    table.row(["plugin", "mounted at", "serves", "generation", "sha256", "requests", "failed"]);
+    for plugin in plugins {
+        let counts = plugin.counts;
+        let failed = counts.errors + counts.panics + counts.timeouts + counts.cut;
+        let (serves, generation, digest) = match &plugin.active {
+            Some(active) => {
+                let digest = format!("{}…", &active.digest.short()[..8]);
+                (active.label.to_string(), active.generation.to_string(), digest)
+            }
+            None => ("nothing".to_owned(), "-".to_owned(), "-".to_owned()),
+        };
+        table.row([
+            plugin.name.as_str(),
+            &one_line(&plugin.mounts.join(", ")),
+            &serves,
+            &generation,
+            &digest,
+            &counts.requests.to_string(),
+            &failed.to_string(),
+        ]);
+    }
+    let mut page = table.to_string();
+    for plugin in plugins {
+        if let Some(warning) = &plugin.warning {
+            // Writing to a string does not fail.
+            let _ = writeln!(page, "warning: {}: {}", plugin.name, one_line(warning));
+        }
+    }
+    page
+}
+
+fn write_retired(page: &mut String, status: &Status) -> fmt::Result {
+    let left = |generation: &&GenerationStatus| generation.life != Life::Unloaded;
+    let mut retired = status.retired.iter().filter(left).peekable();
+    if retired.peek().is_some() {
+        page.write_str("\nleft traffic\n")?;
+    }
+    for generation in retired {
+        let GenerationStatus { plugin, label, generation: number, holder_count, .. } = generation;
+        let life = match &generation.life {
+            Life::Serving => "serving".to_owned(),
+            Life::Draining => format!("draining, {holder_count} in flight"),
+            Life::Pending(why) => format!("pending: {}", one_line(why)),
+            Life::Resident(why) => format!("resident: {}", one_line(why)),
+            Life::Unloaded => "unloaded".to_owned(),
+        };
+        writeln!(page, "  {plugin} {label} (generation {number}) {life}")?;
+        let mut holders = Table::new();
+        for holder in generation.holders.iter().take(HOLDER_COUNT) {
+            holders.row([
+                &format!("    request {}", holder.request),
+                &one_line(&format!("{} {}", holder.method, holder.path)),
+                holder.doing,
+                &unit::span(holder.age),
+                &one_line(&holder.peer),
+            ]);
+        }
+        write!(page, "{holders}")?;
+        let listed = generation.holders.len().min(HOLDER_COUNT);
+        if let Some(more @ 1..) = holder_count.checked_sub(listed) {
+            writeln!(page, "    and {more} more")?;
+        }
+    }
+    Ok(())
+}
+
+fn write_blocked(page: &mut String, status: &Status) -> fmt::Result {
+    let blocked = status.cores.iter().filter_map(|core| Some((core.core, core.blocked.as_ref()?)));
+    for (core, blocked) in blocked {
+        let crate::status::Blocked { plugin, generation, request, path, since } = blocked;
+        let (path, since) = (one_line(path), unit::span(*since));
+        writeln!(
+            page,
+            "\nblocked: core {core} for {since} by {plugin} (generation {generation}), request \
+             {request}, {path}"
+        )?;
+    }
+    Ok(())
+}
+
+fn write_order(page: &mut String, order: &OrderStatus) -> fmt::Result {
+    let OrderStatus { order, verb, subject, state, outcome } = order;
+    write!(page, "  {order} {state}: {verb} {}", one_line(subject))?;
+    match outcome {
+        Some(outcome) => writeln!(page, ": {}", one_line(outcome)),
+        None => writeln!(page),
+    }
+}
+
+/// Orders, one a line.
+pub(super) fn orders(orders: &[OrderStatus]) -> String {
+    if orders.is_empty() {
+        return "no orders yet\n".to_owned();
+    }
+    let mut page = String::new();
+    orders
+        .iter()
+        .try_for_each(|order| write_order(&mut page, order))
+        .expect("writing to a string does not fail");
+    page
+}
+
+/// The history, newest first.
+pub(super) fn history(lines: &[HistoryLine]) -> String {
+    if lines.is_empty() {
+        return "no history yet\n".to_owned();
+    }
+    let mut table = Table::new();
+    for line in lines {
+        table.row([
+            &rfc3339(line.at),
+            &line.source,
+            &line.verb,
+            &one_line(&line.outcome),
+            &one_line(&line.text),
+        ]);
+    }
+    table.to_string()
+}
+
+#[cfg(test)]
+mod tests;

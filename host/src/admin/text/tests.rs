@@ -1,0 +1,87 @@
+//! The pages, whole.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use super::*;
+use crate::metrics::fixture;
+
+#[test]
+fn the_status_of_a_busy_host() {
+    let status = super::status(
+        &fixture::serving(UNIX_EPOCH),
+        Path::new("/srv"),
+        UNIX_EPOCH + Duration::from_secs(10_923),
+    );
+    let expected = "\
+hotseat 0.1.0, serving, pid 4242, up 3 h 2 min, 63.0 MiB
+data        127.0.0.1:8080
+control     127.0.0.1:28000, unix:/run/hotseat.sock
+plugins     /srv/plugins
+state       /srv/.hotseat
+paths from  /srv
+
+plugin   mounted at         serves  generation  sha256     requests  failed
+handler  /, api.example/v1  v2      7           07070707…  1204      4
+
+left traffic
+  handler v1 (generation 6) draining, 2 in flight
+    request 17  GET /?sleep=20  request  12.3 s  127.0.0.1:40312
+    and 1 more
+  handler v1 (generation 5) pending: thread `core 1` has not let go
+  handler v1 (generation 4) resident: 1 thread left behind
+
+blocked: core 1 for 5.0 s by handler (generation 7), request 21, /slow
+
+orders
+  9 running: deploy ./libhandler_v3.so
+  10 waiting: deploy ./libecho_v1.so
+";
+    assert_eq!(status, expected);
+}
+
+#[test]
+fn the_status_of_an_empty_host() {
+    let mut status = fixture::empty(UNIX_EPOCH);
+    status.missing = vec!["/api".to_owned()];
+    status.never_unload = Some("pthread_create is\nnot ours".to_owned());
+    status.plugins_dir = None;
+    let page = super::status(&status, Path::new("/srv"), UNIX_EPOCH);
+    let expected = "\
+hotseat 0.1.0, serving, pid 4242, up 0.0 s, 63.0 MiB
+data        127.0.0.1:8080
+control     127.0.0.1:28000, unix:/run/hotseat.sock
+plugins     not watched
+state       /srv/.hotseat
+paths from  /srv
+
+nothing is loaded; try: curl 127.0.0.1:28000 -d ./libhandler_v1.so
+missing: nothing serves /api
+never unloads: pthread_create is\\nnot ours
+";
+    assert_eq!(page, expected);
+}
+
+#[test]
+fn the_history_is_a_table() {
+    let line = HistoryLine {
+        at: UNIX_EPOCH,
+        order: 3,
+        source: "control".to_owned(),
+        verb: "deploy".to_owned(),
+        plugin: None,
+        label: None,
+        digest: None,
+        generation: None,
+        from: None,
+        outcome: "preflight_crashed".to_owned(),
+        text: "it died\x1b[2J".to_owned(),
+        took: Duration::from_millis(4),
+    };
+    let other = HistoryLine { outcome: "swapped".to_owned(), text: "b".to_owned(), ..line.clone() };
+    let expected = "\
+1970-01-01T00:00:00.000Z  control  deploy  swapped            b
+1970-01-01T00:00:00.000Z  control  deploy  preflight_crashed  it died\\u{1b}[2J
+";
+    assert_eq!(history(&[other, line]), expected);
+    assert_eq!(history(&[]), "no history yet\n");
+}

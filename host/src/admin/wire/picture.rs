@@ -1,0 +1,238 @@
+//! The status as JSON.
+//!
+//! Owns the keys of `/v1/status` and `/v1/plugins`.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::{order::Order, time::rfc3339, whole_ms};
+use crate::status::{self, Life};
+
+/// `/v1/status`.
+#[derive(Debug, Serialize)]
+pub(in crate::admin) struct Status {
+    version: &'static str,
+    pid: u32,
+    started: String,
+    stage: &'static str,
+    listen: Vec<String>,
+    control: Vec<String>,
+    working_dir: String,
+    state_dir: String,
+    plugins_dir: Option<String>,
+    never_unload: Option<String>,
+    plugins: Vec<Plugin>,
+    retired: Vec<Generation>,
+    resident_count: usize,
+    cores: Vec<Core>,
+    orders: Vec<Order>,
+    missing: Vec<String>,
+    rss_bytes: u64,
+}
+
+impl Status {
+    pub(in crate::admin) fn new(status: &status::Status, working_dir: &Path) -> Self {
+        let status::Status {
+            host_version: version,
+            pid,
+            started,
+            stage,
+            listen,
+            control,
+            state_dir,
+            plugins_dir,
+            never_unload,
+            plugins,
+            retired,
+            resident_count,
+            cores,
+            orders,
+            missing,
+            rss_bytes,
+        } = status;
+        Self {
+            version,
+            pid: *pid,
+            started: rfc3339(*started),
+            stage: stage.as_str(),
+            listen: listen.iter().map(ToString::to_string).collect(),
+            control: control.iter().map(ToString::to_string).collect(),
+            working_dir: working_dir.display().to_string(),
+            state_dir: state_dir.display().to_string(),
+            plugins_dir: plugins_dir.as_ref().map(|path| path.display().to_string()),
+            never_unload: never_unload.clone(),
+            plugins: plugins.iter().map(Plugin::new).collect(),
+            retired: retired.iter().map(Generation::new).collect(),
+            resident_count: *resident_count,
+            cores: cores.iter().map(Core::new).collect(),
+            orders: orders.iter().map(Order::new).collect(),
+            missing: missing.clone(),
+            rss_bytes: *rss_bytes,
+        }
+    }
+}
+
+/// `/v1/plugins`.
+#[derive(Debug, Serialize)]
+pub(in crate::admin) struct Plugins {
+    plugins: Vec<Plugin>,
+}
+
+impl Plugins {
+    pub(in crate::admin) fn new(plugins: &[status::PluginStatus]) -> Self {
+        Self { plugins: plugins.iter().map(Plugin::new).collect() }
+    }
+}
+
+/// `/v1/plugins/NAME`.
+#[derive(Debug, Serialize)]
+pub(in crate::admin) struct Plugin {
+    name: String,
+    mounts: Vec<String>,
+    active: Option<Generation>,
+    kept: Vec<Kept>,
+    warning: Option<String>,
+    counts: Counts,
+}
+
+impl Plugin {
+    pub(in crate::admin) fn new(plugin: &status::PluginStatus) -> Self {
+        let status::PluginStatus { name, mounts, active, kept, warning, counts } = plugin;
+        let status::Counts { requests, errors, panics, timeouts, cut } = *counts;
+        let kept =
+            kept.iter().map(|status::KeptVersion { generation, label, digest, rolled_back }| {
+                Kept {
+                    generation: generation.0,
+                    label: label.as_str().to_owned(),
+                    digest: digest.to_string(),
+                    rolled_back: *rolled_back,
+                }
+            });
+        Self {
+            name: name.to_string(),
+            mounts: mounts.clone(),
+            active: active.as_ref().map(Generation::new),
+            kept: kept.collect(),
+            warning: warning.clone(),
+            counts: Counts { requests, errors, panics, timeouts, cut },
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Kept {
+    generation: u64,
+    label: String,
+    digest: String,
+    rolled_back: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Counts {
+    requests: u64,
+    errors: u64,
+    panics: u64,
+    timeouts: u64,
+    cut: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Generation {
+    generation: u64,
+    plugin: String,
+    label: String,
+    digest: String,
+    life: &'static str,
+    why: Option<String>,
+    since: String,
+    holder_count: usize,
+    holders: Vec<Holder>,
+}
+
+#[derive(Debug, Serialize)]
+struct Holder {
+    request: u64,
+    method: String,
+    path: String,
+    doing: &'static str,
+    age_ms: u64,
+    peer: String,
+}
+
+impl Generation {
+    fn new(generation: &status::GenerationStatus) -> Self {
+        let status::GenerationStatus {
+            generation,
+            plugin,
+            label,
+            digest,
+            life,
+            since,
+            holders,
+            holder_count,
+        } = generation;
+        let (life, why) = match life {
+            Life::Serving => ("serving", None),
+            Life::Draining => ("draining", None),
+            Life::Pending(why) => ("pending", Some(why.clone())),
+            Life::Unloaded => ("unloaded", None),
+            Life::Resident(why) => ("resident", Some(why.clone())),
+        };
+        let holders =
+            holders.iter().map(|status::Holder { request, method, path, doing, age, peer }| {
+                Holder {
+                    request: *request,
+                    method: method.clone(),
+                    path: path.clone(),
+                    doing,
+                    age_ms: whole_ms(*age),
+                    peer: peer.clone(),
+                }
+            });
+        Self {
+            generation: generation.0,
+            plugin: plugin.to_string(),
+            label: label.as_str().to_owned(),
+            digest: digest.to_string(),
+            life,
+            why,
+            since: rfc3339(*since),
+            holder_count: *holder_count,
+            holders: holders.collect(),
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Core {
+    core: usize,
+    connections: usize,
+    blocked: Option<Blocked>,
+}
+
+#[derive(Debug, Serialize)]
+struct Blocked {
+    plugin: String,
+    generation: u64,
+    request: u64,
+    path: String,
+    since_ms: u64,
+}
+
+impl Core {
+    fn new(core: &status::CoreStatus) -> Self {
+        let status::CoreStatus { core, connections, blocked } = core;
+        let blocked =
+            blocked.as_ref().map(|status::Blocked { plugin, generation, request, path, since }| {
+                Blocked {
+                    plugin: plugin.to_string(),
+                    generation: generation.0,
+                    request: *request,
+                    path: path.clone(),
+                    since_ms: whole_ms(*since),
+                }
+            });
+        Self { core: *core, connections: *connections, blocked }
+    }
+}

@@ -1,0 +1,130 @@
+//! The plugins folder: notices files that have arrived whole, and orders their deployment.
+//!
+//! Owns one thread. Knows nothing of loading: it only hands [`Order`]s to the desk and remembers
+//! which files it has looked at. Kernel events are a hint to look, never what is believed; a slow
+//! rescan is the net below them. Entry point: [`Watcher::start`].
+//! Invariants: a file that somebody is writing is never ordered; the same content at the same path
+//! is never ordered twice; what was not queued is not remembered.
+//!
+//! [`Order`]: crate::deploy::order::Order
+
+mod bell;
+mod kernel;
+mod listing;
+mod plan;
+mod probe;
+mod round;
+mod settling;
+
+use std::{
+    fmt, io,
+    path::PathBuf,
+    sync::Arc,
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use self::{bell::Bell, kernel::Kernel, round::Round};
+use crate::{config::Watch, deploy::desk::Desk, event::Events, state::SeenStore};
+
+/// What is watched, and how.
+#[derive(Clone, Debug)]
+pub struct WatchConfig {
+    /// The folder; made when it is not there.
+    pub dir: PathBuf,
+    /// By kernel events or by the rescan alone.
+    pub mode: Watch,
+    /// Quiet time after an event, and the time between two looks at a file without leases.
+    pub debounce: Duration,
+    /// Between two looks without any event.
+    pub rescan: Duration,
+    /// Files above it are not read; the pipeline refuses them. Units: bytes.
+    pub library_bytes: u64,
+}
+
+/// The watching thread. Dropping it ends the thread; drop it after the desk was closed, so that
+/// orders which were never carried out are forgotten and come again at the next start.
+pub struct Watcher {
+    bell: Arc<Bell>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl fmt::Debug for Watcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watcher").finish_non_exhaustive()
+    }
+}
+
+impl Watcher {
+    /// Makes the folder and the thread. Nothing is looked at before [`Watcher::begin`].
+    ///
+    /// # Errors
+    /// When the folder or the thread cannot be made.
+    pub fn start(
+        mut config: WatchConfig,
+        desk: Desk,
+        seen: Arc<dyn SeenStore>,
+        events: Events,
+    ) -> io::Result<Self> {
+        config.dir = std::path::absolute(&config.dir)?;
+        std::fs::create_dir_all(&config.dir)?;
+        let bell = Arc::new(Bell::default());
+        // Made here, not on the thread: whatever is dropped in from now on is heard.
+        let kernel = match config.mode {
+            Watch::Events => Kernel::start(&config.dir, &bell),
+            Watch::Polling => None,
+        };
+        let theirs = Arc::clone(&bell);
+        let thread = std::thread::Builder::new()
+            .name("hotseat-watch".to_owned())
+            .spawn(move || run(&theirs, kernel, config, desk, seen, events))?;
+        Ok(Self { bell, thread: Some(thread) })
+    }
+
+    /// From now on files are looked at, first those that are there.
+    pub fn begin(&self) {
+        self.bell.begin();
+    }
+
+    /// Waits until the files that were there at the begin have been looked at and ordered, at most
+    /// `patience`.
+    pub fn wait_for_look(&self, patience: Duration) {
+        self.bell.wait_for_look(patience);
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.bell.stop();
+        if let Some(thread) = self.thread.take() {
+            // A panic over there was reported by the panic hook already.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(
+    bell: &Bell,
+    mut kernel: Option<Kernel>,
+    config: WatchConfig,
+    desk: Desk,
+    seen: Arc<dyn SeenStore>,
+    events: Events,
+) {
+    let (debounce, rescan, dir) = (config.debounce, config.rescan, config.dir.clone());
+    let mut round = Round::new(config, desk, seen, events);
+    let mut more = bell.wait_for_begin();
+    while more {
+        if kernel.as_mut().is_some_and(|kernel| !kernel.follow(&dir)) {
+            kernel = None;
+        }
+        let now = Instant::now();
+        let look_at = round.run(now).unwrap_or(now + rescan).min(now + rescan);
+        bell.has_looked();
+        more = bell.wait(look_at, debounce);
+    }
+    round.end();
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,137 @@
+//! When to look: rung by kernel events, waited for by the watching thread.
+//!
+//! Owns the debounce. Knows nothing of files.
+//! Invariant: a writer that never pauses postpones a look by [`POSTPONED_MAX`] quiet times, not
+//! for ever.
+
+use std::{
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// How many quiet times a constant writer can postpone a look.
+const POSTPONED_MAX: u32 = 10;
+
+#[derive(Debug, Default)]
+pub(super) struct Bell {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    begun: bool,
+    /// The folder has been looked at once.
+    looked: bool,
+    stopping: bool,
+    rung: Option<Rung>,
+}
+
+/// The events since the last look.
+#[derive(Clone, Copy, Debug)]
+struct Rung {
+    first: Instant,
+    last: Instant,
+}
+
+/// When to look next.
+fn due(rung: Option<Rung>, look_at: Instant, debounce: Duration) -> Instant {
+    match rung {
+        Some(Rung { first, last }) => (last + debounce).min(first + debounce * POSTPONED_MAX),
+        None => look_at,
+    }
+}
+
+impl Bell {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state());
+        self.changed.notify_all();
+    }
+
+    /// Something in the folder may have changed.
+    pub(super) fn ring(&self) {
+        let now = Instant::now();
+        self.change(|state| {
+            let first = state.rung.map_or(now, |rung| rung.first);
+            state.rung = Some(Rung { first, last: now });
+        });
+    }
+
+    pub(super) fn begin(&self) {
+        self.change(|state| state.begun = true);
+    }
+
+    /// The first look is over.
+    pub(super) fn has_looked(&self) {
+        self.change(|state| state.looked = true);
+    }
+
+    /// Waits for the first look to be over, at most `patience`.
+    pub(super) fn wait_for_look(&self, patience: Duration) {
+        let waiting = |state: &mut State| !state.looked && !state.stopping;
+        drop(self.changed.wait_timeout_while(self.state(), patience, waiting));
+    }
+
+    pub(super) fn stop(&self) {
+        self.change(|state| state.stopping = true);
+    }
+
+    /// False when it is to stop instead.
+    pub(super) fn wait_for_begin(&self) -> bool {
+        let waiting = |state: &mut State| !state.begun && !state.stopping;
+        let state = self.changed.wait_while(self.state(), waiting);
+        let mut state = state.unwrap_or_else(PoisonError::into_inner);
+        // The first look sees everything that has rung so far.
+        state.rung = None;
+        !state.stopping
+    }
+
+    /// Waits for the next look: `debounce` after the last ring, else at `look_at`. False when it
+    /// is to stop instead.
+    pub(super) fn wait(&self, look_at: Instant, debounce: Duration) -> bool {
+        let mut state = self.state();
+        loop {
+            if state.stopping {
+                return false;
+            }
+            let left = due(state.rung, look_at, debounce).saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                state.rung = None;
+                return true;
+            }
+            let waited = self.changed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quiet_is_waited_for_but_not_for_ever() {
+        let debounce = Duration::from_millis(200);
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let rung = |first, last| Some(Rung { first: at(first), last: at(last) });
+        assert_eq!(due(None, at(2_000), debounce), at(2_000), "the net");
+        assert_eq!(due(rung(0, 0), at(2_000), debounce), at(200));
+        assert_eq!(due(rung(0, 1_000), at(1_100), debounce), at(1_200), "the net waits as well");
+        assert_eq!(due(rung(0, 1_900), at(1_100), debounce), at(2_000), "ten quiet times at most");
+    }
+
+    #[test]
+    fn a_stop_ends_every_wait() {
+        let bell = Bell::default();
+        bell.begin();
+        assert!(bell.wait_for_begin());
+        bell.stop();
+        assert!(!bell.wait_for_begin());
+        assert!(!bell.wait(Instant::now() + Duration::from_secs(3_600), Duration::ZERO));
+    }
+}
