@@ -1,0 +1,159 @@
+//! The command line: what is typed, and what the shell gets back.
+//!
+//! Owns subcommands, their help, their exit codes, and which stream a text goes to: data to
+//! standard output, everything else to standard error. Entry point: [`run`]. What runs inside this
+//! process is handed in as [`Work`], so nothing here loads a library or binds a port.
+//! Invariant: 0 done, 1 failed, 2 refused, 64 wrong usage; nothing else, whatever clap says.
+
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+    path::Path,
+    process::ExitCode,
+};
+
+use clap::{CommandFactory, FromArgMatches, error::ErrorKind};
+
+use self::{args::Cli, args::Command, check::CheckReport};
+use crate::{
+    config::{Config, raw::file::Surroundings},
+    deploy::desk::Refusal,
+    error::{Coded, Kind},
+    log,
+};
+
+pub mod args;
+pub mod check;
+mod client;
+mod remote;
+pub mod trial;
+
+/// Exit: it is done.
+pub const DONE: u8 = 0;
+/// Exit: it could not be done; trying again may help.
+pub const FAILED: u8 = 1;
+/// Exit: it was refused, and nothing changed.
+pub const REFUSED: u8 = 2;
+/// Exit: it was not understood. Source: sysexits.h, `EX_USAGE`.
+pub const USAGE: u8 = 64;
+
+/// What the commands that work inside this process do.
+#[derive(Clone, Copy, Debug)]
+pub struct Work {
+    /// Runs a host until it is told to stop.
+    pub serve: fn(Config) -> anyhow::Result<()>,
+    /// Stages, verifies and preflights one library.
+    pub check: fn(&Path, &Config) -> Result<CheckReport, Refusal>,
+    /// The hidden child of a preflight. Nothing else of the command line runs before it.
+    pub preflight_child: fn() -> ExitCode,
+}
+
+/// Carries out one command line, the program's name first.
+pub fn run(arguments: impl IntoIterator<Item = OsString>, work: &Work) -> ExitCode {
+    let arguments: Vec<_> = arguments.into_iter().collect();
+    if arguments.get(1).is_some_and(|first| first == args::PREFLIGHT_CHILD) {
+        return (work.preflight_child)();
+    }
+    match parse(arguments) {
+        Ok(cli) => ExitCode::from(dispatch(cli.command, work)),
+        Err(error) => {
+            // A closed stream hides the text; the code still tells.
+            let _ = error.print();
+            match error.kind() {
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::from(DONE),
+                _ => ExitCode::from(USAGE),
+            }
+        }
+    }
+}
+
+fn parse(arguments: Vec<OsString>) -> Result<Cli, clap::Error> {
+    Cli::from_arg_matches(&command().try_get_matches_from(arguments)?)
+}
+
+/// The whole command line, for parsing, completions and manual pages.
+fn command() -> clap::Command {
+    // `check` takes the settings that a host would have; its help need not repeat them all.
+    Cli::command().mut_subcommand("check", |check| {
+        let own = ["path", "json", "config"];
+        check
+            .mut_args(|arg| if own.contains(&arg.get_id().as_str()) { arg } else { arg.hide(true) })
+    })
+}
+
+fn dispatch(command: Command, work: &Work) -> u8 {
+    match command {
+        Command::Serve(args) => serve(*args, work),
+        Command::Check(args) => check::carry_out(*args, work),
+        Command::Load(args) => remote::load(args),
+        Command::Unload(args) => remote::unload(args),
+        Command::Status(args) => remote::status(args),
+        Command::History(args) => remote::history(args),
+        Command::Rollback(args) => remote::rollback(args),
+    }
+}
+
+fn serve(args: args::ServeArgs, work: &Work) -> u8 {
+    let args::ServeArgs { config, settings } = args;
+    let loaded = match settings.load(config.as_deref(), &Surroundings::of_this_process()) {
+        Ok(loaded) => loaded,
+        Err(error) => return complain(&error, USAGE),
+    };
+    if let Err(error) = log::start(&loaded.log.filter, loaded.log.format) {
+        explain(&error.to_string(), None);
+        return FAILED;
+    }
+    if let Some(file) = &loaded.file {
+        tracing::info!(file = %file.display(), "the configuration file is read");
+    }
+    match (work.serve)(loaded.config) {
+        Ok(()) => DONE,
+        Err(error) => {
+            // The whole chain in one line: what failed, then why.
+            explain(&format!("{error:#}"), None);
+            FAILED
+        }
+    }
+}
+
+/// The exit code for an error of this kind.
+fn exit_code(kind: Kind) -> u8 {
+    match kind {
+        Kind::Busy | Kind::Stopping | Kind::Host => FAILED,
+        Kind::Input | Kind::Missing | Kind::Conflict | Kind::TooLarge | Kind::Refused => REFUSED,
+    }
+}
+
+fn complain(error: &dyn Coded, exit: u8) -> u8 {
+    explain(&error.to_string(), error.hint().as_deref());
+    exit
+}
+
+/// What is wrong and what to do, on standard error.
+fn explain(message: &str, hint: Option<&str>) {
+    let hint = hint.map_or_else(String::new, |hint| format!("hint: {hint}\n"));
+    tell(&format!("{message}\n{hint}"));
+}
+
+/// Lines for standard error.
+fn tell(lines: &str) {
+    // Nobody is left to tell when standard error is closed.
+    let _ = io::stderr().write_all(lines.as_bytes());
+}
+
+/// Data, on standard output. `exit`, or [`FAILED`] when it cannot be written; a reader that has
+/// read enough (`| head`) is no failure.
+fn say(text: &str, exit: u8) -> u8 {
+    let mut output = io::stdout().lock();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Ok(()) => exit,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => exit,
+        Err(error) => {
+            explain(&format!("cannot write to standard output: {error}"), None);
+            FAILED
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

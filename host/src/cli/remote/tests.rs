@@ -1,0 +1,123 @@
+//! Client commands against a real control plane on a socket.
+
+use std::{path::PathBuf, thread, time::Duration};
+
+use tokio::{net::UnixListener, sync::oneshot};
+
+use super::*;
+use crate::{
+    admin::{self, Listener, testing},
+    config::Listen,
+    deploy::{desk::Outcome, order::Order},
+};
+
+struct Host {
+    folder: tempfile::TempDir,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Host {
+    fn start(outcome: impl Fn(&Order) -> Outcome + Send + 'static) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("control");
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (ready, bound) = std::sync::mpsc::sync_channel(1);
+        let thread = thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.unwrap().block_on(async {
+                let listener = Listener::Unix(UnixListener::bind(path).unwrap());
+                ready.send(()).unwrap();
+                let router = testing::working(outcome).router;
+                admin::serve(vec![listener], router, async {
+                    // A test that ends stops its host.
+                    let _ = stopped.await;
+                })
+                .await;
+            });
+        });
+        bound.recv_timeout(Duration::from_secs(10)).unwrap();
+        Self { folder, stop: Some(stop), thread: Some(thread) }
+    }
+
+    fn remote(&self, json: bool) -> RemoteArgs {
+        let path: PathBuf = self.folder.path().join("control");
+        RemoteArgs { control: vec![ListenAt(Listen::Unix(path))], json }
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // The thread may have ended by a panic of its own, which the join shows.
+        let _ = self.stop.take().map(|stop| stop.send(()));
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+}
+
+#[test]
+fn orders_are_sent_as_typed_and_answered_with_a_code() {
+    let here = std::env::current_dir().unwrap();
+    let host = Host::start(move |order| match order {
+        Order::Deploy { path, force: true, .. } if *path == here.join("x y.so") => {
+            Ok(testing::swapped())
+        }
+        Order::Unload { plugin } if plugin.as_str() == "echo" => Ok(testing::swapped()),
+        Order::Rollback { plugin: None, to: None } => Ok(testing::swapped()),
+        Order::Rollback { plugin: Some(_), to: Some(_) } => Err(testing::refusal(Kind::Conflict)),
+        Order::Rollback { .. } => Err(testing::refusal(Kind::Host)),
+        _ => Err(testing::refusal(Kind::Busy)),
+    });
+    for json in [false, true] {
+        let path: PathBuf = "x y.so".into();
+        let to_load = |force| LoadArgs { path: path.clone(), force, remote: host.remote(json) };
+        assert_eq!(load(to_load(true)), DONE);
+        assert_eq!(load(to_load(false)), FAILED);
+        let name: PluginName = "echo".parse().unwrap();
+        assert_eq!(unload(UnloadArgs { name: name.clone(), remote: host.remote(json) }), DONE);
+        let back = |name: Option<&PluginName>, to| RollbackArgs {
+            name: name.cloned(),
+            to,
+            remote: host.remote(json),
+        };
+        assert_eq!(rollback(back(None, None)), DONE);
+        assert_eq!(rollback(back(Some(&name), Some(3))), REFUSED);
+        assert_eq!(rollback(back(Some(&name), None)), FAILED);
+        assert_eq!(status(host.remote(json)), DONE);
+        assert_eq!(history(HistoryArgs { limit: 3, remote: host.remote(json) }), DONE);
+    }
+}
+
+#[test]
+fn pages_are_shown_as_they_come() {
+    let host = Host::start(|_| Err(testing::refusal(Kind::Host)));
+    let ask = |json| {
+        let RemoteArgs { control, .. } = host.remote(json);
+        let (method, path, body) = (Method::GET, "/v1/status".to_owned(), String::new());
+        client::ask(&control[0].0, Question { method, path, body, json }).unwrap().body
+    };
+    assert!(ask(false).starts_with("hotseat 0.1.0, serving, pid 4242, up "));
+    assert!(ask(true).starts_with("{\n  \"version\": \"0.1.0\",\n  \"pid\": 4242,\n"));
+}
+
+#[test]
+fn nobody_there_is_a_failure_with_a_hint() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = Listen::Unix(folder.path().join("nobody"));
+    let (method, path, body) = (Method::GET, "/".to_owned(), String::new());
+    let error = client::ask(&at, Question { method, path, body, json: false }).unwrap_err();
+    assert!(error.to_string().starts_with("cannot connect to the host at unix:/"), "{error}");
+    assert!(error.hint().unwrap().starts_with("is the host running? "));
+    let remote = RemoteArgs { control: vec![ListenAt(at)], json: true };
+    assert_eq!(status(remote), FAILED);
+}
+
+#[test]
+fn a_path_that_is_not_text_is_refused_here() {
+    use std::os::unix::ffi::OsStringExt;
+    let path = PathBuf::from(std::ffi::OsString::from_vec(b"a\xff.so".to_vec()));
+    let at = ListenAt(Listen::Unix("/nowhere".into()));
+    let remote = RemoteArgs { control: vec![at], json: false };
+    assert_eq!(load(LoadArgs { path, force: false, remote }), REFUSED);
+}

@@ -1,0 +1,93 @@
+//! What `hotseat check` does: all that a deploy does before it loads, without a host.
+//!
+//! Owns a folder of its own for the time of the check. Touches no state and no running host.
+
+use std::{io, os::unix::fs::DirBuilderExt as _, path::Path, path::PathBuf, sync::Arc};
+
+use super::check::CheckReport;
+use crate::{
+    artifact::{StageRules, Store, StoreError, VerifyError, stage},
+    config::Config,
+    deploy::desk::Refusal,
+    error::{Coded, Kind},
+    ids::Generation,
+    plugin::preflight::{self, PreflightRequest},
+};
+
+/// The folder for the private copy cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot make a folder in `{}`: {source}", .parent.display())]
+struct NoFolder {
+    parent: PathBuf,
+    source: io::Error,
+}
+
+impl Coded for NoFolder {
+    fn code(&self) -> &'static str {
+        "no_temporary_folder"
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Host
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("set TMPDIR to a folder that you can write to".to_owned())
+    }
+}
+
+/// A folder that only this user can enter; removed with the value.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Result<Self, NoFolder> {
+        let parent = std::env::temp_dir();
+        let path = parent.join(format!("hotseat-check-{}", std::process::id()));
+        // An existing folder may be somebody else's: it is never taken over.
+        let made = std::fs::DirBuilder::new().mode(0o700).create(&path);
+        made.map_err(|source| NoFolder { parent, source })?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What is left in a temporary folder is removed by the system some day.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Stages, verifies and preflights the library at `path`.
+///
+/// # Errors
+/// The refusal that a deploy would get.
+pub fn run(path: &Path, config: &Config) -> Result<CheckReport, Refusal> {
+    let rules = StageRules {
+        library_bytes: config.limits.library_bytes,
+        trusted_owners: config.trusted_owners.clone(),
+    };
+    let read = stage(path, &rules).map_err(|error| -> Refusal { Arc::new(error) })?;
+    let staged = read.verify().map_err(|error: VerifyError| -> Refusal { Arc::new(error) })?;
+    let folder = Folder::new().map_err(|error| -> Refusal { Arc::new(error) })?;
+    let copy = Store::open(&folder.0)
+        .and_then(|store| store.private_copy(Generation(0), staged.digest, &staged.bytes));
+    let copy = copy.map_err(|error: StoreError| -> Refusal { Arc::new(error) })?;
+    let request = PreflightRequest {
+        path: copy,
+        plugin: staged.plugin.clone(),
+        label: staged.label.clone(),
+        config: config.plugin_config.get(&staged.plugin).cloned(),
+        time: config.limits.preflight_time,
+        unload_policy: config.unload,
+    };
+    let verdict = preflight::run(&request).map_err(|error| -> Refusal { Arc::new(error) })?;
+    Ok(CheckReport {
+        plugin: staged.plugin,
+        label: staged.label,
+        digest: staged.digest,
+        preflight: verdict.took,
+        unmapped: verdict.unmapped,
+        hazards: verdict.hazards,
+        notes: staged.notes,
+    })
+}
