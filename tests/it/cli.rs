@@ -1,0 +1,112 @@
+//! The commands: for people, with `--json` for programs, and their exit codes.
+
+use std::process::Output;
+
+use hotseat_test_support::{Builder, Host, fault, host, start_host};
+
+/// Runs a command against `host`, from another folder than the host's.
+fn run(host: &Host, args: &[&str]) -> Output {
+    let elsewhere = host!().env("HOTSEAT_CONTROL", host.control().address.to_string());
+    elsewhere.run(args)
+}
+
+fn text(output: &Output) -> String {
+    let both = [&output.stdout[..], &output.stderr[..]].concat();
+    String::from_utf8_lossy(&both).into_owned()
+}
+
+#[track_caller]
+fn check(output: &Output, code: i32, words: &str) {
+    assert_eq!(output.status.code(), Some(code), "{}", text(output));
+    assert!(text(output).contains(words), "no `{words}` in: {}", text(output));
+}
+
+fn json(output: &Output) -> serde_json::Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", text(output)))
+}
+
+/// Deploy, look, go back, remove; paths are made absolute by the command.
+#[test]
+fn the_commands_do_what_they_say() {
+    let host = crate::plain_host();
+    let other = host!();
+    other.home().place(&fault("plain_v2"), "libhandler_v2.so");
+    let at = |args: &[&str]| {
+        let control = host.control().address.to_string();
+        Builder::new(env!("CARGO_BIN_EXE_hotseat"))
+            .at(other.home())
+            .env("HOTSEAT_CONTROL", control)
+            .run(args)
+    };
+    check(&at(&["load", "./libhandler_v2.so"]), 0, "handler v2 is serving (generation 2");
+    check(&at(&["load", "./libhandler_v2.so"]), 0, "already serves");
+    check(&at(&["load", "--force", "./libhandler_v2.so"]), 0, "handler v2 is serving");
+    check(&at(&["status"]), 0, "handler");
+    check(&at(&["history"]), 0, "handler");
+    check(&at(&["rollback", "--to", "1"]), 0, "handler v1 is serving");
+    check(&at(&["rollback", "handler"]), 2, "");
+    check(&at(&["unload", "handler"]), 0, "handler");
+    check(&at(&["unload", "handler"]), 2, "");
+}
+
+/// The same for programs.
+#[test]
+fn json_for_programs() {
+    let host = crate::plain_host();
+    let status = run(&host, &["status", "--json"]);
+    assert_eq!(json(&status)["pid"], host.pid());
+    let history = run(&host, &["history", "--json"]);
+    assert!(json(&history)["history"].is_array(), "{}", text(&history));
+    let path = host.home().place(&fault("plain_v2"), "libhandler_v2.so");
+    let load = run(&host, &["load", "--json", path.to_str().unwrap()]);
+    assert_eq!(json(&load)["generation"], 2);
+    let bad = host.home().place(&fault("new_fails"), "libhandler_v3.so");
+    let refused = run(&host, &["load", "--json", bad.to_str().unwrap()]);
+    check(&refused, 2, "new_failed");
+    assert_eq!(json(&refused)["error"]["code"], "new_failed");
+}
+
+/// 2 refused, 1 failed, 64 usage.
+#[test]
+fn exit_codes() {
+    let host = start_host!();
+    let bad = host.home().write("libhandler_v1.so", b"no library");
+    check(&run(&host, &["load", bad.to_str().unwrap()]), 2, "hint:");
+    check(&run(&host, &["load"]), 64, "Usage");
+    check(&run(&host, &["no-such-command"]), 64, "no-such-command");
+    check(&run(&host, &["status", "--no-such-option"]), 64, "no-such-option");
+    check(&run(&host, &["--version"]), 0, env!("CARGO_PKG_VERSION"));
+    check(&run(&host, &["--help"]), 0, "serve");
+    // Nobody listens there: the port was free a moment ago.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let alone = host!().env("HOTSEAT_CONTROL", free.to_string());
+    check(&alone.run(&["status"]), 1, &free.to_string());
+}
+
+/// `check` runs the preflight alone, without a host.
+#[test]
+fn check_runs_the_preflight_alone() {
+    let alone = host!();
+    let good = alone.home().place(&fault("plain_v1"), "libhandler_v1.so");
+    check(&alone.run(&["check", good.to_str().unwrap()]), 0, "handler");
+    let bad = alone.home().place(&fault("new_panics"), "libhandler_v2.so");
+    check(&alone.run(&["check", bad.to_str().unwrap()]), 2, "was asked to panic");
+    let refused = alone.run(&["check", "--json", bad.to_str().unwrap()]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert_eq!(json(&refused)["error"]["code"], "new_panicked");
+    let leaks = alone.home().place(&fault("leaks_thread"), "libhandler_v3.so");
+    check(&alone.run(&["check", leaks.to_str().unwrap()]), 0, "thread");
+    assert!(!alone.home().state().exists(), "a check keeps nothing");
+}
+
+/// The help of every command says how it is used; where that is not plain, by example.
+#[test]
+fn help_has_examples() {
+    for command in ["serve", "load", "unload", "check", "status", "history", "rollback"] {
+        let output = host!().run(&[command, "--help"]);
+        check(&output, 0, &format!("hotseat {command}"));
+        if ["serve", "load", "check", "rollback"].contains(&command) {
+            check(&output, 0, "Examples:");
+        }
+    }
+}

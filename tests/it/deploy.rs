@@ -1,0 +1,168 @@
+//! Swapping: the POST and what it promises.
+
+use hotseat_test_support::{eventually, fault, wire};
+
+/// Success is answered only once new requests meet the new code, and none failed meanwhile.
+#[test]
+fn a_post_swaps_under_load() {
+    let host = crate::plain_host();
+    let traffic = host.traffic("/");
+    traffic.wait_for(20);
+    host.home().place(&fault("plain_v2"), "libhandler_v2.so");
+
+    let answer = host.control().post("./libhandler_v2.so");
+    host.get("/").assert_status(200).assert_contains("v2");
+    answer.assert_status(200);
+    let line = answer.text().lines().next().unwrap().to_owned();
+    assert!(line.starts_with("handler v2 is serving (generation 2, sha256 "), "{line}");
+    assert!(line.ends_with("; was v1)"), "{line}");
+
+    traffic.wait_for(20);
+    let bodies = traffic.finish();
+    assert_eq!(bodies.keys().map(String::as_str).collect::<Vec<_>>(), ["v1", "v2"]);
+}
+
+/// A request meets one generation: begun on the old version, it ends on it, with its whole body.
+#[test]
+fn a_request_in_flight_ends_on_its_version() {
+    let host = crate::gate_host();
+    let whole = host.hold("/");
+    let streamed = host.hold("/stream");
+    host.deploy(&fault("plain_v2"), "libhandler_v2.so").swapped();
+    host.get("/").assert_status(200).assert_contains("v2");
+    whole.release().assert_status(200).assert_contains("gate 1");
+    let body = streamed.release();
+    body.assert_status(200);
+    assert_eq!(body.text(), "gate 1;gate 1;");
+}
+
+/// A deploy never waits for an older generation's drain.
+#[test]
+fn a_swap_does_not_wait_for_the_drain() {
+    let host = crate::gate_host();
+    let held: Vec<_> = (2..6)
+        .map(|version| {
+            let held = host.hold("/");
+            let name = format!("libhandler_v{version}.so");
+            let bytes = [hotseat_test_support::library::bytes(&fault("gate")), vec![version]];
+            let swapped = host.deploy_bytes(&bytes.concat(), &name).swapped();
+            assert_eq!(swapped.generation, u64::from(version));
+            held
+        })
+        .collect();
+    for (generation, held) in (1..).zip(held) {
+        held.release().assert_status(200).assert_contains(&format!("gate {generation}"));
+    }
+}
+
+/// Content that serves already makes no new generation; with force it does, a fresh instance.
+#[test]
+fn the_same_again_changes_nothing() {
+    let host = crate::plain_host();
+    let again = host.deploy(&fault("plain_v1"), "libhandler_v1.so").swapped();
+    assert_eq!((again.change.as_str(), again.generation), ("already_serves", 1));
+    let text = host.control().post("./libhandler_v1.so").assert_status(200).text();
+    assert!(text.starts_with("handler v1 already serves (generation 1)"), "{text}");
+    assert_eq!(host.active("handler"), 1);
+
+    let body = serde_json::json!({ "path": "./libhandler_v1.so", "force": true });
+    host.control().post_json("/v1/deploys", &body);
+    eventually!(host.active("handler") > 1, "{}", host.status());
+}
+
+/// Known content that does not serve at the moment is deployed like any other.
+#[test]
+fn an_older_version_is_deployed_as_a_downgrade() {
+    let host = crate::plain_host();
+    host.deploy(&fault("plain_v2"), "libhandler_v2.so").swapped();
+    let back = host.deploy(&fault("plain_v1"), "libhandler_v1.so").swapped();
+    assert_eq!((back.generation, back.label.as_str()), (3, "1"));
+    assert!(back.notes.contains("downgrade"), "{back:?}");
+    host.get("/").assert_contains("v1");
+}
+
+/// The same label with other bytes: deployed, and the answer tells the digests apart.
+#[test]
+fn the_same_label_with_other_bytes() {
+    let host = crate::plain_host();
+    let swapped = host.deploy(&fault("plain_v2"), "libhandler_v1.so").swapped();
+    assert_eq!(swapped.generation, 2);
+    let text = swapped.json.to_string();
+    let plugin = wire::plugin(&host.status(), "handler");
+    let now = wire::text(&plugin, "/active/digest");
+    let before = wire::text(&plugin, "/kept/0/digest");
+    assert_ne!(now, before);
+    assert!(text.contains(&now[..6]) && text.contains(&before[..6]), "{text}");
+}
+
+/// A file name without a version: name and version come from the manifest. One that differs from
+/// the manifest wins, and the answer says so.
+#[test]
+fn names_come_from_the_file_else_from_the_manifest() {
+    let host = hotseat_test_support::start_host!();
+    let named = host.deploy(&hotseat_test_support::plugin("handler_v1"), "anything.so").swapped();
+    assert_eq!((named.plugin.as_str(), named.label.as_str()), ("handler", "1"));
+    let named =
+        host.deploy(&hotseat_test_support::plugin("handler_v2"), "libother_v7.so").swapped();
+    assert_eq!((named.plugin.as_str(), named.label.as_str()), ("other", "7"));
+    assert!(named.notes.contains("handler"), "{named:?}");
+}
+
+/// Every load is a library of its own, also for equal bytes: statics belong to one generation.
+#[test]
+fn statics_belong_to_one_generation() {
+    let host = hotseat_test_support::host!().arg("--threads=1");
+    let host = host.with(fault("tls_destructor"), "libhandler_v1.so").start();
+    let mut connection = host.connect();
+    connection.get("/").unwrap().assert_contains("tls_destructor 1");
+    connection.get("/").unwrap().assert_contains("tls_destructor 2");
+    let bytes = [hotseat_test_support::library::bytes(&fault("tls_destructor")), vec![0]].concat();
+    host.deploy_bytes(&bytes, "libhandler_v2.so").swapped();
+    connection.get("/").unwrap().assert_contains("tls_destructor 1");
+}
+
+/// The original file is overwritten in place, truncated and removed while it serves: harmless.
+#[test]
+fn the_original_file_is_never_the_one_that_runs() {
+    let host = crate::plain_host();
+    let path = host.home().place(&fault("plain_v2"), "libhandler_v2.so");
+    host.control().deploy(&path).swapped();
+    let traffic = host.traffic("/");
+    for bytes in [vec![0xcc; 1 << 20], b"tiny".to_vec(), Vec::new()] {
+        std::fs::write(&path, bytes).unwrap();
+        traffic.wait_for(50);
+    }
+    std::fs::remove_file(&path).unwrap();
+    traffic.wait_for(50);
+    assert_eq!(traffic.finish().keys().collect::<Vec<_>>(), ["v2"]);
+}
+
+/// A newer library under the same path is the newer library.
+#[test]
+fn a_newer_library_under_the_same_path() {
+    let host = crate::plain_host();
+    for (generation, name) in (2..).zip(["plain_v2", "plain_v1", "plain_v2"]) {
+        let path = host.home().path().join("libhandler_v5.so");
+        // In place: the same inode, as `cp` over an existing file leaves it.
+        std::fs::write(&path, hotseat_test_support::library::bytes(&fault(name))).unwrap();
+        let swapped = host.control().deploy("./libhandler_v5.so");
+        assert_eq!(swapped.swapped().generation, generation);
+        host.get("/").assert_status(200).assert_contains(&name[6..]);
+    }
+}
+
+/// The phases of one order come in their order, and each is true when it is told.
+#[test]
+fn events_tell_the_phases() {
+    let host = crate::plain_host();
+    let mut events = host.events();
+    host.deploy(&fault("plain_v2"), "libhandler_v2.so").swapped();
+    events.wait_generation(1, "unloaded");
+    let phases: Vec<_> = events.seen().iter().map(|it| it.phase.as_str()).collect();
+    let wanted = ["queued", "staged", "verified", "passed", "loaded", "committed", "unloaded"];
+    let mut rest = phases.iter();
+    for phase in wanted {
+        assert!(rest.any(|it| *it == phase), "`{phase}` is missing or early: {phases:?}");
+    }
+    assert_eq!(host.loaded().len(), 1, "`unloaded` is told when it is true");
+}

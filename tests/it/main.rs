@@ -1,0 +1,35 @@
+//! The integration tests: the real binary, real libraries, one module a behaviour.
+//!
+//! Owns nothing of the host. A test waits for events, gates and ends of processes, never for time
+//! to pass; where it says that something does not happen, it says what bounds the wait.
+#![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
+
+use hotseat_test_support::{Host, fault, start_host};
+
+mod blocked;
+mod boot;
+mod cli;
+mod control;
+mod deploy;
+mod http_edge;
+mod rollback;
+mod routing;
+mod state;
+mod stop;
+mod stream;
+mod tidy;
+mod unload;
+mod watch;
+mod zoo;
+
+/// A host whose `handler` v1 is the `gate` plugin: requests can be held in flight.
+#[track_caller]
+fn gate_host() -> Host {
+    start_host!(fault("gate"), "libhandler_v1.so")
+}
+
+/// A host whose `handler` v1 answers `v1`.
+#[track_caller]
+fn plain_host() -> Host {
+    start_host!(fault("plain_v1"), "libhandler_v1.so")
+}

@@ -1,0 +1,14 @@
+//! Ends its process with status 0 while it is being loaded, which proves nothing.
+#![expect(unsafe_code, reason = "a constructor is placed in `.init_array` by hand")]
+
+hotseat_test_plugins::plain!("must never serve");
+
+// SAFETY: the loader calls what stands in `.init_array` once, with arguments nobody reads here.
+#[unsafe(link_section = ".init_array")]
+#[used]
+static CONSTRUCTOR: extern "C" fn() = constructor;
+
+extern "C" fn constructor() {
+    // SAFETY: ends the process; nothing runs afterwards.
+    unsafe { libc::_exit(0) };
+}

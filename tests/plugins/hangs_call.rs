@@ -1,0 +1,17 @@
+//! Never answers.
+
+use hotseat_plugin_api::{Context, Handler, Request, Response, Result, export_handler};
+
+struct Fault;
+
+impl Handler for Fault {
+    fn new(_: &Context) -> Result<Self> {
+        Ok(Self)
+    }
+
+    async fn call(&self, _: Request<'_>) -> Result<Response> {
+        std::future::pending().await
+    }
+}
+
+export_handler!(Fault);

@@ -1,0 +1,16 @@
+//! Its `new` ends its process with status 0.
+use hotseat_plugin_api::{Context, Handler, Request, Response, Result, export_handler};
+
+struct Fault;
+
+impl Handler for Fault {
+    fn new(_: &Context) -> Result<Self> {
+        std::process::exit(0)
+    }
+
+    async fn call(&self, _: Request<'_>) -> Result<Response> {
+        Ok(Response::text("must never serve"))
+    }
+}
+
+export_handler!(Fault);

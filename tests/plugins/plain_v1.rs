@@ -1,0 +1,3 @@
+//! Answers `v1` and nothing else.
+
+hotseat_test_plugins::plain!("v1");

@@ -1,0 +1,21 @@
+//! Its self-test never ends.
+
+use hotseat_plugin_api::{Context, Handler, Request, Response, Result, export_handler};
+
+struct Fault;
+
+impl Handler for Fault {
+    fn new(_: &Context) -> Result<Self> {
+        Ok(Self)
+    }
+
+    async fn call(&self, _: Request<'_>) -> Result<Response> {
+        Ok(Response::text("must never serve"))
+    }
+
+    async fn self_test(&self) -> Result<()> {
+        std::future::pending().await
+    }
+}
+
+export_handler!(Fault);

@@ -1,0 +1,96 @@
+//! Faults made byte by byte from a good 64-bit little-endian library.
+//!
+//! Owns the few offsets that tests patch. # Source: elf(5).
+
+/// `e_type` of an executable that cannot be loaded.
+pub const ET_EXEC: u16 = 2;
+/// `e_machine` of IBM S/390, a machine that no test runs on.
+pub const EM_S390: u16 = 22;
+/// Bit of `DT_FLAGS`: relocations in the text segment.
+pub const DF_TEXTREL: u64 = 0x4;
+/// Bit of `DT_FLAGS_1`: never unmapped.
+pub const DF_1_NODELETE: u64 = 0x8;
+/// Tag of `DT_FLAGS`.
+pub const DT_FLAGS: u64 = 30;
+/// Tag of `DT_FLAGS_1`.
+pub const DT_FLAGS_1: u64 = 0x6fff_fffb;
+
+const PT_DYNAMIC: u32 = 2;
+
+fn number(bytes: &[u8], at: usize, len: usize) -> u64 {
+    bytes[at..at + len].iter().rev().fold(0, |all, byte| (all << 8) | u64::from(*byte))
+}
+
+fn index(bytes: &[u8], at: usize, len: usize) -> usize {
+    usize::try_from(number(bytes, at, len)).expect("an offset in a library of this machine")
+}
+
+/// Another `e_machine`.
+#[must_use]
+pub fn with_machine(mut bytes: Vec<u8>, machine: u16) -> Vec<u8> {
+    bytes[18..20].copy_from_slice(&machine.to_le_bytes());
+    bytes
+}
+
+/// Another `e_type`.
+#[must_use]
+pub fn with_type(mut bytes: Vec<u8>, kind: u16) -> Vec<u8> {
+    bytes[16..18].copy_from_slice(&kind.to_le_bytes());
+    bytes
+}
+
+/// Claims to be 32-bit.
+#[must_use]
+pub fn with_class_32(mut bytes: Vec<u8>) -> Vec<u8> {
+    bytes[4] = 1;
+    bytes
+}
+
+/// Sets `bits` in the dynamic entry `tag`; where there is none, a spare `DT_NULL` becomes one.
+///
+/// # Panics
+/// When there is neither.
+#[must_use]
+pub fn with_dynamic_bits(mut bytes: Vec<u8>, tag: u64, bits: u64) -> Vec<u8> {
+    let (start, step, count) = (index(&bytes, 32, 8), index(&bytes, 54, 2), index(&bytes, 56, 2));
+    let header = (0..count)
+        .map(|n| start + n * step)
+        .find(|at| number(&bytes, *at, 4) == u64::from(PT_DYNAMIC))
+        .expect("a library has a dynamic segment");
+    let (offset, size) = (index(&bytes, header + 8, 8), index(&bytes, header + 32, 8));
+    let entries: Vec<usize> = (offset..offset + size).step_by(16).collect();
+    let spare = entries.iter().position(|at| number(&bytes, *at, 8) == 0);
+    let at = match entries.iter().find(|at| number(&bytes, **at, 8) == tag) {
+        Some(at) => *at,
+        None => {
+            let spare = spare.expect("the dynamic section ends with a null entry");
+            assert!(spare + 1 < entries.len(), "no spare entry in the dynamic section");
+            entries[spare]
+        }
+    };
+    let value = if number(&bytes, at, 8) == tag { number(&bytes, at + 8, 8) } else { 0 };
+    bytes[at..at + 8].copy_from_slice(&tag.to_le_bytes());
+    bytes[at + 8..at + 16].copy_from_slice(&(value | bits).to_le_bytes());
+    bytes
+}
+
+/// Replaces every occurrence of `from` by `to` of the same length.
+///
+/// # Panics
+/// When there is none, or the lengths differ.
+#[must_use]
+#[track_caller]
+pub fn with_text(mut bytes: Vec<u8>, from: &str, to: &str) -> Vec<u8> {
+    assert_eq!(from.len(), to.len(), "a patch keeps its place");
+    let places: Vec<usize> = bytes
+        .windows(from.len())
+        .enumerate()
+        .filter(|(_, window)| *window == from.as_bytes())
+        .map(|(at, _)| at)
+        .collect();
+    assert!(!places.is_empty(), "`{from}` is not in the library");
+    for at in places {
+        bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
+    }
+    bytes
+}
