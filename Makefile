@@ -1,0 +1,127 @@
+# hotseat: the only entry point that people and CI use. `make help` lists what there is.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+T ?=
+SWAPS ?= 10000
+ROUNDS ?= 5
+HOTSEAT := target/release/hotseat
+EXAMPLES := handler_v1 handler_v2 echo_v1 counter_v1
+HAS_NEXTEST := $(shell $(CARGO) nextest --version 2>/dev/null)
+HAS_DENY := $(shell $(CARGO) deny --version 2>/dev/null)
+HAS_SSL := $(shell test -e /usr/include/openssl/ssl.h && echo yes)
+
+# The example plugins, by their folders, so that a new one needs no line here.
+PLUGIN_PACKAGES := $(shell awk -F '"' '/^name = / { print $$2; nextfile }' plugins/*/Cargo.toml)
+PLUGIN_ARGS := $(foreach it,$(PLUGIN_PACKAGES),-p $(it))
+
+.PHONY: help build plugins run fresh fmt lint doc test test-one test-plugins soak bench deny hooks \
+        packages ci clean-tree
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+
+build: ## build the host (release)
+	$(CARGO) build --locked --release -p hotseat
+
+plugins: ## build the example plugins and put them into target/plugins/
+	$(CARGO) build --locked --release $(PLUGIN_ARGS)
+	@mkdir -p target/plugins
+	@for it in $(EXAMPLES); do install -m 0644 target/release/lib$$it.so target/plugins/; done
+	@echo "target/plugins/: $$(cd target/plugins && echo *.so)"
+
+run: build plugins ## start the host with the example plugins; a second run goes on where the first ended
+	@if [ -e .hotseat/manifest.json ]; then \
+	  echo; echo "Going on with the state in .hotseat/ (\`make fresh\` forgets it)."; \
+	else \
+	  for it in handler_v1 echo_v1 counter_v1; do \
+	    cp "target/plugins/lib$$it.so" "plugins/.lib$$it.so.part"; \
+	    mv "plugins/.lib$$it.so.part" "plugins/lib$$it.so"; \
+	  done; \
+	fi
+	@echo; \
+	echo "Next, in another terminal:"; \
+	echo "  curl localhost:8080                                  # the handler answers"; \
+	echo "  curl localhost:28000 -d ./libhandler_v2.so           # swap it by a request"; \
+	echo "  curl localhost:8080                                  # version 2 answers"; \
+	echo "  cp target/plugins/libhandler_v2.so plugins/          # or by a file"; \
+	echo "  $(HOTSEAT) status                        # what serves, what was unloaded"; \
+	echo
+	@cd target/plugins && exec "$(CURDIR)/$(HOTSEAT)" serve \
+	  --plugins "$(CURDIR)/plugins" --state-dir "$(CURDIR)/.hotseat"
+
+fresh: ## forget the state and the deployed files of `make run`
+	rm -rf .hotseat plugins/*.so plugins/.lib*.so.part
+
+fmt: ## format the code
+	$(CARGO) fmt --all
+
+lint: ## check format and lints
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+doc: ## build the documentation, warnings are errors
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps
+
+# Under nextest each test is a process of its own: what they load is built once, before.
+test-plugins: ## build what the tests load
+	$(CARGO) build --locked $(PLUGIN_ARGS)
+	$(CARGO) build --locked -p hotseat-test-plugins --examples
+
+test: test-plugins ## run all tests
+ifneq ($(HAS_NEXTEST),)
+	$(CARGO) nextest run --locked --no-fail-fast
+else
+	$(CARGO) test --locked --no-fail-fast --lib --bins --tests
+endif
+	$(CARGO) test --locked --doc -p hotseat -p hotseat-plugin-api
+
+test-one: test-plugins ## run the tests whose name contains T, with their output: make test-one T=zoo
+	$(CARGO) test --locked -p hotseat --lib --test it -- --nocapture $(T)
+
+soak: build ## swap under load: SWAPS=10000 of a plain and a hostile plugin, 300 with OpenSSL
+	$(CARGO) build --locked --release -p hotseat-test-plugins --examples
+	$(CARGO) build --locked --release -p hotseat-test-support --bins
+	target/release/soak --host $(HOTSEAT) --plugin plain --swaps $(SWAPS)
+	target/release/soak --host $(HOTSEAT) --plugin hostile --swaps $(SWAPS)
+ifeq ($(HAS_SSL),yes)
+	$(CARGO) build --locked --release -p hotseat-test-plugin-openssl
+	target/release/soak --host $(HOTSEAT) --plugin openssl --swaps 300
+else
+	@echo "soak of a plugin that links OpenSSL: skipped (install libssl-dev: \`make packages\`)"
+endif
+	@echo "The negative control: unloading is switched off, memory must grow."
+	target/release/soak --host $(HOTSEAT) --plugin hostile --swaps 500 --unload off
+
+bench: build ## compare with axum, hyper and nginx, and time 200 swaps (needs wrk)
+	$(CARGO) build --locked --release $(PLUGIN_ARGS)
+	$(CARGO) build --locked --release -p hotseat-test-plugins --examples
+	$(CARGO) build --locked --release -p hotseat-test-support --bins
+	target/release/bench serving --host $(HOTSEAT) --rounds $(ROUNDS)
+	target/release/bench swaps --host $(HOTSEAT)
+	@if ls host/benches/*.rs >/dev/null 2>&1; then $(CARGO) bench --locked -p hotseat; fi
+
+deny: ## check licences, bans and sources of dependencies
+ifneq ($(HAS_DENY),)
+	$(CARGO) deny --locked check bans licenses sources
+else
+	@echo "deny: skipped (cargo-deny is not installed)"
+endif
+
+hooks: ## use the repository's git hooks
+	git config core.hooksPath .githooks
+
+packages: ## install the system packages that soak and bench can use
+	@wanted="curl wrk nginx-light libssl-dev"; \
+	if [ "$$(id -u)" = 0 ]; then apt-get install -y $$wanted; \
+	elif command -v sudo >/dev/null; then sudo apt-get install -y $$wanted; \
+	else echo "install these packages: $$wanted"; fi
+
+clean-tree:
+	@if [ -n "$$(git status --porcelain)" ]; then \
+	  echo "the checks have changed the tree, or it was not committed:"; git status --short; exit 1; \
+	fi
+
+ci: test lint doc deny clean-tree ## everything that CI runs
