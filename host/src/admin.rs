@@ -6,9 +6,7 @@
 //! balancers on other machines reach, [`serve()`] for both.
 //! Invariant: a change is answered with success only after the desk said that it is done.
 
-use std::{
-    fmt, future::Future, path::PathBuf, pin::Pin, sync::Arc, time::Duration, time::SystemTime,
-};
+use std::{fmt, future::Future, path::PathBuf, pin::Pin, sync::Arc};
 
 use axum::{Router, extract::DefaultBodyLimit, middleware, routing::get, routing::post};
 
@@ -16,8 +14,8 @@ pub use self::serve::{Connection, Listener, Transport, serve};
 use crate::{
     deploy::desk::Desk,
     event::Events,
-    ids::{Digest, Generation, Label, PluginName},
     metrics::Metrics,
+    state::history::Entry,
     status::{Readiness, Status},
 };
 
@@ -46,7 +44,7 @@ pub type OutlineSource = Arc<dyn Fn() -> Status + Send + Sync>;
 pub type ReadySource = Arc<dyn Fn() -> Readiness + Send + Sync>;
 
 /// The last orders, newest first, at most as many as asked for.
-pub type HistorySource = Arc<dyn Fn(usize) -> Later<Vec<HistoryLine>> + Send + Sync>;
+pub type HistorySource = Arc<dyn Fn(usize) -> Later<Vec<Entry>> + Send + Sync>;
 
 /// Everything that the control plane shows and everybody it asks.
 #[derive(Clone)]
@@ -73,35 +71,6 @@ impl fmt::Debug for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Backend").field("working_dir", &self.working_dir).finish_non_exhaustive()
     }
-}
-
-/// An ended order, as the history keeps it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HistoryLine {
-    /// When it ended.
-    pub at: SystemTime,
-    /// Its number in the process that carried it out.
-    pub order: u64,
-    /// `control`, `folder` or `boot`.
-    pub source: String,
-    /// `deploy`, `rollback` or `unload`.
-    pub verb: String,
-    /// Whom it concerned, as far as it was known.
-    pub plugin: Option<PluginName>,
-    /// Its label, as far as it was known.
-    pub label: Option<Label>,
-    /// Its content, as far as it was known.
-    pub digest: Option<Digest>,
-    /// What it made.
-    pub generation: Option<Generation>,
-    /// A rollback's origin.
-    pub from: Option<Generation>,
-    /// The change (`swapped`, …) or the refusal's code.
-    pub outcome: String,
-    /// The line that was answered.
-    pub text: String,
-    /// How long it took.
-    pub took: Duration,
 }
 
 /// The routes of the control plane. Requests need a [`Connection`] among their extensions, which

@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 use tokio::sync::watch;
 use tower_service::Service;
 
-use super::{Backend, Connection, HistoryLine, Transport, router};
+use super::{Backend, Connection, Transport, router};
 use crate::{
     deploy::{
         desk::{Desk, Outcome, Refusal},
@@ -21,6 +21,7 @@ use crate::{
     event::Events,
     ids::{Digest, Generation, Version},
     metrics::{Metrics, fixture},
+    state::history::Entry,
     status::Status,
 };
 
@@ -89,8 +90,8 @@ pub(crate) fn working(outcome: impl Fn(&Order) -> Outcome + Send + 'static) -> P
     plane
 }
 
-fn history_line() -> HistoryLine {
-    HistoryLine {
+fn history_line() -> Entry {
+    Entry {
         at: UNIX_EPOCH,
         order: 1,
         source: "control".to_owned(),
@@ -102,7 +103,7 @@ fn history_line() -> HistoryLine {
         from: None,
         outcome: "swapped".to_owned(),
         text: "handler v2 is serving".to_owned(),
-        took: Duration::from_micros(4012),
+        ms: 4,
     }
 }
 

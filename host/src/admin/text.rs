@@ -10,7 +10,8 @@ use std::{
 };
 
 use self::table::Table;
-use super::{HistoryLine, answer::one_line, wire::time::rfc3339};
+use super::{answer::one_line, wire::time::rfc3339};
+use crate::state::history::Entry;
 use crate::status::{Address, GenerationStatus, Life, OrderStatus, PluginStatus, Status};
 
 mod table;
@@ -177,7 +178,7 @@ pub(super) fn orders(orders: &[OrderStatus]) -> String {
 }
 
 /// The history, newest first.
-pub(super) fn history(lines: &[HistoryLine]) -> String {
+pub(super) fn history(lines: &[Entry]) -> String {
     if lines.is_empty() {
         return "no history yet\n".to_owned();
     }

@@ -3,7 +3,7 @@
 //! The same runtime drives the timers of plugins' own threads, so it may run their wakers and is
 //! registered for purges like a data thread.
 
-use std::{future::pending, io, sync::Arc, thread::JoinHandle, time::Duration};
+use std::{future::pending, io, sync::Arc, thread::JoinHandle};
 
 use anyhow::Context as _;
 use tokio::{
@@ -13,12 +13,11 @@ use tokio::{
 
 use super::{Picture, asker::Asker};
 use crate::{
-    admin::{self, Backend, HistoryLine, Listener},
+    admin::{self, Backend, Listener},
     event::Events,
     metrics::Metrics,
     plugin::purge::{self, PurgeRequest},
     serve::Socket,
-    state::history::Entry,
 };
 
 /// Purges that may wait for the thread.
@@ -54,42 +53,11 @@ pub(super) fn backend(
         history: Arc::new(move |limit| {
             let record = record.clone();
             let asked = history.ask(move || record.history(limit));
-            Box::pin(async move { asked.await.into_iter().flatten().map(line).collect() })
+            Box::pin(async move { asked.await.unwrap_or_default() })
         }),
         metrics: metrics.clone(),
         working_dir: std::env::current_dir().context("read the working directory")?,
     })
-}
-
-fn line(entry: Entry) -> HistoryLine {
-    let Entry {
-        at,
-        order,
-        source,
-        verb,
-        plugin,
-        label,
-        digest,
-        generation,
-        from,
-        outcome,
-        text,
-        ms,
-    } = entry;
-    HistoryLine {
-        at,
-        order,
-        source,
-        verb,
-        plugin,
-        label,
-        digest,
-        generation,
-        from,
-        outcome,
-        text,
-        took: Duration::from_millis(ms),
-    }
 }
 
 impl Control {

@@ -184,7 +184,7 @@ async fn the_history_is_as_long_as_asked_for() {
         "from": null,
         "outcome": "swapped",
         "text": "handler v2 is serving",
-        "took_ms": 4.012,
+        "took_ms": 4,
     });
     assert_eq!(plane.get("/v1/history?limit=1").await.json(), json!({ "history": [line] }));
     assert_eq!(plane.get("/v1/history").await.json(), json!({ "history": [line, line] }));

@@ -4,6 +4,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::*;
 use crate::metrics::fixture;
+use crate::state::history::Entry;
 
 #[test]
 fn the_status_of_a_busy_host() {
@@ -63,7 +64,7 @@ never unloads: pthread_create is\\nnot ours
 
 #[test]
 fn the_history_is_a_table() {
-    let line = HistoryLine {
+    let line = Entry {
         at: UNIX_EPOCH,
         order: 3,
         source: "control".to_owned(),
@@ -75,9 +76,9 @@ fn the_history_is_a_table() {
         from: None,
         outcome: "preflight_crashed".to_owned(),
         text: "it died\x1b[2J".to_owned(),
-        took: Duration::from_millis(4),
+        ms: 4,
     };
-    let other = HistoryLine { outcome: "swapped".to_owned(), text: "b".to_owned(), ..line.clone() };
+    let other = Entry { outcome: "swapped".to_owned(), text: "b".to_owned(), ..line.clone() };
     let expected = "\
 1970-01-01T00:00:00.000Z  control  deploy  swapped            b
 1970-01-01T00:00:00.000Z  control  deploy  preflight_crashed  it died\\u{1b}[2J

@@ -4,8 +4,8 @@
 
 use serde::Serialize;
 
-use super::{ms, time::rfc3339};
-use crate::{admin::HistoryLine, event};
+use super::time::rfc3339;
+use crate::{event, state::history::Entry};
 
 /// The data of one event of `/v1/events`.
 #[derive(Debug, Serialize)]
@@ -58,7 +58,7 @@ pub(in crate::admin) struct History {
 }
 
 impl History {
-    pub(in crate::admin) fn new(lines: &[HistoryLine]) -> Self {
+    pub(in crate::admin) fn new(lines: &[Entry]) -> Self {
         Self { history: lines.iter().map(Line::new).collect() }
     }
 }
@@ -76,12 +76,12 @@ struct Line {
     from: Option<u64>,
     outcome: String,
     text: String,
-    took_ms: f64,
+    took_ms: u64,
 }
 
 impl Line {
-    fn new(line: &HistoryLine) -> Self {
-        let HistoryLine {
+    fn new(line: &Entry) -> Self {
+        let Entry {
             at,
             order,
             source,
@@ -93,7 +93,7 @@ impl Line {
             from,
             outcome,
             text,
-            took,
+            ms,
         } = line;
         Self {
             at: rfc3339(*at),
@@ -107,7 +107,7 @@ impl Line {
             from: from.map(|from| from.0),
             outcome: outcome.clone(),
             text: text.clone(),
-            took_ms: ms(*took),
+            took_ms: *ms,
         }
     }
 }
