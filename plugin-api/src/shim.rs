@@ -102,7 +102,7 @@ pub struct Table<H>(PhantomData<H>);
 impl<H: Handler> Table<H> {
     /// A constant, so that a library holds no heap for it.
     pub const TABLE: &'static InstanceVt = &InstanceVt {
-        size: size32::<InstanceVt>(),
+        size: crate::abi::size_of_u32::<InstanceVt>(),
         state_schema: 0,
         self_test: Some(self_test::<H>),
         drain_notice: Some(drain_notice::<H>),
@@ -114,9 +114,4 @@ impl<H: Handler> Table<H> {
         export_state: None,
         import_state: None,
     };
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "the ABI's structs are smaller than 4 GiB")]
-pub(crate) const fn size32<T>() -> u32 {
-    size_of::<T>() as u32
 }

@@ -27,7 +27,7 @@ use crate::{
         Waker, poll,
     },
     owned::OwnedBytes,
-    shim::{self, size32},
+    shim,
 };
 use request::FakeRequest;
 use wakers::WAKER;
@@ -201,8 +201,15 @@ unsafe extern "C" fn blocking(data: *const (), job: Job) -> Future<Done> {
     unsafe { timer(data, Some(job)) }
 }
 
-static HOST_VT: HostVt =
-    HostVt { size: size32::<HostVt>(), log, log_enabled, metric, panicked, sleep, blocking };
+static HOST_VT: HostVt = HostVt {
+    size: crate::abi::size_of_u32::<HostVt>(),
+    log,
+    log_enabled,
+    metric,
+    panicked,
+    sleep,
+    blocking,
+};
 
 /// A future of the plugin, dropped as a host would.
 pub(crate) struct Running<T> {
@@ -255,7 +262,7 @@ pub(crate) struct Instance<H: Handler> {
 /// Makes one; `Err` is the code and the text.
 pub(crate) fn create<H: Handler>(host: &'static Host) -> Result<Instance<H>, (u32, String)> {
     let args = NewArgs {
-        size: size32::<NewArgs>(),
+        size: crate::abi::size_of_u32::<NewArgs>(),
         flags: 0,
         host: ptr::from_ref(host).cast(),
         host_vt: &HOST_VT,

@@ -182,10 +182,8 @@ pub(super) fn create(
     flags: u32,
 ) -> Result<*const (), LoadProblem> {
     let config = request.config.as_deref();
-    #[expect(clippy::cast_possible_truncation, reason = "a struct of some dozen words")]
-    let size = size_of::<abi::NewArgs>() as u32;
     let arguments = abi::NewArgs {
-        size,
+        size: abi::size_of_u32::<abi::NewArgs>(),
         flags,
         host: ptr::from_ref(library.context()).cast(),
         host_vt: &raw const services::VT,

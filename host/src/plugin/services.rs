@@ -90,8 +90,7 @@ impl fmt::Debug for Context {
 
 /// The host's functions as plugins get them.
 pub(super) static VT: abi::HostVt = abi::HostVt {
-    #[expect(clippy::cast_possible_truncation, reason = "a struct of seven words")]
-    size: size_of::<abi::HostVt>() as u32,
+    size: abi::size_of_u32::<abi::HostVt>(),
     log,
     log_enabled,
     metric,

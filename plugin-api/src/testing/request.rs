@@ -22,7 +22,6 @@ use crate::{
         Stream, StreamVt, UNKNOWN_LEN, Waker, poll,
     },
     owned::{OwnedBytes, OwnedHeaders, OwnedStream},
-    shim::size32,
 };
 
 type Pairs = Vec<(&'static str, &'static str)>;
@@ -56,7 +55,7 @@ impl FakeRequest {
             None => (path, Str::NONE),
         };
         let head = RequestHead {
-            size: size32::<RequestHead>(),
+            size: crate::abi::size_of_u32::<RequestHead>(),
             version: 11,
             id: 99,
             method: Str::new(method.as_bytes()),
@@ -114,7 +113,8 @@ unsafe extern "C" fn body_len(_: *const ()) -> u64 {
     UNKNOWN_LEN
 }
 
-static REQUEST: RequestVt = RequestVt { size: size32::<RequestVt>(), take_body, body_len };
+static REQUEST: RequestVt =
+    RequestVt { size: crate::abi::size_of_u32::<RequestVt>(), take_body, body_len };
 
 type Body = (VecDeque<Step>, Arc<AtomicUsize>);
 
