@@ -184,12 +184,13 @@ impl Worker {
     /// there already, and is told that it has `stop_time`. Waits for nothing.
     pub fn begin_stop(&self) {
         self.picture.stage.enter(Stage::Stopping);
-        self.events.publish(Phase::Stopping, |_| ());
         self.plane.stop_accepting();
         let table = self.picture.routes.load();
         let serving = table.mounts().iter().filter_map(|mount| mount.loaded.clone());
         self.drains.stop(serving, self.config.limits.stop_time);
         self.desk.close();
+        // Only now is it true: whoever hears it is refused from here on.
+        self.events.publish(Phase::Stopping, |_| ());
     }
 
     /// Connections that are still finishing what was in flight.
