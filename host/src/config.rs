@@ -7,6 +7,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use crate::ids::PluginName;
 
+mod nesting;
 pub mod raw;
 
 /// Everything a host needs to know before it binds a port.
@@ -38,6 +39,20 @@ pub struct Config {
     pub trusted_owners: Vec<u32>,
     /// A client's FIN counts as "it still wants its answer". Default: true.
     pub half_close: bool,
+    /// One process without a master, for debuggers. Default: false.
+    pub single: bool,
+    /// Where the master's process id is written. Default: nowhere.
+    pub pid_file: Option<PathBuf>,
+    /// What `/readyz` answers on a lame duck: 503, or 404 for HAProxy's `disable-on-404`.
+    pub lame_status: u16,
+    /// Requests that a new worker must answer below 500 before it gets traffic: paths.
+    pub probes: Vec<String>,
+    /// Commands around signals.
+    pub hooks: Vec<Hook>,
+    /// A stop that had to cut requests ends with exit code 3. Default: false.
+    pub strict_exit: bool,
+    /// The master goes over to a new binary too. Default: true.
+    pub master_reexec: bool,
     /// Bounds on everything.
     pub limits: Limits,
 }
@@ -59,18 +74,59 @@ impl Default for Config {
             unload: UnloadPolicy::Allow,
             trusted_owners: Vec::new(),
             half_close: true,
+            single: false,
+            pid_file: None,
+            lame_status: 503,
+            probes: Vec::new(),
+            hooks: Vec::new(),
+            strict_exit: false,
+            master_reexec: true,
             limits: Limits::default(),
         }
     }
 }
 
+/// A command that is run before or after the host acts on a signal.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Hook {
+    /// Without `SIG`: `HUP`, `USR1`, `USR2`, `INT`, `TERM`, `QUIT` or `TSTP`.
+    pub signal: String,
+    /// Before or after.
+    pub phase: HookPhase,
+    /// Program and arguments.
+    pub command: Vec<String>,
+}
+
+/// When a hook is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HookPhase {
+    /// Before the host acts; a failure vetoes an upgrade.
+    Pre,
+    /// After the host has acted.
+    Post,
+}
+
 /// An address to listen on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Listen {
     /// TCP, v4 or v6; port 0 takes a free one.
     Tcp(SocketAddr),
     /// A Unix socket.
     Unix(PathBuf),
+    /// A Unix socket without a file: a name of the network namespace, for whoever runs there.
+    Abstract(String),
+}
+
+impl std::fmt::Display for Listen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Abstract(name) => write!(f, "unix:@{name}"),
+        }
+    }
 }
 
 /// How the plugins folder is watched.
@@ -141,6 +197,42 @@ pub struct Limits {
     pub generation_drain: Duration,
     /// How long the last requests may take at a stop. 30 s.
     pub stop_time: Duration,
+    /// Staging a new binary. 5 s.
+    pub stage_time: Duration,
+    /// The checks of a new binary with its settings. 10 s.
+    pub check_time: Duration,
+    /// How long a running deploy may hold up an upgrade. 10 s.
+    pub freeze_time: Duration,
+    /// From the start of a worker until it is ready; each sign of progress starts it over. 30 s.
+    pub ready_time: Duration,
+    /// How long a worker may take to come up in all. 5 min.
+    pub boot_time: Duration,
+    /// One probe of a new worker. 2 s.
+    pub probe_time: Duration,
+    /// How long a new worker is watched before the one before is let go. 10 s.
+    pub soak_time: Duration,
+    /// Requests that must have been answered before their errors count. 100.
+    pub soak_requests_count: usize,
+    /// By how many points of a hundred the share of 5xx answers may rise in the soak. 20.
+    pub soak_errors_percent: usize,
+    /// How long a worker that was replaced may drain. 60 s.
+    pub upgrade_drain: Duration,
+    /// Workers that may drain at one time. 3.
+    pub draining_count: usize,
+    /// How long an idle connection is kept for one more request when the host stops. 5 s.
+    pub idle_linger: Duration,
+    /// How long a stopping host goes on serving everything while `/readyz` says no. 0 s.
+    pub lame_duck: Duration,
+    /// A command around a signal, or a plugin's callback. 5 s.
+    pub hook_time: Duration,
+    /// Within which time crashes are counted together. 30 s.
+    pub crash_window: Duration,
+    /// Crashes of one generation within the window before it is withdrawn. 3.
+    pub crash_count: usize,
+    /// Ends of workers within a minute before the host gives up. 10.
+    pub crash_exit_count: usize,
+    /// Binaries kept in the state folder. 3.
+    pub binaries_count: usize,
     /// How long one thread may take to answer a purge. 5 s.
     pub purge_time: Duration,
     /// A poll longer than this is logged and shown. 200 ms.
@@ -184,6 +276,24 @@ impl Default for Limits {
             rescan: Duration::from_secs(2),
             generation_drain: Duration::from_secs(600),
             stop_time: Duration::from_secs(30),
+            stage_time: Duration::from_secs(5),
+            check_time: Duration::from_secs(10),
+            freeze_time: Duration::from_secs(10),
+            ready_time: Duration::from_secs(30),
+            boot_time: Duration::from_secs(300),
+            probe_time: Duration::from_secs(2),
+            soak_time: Duration::from_secs(10),
+            soak_requests_count: 100,
+            soak_errors_percent: 20,
+            upgrade_drain: Duration::from_secs(60),
+            draining_count: 3,
+            idle_linger: Duration::from_secs(5),
+            lame_duck: Duration::ZERO,
+            hook_time: Duration::from_secs(5),
+            crash_window: Duration::from_secs(30),
+            crash_count: 3,
+            crash_exit_count: 10,
+            binaries_count: 3,
             purge_time: Duration::from_secs(5),
             heartbeat: Duration::from_millis(200),
             kept_count: 5,

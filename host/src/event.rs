@@ -60,6 +60,8 @@ pub enum Phase {
     Resident,
     /// A plugin was taken out of traffic.
     Removed,
+    /// A version that ended its process was taken back; `detail` says how and what serves instead.
+    Withdrawn,
     /// A file in the plugins folder was not deployed; `detail` says why.
     Ignored,
     /// Boot is over: requests are served, and the ready line follows.
@@ -86,6 +88,7 @@ impl Phase {
             Self::Unloaded => "unloaded",
             Self::Resident => "resident",
             Self::Removed => "removed",
+            Self::Withdrawn => "withdrawn",
             Self::Ignored => "ignored",
             Self::Ready => "ready",
             Self::Stopping => "stopping",

@@ -3,12 +3,18 @@
 //! Owns what "ready" means, and no other behaviour. `admin::wire` converts it to JSON by hand.
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     path::PathBuf,
     time::{Duration, SystemTime},
 };
 
-use crate::ids::{Digest, Generation, Label, PluginName};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ids::{Digest, Generation, Label, PluginName},
+    upgrade::{Outcome, Verdict},
+};
 
 /// The whole picture.
 #[derive(Clone, Debug)]
@@ -45,6 +51,71 @@ pub struct Status {
     pub missing: Vec<String>,
     /// Resident memory of this process. Units: bytes.
     pub rss_bytes: u64,
+    /// Every process of the host: the master first, then the workers, newest first. Empty without a
+    /// master.
+    pub processes: Vec<ProcessStatus>,
+    /// How the last upgrade ended.
+    pub upgrade: Option<Outcome>,
+    /// What this worker's data connections are at.
+    pub connections: Classes,
+    /// What the master has counted.
+    pub totals: Totals,
+}
+
+/// What a master counts over the life of the host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Upgrades by how they ended: never [`Verdict::Accepted`] or [`Verdict::Ready`], which are no
+    /// ends.
+    pub upgrades: BTreeMap<Verdict, u64>,
+    /// Workers that ended unasked.
+    pub worker_crashes: u64,
+}
+
+/// One process of the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessStatus {
+    /// Its id.
+    pub pid: u32,
+    /// `master`, or what a worker is at: `booting`, `soaking`, `serving`, `parked`, `draining`,
+    /// `stopping`.
+    pub role: String,
+    /// Counts workers up from 1 within the life of the host; 0 for the master.
+    pub number: u64,
+    /// The host version it runs.
+    pub version: String,
+    /// The content of its binary, in hex, as far as known.
+    pub binary: Option<String>,
+    /// Since when it is there.
+    pub since: SystemTime,
+    /// Its data connections, as it last said.
+    pub connections: Classes,
+}
+
+/// Data connections by what they are at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Classes {
+    /// No byte has come yet.
+    pub fresh: usize,
+    /// A request's head is on its way.
+    pub head: usize,
+    /// HTTP/1 between two requests.
+    pub idle: usize,
+    /// HTTP/1 with a request in flight.
+    pub busy: usize,
+    /// HTTP/2.
+    pub h2: usize,
+    /// In a plugin's hands after a 101.
+    pub upgraded: usize,
+}
+
+impl Classes {
+    /// All of them.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        let Self { fresh, head, idle, busy, h2, upgraded } = self;
+        fresh + head + idle + busy + h2 + upgraded
+    }
 }
 
 /// Where the host is in its life.
@@ -54,6 +125,10 @@ pub enum Stage {
     Booting,
     /// Requests are served.
     Serving,
+    /// Requests are served, and `/readyz` asks for no more of them.
+    LameDuck,
+    /// Another worker takes the new connections; what is here is being finished.
+    Draining,
     /// In-flight requests are being finished.
     Stopping,
     /// Requests are served, but nothing can be changed: the deploy thread has panicked.
@@ -67,6 +142,8 @@ impl Stage {
         match self {
             Self::Booting => "booting",
             Self::Serving => "serving",
+            Self::LameDuck => "lame_duck",
+            Self::Draining => "draining",
             Self::Stopping => "stopping",
             Self::Broken => "broken",
         }
@@ -91,6 +168,8 @@ impl Readiness {
     pub fn why_not(&self) -> Option<&'static str> {
         match self.stage {
             Stage::Booting => Some("the host is booting"),
+            Stage::LameDuck => Some("the host is a lame duck"),
+            Stage::Draining => Some("this worker is draining; another one serves"),
             Stage::Stopping => Some("the host is stopping"),
             Stage::Broken => Some("the deploy thread has ended by a panic"),
             Stage::Serving if !self.missing.is_empty() => {
@@ -98,6 +177,16 @@ impl Readiness {
             }
             Stage::Serving if !self.serves => Some("nothing is loaded"),
             Stage::Serving => None,
+        }
+    }
+
+    /// What `/readyz` answers: 200, 503, or `lame` from a lame duck.
+    #[must_use]
+    pub fn http_status(&self, lame: u16) -> u16 {
+        match self.why_not() {
+            None => 200,
+            Some(_) if self.stage == Stage::LameDuck => lame,
+            Some(_) => 503,
         }
     }
 
@@ -132,6 +221,8 @@ pub enum Address {
     Tcp(SocketAddr),
     /// A Unix socket.
     Unix(PathBuf),
+    /// A Unix socket without a file.
+    Abstract(String),
 }
 
 impl std::fmt::Display for Address {
@@ -139,6 +230,7 @@ impl std::fmt::Display for Address {
         match self {
             Self::Tcp(address) => address.fmt(f),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Abstract(name) => write!(f, "unix:@{name}"),
         }
     }
 }

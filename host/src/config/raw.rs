@@ -4,7 +4,8 @@
 //! the way to a validated [`Config`]. The only place that reads an environment variable or a
 //! configuration file.
 //! Invariant: flag `--a-b`, variable `HOTSEAT_A_B` and key `a_b` are one field here, so none of
-//! them can be missing.
+//! them can be missing. Probes and hooks are plural in a file, and commands never come from the
+//! environment.
 
 use std::{
     collections::BTreeMap,
@@ -13,68 +14,24 @@ use std::{
 
 use serde::{Deserialize, Deserializer};
 
+pub use self::refusal::ConfigError;
 use self::{
     address::{Account, ControlAt, ListenAt, Name, Prefix, RawMount},
-    file::Surroundings,
+    file::{FileText, Surroundings},
+    lifecycle::{LIST_COUNT, LameStatus, Probe, RawHook, RawReexec},
     limits::RawLimits,
     values::Count,
 };
 use super::Config;
-use crate::{
-    error::{Coded, Kind},
-    log::{Filter, LogFormat},
-};
+use crate::log::{Filter, LogFormat};
 
 pub mod address;
 mod build;
 pub mod file;
+pub mod lifecycle;
 pub mod limits;
+mod refusal;
 pub mod values;
-
-/// Why there is no configuration.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file is there, or was asked for, and cannot be read.
-    #[error("cannot read the configuration `{}`: {source}", path.display())]
-    Read {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The file says something that cannot be. The text has line, column and the line itself.
-    #[error("the configuration `{}` is wrong: {text}", path.display())]
-    Parse {
-        /// Which file.
-        path: PathBuf,
-        /// Several lines.
-        text: String,
-    },
-    /// Flags or environment say something that cannot be.
-    #[error("{0}")]
-    Mounts(String),
-}
-
-impl Coded for ConfigError {
-    fn code(&self) -> &'static str {
-        match self {
-            Self::Read { .. } => "config_unreadable",
-            Self::Parse { .. } | Self::Mounts(_) => "config_invalid",
-        }
-    }
-
-    fn kind(&self) -> Kind {
-        Kind::Input
-    }
-
-    fn hint(&self) -> Option<String> {
-        match self {
-            Self::Read { .. } => Some("name another file with `--config`".to_owned()),
-            Self::Parse { .. } => Some("`hotseat serve --help` lists every key".to_owned()),
-            Self::Mounts(_) => None,
-        }
-    }
-}
 
 /// How the folder is watched, as typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Deserialize)]
@@ -109,20 +66,20 @@ type Tables = BTreeMap<Name, toml::Table>;
 pub struct RawConfig {
     /// Where requests are served; may be given several times [default: 127.0.0.1:8080]
     #[arg(long, env = "HOTSEAT_LISTEN", hide_env_values = true, value_name = "ADDRESS")]
-    #[arg(value_delimiter = ',', help_heading = "Addresses (IP:PORT or unix:PATH)")]
+    #[arg(value_delimiter = ',', help_heading = "Addresses (IP:PORT, unix:PATH or unix:@NAME)")]
     #[serde(deserialize_with = "some_addresses")]
     pub listen: Option<Vec<ListenAt>>,
-    /// Where the host is updated and asked, loopback or Unix only [default: 127.0.0.1:28000]
+    /// Where the host is updated and asked: loopback or unix:PATH only [default: 127.0.0.1:28000]
     #[arg(long, env = "HOTSEAT_CONTROL", hide_env_values = true, value_name = "ADDRESS")]
-    #[arg(value_delimiter = ',', help_heading = "Addresses (IP:PORT or unix:PATH)")]
+    #[arg(value_delimiter = ',', help_heading = "Addresses (IP:PORT, unix:PATH or unix:@NAME)")]
     pub control: Option<Vec<ControlAt>>,
     /// Where `/livez` and `/readyz` alone answer, for load balancers elsewhere [default: nowhere]
     #[arg(long, env = "HOTSEAT_HEALTH_LISTEN", hide_env_values = true, value_name = "ADDRESS")]
-    #[arg(value_delimiter = ',', help_heading = "Addresses (IP:PORT or unix:PATH)")]
+    #[arg(value_delimiter = ',', help_heading = "Addresses (IP:PORT, unix:PATH or unix:@NAME)")]
     pub health_listen: Option<Vec<ListenAt>>,
     /// A path of the data plane under which `/livez` and `/readyz` answer [default: none]
     #[arg(long, env = "HOTSEAT_HEALTH_PATH", hide_env_values = true, value_name = "PATH")]
-    #[arg(help_heading = "Addresses (IP:PORT or unix:PATH)")]
+    #[arg(help_heading = "Addresses (IP:PORT, unix:PATH or unix:@NAME)")]
     pub health_path: Option<Prefix>,
 
     /// The folder whose libraries are deployed as they arrive [default: ./plugins]
@@ -171,6 +128,42 @@ pub struct RawConfig {
     #[arg(help_heading = "Process")]
     pub log_format: Option<LogFormat>,
 
+    /// One process without a master: for debuggers; it cannot be upgraded [default: false]
+    #[arg(long, env = "HOTSEAT_SINGLE", hide_env_values = true, value_name = "BOOL")]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(help_heading = "Upgrade and stop")]
+    pub single: Option<bool>,
+    /// Where the process id is written: the one that stays over every upgrade [default: nowhere]
+    #[arg(long, env = "HOTSEAT_PID_FILE", hide_env_values = true, value_name = "FILE")]
+    #[arg(help_heading = "Upgrade and stop")]
+    pub pid_file: Option<PathBuf>,
+    /// What `/readyz` answers on a lame duck: 503, or 404 for HAProxy's disable-on-404
+    /// [default: 503]
+    #[arg(long, env = "HOTSEAT_LAME_STATUS", hide_env_values = true, value_name = "STATUS")]
+    #[arg(help_heading = "Upgrade and stop")]
+    pub lame_status: Option<LameStatus>,
+    /// A request that a new worker must answer below 500 before it gets traffic; may be given
+    /// several times (in a file: the list probes) [default: none]
+    #[arg(id = "probe", long = "probe", env = "HOTSEAT_PROBE", hide_env_values = true)]
+    #[arg(value_name = "PATH", value_delimiter = ',', help_heading = "Upgrade and stop")]
+    pub probes: Option<Vec<Probe>>,
+    /// A command before (pre) or after (post) the host acts on a signal, as in
+    /// `pre_hup=/usr/bin/touch /tmp/x`; may be given several times; no variable (in a file: the
+    /// table `[hooks]`, with a line or a list of words for each) [default: none]
+    #[arg(id = "hook", long = "hook", value_name = "PHASE_SIGNAL=COMMAND")]
+    #[arg(help_heading = "Upgrade and stop")]
+    #[serde(deserialize_with = "lifecycle::hooks_of_table")]
+    pub hooks: Option<Vec<RawHook>>,
+    /// A stop that had to cut requests ends with exit code 3 [default: false]
+    #[arg(long, env = "HOTSEAT_STRICT_EXIT", hide_env_values = true, value_name = "BOOL")]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(help_heading = "Upgrade and stop")]
+    pub strict_exit: Option<bool>,
+    /// Whether the master goes over to a new binary too [default: auto]
+    #[arg(long, env = "HOTSEAT_MASTER_REEXEC", hide_env_values = true, value_name = "WHEN")]
+    #[arg(help_heading = "Upgrade and stop")]
+    pub master_reexec: Option<RawReexec>,
+
     /// Bounds on every queue, wait and size.
     #[command(flatten)]
     pub limits: RawLimits,
@@ -203,14 +196,29 @@ impl RawConfig {
     /// # Errors
     /// See [`ConfigError`].
     pub fn load(self, named: Option<&Path>, around: &Surroundings) -> Result<Loaded, ConfigError> {
+        self.load_text(&file::find_and_read(named, around)?, around)
+    }
+
+    /// The same with a file that was read already, possibly by another process.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn load_text(self, file: &FileText, around: &Surroundings) -> Result<Loaded, ConfigError> {
         // Clap has seen only each mount by itself.
-        distinct(self.mount.as_deref().unwrap_or_default()).map_err(ConfigError::Mounts)?;
-        let (below, file) = match file::find(named, around) {
-            None => (Self::default(), None),
-            Some(path) => (file::read(&path)?, Some(path)),
+        distinct(self.mount.as_deref().unwrap_or_default()).map_err(ConfigError::Clash)?;
+        let (config, log) = self.or(file::parse(file)?).build(around);
+        let too_many = |name: &str| format!("there are more than {LIST_COUNT} {name}");
+        let clash = if config.probes.len() > LIST_COUNT {
+            Some(too_many("probes"))
+        } else if config.hooks.len() > LIST_COUNT {
+            Some(too_many("hooks"))
+        } else {
+            config.clash()
         };
-        let (config, log) = self.or(below).build(around);
-        Ok(Loaded { config, log, file })
+        match clash {
+            Some(clash) => Err(ConfigError::Clash(clash)),
+            None => Ok(Loaded { config, log, file: file.path.clone() }),
+        }
     }
 
     /// These, and `below` where these say nothing.
@@ -232,6 +240,13 @@ impl RawConfig {
             half_close: self.half_close.or(below.half_close),
             log: self.log.or(below.log),
             log_format: self.log_format.or(below.log_format),
+            single: self.single.or(below.single),
+            pid_file: self.pid_file.or(below.pid_file),
+            lame_status: self.lame_status.or(below.lame_status),
+            probes: self.probes.or(below.probes),
+            hooks: self.hooks.or(below.hooks),
+            strict_exit: self.strict_exit.or(below.strict_exit),
+            master_reexec: self.master_reexec.or(below.master_reexec),
             limits: self.limits.or(below.limits),
         }
     }

@@ -13,11 +13,16 @@ use crate::{config::Listen, config::MountRule, ids::PluginName};
 /// A prefix is matched with every request: it stays short. Units: bytes.
 const PREFIX_BYTES: usize = 1024;
 
+/// What the kernel takes. Units: bytes. Source: unix(7), 108 of `sun_path` with its leading NUL.
+const ABSTRACT_BYTES: usize = 107;
+
 /// A text that cannot be that setting. The message says what is allowed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
     /// Neither TCP nor Unix.
-    #[error("`{0}` is not an address: write `IP:PORT`, as in `127.0.0.1:8080`, or `unix:PATH`")]
+    #[error(
+        "`{0}` is not an address: write `IP:PORT`, as in `127.0.0.1:8080`, `unix:PATH` or `unix:@NAME`"
+    )]
     Address(String),
     /// The control plane loads code.
     #[error(
@@ -25,6 +30,12 @@ pub enum AddressError {
          user: write `127.0.0.1:PORT`, `[::1]:PORT` or `unix:PATH`"
     )]
     NotLoopback(SocketAddr),
+    /// The control plane loads code.
+    #[error(
+        "`unix:@{0}` has no file, and so no mode that keeps others out, and whoever reaches the \
+         control plane runs code as this user: write `127.0.0.1:PORT`, `[::1]:PORT` or `unix:PATH`"
+    )]
+    NoMode(String),
     /// No path prefix.
     #[error(
         "`{0}` is not a path prefix: it is `/`, or begins with `/`, does not end with it, has no \
@@ -80,9 +91,12 @@ impl FromStr for ListenAt {
     fn from_str(text: &str) -> Result<Self, AddressError> {
         let wrong = || AddressError::Address(text.to_owned());
         if let Some(path) = text.strip_prefix("unix:") {
-            return match path {
-                "" => Err(wrong()),
-                path => Ok(Self(Listen::Unix(PathBuf::from(path)))),
+            return match path.strip_prefix('@') {
+                Some(name) if name.is_empty() || name.len() > ABSTRACT_BYTES => Err(wrong()),
+                Some(name) if name.contains('\0') => Err(wrong()),
+                Some(name) => Ok(Self(Listen::Abstract(name.to_owned()))),
+                None if path.is_empty() => Err(wrong()),
+                None => Ok(Self(Listen::Unix(PathBuf::from(path)))),
             };
         }
         // The one name that needs no resolver.
@@ -102,6 +116,7 @@ impl FromStr for ControlAt {
             Listen::Tcp(address) if !address.ip().is_loopback() => {
                 Err(AddressError::NotLoopback(address))
             }
+            Listen::Abstract(name) => Err(AddressError::NoMode(name)),
             at => Ok(Self(at)),
         }
     }
@@ -238,10 +253,24 @@ mod tests {
             ("[::]:80", "Tcp([::]:80)"),
             ("localhost:0", "Tcp(127.0.0.1:0)"),
             ("unix:run/hotseat.sock", "Unix(\"run/hotseat.sock\")"),
+            ("unix:@hotseat", "Abstract(\"hotseat\")"),
+            ("unix:./@file", "Unix(\"./@file\")"),
         ] {
             assert_eq!(format!("{:?}", text.parse::<ListenAt>().unwrap().0), shown);
         }
-        for text in ["", "8080", "example.org:80", "127.0.0.1", "unix:", "127.0.0.1:65536"] {
+        let long = format!("unix:@{}", "a".repeat(ABSTRACT_BYTES + 1));
+        assert!(long[..long.len() - 1].parse::<ListenAt>().is_ok());
+        for text in [
+            "",
+            "8080",
+            "example.org:80",
+            "127.0.0.1",
+            "unix:",
+            "unix:@",
+            "unix:@a\0b",
+            "127.0.0.1:65536",
+            &long,
+        ] {
             let error = AddressError::Address(text.to_owned());
             assert_eq!(text.parse::<ListenAt>(), Err(error));
         }
@@ -256,6 +285,8 @@ mod tests {
             let error = text.parse::<ControlAt>().unwrap_err();
             assert!(matches!(error, AddressError::NotLoopback(_)), "{text}");
         }
+        let error = "unix:@hotseat".parse::<ControlAt>().unwrap_err();
+        assert_eq!(error, AddressError::NoMode("hotseat".to_owned()));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::{
     LogSettings, RawConfig, RawUnload, RawWatch,
     address::{Account, ControlAt, ListenAt, Name, Prefix, RawMount},
     file::Surroundings,
+    lifecycle::{LameStatus, Probe, RawHook, RawReexec},
 };
 use crate::config::{Config, UnloadPolicy, Watch};
 
@@ -45,6 +46,13 @@ impl RawConfig {
         }
         config.threads = self.threads.map_or(config.threads, Into::into);
         config.half_close = self.half_close.unwrap_or(config.half_close);
+        config.single = self.single.unwrap_or(config.single);
+        config.pid_file = self.pid_file;
+        config.lame_status = self.lame_status.map_or(config.lame_status, |LameStatus(it)| it);
+        config.probes = self.probes.unwrap_or_default().into_iter().map(|Probe(it)| it).collect();
+        config.hooks = self.hooks.unwrap_or_default().into_iter().map(|RawHook(it)| it).collect();
+        config.strict_exit = self.strict_exit.unwrap_or(config.strict_exit);
+        config.master_reexec = self.master_reexec != Some(RawReexec::Never);
         self.limits.apply(&mut config.limits);
         let filter = self.log.unwrap_or_default();
         (config, LogSettings { filter, format: self.log_format.unwrap_or_default() })

@@ -45,7 +45,7 @@ impl Surroundings {
 }
 
 /// The file to read: `named` whether it is there or not, else the first of the usual places.
-pub(super) fn find(named: Option<&Path>, around: &Surroundings) -> Option<PathBuf> {
+fn find(named: Option<&Path>, around: &Surroundings) -> Option<PathBuf> {
     if let Some(path) = named {
         return Some(path.to_owned());
     }
@@ -64,12 +64,31 @@ pub(super) fn find(named: Option<&Path>, around: &Surroundings) -> Option<PathBu
     around.places.iter().find(there).cloned()
 }
 
-/// Reads one file.
-pub(super) fn read(path: &Path) -> Result<RawConfig, ConfigError> {
-    let text = fs::read_to_string(path)
-        .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-    toml::from_str(&text).map_err(|error| ConfigError::Parse {
-        path: path.to_owned(),
+/// What a configuration file says, kept so that another process reads the very same.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FileText {
+    /// Which file; `None`: there is none, and nobody needs to look again.
+    pub path: Option<PathBuf>,
+    /// All of it.
+    pub text: String,
+}
+
+/// Finds the file as [`RawConfig::load`] does, and reads it without understanding it.
+///
+/// # Errors
+/// It is there, or was asked for, and cannot be read.
+pub fn find_and_read(named: Option<&Path>, around: &Surroundings) -> Result<FileText, ConfigError> {
+    let Some(path) = find(named, around) else { return Ok(FileText::default()) };
+    match fs::read_to_string(&path) {
+        Ok(text) => Ok(FileText { path: Some(path), text }),
+        Err(source) => Err(ConfigError::Read { path, source }),
+    }
+}
+
+/// Understands what was read.
+pub(super) fn parse(file: &FileText) -> Result<RawConfig, ConfigError> {
+    toml::from_str(&file.text).map_err(|error| ConfigError::Parse {
+        path: file.path.clone().unwrap_or_default(),
         text: error.to_string().trim_end().to_owned(),
     })
 }

@@ -85,6 +85,42 @@ limits! {
         "How long a retired generation may drain";
     stop_time: Time<1, HOUR> = "30s", "HOTSEAT_STOP_TIME",
         "How long the last requests may take when the host stops";
+    stage_time: Time<1, { 10 * MINUTE }> = "5s", "HOTSEAT_STAGE_TIME",
+        "Reading and copying a new binary";
+    check_time: Time<1, { 10 * MINUTE }> = "10s", "HOTSEAT_CHECK_TIME",
+        "The checks of a new binary with its settings";
+    freeze_time: Time<1, { 10 * MINUTE }> = "10s", "HOTSEAT_FREEZE_TIME",
+        "How long a running deploy may hold up an upgrade";
+    ready_time: Time<1, { 10 * MINUTE }> = "30s", "HOTSEAT_READY_TIME",
+        "From a worker's start, or its last sign of progress, until it is ready";
+    boot_time: Time<1, HOUR> = "5min", "HOTSEAT_BOOT_TIME",
+        "From a worker's start until it is ready, whatever progress it makes";
+    probe_time: Time<1, MINUTE> = "2s", "HOTSEAT_PROBE_TIME",
+        "One probe of a new worker";
+    soak_time: Time<0, HOUR> = "10s", "HOTSEAT_SOAK_TIME",
+        "How long a new worker is watched before the one before is let go";
+    soak_requests_count: Count<1, 1_000_000> = "100", "HOTSEAT_SOAK_REQUESTS_COUNT",
+        "Answers of a new worker before its share of errors counts";
+    soak_errors_percent: Count<1, 100> = "20", "HOTSEAT_SOAK_ERRORS_PERCENT",
+        "By how many points the share of 5xx answers may rise after an upgrade";
+    upgrade_drain: Time<1, { 168 * HOUR }> = "60s", "HOTSEAT_UPGRADE_DRAIN",
+        "How long a worker that was replaced may drain";
+    draining_count: Count<1, 100> = "3", "HOTSEAT_DRAINING_COUNT",
+        "Workers that may drain at one time";
+    idle_linger: Time<0, HOUR> = "5s", "HOTSEAT_IDLE_LINGER",
+        "How long an idle connection may bring one more request when the host stops";
+    lame_duck: Time<0, HOUR> = "0s", "HOTSEAT_LAME_DUCK",
+        "How long a stopping host serves on while `/readyz` says no";
+    hook_time: Time<1, MINUTE> = "5s", "HOTSEAT_HOOK_TIME",
+        "A command around a signal, or a plugin's callback";
+    crash_window: Time<1, HOUR> = "30s", "HOTSEAT_CRASH_WINDOW",
+        "Within which time crashes are counted together";
+    crash_count: Count<1, 1000> = "3", "HOTSEAT_CRASH_COUNT",
+        "Crashes within the window before the generation to blame is withdrawn";
+    crash_exit_count: Count<1, 10_000> = "10", "HOTSEAT_CRASH_EXIT_COUNT",
+        "Ends of workers that never served, within a minute, before the host gives up";
+    binaries_count: Count<1, 100> = "3", "HOTSEAT_BINARIES_COUNT",
+        "Binaries kept in the state folder";
     purge_time: Time<1, { 10 * MINUTE }> = "5s", "HOTSEAT_PURGE_TIME",
         "How long one thread may take to let go of a library";
     heartbeat: Time<1, { 60 * SECOND }> = "200ms", "HOTSEAT_HEARTBEAT",
@@ -153,18 +189,19 @@ mod tests {
 
     fn other_limits() -> Limits {
         let mut limits = Limits::default();
-        let values = TABLE.iter().map(|(name, ..)| {
-            let time = name.ends_with("_time")
-                || ["body_gap", "debounce", "rescan", "generation_drain", "heartbeat"]
-                    .contains(name);
-            format!("{name} = {}\n", if time { "'11ms'" } else { "9000" })
+        let values = TABLE.iter().map(|(name, _, default)| {
+            let is_count = default.ends_with("core") || default.bytes().all(|c| c.is_ascii_digit());
+            // Each fits its bounds and is nobody's default.
+            let value = if is_count {
+                "9"
+            } else if default.ends_with('B') {
+                "9000"
+            } else {
+                "'11ms'"
+            };
+            format!("{name} = {value}\n")
         });
-        // 9,000 fits the sizes and few of the counts; those are given their own value.
         let text = values.collect::<String>();
-        let text = text
-            .replace("headers_count = 9000", "headers_count = 9")
-            .replace("kept_count = 9000", "kept_count = 9")
-            .replace("blocking_threads = 9000", "blocking_threads = 1000");
         parse(&text).apply(&mut limits);
         let (now, default) = (fields(&limits), fields(&Limits::default()));
         let same = now.iter().zip(&default).find(|(now, default)| now == default);

@@ -5,7 +5,10 @@ use std::io::Write;
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
 
 use super::*;
-use crate::config::{Listen, UnloadPolicy, Watch};
+use crate::{
+    config::{Hook, HookPhase, Listen, UnloadPolicy, Watch},
+    error::{Coded, Kind},
+};
 
 #[derive(Debug, Parser)]
 struct Flags {
@@ -57,11 +60,15 @@ fn every_flag_has_its_variable_and_its_key() {
     for argument in command.get_arguments() {
         let id = argument.get_id().as_str();
         let variable = argument.get_env().and_then(|name| name.to_str());
-        assert_eq!(variable, Some(&*format!("HOTSEAT_{}", id.to_uppercase())));
+        let expected = (id != "hook").then(|| format!("HOTSEAT_{}", id.to_uppercase()));
+        assert_eq!(variable, expected.as_deref());
         assert_eq!(argument.get_long(), Some(&*id.replace('_', "-")));
+        let key = if ["probe", "hook"].contains(&id) { format!("{id}s") } else { id.to_owned() };
         // A key that exists is refused for its value, never as unknown.
         let known = |text: String| !refused(&text).contains("unknown field");
-        assert!(known(format!("{id} = {{}}")) || known(format!("limits.{id} = {{}}")), "{id}");
+        let wrong = if id == "hook" { "1" } else { "{}" };
+        let there = known(format!("{key} = {wrong}")) || known(format!("limits.{key} = {wrong}"));
+        assert!(there, "{id}");
     }
 }
 
@@ -80,6 +87,16 @@ fn every_setting_reaches_the_config() {
         half_close = false
         log = "warn,hotseat=debug"
         log_format = "json"
+        single = true
+        pid_file = "/run/hotseat.pid"
+        lame_status = 404
+        probes = ["/", "/health?deep=1,2"]
+        strict_exit = true
+        master_reexec = "never"
+
+        [hooks]
+        pre_hup = ["/usr/bin/touch", "/tmp/a b"]
+        post_term = "cmd  arg"
 
         [[mount]]
         host = "API.example"
@@ -111,6 +128,19 @@ fn every_setting_reaches_the_config() {
         format!("{:?}", config.mounts),
         r#"[MountRule { host: Some("api.example"), prefix: "/v1", plugin: PluginName("billing") }]"#
     );
+    assert!(config.single && config.strict_exit && !config.master_reexec);
+    assert_eq!(config.pid_file.as_deref(), Some(Path::new("/run/hotseat.pid")));
+    assert_eq!(config.lame_status, 404);
+    assert_eq!(config.probes, ["/", "/health?deep=1,2"]);
+    let hook = |signal: &str, phase, command: [&str; 2]| {
+        let command = command.map(str::to_owned).to_vec();
+        Hook { signal: signal.to_owned(), phase, command }
+    };
+    let hooks = [
+        hook("TERM", HookPhase::Post, ["cmd", "arg"]),
+        hook("HUP", HookPhase::Pre, ["/usr/bin/touch", "/tmp/a b"]),
+    ];
+    assert_eq!(config.hooks, hooks);
     let json = &config.plugin_config[&"billing".parse().unwrap()];
     assert_eq!(json, r#"{"names":["a","b"],"nested":{"on":true},"rate":2.5,"since":"2026-01-02"}"#);
 }
@@ -152,6 +182,14 @@ fn what_cannot_be_is_refused() {
         ("trusted_owners = ['no such account']", "neither a user id nor an account"),
         ("log = 'hotseat=loud'", "is not a log filter"),
         ("listen = []", "at least one address"),
+        ("lame_status = 200", "write `503` or `404`"),
+        ("lame_status = '500'", "write `503` or `404`"),
+        ("probes = ['x']", "is not a probe"),
+        ("probes = '/'", "expected a sequence"),
+        ("master_reexec = 'always'", "expected `auto` or `never`"),
+        ("[hooks]\npre_kill = 'x'", "is not a phase and a signal"),
+        ("[hooks]\npre_hup = []", "has no command"),
+        ("[hooks]\npre_hup = 7", "a command: a text, or a list of program and arguments"),
     ] {
         let error = refused(text);
         assert!(error.contains(part), "{text}: {error}");
@@ -167,6 +205,33 @@ fn flags_mounted_twice_are_refused() {
 }
 
 #[test]
+fn settings_that_exclude_each_other_are_refused() {
+    let clash = |arguments: &[&str]| {
+        let loaded = flags(arguments).load(None, &Surroundings::default());
+        loaded.map(drop).map_err(|error| (error.code(), error.to_string()))
+    };
+    let invalid = |text: &str| Err(("config_invalid", text.to_owned()));
+    let twice = invalid("the address `127.0.0.1:28000` is given twice");
+    assert_eq!(clash(&["--listen", "127.0.0.1:28000"]), twice);
+    let probes = |count| vec!["/"; count].join(",");
+    assert_eq!(clash(&["--probe", &probes(64)]), Ok(()));
+    assert_eq!(clash(&["--probe", &probes(65)]), invalid("there are more than 64 probes"));
+    assert_eq!(clash(&["--hook=pre_hup=x"].repeat(64)), Ok(()));
+    let hooks = ["--hook=pre_hup=x"].repeat(65);
+    assert_eq!(clash(&hooks), invalid("there are more than 64 hooks"));
+}
+
+/// A word after it is no value: `check --single lib.so` checks a library.
+#[test]
+fn a_switch_takes_no_word() {
+    assert_eq!(flags(&["--single"]).single, Some(true));
+    assert_eq!(flags(&["--single=false"]).single, Some(false));
+    assert!(Flags::try_parse_from(["hotseat", "--strict-exit", "false"]).is_err());
+    assert!(!build(flags(&["--master-reexec", "never"])).master_reexec);
+    assert!(build(flags(&["--master-reexec=auto"])).master_reexec);
+}
+
+#[test]
 fn the_first_place_with_a_file_is_read() {
     let folder = tempfile::tempdir().unwrap();
     let place = |name: &str| folder.path().join(name);
@@ -175,6 +240,17 @@ fn the_first_place_with_a_file_is_read() {
     }
     let places = vec![place("a.toml"), place("b.toml"), place("c.toml")];
     let around = Surroundings { places, state_directory: None };
+    let read = file::find_and_read(None, &around).unwrap();
+    let expected = FileText { path: Some(place("b.toml")), text: "threads = 2".to_owned() };
+    assert_eq!(read, expected);
+    let nowhere = Surroundings::default();
+    assert_eq!(file::find_and_read(None, &nowhere).unwrap(), FileText::default());
+    // What was read is not read again, whatever is there by then.
+    let given = FileText { text: "threads = 3".to_owned(), ..expected };
+    let loaded = RawConfig::default().load_text(&given, &around).unwrap();
+    assert_eq!((loaded.config.threads, loaded.file), (3, Some(place("b.toml"))));
+    let loaded = RawConfig::default().load_text(&FileText::default(), &around).unwrap();
+    assert_eq!((loaded.config.threads, loaded.file), (Config::default().threads, None));
     let loaded = RawConfig::default().load(None, &around).unwrap();
     assert_eq!((loaded.config.threads, loaded.file), (2, Some(place("b.toml"))));
     let loaded = RawConfig::default().load(Some(&place("c.toml")), &around).unwrap();

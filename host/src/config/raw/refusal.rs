@@ -1,0 +1,53 @@
+//! Why there is no configuration.
+//!
+//! Owns the refusals of a whole: a file that cannot be read, settings that exclude each other. What
+//! is wrong with one value is said by its own type.
+
+use std::path::PathBuf;
+
+use crate::error::{Coded, Kind};
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file is there, or was asked for, and cannot be read.
+    #[error("cannot read the configuration `{}`: {source}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file says something that cannot be. The text has line, column and the line itself.
+    #[error("the configuration `{}` is wrong: {text}", path.display())]
+    Parse {
+        /// Which file.
+        path: PathBuf,
+        /// Several lines.
+        text: String,
+    },
+    /// Settings that are good one by one exclude each other.
+    #[error("{0}")]
+    Clash(String),
+}
+
+impl Coded for ConfigError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Read { .. } => "config_unreadable",
+            Self::Parse { .. } | Self::Clash(_) => "config_invalid",
+        }
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Input
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Read { .. } => Some("name another file with `--config`".to_owned()),
+            Self::Parse { .. } => Some("`hotseat serve --help` lists every key".to_owned()),
+            Self::Clash(_) => None,
+        }
+    }
+}
