@@ -2,6 +2,11 @@
 //!
 //! Knows nothing of plugins or requests.
 
+pub mod fault;
+pub mod filter;
+pub mod inherited;
 pub mod lease;
+pub mod passing;
 pub mod process;
 pub mod readiness;
+pub mod signals;

@@ -52,6 +52,38 @@ pub fn bound_arenas(cores: usize) {
 /// the limit to the largest library that was ever read, and keeps that much. Units: bytes.
 const LARGE_BYTES: libc::c_int = 256 << 10;
 
+/// Gives back the pages of code that were needed up to now, and what the allocator keeps.
+///
+/// For a process that hardly ever runs: what it needs again is read again. Does nothing where that
+/// is not possible.
+pub fn forget_code() {
+    let Ok(maps) = fs::read_to_string("/proc/self/maps") else { return };
+    for line in maps.lines() {
+        let mut words = line.split_ascii_whitespace();
+        let (Some(range), Some(mode), Some(offset)) = (words.next(), words.next(), words.next())
+        else {
+            continue;
+        };
+        // Code, and constants that the loader has changed nothing in: those are at the beginning of
+        // a file; what it has changed, and protected afterwards, comes later.
+        let unchanged = mode == "r-xp" || mode == "r--p" && offset.bytes().all(|it| it == b'0');
+        // Of a file, not the kernel's own.
+        if !unchanged || !words.nth(2).is_some_and(|path| path.starts_with('/')) {
+            continue;
+        }
+        let ends = range.split_once('-').and_then(|(from, to)| {
+            let number = |text| usize::from_str_radix(text, 16).ok();
+            Some((number(from)?, number(to)?))
+        });
+        let Some((from, to)) = ends else { continue };
+        // SAFETY: pages of a file that nobody has written to in memory: the kernel reads them again
+        // where they are needed, this very function included.
+        unsafe { libc::madvise(from as *mut libc::c_void, to - from, libc::MADV_DONTNEED) };
+    }
+    // SAFETY: takes any padding; only frees what nobody uses.
+    unsafe { libc::malloc_trim(0) };
+}
+
 /// Resident memory of this process. Units: bytes; 0 when `/proc` is not there.
 #[must_use]
 pub fn rss_bytes() -> u64 {

@@ -17,3 +17,15 @@ pub fn readable(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // dropped, which `AsyncFd` does after it has deregistered it.
     Ok(unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) }?)
 }
+
+/// The same, to wait until it can be written to.
+///
+/// # Errors
+/// The system's own.
+///
+/// # Panics
+/// Outside a runtime.
+pub fn writable(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: as above.
+    Ok(unsafe { AsyncFd::register_with_interest(descriptor, Interest::WRITABLE) }?)
+}
