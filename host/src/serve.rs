@@ -8,6 +8,7 @@
 //! - A request takes no lock, opens no file and changes no thread.
 //! - Everything of a connection stays on its core, so it is counted and owned without atomics.
 
+mod balance;
 mod body;
 mod clock;
 mod conn;
@@ -19,11 +20,12 @@ pub mod in_process;
 mod io;
 mod listener;
 mod own;
+mod passing;
 mod plane;
 mod pulse;
 
 pub use self::{
     listener::{Socket, bind},
     own::{Health, HealthSource},
-    plane::{CoreView, DataPlane},
+    plane::{CoreView, DataPlane, Drain, Shutting},
 };

@@ -216,6 +216,7 @@ pub(super) async fn converse(core: &Core, upgrade: Upgrade, io: Io, limit: &mut 
     };
     let exchange = conversation.exchange().clone();
     exchange.lease().doing("upgraded");
+    exchange.lease().conn().is_upgraded();
     let ended = std::future::poll_fn(|cx| {
         let conn = exchange.lease().conn();
         conn.remember(cx);

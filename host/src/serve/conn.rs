@@ -14,10 +14,22 @@ use std::{
 use tokio::time::{Instant, Sleep};
 
 use super::{body::Upgrade, clock::Moment};
-use crate::config::Limits;
+use crate::{config::Limits, status::Classes};
 
 /// The coarse clock's step, rounded up.
 pub(super) const TICK: Duration = Duration::from_millis(10);
+
+/// What is to become of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Course {
+    /// It stays.
+    Stay,
+    /// Another process takes it over as soon as nothing is in flight on it.
+    Move,
+    /// Its next answer is its last. Without a request it is kept for `linger`, because a client
+    /// may be sending one right now.
+    Close { since: Moment, linger: Duration },
+}
 
 /// A connection as everything on its core sees it.
 #[derive(Debug)]
@@ -33,7 +45,13 @@ pub(super) struct Conn {
     stuck_since: Cell<Option<Moment>>,
     /// HTTP/2: bytes between requests are frames, not the beginning of a head.
     h2: Cell<bool>,
-    stopping: Cell<bool>,
+    /// Heads that have come; wraps.
+    heads: Cell<u32>,
+    /// Counts writes that took something, and wraps.
+    writes: Cell<u32>,
+    /// In a plugin's hands after a 101.
+    upgraded: Cell<bool>,
+    course: Cell<Course>,
     /// To be ended at once, whatever is in flight on it.
     aborted: Cell<bool>,
     waker: RefCell<Option<Waker>>,
@@ -58,7 +76,10 @@ impl Conn {
             head_since: Cell::new(None),
             stuck_since: Cell::new(None),
             h2: Cell::new(false),
-            stopping: Cell::new(false),
+            heads: Cell::new(0),
+            writes: Cell::new(0),
+            upgraded: Cell::new(false),
+            course: Cell::new(Course::Stay),
             aborted: Cell::new(false),
             waker: RefCell::new(None),
             upgrade: RefCell::new(None),
@@ -74,6 +95,7 @@ impl Conn {
 
     pub(super) fn has_written(&self, progress: bool) {
         if progress {
+            self.writes.set(self.writes.get().wrapping_add(1));
             self.stuck_since.set(None);
         } else if self.stuck_since.get().is_none() {
             self.stuck_since.set(Some(Moment::now()));
@@ -82,6 +104,7 @@ impl Conn {
 
     /// A request's head is complete, whoever answers it.
     pub(super) fn head_done(&self, now: Moment) {
+        self.heads.set(self.heads.get().wrapping_add(1));
         self.head_since.set(None);
         self.idle_since.set(now);
     }
@@ -93,6 +116,35 @@ impl Conn {
 
     pub(super) fn is_busy(&self) -> bool {
         self.in_flight.get() > 0
+    }
+
+    /// Whether no request is in flight and nothing waits to be written.
+    pub(super) fn is_between(&self) -> bool {
+        !self.is_busy() && self.stuck_since.get().is_none()
+    }
+
+    /// Heads that have come, unless a request is in flight.
+    pub(super) fn done(&self) -> Option<u32> {
+        (!self.is_busy()).then(|| self.heads.get())
+    }
+
+    /// Whether nothing but a part of the first head has come, and nothing was written.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.heads.get() == 0 && self.writes.get() == 0 && self.stuck_since.get().is_none()
+    }
+
+    /// Whether the peer takes nothing that we write.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.stuck_since.get().is_some()
+    }
+
+    /// Changes with each write that took something.
+    pub(super) fn writes(&self) -> u32 {
+        self.writes.get()
+    }
+
+    pub(super) fn is_upgraded(&self) {
+        self.upgraded.set(true);
     }
 
     /// It is HTTP/2: what comes between requests is frames, not the beginning of a head.
@@ -116,14 +168,40 @@ impl Conn {
         self.upgrade.take()
     }
 
-    /// Asks the connection to end after what is in flight.
-    pub(super) fn stop(&self) {
-        self.stopping.set(true);
+    /// Says what is to become of the connection.
+    pub(super) fn set_course(&self, course: Course) {
+        self.course.set(course);
         self.wake();
     }
 
-    pub(super) fn is_stopping(&self) -> bool {
-        self.stopping.get()
+    pub(super) fn course(&self) -> Course {
+        self.course.get()
+    }
+
+    pub(super) fn is_moving(&self) -> bool {
+        self.course.get() == Course::Move
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        matches!(self.course.get(), Course::Close { .. })
+    }
+
+    /// Counts the connection where it belongs.
+    pub(super) fn classify(&self, classes: &mut Classes) {
+        let class = if self.upgraded.get() {
+            &mut classes.upgraded
+        } else if self.h2.get() {
+            &mut classes.h2
+        } else if self.is_busy() {
+            &mut classes.busy
+        } else if self.head_since.get().is_some() {
+            &mut classes.head
+        } else if self.heads.get() > 0 {
+            &mut classes.idle
+        } else {
+            &mut classes.fresh
+        };
+        *class += 1;
     }
 
     /// Asks the connection to end at once.
@@ -142,7 +220,7 @@ impl Conn {
         }
     }
 
-    /// Notes whom `stop` and `abort` must wake.
+    /// Notes whom `set_course` and `abort` must wake.
     pub(super) fn remember(&self, cx: &Context<'_>) {
         let mut waker = self.waker.borrow_mut();
         match &mut *waker {
@@ -166,9 +244,34 @@ impl Conn {
         match self.head_since.get() {
             Some(since) => rest(since, limits.header_time, Expired::Head),
             // A head that begins later has its own, shorter limit.
-            None => rest(self.idle_since.get(), limits.idle_time, Expired::Idle)
-                .map(|left| left.min(limits.header_time)),
+            None => {
+                let idle = self.idle_since.get();
+                let left = rest(idle, limits.idle_time, Expired::Idle)?.min(limits.header_time);
+                match self.course.get() {
+                    Course::Close { since, linger } if !self.h2.get() => {
+                        let linger = self.spread(linger);
+                        rest(since.max(idle), linger, Expired::Idle).map(|it| it.min(left))
+                    }
+                    _ => Ok(left),
+                }
+            }
         }
+    }
+
+    /// Shortens `time` by up to a fifth, each connection by another part: not all clients are to
+    /// connect anew at the same moment.
+    fn spread(&self, time: Duration) -> Duration {
+        // Where it lies in memory is as good as a random number, and costs nothing. The constant
+        // is that of Fibonacci hashing.
+        let hash = (std::ptr::from_ref(self) as usize as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let part = u32::try_from(hash >> 48).unwrap_or(0);
+        time - time / 5 * part / (1 << 16)
+    }
+
+    /// A closing connection's course, and since when it has been without a request.
+    fn closing_idle(&self) -> Option<(Course, Moment)> {
+        let idle = self.is_closing() && !self.is_busy() && !self.h2.get();
+        idle.then(|| (self.course.get(), self.idle_since.get()))
     }
 }
 
@@ -177,11 +280,13 @@ pub(super) struct Limit<'a> {
     conn: &'a Conn,
     limits: &'a Limits,
     timer: Pin<&'a mut Sleep>,
+    /// For which idle time of a closing connection the timer was set.
+    armed: Option<(Course, Moment)>,
 }
 
 impl<'a> Limit<'a> {
     pub(super) fn new(conn: &'a Conn, limits: &'a Limits, timer: Pin<&'a mut Sleep>) -> Self {
-        Self { conn, limits, timer }
+        Self { conn, limits, timer, armed: None }
     }
 
     /// Forgets how long the connection has been idle, after it was asked to go.
@@ -190,7 +295,21 @@ impl<'a> Limit<'a> {
         self.timer.as_mut().reset(Instant::now() + TICK);
     }
 
+    /// Looks again in a moment, at a connection that was found not to be idle after all.
+    pub(super) fn look_again(&mut self) {
+        self.timer.as_mut().reset(Instant::now() + TICK);
+    }
+
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Expired> {
+        // Closing shortens the limit of an idle connection: the timer may be set to much later.
+        let closing = self.conn.closing_idle();
+        if closing.is_some() && closing != self.armed {
+            self.armed = closing;
+            match self.conn.check(Moment::now(), self.limits) {
+                Err(expired) => return Poll::Ready(expired),
+                Ok(rest) => self.timer.as_mut().reset(Instant::now() + rest.max(TICK)),
+            }
+        }
         while self.timer.as_mut().poll(cx).is_ready() {
             match self.conn.check(Moment::now(), self.limits) {
                 Err(expired) => return Poll::Ready(expired),

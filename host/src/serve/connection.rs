@@ -7,7 +7,14 @@
 mod h1;
 mod h2;
 
-use std::{future::poll_fn, io, pin::pin, rc::Rc, task::Poll, time::Duration};
+use std::{
+    future::poll_fn,
+    io,
+    pin::pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
 use hyper_util::rt::TokioIo;
@@ -17,6 +24,7 @@ use super::{
     core::Core,
     dispatch::Dispatch,
     io::{Io, Stream},
+    passing,
 };
 
 pub(super) use h1::builder as h1_builder;
@@ -33,65 +41,101 @@ const LINGER: Duration = Duration::from_secs(2);
 /// Units: bytes thrown away while lingering.
 const LINGER_BYTES_MAX: usize = 1 << 20;
 
-/// Serves a connection to its end.
-pub(super) async fn serve(core: Rc<Core>, stream: Stream, conn: Rc<Conn>) {
+/// Serves a connection to its end, or until another process has it. `prefix` was read from it
+/// before.
+pub(super) async fn serve(core: Rc<Core>, stream: Stream, conn: Rc<Conn>, prefix: Bytes) {
     let stream = Rc::new(stream);
     let timer = pin!(tokio::time::sleep(core.limits.header_time.min(core.limits.idle_time)));
     let mut limit = Limit::new(&conn, &core.limits, timer);
-    let Some((h2, prefix)) = sniff(&stream, &conn, &mut limit).await else { return };
-    let io = Io::new(stream.clone(), conn.clone(), prefix);
-    let service = Dispatch::new(core.clone(), conn.clone(), h2);
-    if h2 {
-        conn.is_h2();
-        h2::serve(&core, TokioIo::new(io), service, &mut limit).await;
-    } else {
-        h1::serve(&core, &stream, TokioIo::new(io), service, &mut limit).await;
+    conn.has_read(prefix.len());
+    let mut prefix = prefix;
+    loop {
+        let left = match sniff(&stream, &conn, &mut limit, prefix).await {
+            Sniffed::Http { h2, read } => {
+                let io = Io::new(stream.clone(), conn.clone(), read);
+                let service = Dispatch::new(core.clone(), conn.clone(), h2);
+                if h2 {
+                    conn.is_h2();
+                    return h2::serve(&core, &stream, TokioIo::new(io), service, &mut limit).await;
+                }
+                h1::serve(&core, &stream, TokioIo::new(io), service, &mut limit).await
+            }
+            Sniffed::Moving(read) => Some(read),
+            Sniffed::Ended => None,
+        };
+        let Some(left) = left else { return };
+        if passing::pass_on(&core, &conn, stream.as_fd(), &left).await {
+            // The socket lives on over there: no shutdown, only our descriptor is closed.
+            return;
+        }
+        conn.set_course(core.closing());
+        prefix = left;
     }
 }
 
-/// Reads until it is clear which HTTP it is. `None`: the peer or a limit has ended it.
-async fn sniff(stream: &Stream, conn: &Conn, limit: &mut Limit<'_>) -> Option<(bool, Bytes)> {
-    let mut read = BytesMut::zeroed(SNIFF_BYTES);
-    let mut len = 0;
+/// What the first bytes of a connection say.
+enum Sniffed {
+    /// Which HTTP it is, and what was read to know.
+    Http { h2: bool, read: Bytes },
+    /// Another process is to find out; what was read so far.
+    Moving(Bytes),
+    /// The peer or a limit has ended it.
+    Ended,
+}
+
+/// Reads until it is clear which HTTP it is.
+async fn sniff(stream: &Stream, conn: &Conn, limit: &mut Limit<'_>, prefix: Bytes) -> Sniffed {
+    let mut read = BytesMut::zeroed(prefix.len().max(SNIFF_BYTES));
+    let mut len = prefix.len();
+    read[..len].copy_from_slice(&prefix);
+    drop(prefix);
+    let until = |mut read: BytesMut, len| {
+        read.truncate(len);
+        read.freeze()
+    };
     loop {
+        let compared = len.min(H2_PREFACE.len());
+        let may_be_h2 = read[..compared] == H2_PREFACE[..compared];
+        if !may_be_h2 || compared == H2_PREFACE.len() {
+            return Sniffed::Http { h2: may_be_h2, read: until(read, len) };
+        }
+        if conn.is_moving() {
+            // What has arrived meanwhile goes with the socket.
+            return Sniffed::Moving(until(read, len));
+        }
         match stream.try_read(&mut read[len..]) {
-            Ok(0) if len == 0 => return None,
+            Ok(0) if len == 0 => return Sniffed::Ended,
+            Ok(0) => return Sniffed::Http { h2: false, read: until(read, len) },
             Ok(count) => {
                 conn.has_read(count);
                 len += count;
-                let ended = count == 0;
-                let compared = len.min(H2_PREFACE.len());
-                let may_be_h2 = read[..compared] == H2_PREFACE[..compared];
-                if ended || !may_be_h2 || compared == H2_PREFACE.len() {
-                    read.truncate(len);
-                    return Some((may_be_h2 && !ended, read.freeze()));
-                }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                // A request that has arrived before the stop is served; an empty connection ends.
-                if conn.is_stopping() && len == 0 || !wait(stream, conn, limit).await {
-                    return None;
+                if !wait(stream, conn, limit).await {
+                    if conn.is_closing() && len == 0 {
+                        linger(stream).await;
+                    }
+                    return Sniffed::Ended;
                 }
             }
-            Err(_) => return None,
+            Err(_) => return Sniffed::Ended,
         }
     }
 }
 
-/// Waits for more bytes. False: the connection is to end.
+/// Waits for more bytes, or for another course. False: the connection is to end.
 async fn wait(stream: &Stream, conn: &Conn, limit: &mut Limit<'_>) -> bool {
     let mut readable = pin!(stream.readable());
-    let stopping = conn.is_stopping();
+    let course = conn.course();
     poll_fn(|cx| {
         conn.remember(cx);
         if conn.is_aborted() {
             return Poll::Ready(false);
         }
-        if conn.is_stopping() != stopping {
-            // Told to stop meanwhile: look once more at what may have arrived.
+        if conn.course() != course {
             return Poll::Ready(true);
         }
-        if let Poll::Ready(expired) = limit.poll(cx) {
+        if let Poll::Ready(expired) = expired(stream, limit, cx) {
             if expired == Expired::Head {
                 say_timeout(stream);
             }
@@ -100,6 +144,17 @@ async fn wait(stream: &Stream, conn: &Conn, limit: &mut Limit<'_>) -> bool {
         readable.as_mut().poll(cx).map(|ready| ready.is_ok())
     })
     .await
+}
+
+/// Which limit has passed. A connection with bytes that are only not read yet is not idle.
+fn expired(stream: &Stream, limit: &mut Limit<'_>, cx: &mut Context<'_>) -> Poll<Expired> {
+    loop {
+        let expired = ready!(limit.poll(cx));
+        if expired != Expired::Idle || !stream.has_bytes() {
+            return Poll::Ready(expired);
+        }
+        limit.look_again();
+    }
 }
 
 /// A head did not come in time: says so, if the socket takes it at once.

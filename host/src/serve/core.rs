@@ -5,11 +5,13 @@
 
 use std::{
     cell::{Cell, RefCell},
+    os::fd::OwnedFd,
     rc::{Rc, Weak},
     sync::{Arc, mpsc::SyncSender},
     time::Duration,
 };
 
+use bytes::Bytes;
 use slab::Slab;
 use tokio::{
     sync::mpsc,
@@ -17,14 +19,15 @@ use tokio::{
 };
 
 use super::{
+    balance::Balance,
     body::Exchange,
     clock::Moment,
-    conn::Conn,
+    conn::{Conn, Course},
     connection,
     io::Stream,
     listener::{self, Accepted, Socket},
     own::HealthSource,
-    plane::Balance,
+    passing::{self, Successor},
     pulse::PulseWriter,
 };
 use crate::{
@@ -37,7 +40,7 @@ use crate::{
         stream::StreamError,
     },
     route::{Count, Counters, Lease, View},
-    status::Holder,
+    status::{Classes, Holder},
 };
 
 /// Between a cut and the end of the connection, for last chunks and close frames.
@@ -58,10 +61,18 @@ pub(super) enum Message {
     Purge(PurgeRequest),
     /// Say who is in flight.
     Holders(SyncSender<Vec<(Generation, Holder)>>),
+    /// Say what the connections are at.
+    Classes(SyncSender<Classes>),
     /// End what still holds this generation.
     Cut(Generation),
-    /// Accept no more; end each connection after what is in flight.
-    Stop,
+    /// End whatever is in flight; say how much it was.
+    CutAll(SyncSender<usize>),
+    /// Accept no more, close the listeners and say so. Connections go on.
+    Park(SyncSender<()>),
+    /// Each connection leaves after what is in flight: for this process, else for good.
+    Drain(Option<OwnedFd>),
+    /// Serve what another process hands over here.
+    TakeOver(OwnedFd),
     /// End everything now.
     End,
 }
@@ -80,7 +91,9 @@ pub(super) struct Core {
     pub(super) pulse: PulseWriter,
     pub(super) exchanges: RefCell<Slab<Weak<Exchange>>>,
     pub(super) connections: RefCell<Slab<Rc<Conn>>>,
-    pub(super) stopping: Cell<bool>,
+    /// That of every connection which comes.
+    pub(super) course: Cell<Course>,
+    pub(super) successor: RefCell<Option<Rc<Successor>>>,
 }
 
 /// What a request holds while it is in flight; letting go of it is its `Drop`.
@@ -198,10 +211,17 @@ impl Core {
         exchanges.into_iter().map(describe).collect()
     }
 
-    fn cut(&self, which: impl Fn(&Hold) -> bool) {
+    fn classes(&self) -> Classes {
+        let mut classes = Classes::default();
+        self.connections.borrow().iter().for_each(|(_, conn)| conn.classify(&mut classes));
+        classes
+    }
+
+    /// Returns how many it was.
+    fn cut(&self, which: impl Fn(&Exchange) -> bool) -> usize {
         let exchanges: Vec<_> =
             self.exchanges.borrow().iter().filter_map(|(_, it)| it.upgrade()).collect();
-        for exchange in exchanges.into_iter().filter(|it| which(it.lease())) {
+        let cut = exchanges.into_iter().filter(|it| which(it)).map(|exchange| {
             tracing::warn!(
                 request = exchange.id(), method = %exchange.method(), path = exchange.path(),
                 peer = exchange.peer(), doing = exchange.lease().doing.get(),
@@ -209,14 +229,15 @@ impl Core {
                 "cut at the limit"
             );
             exchange.cut();
-        }
+        });
+        cut.count()
     }
 
     /// Serves one connection, on this thread.
     pub(super) fn serve(self: &Rc<Self>, accepted: Accepted) {
         let core = self.clone();
-        let peer = accepted.peer;
-        let stream = match accepted.socket.into_stream() {
+        let Accepted { socket, peer, prefix } = accepted;
+        let stream = match socket.into_stream() {
             Ok(stream) => stream,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be registered");
@@ -224,22 +245,52 @@ impl Core {
                 return;
             }
         };
-        spawn_local(serve(core, stream, peer.into()));
+        spawn_local(serve(core, stream, peer.into(), prefix));
     }
 
-    fn stop(&self) {
-        self.stopping.set(true);
-        self.connections.borrow().iter().for_each(|(_, conn)| conn.stop());
+    /// What a connection is to do that cannot be handed over, or when there is nobody to.
+    pub(super) fn closing(&self) -> Course {
+        Course::Close { since: Moment::now(), linger: self.limits.idle_linger }
     }
 
-    /// Ends the connections of whatever still holds `generation` a moment after it was cut: an
-    /// answer that the client does not take is in hyper's hands and never polled again.
-    async fn abort_later(self: Rc<Self>, generation: Generation) {
+    pub(super) fn successor(&self) -> Option<Rc<Successor>> {
+        self.successor.borrow().clone()
+    }
+
+    fn set_course(&self, course: Course) {
+        self.course.set(course);
+        self.connections.borrow().iter().for_each(|(_, conn)| conn.set_course(course));
+    }
+
+    /// What was in flight until the limit is cut, and then the process ends: there may be no time
+    /// left for a hand-over, so last answers say that they are the last.
+    fn hand_over_no_more(&self) {
+        if self.course.get() == Course::Move {
+            self.set_course(self.closing());
+        }
+    }
+
+    fn drain(&self, successor: Option<OwnedFd>) {
+        let successor = successor.and_then(|it| match Successor::new(it) {
+            Ok(successor) => Some(Rc::new(successor)),
+            Err(error) => {
+                tracing::warn!(%error, "connections cannot be handed over: they are closed");
+                None
+            }
+        });
+        let course = if successor.is_some() { Course::Move } else { self.closing() };
+        self.successor.replace(successor);
+        self.set_course(course);
+    }
+
+    /// Ends the connections of what was cut and is still there a moment later: an answer that the
+    /// client does not take is in hyper's hands and never polled again.
+    async fn abort_later(self: Rc<Self>, which: impl Fn(&Exchange) -> bool) {
         tokio::time::sleep(CUT_GRACE).await;
         let left: Vec<_> =
             self.exchanges.borrow().iter().filter_map(|(_, it)| it.upgrade()).collect();
         for exchange in left {
-            if exchange.lease().lease.generation() == generation {
+            if which(&exchange) {
                 exchange.lease().conn.abort();
             }
         }
@@ -272,17 +323,39 @@ impl Core {
                     // Whoever asked may have lost patience.
                     let _ = answer.try_send(self.holders());
                 }
-                Message::Cut(generation) => {
-                    self.cut(|hold| hold.lease.generation() == generation);
-                    spawn_local(self.clone().abort_later(generation));
+                Message::Classes(answer) => {
+                    let _ = answer.try_send(self.classes());
                 }
-                Message::Stop => {
-                    accepting.iter().for_each(JoinHandle::abort);
-                    self.stop();
+                Message::Cut(generation) => {
+                    let which = move |it: &Exchange| it.lease().lease.generation() == generation;
+                    self.hand_over_no_more();
+                    self.cut(which);
+                    spawn_local(self.clone().abort_later(which));
+                }
+                Message::CutAll(answer) => {
+                    self.hand_over_no_more();
+                    let _ = answer.try_send(self.cut(|_| true));
+                    // Not what comes afterwards.
+                    let next = self.requests.get();
+                    let which = move |it: &Exchange| it.id() < next;
+                    spawn_local(self.clone().abort_later(which));
+                }
+                Message::Park(done) => {
+                    for accepting in accepting.drain(..) {
+                        accepting.abort();
+                        // Its listener is closed once the task is dropped.
+                        let _ = accepting.await;
+                    }
+                    let _ = done.try_send(());
+                }
+                Message::Drain(successor) => self.drain(successor),
+                Message::TakeOver(socket) => {
+                    spawn_local(passing::take_over(self.clone(), socket));
                 }
                 Message::End => {
+                    accepting.iter().for_each(JoinHandle::abort);
                     self.cut(|_| true);
-                    self.stop();
+                    self.set_course(Course::Close { since: Moment::now(), linger: Duration::ZERO });
                     let _ = tokio::time::timeout(CUT_GRACE, self.empty()).await;
                     return;
                 }
@@ -307,12 +380,10 @@ impl Drop for Listed {
     }
 }
 
-async fn serve(core: Rc<Core>, stream: Stream, peer: Rc<str>) {
+async fn serve(core: Rc<Core>, stream: Stream, peer: Rc<str>, prefix: Bytes) {
     let conn = Conn::new(peer);
     let slot = core.connections.borrow_mut().insert(conn.clone());
     let _listed = Listed { core: core.clone(), slot };
-    if core.stopping.get() {
-        conn.stop();
-    }
-    connection::serve(core, stream, conn).await;
+    conn.set_course(core.course.get());
+    connection::serve(core, stream, conn, prefix).await;
 }

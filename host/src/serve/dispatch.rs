@@ -85,7 +85,7 @@ impl Dispatch {
             peer: self.conn.peer.clone(),
         };
         let fault = body.as_ref().map(Inbound::fault);
-        let wire = self.wire(&parts.method);
+        let wire = self.wire(&parts.method, parts.version);
         let hold = Hold::new(lease, self.core.clone(), self.conn.clone(), now);
         let exchange = call::Exchange::new(parts, body, origin, hold);
         self.core.enlist(&exchange);
@@ -93,8 +93,9 @@ impl Dispatch {
         Answering::Calling { call, core: self.core.clone(), timer: None, fault, wire }
     }
 
-    fn wire(&self, method: &Method) -> Wire {
+    fn wire(&self, method: &Method, version: Version) -> Wire {
         match (self.h2, *method == Method::HEAD) {
+            (false, _) if version == Version::HTTP_10 => Wire::H1Old,
             (false, _) => Wire::H1,
             (true, false) => Wire::H2,
             (true, true) => Wire::H2Head,
@@ -127,10 +128,11 @@ impl hyper::service::Service<Request<Incoming>> for Dispatch {
     type Future = Answering;
 
     fn call(&self, request: Request<Incoming>) -> Answering {
-        let wire = self.wire(request.method());
+        let wire = self.wire(request.method(), request.version());
         let mut answering = self.begin(request);
         if let Answering::Own(Some(answer)) = &mut answering {
             wire.fit(answer);
+            wire.say_last(&self.conn, answer);
         }
         answering
     }
@@ -203,15 +205,34 @@ pub(super) enum Answering {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wire {
     H1,
+    /// HTTP/1.0.
+    H1Old,
     H2,
     H2Head,
 }
 
 impl Wire {
+    fn is_h1(self) -> bool {
+        matches!(self, Self::H1 | Self::H1Old)
+    }
+
+    /// Says in the last answer of a connection that it is the last; hyper ends it then.
+    #[inline]
+    fn say_last(self, conn: &Conn, answer: &mut Response<Outbound>) {
+        let last = conn.is_closing() && self.is_h1();
+        if last && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            if self == Self::H1Old {
+                // Else hyper would add `keep-alive` for a client that has asked for it.
+                *answer.version_mut() = Version::HTTP_10;
+            }
+        }
+    }
+
     /// Removes a body that must not be there; hyper does so for HTTP/1 only.
     fn fit(self, answer: &mut Response<Outbound>) {
         let bodiless = matches!(answer.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        if self == Self::H1 || !(bodiless || self == Self::H2Head) {
+        if self.is_h1() || !(bodiless || self == Self::H2Head) {
             return;
         }
         let body = std::mem::replace(answer.body_mut(), Outbound::Own(None));
@@ -264,6 +285,7 @@ impl Future for Answering {
             }
         }
         wire.fit(&mut answer);
+        wire.say_last(hold.conn(), &mut answer);
         // The call ends here: its future is dropped before the answer is written.
         *self = Self::Own(None);
         Poll::Ready(Ok(answer))
@@ -303,8 +325,11 @@ fn finish(
     wire: Wire,
 ) -> Result<(), CallError> {
     let Reply { status, body, upgrade } = reply;
+    if status.is_server_error() {
+        exchange.lease().counters().add(Count::Failure);
+    }
     if let Some(upgrade) = upgrade {
-        let wanted = exchange.header(header::UPGRADE).filter(|_| wire == Wire::H1);
+        let wanted = exchange.header(header::UPGRADE).filter(|_| wire.is_h1());
         let Some(wanted) = wanted else {
             return Err(CallError::Invalid("101 to a request without `Upgrade`".to_owned()));
         };

@@ -4,6 +4,7 @@
 
 use std::{
     io::{self, IoSlice},
+    os::fd::{AsFd as _, BorrowedFd},
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
@@ -63,7 +64,11 @@ impl Stream {
         }
     }
 
-    fn poll_write(&self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_write(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         loop {
             ready!(either!(self, socket => socket.poll_write_ready(cx)))?;
             match either!(self, socket => socket.try_write_vectored(bufs)) {
@@ -71,6 +76,19 @@ impl Stream {
                 done => return Poll::Ready(done),
             }
         }
+    }
+
+    /// Whether bytes are there to be read now, asked of the system itself: the runtime may not have
+    /// heard of them yet.
+    pub(super) fn has_bytes(&self) -> bool {
+        use rustix::net::{RecvFlags, recv};
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        either!(self, socket => recv(socket, &mut [0; 1], flags)).is_ok_and(|(_, count)| count > 0)
+    }
+
+    /// The socket itself.
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        either!(self, socket => socket.as_fd())
     }
 
     /// Ends our side.
@@ -100,6 +118,11 @@ impl Io {
         debug_assert!(self.prefix.is_empty());
         self.prefix = prefix;
         self
+    }
+
+    /// What was read before and nobody has taken yet.
+    pub(super) fn into_prefix(self) -> Bytes {
+        self.prefix
     }
 
     fn write(&self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {

@@ -8,23 +8,23 @@ use std::{
     io,
     net::{TcpListener, TcpStream},
     os::{
-        fd::OwnedFd,
-        unix::net::{UnixListener, UnixStream},
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        linux::net::SocketAddrExt as _,
+        unix::net::{SocketAddr as UnixAddr, UnixListener, UnixStream},
     },
     path::{Path, PathBuf},
     rc::Rc,
     time::Duration,
 };
 
+use super::{core::Core, io::Stream};
+use crate::{config::Listen, status::Address, sys};
 use anyhow::Context as _;
+use bytes::Bytes;
 use rustix::{
     io::Errno,
     net::{SocketFlags, accept_with, acceptfrom_with, sockopt},
 };
-use tokio::io::unix::AsyncFd;
-
-use super::{core::Core, io::Stream};
-use crate::{config::Listen, status::Address, sys};
 
 /// Connections that the kernel completes before we accept them. Source: the kernel's own bound,
 /// `net.core.somaxconn`, has been 4096 since Linux 5.4.
@@ -32,7 +32,7 @@ const BACKLOG: i32 = 4096;
 
 /// How long accepting pauses when descriptors or connection slots have run out. Short, because
 /// each end of a connection may free one.
-const PAUSE: Duration = Duration::from_millis(5);
+pub(super) const PAUSE: Duration = Duration::from_millis(5);
 
 /// A bound listening socket. `try_clone` shares the socket, not only the address.
 #[derive(Debug)]
@@ -41,6 +41,8 @@ pub enum Socket {
     Tcp(TcpListener),
     /// A Unix socket; its file is removed by whoever bound it.
     Unix(UnixListener, PathBuf),
+    /// A Unix socket with a name instead of a file.
+    Abstract(UnixListener, String),
 }
 
 /// Binds `listen`, without blocking mode, so that every runtime can wait for it.
@@ -60,6 +62,12 @@ pub fn bind(listen: &Listen) -> anyhow::Result<Socket> {
             let listener = UnixListener::bind(path)
                 .with_context(|| format!("cannot listen on unix:{}", path.display()))?;
             Socket::Unix(listener, path.clone())
+        }
+        Listen::Abstract(name) => {
+            let listener = UnixAddr::from_abstract_name(name)
+                .and_then(|address| UnixListener::bind_addr(&address))
+                .with_context(|| format!("cannot listen on {listen}"))?;
+            Socket::Abstract(listener, name.clone())
         }
     };
     socket.set_nonblocking().context("set a listener to non-blocking")?;
@@ -93,21 +101,43 @@ fn remove_stale(path: &Path) -> anyhow::Result<()> {
         "`{}` exists and is no socket; remove it or listen elsewhere",
         path.display()
     );
-    match UnixStream::connect(path) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            std::fs::remove_file(path).context("remove a stale socket file")
-        }
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket_with};
+    let address = SocketAddrUnix::new(path).context("the path of a socket is too long")?;
+    // One that waits for room in the backlog would wait for ever.
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    match connect(&socket, &address) {
+        Err(Errno::CONNREFUSED) => std::fs::remove_file(path).context("remove a stale socket file"),
         // A full backlog or a mode that keeps us out: somebody listens all the same.
-        Ok(_) | Err(_) => anyhow::bail!("another process listens on unix:{}", path.display()),
+        Ok(()) | Err(_) => anyhow::bail!("another process listens on unix:{}", path.display()),
     }
 }
 
 impl Socket {
+    /// Whether it is TCP.
+    pub(super) fn is_tcp(&self) -> bool {
+        matches!(self, Self::Tcp(_))
+    }
+
     fn set_nonblocking(&self) -> io::Result<()> {
         match self {
             Self::Tcp(listener) => listener.set_nonblocking(true),
-            Self::Unix(listener, _) => listener.set_nonblocking(true),
+            Self::Unix(listener, _) | Self::Abstract(listener, _) => listener.set_nonblocking(true),
         }
+    }
+
+    /// The socket that a descriptor is; `listen` says where it was bound.
+    ///
+    /// # Errors
+    /// It cannot be set to non-blocking.
+    pub fn adopt(descriptor: OwnedFd, listen: &Listen) -> io::Result<Self> {
+        let socket = match listen {
+            Listen::Tcp(_) => Self::Tcp(descriptor.into()),
+            Listen::Unix(path) => Self::Unix(descriptor.into(), path.clone()),
+            Listen::Abstract(name) => Self::Abstract(descriptor.into(), name.clone()),
+        };
+        socket.set_nonblocking()?;
+        Ok(socket)
     }
 
     /// Another descriptor of the same socket.
@@ -118,6 +148,7 @@ impl Socket {
         Ok(match self {
             Self::Tcp(listener) => Self::Tcp(listener.try_clone()?),
             Self::Unix(listener, path) => Self::Unix(listener.try_clone()?, path.clone()),
+            Self::Abstract(listener, name) => Self::Abstract(listener.try_clone()?, name.clone()),
         })
     }
 
@@ -129,37 +160,46 @@ impl Socket {
         Ok(match self {
             Self::Tcp(listener) => Address::Tcp(listener.local_addr()?),
             Self::Unix(_, path) => Address::Unix(path.clone()),
+            Self::Abstract(_, name) => Address::Abstract(name.clone()),
         })
     }
 }
 
-/// A listening socket in the runtime of one core.
-struct Acceptor {
-    socket: AsyncFd<OwnedFd>,
-    tcp: bool,
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(listener) => listener.as_fd(),
+            Self::Unix(listener, _) | Self::Abstract(listener, _) => listener.as_fd(),
+        }
+    }
 }
 
-impl Acceptor {
-    fn new(socket: Socket) -> io::Result<Self> {
-        let tcp = matches!(socket, Socket::Tcp(_));
-        let socket = match socket {
-            Socket::Tcp(listener) => OwnedFd::from(listener),
-            Socket::Unix(listener, _) => OwnedFd::from(listener),
-        };
-        Ok(Self { socket: sys::readiness::readable(socket)?, tcp })
-    }
-
-    fn accept(&self) -> Result<Accepted, Errno> {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        if !self.tcp {
-            let socket = accept_with(self.socket.get_ref(), flags)?;
-            return Ok(Accepted { socket: Unregistered::Unix(socket), peer: "unix".to_owned() });
+impl From<Socket> for OwnedFd {
+    fn from(socket: Socket) -> Self {
+        match socket {
+            Socket::Tcp(listener) => listener.into(),
+            Socket::Unix(listener, _) | Socket::Abstract(listener, _) => listener.into(),
         }
-        let (socket, peer) = acceptfrom_with(self.socket.get_ref(), flags)?;
-        let peer = peer.and_then(|peer| std::net::SocketAddr::try_from(peer).ok());
-        let peer = peer.map_or_else(|| "unknown".to_owned(), |peer| peer.to_string());
-        Ok(Accepted { socket: Unregistered::Tcp(socket), peer })
     }
+}
+
+/// Takes a connection from a listener that does not block.
+pub(super) fn accept_one(listener: impl AsFd, tcp: bool) -> Result<Accepted, Errno> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let prefix = Bytes::new();
+    if !tcp {
+        let socket = Unregistered::Unix(accept_with(listener, flags)?);
+        return Ok(Accepted { socket, peer: "unix".to_owned(), prefix });
+    }
+    let (socket, peer) = acceptfrom_with(listener, flags)?;
+    let peer = peer.and_then(|peer| std::net::SocketAddr::try_from(peer).ok());
+    let peer = peer.map_or_else(|| "unknown".to_owned(), |peer| peer.to_string());
+    Ok(Accepted { socket: Unregistered::Tcp(socket), peer, prefix })
+}
+
+/// Whether accepting may go well a moment later, when something is free again.
+pub(super) fn is_shortage(error: Errno) -> bool {
+    matches!(error, Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
 }
 
 /// An accepted connection on its way to its core.
@@ -167,6 +207,8 @@ impl Acceptor {
 pub(super) struct Accepted {
     pub(super) socket: Unregistered,
     pub(super) peer: String,
+    /// What was read from it before.
+    pub(super) prefix: Bytes,
 }
 
 /// A connected socket that no runtime knows yet.
@@ -190,29 +232,31 @@ impl Unregistered {
     }
 }
 
-/// Accepts on one core for ever; ends when its task is dropped.
+/// Accepts on one core for ever; ends when its task is dropped. That happens at an `await` only,
+/// where no accepted connection is in hand.
 pub(super) async fn accept(core: Rc<Core>, socket: Socket) {
-    let acceptor = match Acceptor::new(socket) {
-        Ok(acceptor) => acceptor,
+    let tcp = socket.is_tcp();
+    let listener = match sys::readiness::readable(socket.into()) {
+        Ok(listener) => listener,
         Err(error) => {
             tracing::error!(%error, core = core.index, "this core cannot accept connections");
             return;
         }
     };
     let mut failing = false;
-    while !core.stopping.get() {
+    loop {
         if core.balance.is_full(core.limits.connections_count) {
             tokio::time::sleep(PAUSE).await;
             continue;
         }
-        let Ok(mut ready) = acceptor.socket.readable().await else { return };
-        match acceptor.accept() {
+        let Ok(mut ready) = listener.readable().await else { return };
+        match accept_one(listener.get_ref(), tcp) {
             Ok(accepted) => {
                 failing = false;
                 place(&core, accepted);
             }
             Err(Errno::AGAIN) => ready.clear_ready(),
-            Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
+            Err(error) if is_shortage(error) => {
                 // What waits in the backlog is served when something is free again.
                 if !failing {
                     tracing::warn!(%error, "cannot accept for the moment");
@@ -226,7 +270,8 @@ pub(super) async fn accept(core: Rc<Core>, socket: Socket) {
     }
 }
 
-fn place(core: &Rc<Core>, accepted: Accepted) {
+/// Gives a connection to the core with the fewest, or keeps it.
+pub(super) fn place(core: &Rc<Core>, accepted: Accepted) {
     let target = core.balance.choose();
     if target == core.index {
         core.serve(accepted);

@@ -12,8 +12,8 @@ use super::body::Outbound;
 /// Whether the host is alive and ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Health {
-    /// Boot is over and every mount has a generation.
-    pub ready: bool,
+    /// What `/readyz` answers: 200 when boot is over and every mount has a generation.
+    pub status: u16,
     /// What is missing, one line each; `ready` when nothing is.
     pub text: String,
 }
@@ -135,8 +135,8 @@ pub(super) fn health(source: &HealthSource, probe: &str) -> Option<Response<Outb
     match probe {
         "/livez" => Some(text(StatusCode::OK, "alive\n".into())),
         "/readyz" => {
-            let Health { ready, text: body } = (source.0)();
-            let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+            let Health { status, text: body } = (source.0)();
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
             Some(text(status, body.into()))
         }
         _ => None,

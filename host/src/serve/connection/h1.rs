@@ -1,11 +1,22 @@
-//! HTTP/1: drives hyper until the connection ends or becomes something else.
+//! HTTP/1: drives hyper until the connection ends, becomes something else or goes elsewhere.
+//!
+//! # When a connection may be handed over
+//! Whoever goes on with it must begin at the first byte of a request, and nothing may be left to
+//! write. hyper says so in one way only: told to end, a connection that is idle ends at once, with
+//! what it has read untouched. But it also ends one whose last request has a body that nobody wants
+//! to read any more, and the rest of that body would be taken for a request. So it is told only
+//! after a poll that began and ended with the same request done: by then it has heard that nobody
+//! reads the body, and has either read all of it or ended by itself. Before the first request hyper
+//! does not call itself idle; all that was read then is the beginning of a head, and hyper keeps it
+//! whole until it has all of it.
 
 use std::{future::poll_fn, pin::Pin, rc::Rc, task::Poll};
 
+use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 
-use super::{linger, say_timeout};
+use super::{expired, linger, say_timeout};
 use crate::{
     config::Limits,
     serve::{
@@ -30,33 +41,55 @@ pub(in crate::serve) fn builder(half_close: bool, limits: &Limits) -> http1::Bui
     builder
 }
 
+/// How a connection left hyper's hands.
+enum Left {
+    /// With its last answer written.
+    Answered,
+    /// Without a request in time.
+    Idle,
+    /// Between two requests, to be served elsewhere.
+    Moving,
+    /// By an error or a limit.
+    Broken,
+}
+
+/// Serves requests until the connection ends. `Some`: it does not, but goes to another process, and
+/// this was read already.
 pub(super) async fn serve(
     core: &Rc<Core>,
     stream: &Rc<Stream>,
     io: TokioIo<Io>,
     service: Dispatch,
     limit: &mut Limit<'_>,
-) {
+) -> Option<Bytes> {
     let conn = service.conn().clone();
     let mut http = builder(core.half_close, &core.limits).serve_connection(io, service);
     let mut told = false;
     let mut gone: Option<Pin<Box<dyn Future<Output = ()>>>> = None;
-    let answered = poll_fn(|cx| {
+    let left = poll_fn(|cx| {
         conn.remember(cx);
-        loop {
-            if let Poll::Ready(ended) = http.poll_without_shutdown(cx) {
-                // A request that hyper has refused was answered; that answer must arrive too.
-                return Poll::Ready(ended.is_ok() || ended.is_err_and(|error| error.is_parse()));
-            }
-            if told || !conn.is_stopping() {
-                break;
-            }
-            // After the first poll, not before: hyper would drop what has been read already.
-            told = true;
-            Pin::new(&mut http).graceful_shutdown();
+        let done = conn.done();
+        if let Poll::Ready(ended) = http.poll_without_shutdown(cx) {
+            return Poll::Ready(answered(&ended));
         }
         if conn.is_aborted() {
-            return Poll::Ready(false);
+            return Poll::Ready(Left::Broken);
+        }
+        if conn.is_moving() && !told {
+            if conn.is_untouched() {
+                return Poll::Ready(Left::Moving);
+            }
+            if conn.is_between() && done.is_some() && done == conn.done() {
+                told = true;
+                let writes = conn.writes();
+                Pin::new(&mut http).graceful_shutdown();
+                if let Poll::Ready(ended) = http.poll_without_shutdown(cx) {
+                    let idle = ended.is_ok() && done == conn.done() && conn.writes() == writes;
+                    return Poll::Ready(if idle { Left::Moving } else { answered(&ended) });
+                }
+            } else if conn.is_between() {
+                cx.waker().wake_by_ref();
+            }
         }
         if conn.is_busy() {
             // hyper does not read while a handler works, so it would not see a reset.
@@ -65,25 +98,52 @@ pub(super) async fn serve(
                 Box::pin(async move { stream.gone().await })
             });
             if gone.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(false);
+                return Poll::Ready(Left::Broken);
             }
         }
-        limit.poll(cx).map(|expired| {
-            if expired == Expired::Head {
-                say_timeout(stream);
-            }
+        expired(stream, limit, cx).map(|expired| {
             tracing::debug!(peer = %conn.peer, ?expired, "connection timed out");
-            false
+            match expired {
+                Expired::Head => say_timeout(stream),
+                Expired::Idle if conn.is_closing() => return Left::Idle,
+                Expired::Idle | Expired::Write => {}
+            }
+            Left::Broken
         })
     })
     .await;
-    if !answered {
-        return;
-    }
-    let parts = http.into_parts();
-    if let Some(upgrade) = conn.take_upgrade() {
-        let io = parts.io.into_inner().rewind(parts.read_buf);
-        converse(core, upgrade, io, limit).await;
+    match left {
+        Left::Broken => return None,
+        Left::Moving => {
+            let parts = http.into_parts();
+            return Some(joined(parts.read_buf, parts.io.into_inner().into_prefix()));
+        }
+        Left::Idle => {}
+        Left::Answered => {
+            let parts = http.into_parts();
+            if let Some(upgrade) = conn.take_upgrade() {
+                let io = parts.io.into_inner().rewind(parts.read_buf);
+                converse(core, upgrade, io, limit).await;
+            }
+        }
     }
     linger(stream).await;
+    None
+}
+
+/// A request that hyper has refused was answered; that answer must arrive too.
+fn answered(ended: &hyper::Result<()>) -> Left {
+    match ended {
+        Err(error) if !error.is_parse() => Left::Broken,
+        _ => Left::Answered,
+    }
+}
+
+/// Bytes in the order in which they came. Mostly one of them is empty.
+fn joined(first: Bytes, second: Bytes) -> Bytes {
+    match (first.is_empty(), second.is_empty()) {
+        (true, _) => second,
+        (_, true) => first,
+        _ => [first, second].concat().into(),
+    }
 }

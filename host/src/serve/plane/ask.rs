@@ -1,0 +1,89 @@
+//! What the data threads are asked while they serve.
+//!
+//! Invariant: no answer is waited for longer than its limit; a thread that a handler blocks is not
+//! asked at all.
+
+use std::{
+    sync::mpsc::{SyncSender, sync_channel},
+    time::{Duration, Instant},
+};
+
+use super::DataPlane;
+use crate::{
+    ids::Generation,
+    serve::core::Message,
+    status::{Classes, Holder},
+};
+
+/// How long a thread may take to answer, before whoever asked goes on without it.
+pub(super) const ANSWER_TIME: Duration = Duration::from_millis(500);
+
+impl DataPlane {
+    /// Who is in flight, by generation. A thread that does not answer is left out.
+    #[must_use]
+    pub fn holders(&self) -> Vec<(Generation, Holder)> {
+        self.ask(ANSWER_TIME, Message::Holders).into_iter().flatten().collect()
+    }
+
+    /// What the connections are at. Those of a thread that does not answer are counted as busy:
+    /// a handler blocks it.
+    #[must_use]
+    pub fn classes(&self) -> Classes {
+        let mut all = Classes::default();
+        for Classes { fresh, head, idle, busy, h2, upgraded } in
+            self.ask(ANSWER_TIME, Message::Classes)
+        {
+            all.fresh += fresh;
+            all.head += head;
+            all.idle += idle;
+            all.busy += busy;
+            all.h2 += h2;
+            all.upgraded += upgraded;
+        }
+        all.busy += self.connection_count().saturating_sub(all.total());
+        all
+    }
+
+    /// Ends whatever is in flight now: by 503 where no head was sent, by an early end of the body
+    /// where it promised no length, by breaking the connection off otherwise. Each is logged. Returns how many it was; what blocks its thread is not among
+    /// them, because only the end of the process ends it.
+    pub fn cut_all(&self) -> usize {
+        self.ask(ANSWER_TIME, Message::CutAll).into_iter().sum()
+    }
+
+    /// A function that ends whatever still holds a generation.
+    pub fn cutter(&self) -> impl Fn(Generation) + Send + 'static {
+        let balance = self.balance.clone();
+        move |generation| balance.tell(|| Message::Cut(generation))
+    }
+
+    /// Open connections.
+    #[must_use]
+    pub fn connection_count(&self) -> usize {
+        self.balance.connection_count()
+    }
+
+    /// Connections that have come so far, from listeners and from elsewhere. Wraps.
+    #[must_use]
+    pub fn come_count(&self) -> usize {
+        self.balance.come()
+    }
+
+    /// The answers of the threads that gave one within `time`.
+    pub(super) fn ask<T>(
+        &self,
+        time: Duration,
+        question: impl Fn(SyncSender<T>) -> Message,
+    ) -> Vec<T> {
+        let (answer, answers) = sync_channel(self.balance.cores());
+        let asked = (0..self.balance.cores())
+            // A blocked thread would not answer before it is free.
+            .filter(|core| !self.balance.seats()[*core].pulse().is_blocked())
+            .filter(|core| self.balance.send(*core, question(answer.clone())).is_ok())
+            .count();
+        drop(answer);
+        let until = Instant::now() + time;
+        let next = |_| answers.recv_timeout(until.saturating_duration_since(Instant::now())).ok();
+        (0..asked).filter_map(next).collect()
+    }
+}
