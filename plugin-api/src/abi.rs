@@ -22,7 +22,7 @@ use abi_stable::StableAbi;
 pub const ABI_MAJOR: u16 = 1;
 /// Additive version of this ABI. A plugin with a newer minor is accepted when every bit of its
 /// required features is in [`KNOWN_FEATURES`].
-pub const ABI_MINOR: u16 = 0;
+pub const ABI_MINOR: u16 = 1;
 /// Everything that ABI 1.0 offers.
 pub const FEATURE_BASE: u64 = 1;
 /// The features this build understands.
@@ -523,6 +523,33 @@ pub mod drain {
     pub const LAST_CALL: u32 = 1;
 }
 
+/// What [`InstanceVt::signal`] tells of. Numbers of this ABI's own: those of the system differ from
+/// machine to machine.
+pub mod signal {
+    /// `SIGHUP`.
+    pub const HUP: u32 = 1;
+    /// `SIGUSR1`.
+    pub const USR1: u32 = 2;
+    /// `SIGUSR2`.
+    pub const USR2: u32 = 3;
+    /// `SIGINT`.
+    pub const INT: u32 = 4;
+    /// `SIGTERM`.
+    pub const TERM: u32 = 5;
+    /// `SIGQUIT`.
+    pub const QUIT: u32 = 6;
+    /// `SIGTSTP`.
+    pub const TSTP: u32 = 7;
+}
+
+/// When [`InstanceVt::signal`] tells of it.
+pub mod signal_phase {
+    /// Before the host acts on it.
+    pub const PRE: u32 = 0;
+    /// After the host has acted on it.
+    pub const POST: u32 = 1;
+}
+
 /// Functions on an instance. Growing. All but `drop` may be called from several threads at once.
 #[repr(C)]
 #[derive(Debug)]
@@ -550,6 +577,9 @@ pub struct InstanceVt {
     /// Takes over a state of `schema`; borrowed for the future's life.
     pub import_state:
         Option<unsafe extern "C" fn(instance: *const (), schema: u32, state: Str) -> Future<Done>>,
+    /// Tells of a signal that the host got, one of [`signal`], at one of [`signal_phase`]; numbers
+    /// that the plugin does not know are ignored. Should return soon. Since 1.1.
+    pub signal: Option<unsafe extern "C" fn(instance: *const (), signal: u32, phase: u32)>,
 }
 
 /// An exported state: bytes on `READY`, the error's text on `FAILED`.

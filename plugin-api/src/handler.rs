@@ -5,7 +5,7 @@
 
 use std::future::{Future, ready};
 
-use crate::{Context, Request, Response, Result};
+use crate::{Context, Phase, Request, Response, Result, Signal};
 
 /// One plugin: an instance is made for each generation and serves until another takes its seat.
 ///
@@ -43,6 +43,23 @@ pub trait Handler: Sized + Send + Sync + 'static {
     /// Tells that another version has the seat and that this one should come to its end. Must
     /// return at once. [`Context::draining`] is the same for code that waits.
     fn drain(&self) {}
+
+    /// Tells of a signal that the host got, before and after the host acts on it: to reopen a log
+    /// file on [`Signal::Usr1`], say, or to write down what is known before an upgrade. Nothing is
+    /// asked of the plugin; what the host does with the signal stays the same.
+    ///
+    /// It should return soon: the host goes on without waiting, and logs a callback that takes
+    /// longer than its `hook_time`. Until it returns the version stays in memory, and what else
+    /// the host would tell it of signals waits.
+    ///
+    /// After an upgrade the new process's instances are told of what the new host does; those of
+    /// the old one may hear [`Phase::Pre`] without [`Phase::Post`].
+    ///
+    /// # Threads
+    /// Called on a thread of its own, beside requests; one signal after the other.
+    fn signal(&self, signal: Signal, phase: Phase) {
+        let _ = (signal, phase);
+    }
 
     /// Stops what the instance has started: joins its threads, closes its files. May block, within
     /// the host's limit. No call runs any more.

@@ -25,6 +25,7 @@
 //! - An `Err` or a panic answers 500 and is reported; it harms no other request.
 //! - When another version takes the seat, requests begun here end here. [`Handler::drain`] and
 //!   [`Context::draining`] tell, so that endless streams can end; [`Handler::stop`] joins threads.
+//! - [`Handler::signal`] hears of the signals that the host gets, before and after it acts on them.
 //!
 //! # Rules for code that can be unloaded
 //! Heap memory kept in a `static` is lost at each unload, so keep state in the handler. A thread
@@ -96,6 +97,7 @@ mod owned;
 mod request;
 mod response;
 mod shim;
+mod signal;
 mod task;
 mod upgrade;
 mod waker;
@@ -116,6 +118,7 @@ pub use error::{Error, Result};
 pub use handler::Handler;
 pub use request::{HeaderIter, Request};
 pub use response::{BodyWriter, Content, Response};
+pub use signal::{Phase, Signal};
 pub use upgrade::Io;
 #[cfg(feature = "websocket")]
 pub use websocket::{Message, WebSocket};

@@ -7,7 +7,7 @@
 use std::marker::PhantomData;
 
 use crate::{
-    Context, Handler, Request,
+    Context, Handler, Phase, Request, Signal,
     abi::{self, Answer, Created, Done, Growing, InstanceVt, NewArgs, RequestHead, drain, poll},
     guard::{guard, report_panics_to},
     owned::OwnedBytes,
@@ -83,6 +83,16 @@ unsafe extern "C" fn drain_notice<H: Handler>(instance: *const (), phase: u32) {
     });
 }
 
+unsafe extern "C" fn signal<H: Handler>(instance: *const (), signal: u32, phase: u32) {
+    // SAFETY: as in `drain_notice`.
+    let instance = unsafe { instance_of::<H>(instance) };
+    // A host that is newer than this build may know more of them.
+    let told = Signal::from_abi(signal).zip(Phase::from_abi(phase));
+    if let Some((signal, phase)) = told {
+        guard(|| instance.handler.signal(signal, phase));
+    }
+}
+
 unsafe extern "C" fn stop<H: Handler>(instance: *const ()) {
     // SAFETY: as in `drain_notice`.
     let instance = unsafe { instance_of::<H>(instance) };
@@ -113,5 +123,6 @@ impl<H: Handler> Table<H> {
         resume: None,
         export_state: None,
         import_state: None,
+        signal: Some(signal::<H>),
     };
 }

@@ -303,6 +303,12 @@ impl<H: Handler> Instance<H> {
         // SAFETY: the instance is alive.
         unsafe { notice(self.raw, phase) }
     }
+
+    pub(crate) fn signal(&self, signal: u32, phase: u32) {
+        let told = shim::Table::<H>::TABLE.signal.expect("always set");
+        // SAFETY: the instance is alive.
+        unsafe { told(self.raw, signal, phase) }
+    }
 }
 
 impl<H: Handler> Drop for Instance<H> {

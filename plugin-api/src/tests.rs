@@ -19,8 +19,8 @@ use std::{
 };
 
 use crate::{
-    Context, Error, Handler, Request, Response, Result, StatusCode,
-    abi::{drain, poll},
+    Context, Error, Handler, Phase, Request, Response, Result, Signal, StatusCode,
+    abi::{drain, poll, signal, signal_phase},
     testing::{
         Host, Instance, allocations, create, lock, panics,
         request::{FakeRequest, fixed, lines},
@@ -34,11 +34,16 @@ static GREETING: &str = "hello";
 struct Scripted {
     context: Context,
     drains: AtomicUsize,
+    signals: Mutex<Vec<String>>,
 }
 
 impl Handler for Scripted {
     fn new(context: &Context) -> Result<Self> {
-        Ok(Self { context: context.clone(), drains: AtomicUsize::new(0) })
+        Ok(Self {
+            context: context.clone(),
+            drains: AtomicUsize::new(0),
+            signals: Mutex::default(),
+        })
     }
 
     async fn call(&self, request: Request<'_>) -> Result<Response> {
@@ -73,12 +78,18 @@ impl Handler for Scripted {
                 let first = self.context.until_drain(std::future::pending::<()>()).await;
                 Ok(Response::text(format!("{first:?}")))
             }
+            "/signals" => Ok(Response::text(lock(&self.signals).join(","))),
             other => Ok(Response::text(describe(&request, other)?)),
         }
     }
 
     fn drain(&self) {
         self.drains.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn signal(&self, signal: Signal, phase: Phase) {
+        assert_ne!(signal, Signal::Quit, "asked to panic");
+        lock(&self.signals).push(format!("{phase} {signal}"));
     }
 }
 
@@ -302,4 +313,23 @@ fn drain_notice_wakes_who_waits() {
     let text = |answer: Option<crate::abi::Answer>| answer.map(|it| take(it.bytes));
     assert_eq!(text(first.poll().1).as_deref(), Some("1"), "`drain` was called once");
     assert_eq!(text(second.poll().1).as_deref(), Some("None"));
+}
+
+/// What a newer host knows more of is skipped, and a panic goes no further.
+#[test]
+fn signals_are_told_by_their_names() {
+    let instance = Instance::<Scripted>::new();
+    for number in [signal::HUP, signal::USR1, signal::USR2, signal::INT, signal::TERM] {
+        instance.signal(number, signal_phase::PRE);
+    }
+    instance.signal(signal::QUIT, signal_phase::PRE);
+    assert_eq!(panics().len(), 1);
+    instance.signal(99, signal_phase::PRE);
+    instance.signal(signal::HUP, 99);
+    instance.signal(signal::TSTP, signal_phase::POST);
+    let request = FakeRequest::get("/signals");
+    let (_, answer) = instance.call(&request).finish();
+    let text = answer.map(|it| take(it.bytes));
+    let heard = "pre HUP,pre USR1,pre USR2,pre INT,pre TERM,post TSTP";
+    assert_eq!(text.as_deref(), Some(heard));
 }

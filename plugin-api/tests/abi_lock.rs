@@ -11,7 +11,7 @@ use hotseat_plugin_api::abi::{
     ABI_MAJOR, ABI_MINOR, Answer, Bytes, Created, Done, Frame, Future, Growing, Header, Headers,
     HeadersVt, HostVt, InstanceVt, Io, IoVt, Job, KNOWN_FEATURES, NewArgs, RequestHead, RequestVt,
     StateBlob, Str, Stream, StreamVt, Upgrade, Waker, WakerVt, body, drain, level, metric,
-    new_flags, poll, root,
+    new_flags, poll, root, signal, signal_phase,
 };
 use hotseat_plugin_api::abi::{IO_PENDING, UNKNOWN_LEN};
 
@@ -52,6 +52,8 @@ fn fingerprint() -> String {
         level::ERROR, level::WARN, level::INFO, level::DEBUG, level::TRACE,
         metric::COUNTER, metric::GAUGE, metric::HISTOGRAM,
         new_flags::PREFLIGHT, drain::REQUESTED, drain::LAST_CALL,
+        signal::HUP, signal::USR1, signal::USR2, signal::INT, signal::TERM, signal::QUIT,
+        signal::TSTP, signal_phase::PRE, signal_phase::POST,
     );
     let symbol = String::from_utf8_lossy(root::ROOT_SYMBOL);
     writeln!(out, "root symbol {}", symbol.trim_end_matches('\0')).expect("a string");
@@ -95,7 +97,7 @@ fn growing(out: &mut String) {
         NewArgs { size, flags, host, host_vt, name, label, generation, config }
         InstanceVt {
             size, state_schema, self_test, drain_notice, stop, drop, ready, quiesce, resume,
-            export_state, import_state,
+            export_state, import_state, signal,
         }
     }
 }

@@ -65,6 +65,7 @@ fn entries_that_are_not_built_are_absent() {
     let table = unsafe { &*table };
     assert_eq!(usize::try_from(table.size).ok(), Some(size_of::<abi::InstanceVt>()));
     assert!(table.self_test.is_some() && table.drain_notice.is_some() && table.stop.is_some());
+    assert!(table.signal.is_some());
     assert!(table.ready.is_none() && table.quiesce.is_none() && table.resume.is_none());
     assert!(table.export_state.is_none() && table.import_state.is_none());
 }
@@ -86,7 +87,7 @@ fn manifest_says_what_the_macro_was_told() {
         lines[..8],
         [
             "hotseat-manifest 1",
-            "abi=1.0",
+            "abi=1.1",
             "requires=0x0000000000000001",
             "crate=export",
             "package=hotseat-plugin-api",
