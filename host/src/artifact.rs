@@ -6,11 +6,13 @@
 //! Invariant: what is hashed, verified, kept and copied is one buffer, read once; the user's file
 //! is never looked at again and never mapped.
 
+pub mod binary;
 pub mod elf;
 pub mod manifest;
 pub mod name;
 pub mod stage;
 pub mod store;
+pub mod trust;
 
 use std::{path::Path, sync::Arc};
 

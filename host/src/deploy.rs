@@ -10,6 +10,7 @@
 //! - A candidate is a typestate: only what passed its preflight can be loaded, and only what is
 //!   loaded can reach the table.
 
+mod amend;
 pub mod boot;
 pub mod candidate;
 pub mod desk;

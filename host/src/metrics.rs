@@ -4,11 +4,12 @@
 //! the text. What the status has already is taken from it at each scrape, so that the two never
 //! disagree. Knows nothing of HTTP.
 //! Invariant: no label has a value that grows with time: plugins, outcomes, cores, never a
-//! generation, a path or a client.
+//! generation, a path or a client. Only the info metric of the worker has its pid and number.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use prometheus_client::{encoding::text, registry::Registry};
@@ -20,18 +21,24 @@ use crate::{ids::PluginName, status::Status};
 pub(crate) mod fixture;
 mod host;
 mod series;
+mod totals;
+
+pub use self::totals::Totals;
 
 /// What [`Metrics::render`] makes.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+/// A word of the host's own, or one that another process has counted.
+type Word = Cow<'static, str>;
+
 /// How often what ended in which way.
-type Ends = BTreeMap<(&'static str, &'static str), u64>;
+type Ends = BTreeMap<(Word, Word), u64>;
 
 /// The host's counters. One for each process, shared by all threads.
 #[derive(Debug)]
 pub struct Metrics {
     orders: Mutex<Ends>,
-    unloads: Mutex<BTreeMap<&'static str, u64>>,
+    unloads: Mutex<BTreeMap<Word, u64>>,
     series: PluginSeries,
 }
 
@@ -43,17 +50,16 @@ impl Metrics {
         Self { orders, unloads, series: PluginSeries::new(series_count) }
     }
 
-    /// An order ended. `verb` is `deploy`, `rollback` or `unload`, `outcome` the change or the
+    /// An order ended. `verb` is `deploy`, `rollback`, `unload` or `withdraw`, `outcome` the change or the
     /// refusal's code.
     pub fn order_ended(&self, verb: &'static str, outcome: &'static str) {
-        let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
-        *orders.entry((verb, outcome)).or_default() += 1;
+        *lock(&self.orders).entry((verb.into(), outcome.into())).or_default() += 1;
     }
 
     /// A generation ended: its library was unmapped, or stays.
     pub fn generation_ended(&self, unmapped: bool) {
-        let mut unloads = self.unloads.lock().unwrap_or_else(PoisonError::into_inner);
-        *unloads.entry(if unmapped { "unloaded" } else { "resident" }).or_default() += 1;
+        let outcome = if unmapped { "unloaded" } else { "resident" };
+        *lock(&self.unloads).entry(outcome.into()).or_default() += 1;
     }
 
     /// A plugin's own metric, called from its code: `kind` is one of the ABI's
@@ -79,13 +85,45 @@ impl Metrics {
         self.series.forget(plugin);
     }
 
+    /// Everything here that only grows.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        for ((verb, outcome), count) in &*lock(&self.orders) {
+            totals.orders.push((verb.to_string(), outcome.to_string(), *count));
+        }
+        for (outcome, count) in &*lock(&self.unloads) {
+            totals.unloads.insert(outcome.to_string(), *count);
+        }
+        for (plugin, reason, count) in self.series.dropped() {
+            totals.dropped.push((plugin, reason.to_owned(), count));
+        }
+        totals.series = self.series.totals();
+        totals
+    }
+
+    /// Adds what another process has counted.
+    pub fn add(&self, totals: &Totals) {
+        for (verb, outcome, count) in &totals.orders {
+            let ends = (verb.clone().into(), outcome.clone().into());
+            *lock(&self.orders).entry(ends).or_default() += count;
+        }
+        for (outcome, count) in &totals.unloads {
+            *lock(&self.unloads).entry(outcome.clone().into()).or_default() += count;
+        }
+        for (plugin, reason, count) in &totals.dropped {
+            self.series.add_dropped(plugin, reason, *count);
+        }
+        totals.series.iter().for_each(|series| self.series.add(series));
+    }
+
     /// Everything, as of `status`.
     #[must_use]
     pub fn render(&self, status: &Status) -> String {
         let host = HostFamilies {
             status: status.clone(),
-            orders: self.orders.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-            unloads: self.unloads.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            orders: lock(&self.orders).clone(),
+            unloads: lock(&self.unloads).clone(),
             dropped: self.series.dropped(),
         };
         let mut registry = Registry::default();
@@ -95,6 +133,10 @@ impl Metrics {
         text::encode(&mut page, &registry).expect("writing to a string does not fail");
         page
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 //! - A request costs no lock and no atomic write: a view compares one epoch and clones an `Rc`.
 //! - The last lease never unloads: it hands the instance to the reaper.
 
+mod callback;
 mod counters;
 mod drain;
 mod loaded;

@@ -93,6 +93,20 @@ impl Watcher {
     }
 }
 
+impl Watcher {
+    /// Orders and remembers nothing until [`go_on`](Self::go_on). Waits for a look that is going
+    /// on, at most `patience`; whether it is over.
+    #[must_use]
+    pub fn pause(&self, patience: Duration) -> bool {
+        self.bell.pause(patience)
+    }
+
+    /// Ends a pause. What arrived meanwhile is looked at.
+    pub fn go_on(&self) {
+        self.bell.go_on();
+    }
+}
+
 impl Drop for Watcher {
     fn drop(&mut self) {
         self.bell.stop();

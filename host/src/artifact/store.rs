@@ -9,13 +9,16 @@
 pub mod refusal;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::{
+        fd::OwnedFd,
+        unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _},
+    },
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -33,6 +36,8 @@ pub struct Store {
     loaded: PathBuf,
     temporary: AtomicU64,
     last_copy: Mutex<(Generation, u64)>,
+    /// Open artifacts that a process before this one has handed on.
+    carried: Mutex<BTreeMap<Digest, OwnedFd>>,
 }
 
 impl Store {
@@ -42,7 +47,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::DiskFull`], [`StoreError::Failed`].
     pub fn open(state_dir: &Path) -> Result<Self, StoreError> {
-        let artifacts = state_dir.join("artifacts");
+        let artifacts = state_dir.join(ARTIFACTS);
         let all_loaded = state_dir.join("loaded");
         let own = std::process::id();
         let loaded = all_loaded.join(own.to_string());
@@ -56,13 +61,35 @@ impl Store {
         })?;
         make_folder(&loaded)?;
         let last_copy = Mutex::new((Generation(0), 0));
-        Ok(Self { artifacts, loaded, temporary: AtomicU64::new(0), last_copy })
+        let (temporary, carried) = Default::default();
+        Ok(Self { artifacts, loaded, temporary, last_copy, carried })
+    }
+
+    /// Takes open artifacts over: their bytes are preferred to what is in the folder, which
+    /// somebody may have cleaned meanwhile.
+    pub fn carry(&self, artifacts: Vec<(Digest, OwnedFd)>) {
+        self.carried().extend(artifacts);
+    }
+
+    fn carried(&self) -> MutexGuard<'_, BTreeMap<Digest, OwnedFd>> {
+        self.carried.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The kept artifact, open for reading, to be handed on.
+    ///
+    /// # Errors
+    /// The system's own.
+    pub fn open_artifact(&self, digest: Digest) -> io::Result<OwnedFd> {
+        // The standard library opens with O_CLOEXEC.
+        File::open(self.artifact_path(digest))
+            .map(OwnedFd::from)
+            .or_else(|error| self.carried().get(&digest).map_or(Err(error), OwnedFd::try_clone))
     }
 
     /// Where the artifact of `digest` is, kept or not.
     #[must_use]
     pub fn artifact_path(&self, digest: Digest) -> PathBuf {
-        self.artifacts.join(format!("{digest}.so"))
+        artifact_path(&self.artifacts, digest)
     }
 
     /// Keeps `bytes`, whose digest the caller knows. An artifact that is there already and has
@@ -85,21 +112,38 @@ impl Store {
         Ok(path)
     }
 
-    /// Reads a kept artifact and checks it against its digest.
+    /// Reads a kept artifact and checks it against its digest. What was carried here is put back
+    /// into the folder if it is not there any more.
     ///
     /// # Errors
     /// Every [`StoreError`].
     pub fn read(&self, digest: Digest) -> Result<Arc<[u8]>, StoreError> {
-        let path = self.artifact_path(digest);
-        let bytes = fs::read(&path).map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => StoreError::Missing { digest },
-            _ => StoreError::new("read", &path, source),
-        })?;
+        if let Some(bytes) = self.read_carried(digest) {
+            if let Err(error) = self.keep(digest, &bytes) {
+                tracing::warn!(%digest, %error, "an artifact could not be put back");
+            }
+            return Ok(bytes.into());
+        }
+        Ok(read(self.artifact_path(digest), digest)?.bytes)
+    }
+
+    fn read_carried(&self, digest: Digest) -> Option<Vec<u8>> {
+        let file = File::from(self.carried().get(&digest)?.try_clone().ok()?);
+        let mut bytes = Vec::new();
+        // By position: the offset is shared with every process that has this file open.
+        let mut piece = vec![0; PIECE_BYTES];
+        loop {
+            match file.read_at(&mut piece, bytes.len() as u64).ok()? {
+                0 => break,
+                count => bytes.extend_from_slice(&piece[..count]),
+            }
+        }
         let found = super::digest(&bytes);
         if found != digest {
-            return Err(StoreError::Damaged { digest, found });
+            tracing::warn!(%digest, %found, "an artifact that was handed on is not what it was");
+            return None;
         }
-        Ok(bytes.into())
+        Some(bytes)
     }
 
     /// Writes `bytes` to a file of its own for one load, `loaded/<pid>/<generation>-<sha16>.so`.
@@ -130,6 +174,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Failed`].
     pub fn retain(&self, keep: &BTreeSet<Digest>) -> Result<usize, StoreError> {
+        self.carried().retain(|digest, _| keep.contains(digest));
         sweep(&self.artifacts, |name| {
             let digest = name.strip_suffix(".so")?.parse().ok()?;
             (!keep.contains(&digest)).then_some(())
@@ -146,7 +191,40 @@ impl Drop for Store {
 }
 
 /// How a half-written artifact's name begins; its writer's pid follows.
-const TEMPORARY: &str = ".tmp-";
+pub(super) const TEMPORARY: &str = ".tmp-";
+
+/// A kept artifact that was read.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Where it is. It is never written to, only replaced as a whole.
+    pub path: PathBuf,
+    /// Its content.
+    pub bytes: Arc<[u8]>,
+}
+
+/// Reads a kept artifact of a host that runs: as [`Store::read`], but nothing is made or swept.
+///
+/// # Errors
+/// Every [`StoreError`].
+pub fn find(state_dir: &Path, digest: Digest) -> Result<Found, StoreError> {
+    read(artifact_path(&state_dir.join(ARTIFACTS), digest), digest)
+}
+
+fn artifact_path(artifacts: &Path, digest: Digest) -> PathBuf {
+    artifacts.join(format!("{digest}.so"))
+}
+
+fn read(path: PathBuf, digest: Digest) -> Result<Found, StoreError> {
+    let bytes = fs::read(&path).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => StoreError::Missing { digest },
+        _ => StoreError::new("read", &path, source),
+    })?;
+    let found = super::digest(&bytes);
+    if found != digest {
+        return Err(StoreError::Damaged { digest, found });
+    }
+    Ok(Found { path, bytes: bytes.into() })
+}
 
 fn make_folder(path: &Path) -> Result<(), StoreError> {
     match DirBuilder::new().mode(0o700).create(path) {
@@ -158,15 +236,26 @@ fn make_folder(path: &Path) -> Result<(), StoreError> {
 }
 
 /// A process that left something and is no more. At the start our own pid is somebody else's.
-fn is_gone(pid: u32, own: u32) -> Option<()> {
+pub(super) fn is_gone(pid: u32, own: u32) -> Option<()> {
     let raw = i32::try_from(pid).ok()?;
     let pid_gone = process::Pid::from_raw(raw)
-        .is_some_and(|pid| process::test_kill_process(pid) == Err(Errno::SRCH));
+        .is_some_and(|pid| process::test_kill_process(pid) == Err(Errno::SRCH) || has_ended(pid));
     (pid == own || pid_gone).then_some(())
 }
 
+/// Whether it has ended and only nobody has taken note of that yet.
+fn has_ended(pid: process::Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+    // The name before the state may hold anything. Source: proc_pid_stat(5).
+    let state = stat.ok().and_then(|text| text.rsplit_once(')')?.1.trim_start().chars().next());
+    matches!(state, Some('Z' | 'X'))
+}
+
 /// Removes each entry of `folder` that `wanted` picks by name; says how many.
-fn sweep(folder: &Path, wanted: impl Fn(&str) -> Option<()>) -> Result<usize, StoreError> {
+pub(super) fn sweep(
+    folder: &Path,
+    wanted: impl Fn(&str) -> Option<()>,
+) -> Result<usize, StoreError> {
     let failed = |source| StoreError::new("list", folder, source);
     let mut count = 0;
     for entry in fs::read_dir(folder).map_err(failed)? {
@@ -214,6 +303,9 @@ fn holds(path: &Path, bytes: &[u8]) -> bool {
     }
     true
 }
+
+/// The folder of artifacts, in the state folder.
+const ARTIFACTS: &str = "artifacts";
 
 /// Units: bytes compared at a time.
 const PIECE_BYTES: usize = 128 << 10;

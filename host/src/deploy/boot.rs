@@ -13,18 +13,19 @@ use super::{
 };
 use crate::{
     error::Coded as _,
-    ids::PluginName,
+    ids::{Generation, PluginName},
     route::{Loaded, check_mount},
     state::VersionEntry,
 };
 
 /// Loads what was committed. A plugin of which nothing loads stays in the map, without a
-/// generation: its mount answers 503. `halted` is asked before each load.
+/// generation: its mount answers 503. `halted` is asked before each load, `progress` hears of each.
 #[must_use]
 pub fn load_committed(
     workshop: &Workshop,
     record: &Record,
     halted: impl Fn() -> bool,
+    progress: &dyn Fn(&str),
 ) -> BTreeMap<PluginName, Option<Arc<Loaded>>> {
     let mut booted = BTreeMap::new();
     for (plugin, versions) in record.committed() {
@@ -36,27 +37,51 @@ pub fn load_committed(
             record.stand_in(&plugin, None, format!("left out at the start: {taken}"));
             continue;
         }
-        let loaded = load_first(workshop, record, &plugin, &versions).map(Arc::new);
+        let loaded = match load_first(workshop, record, &plugin, &versions, None) {
+            Found::Loaded(loaded) => Some(loaded),
+            Found::Serves | Found::Nothing => None,
+        };
+        progress(&match &loaded {
+            Some(loaded) => format!("{plugin} {} is loaded", loaded.version.label),
+            None => format!("{plugin} does not load"),
+        });
         booted.insert(plugin, loaded);
     }
     booted
 }
 
-/// The first of `versions` (the committed one, then what came before it) that loads.
-fn load_first(
+/// What [`load_first`] came to.
+pub(super) enum Found {
+    /// A new instance.
+    Loaded(Arc<Loaded>),
+    /// The best that can be had is in traffic already.
+    Serves,
+    /// Nothing loads.
+    Nothing,
+}
+
+/// The first of `versions` (the committed one, then what came before it) that loads; `serving` is
+/// in traffic and need not be loaded.
+pub(super) fn load_first(
     workshop: &Workshop,
     record: &Record,
     plugin: &PluginName,
     versions: &[VersionEntry],
-) -> Option<Loaded> {
+    serving: Option<Generation>,
+) -> Found {
     let mut failed = None;
     for version in versions {
         let VersionEntry { generation, label, .. } = version;
-        match load(workshop, plugin, version) {
-            Ok(loaded) => {
+        let found = if serving == Some(*generation) {
+            Ok(Found::Serves)
+        } else {
+            load(workshop, plugin, version).map(|loaded| Found::Loaded(Arc::new(loaded)))
+        };
+        match found {
+            Ok(found) => {
                 let Some(failed) = failed else {
                     tracing::info!(%plugin, %generation, %label, "the committed version serves");
-                    return Some(loaded);
+                    return found;
                 };
                 tracing::error!(
                     %plugin, %generation, %label,
@@ -64,7 +89,7 @@ fn load_first(
                 );
                 let warning = format!("{failed}; serving generation {generation}");
                 record.stand_in(plugin, Some(*generation), warning);
-                return Some(loaded);
+                return found;
             }
             Err(error) => {
                 tracing::error!(
@@ -80,7 +105,7 @@ fn load_first(
     tracing::error!(%plugin, "no kept version loads; its mount answers 503 until one is deployed");
     let failed = failed.unwrap_or_default();
     record.stand_in(plugin, None, format!("{failed}; no other kept version loads"));
-    None
+    Found::Nothing
 }
 
 fn load(

@@ -157,14 +157,8 @@ impl Workshop {
         let Candidate { subject, bytes, mut notes } = candidate;
         let path = self.store.private_copy(subject.generation, subject.digest, &bytes)?;
         let file = PrivateCopy(Some(path.clone()));
-        let verdict = preflight::run(&PreflightRequest {
-            path,
-            plugin: subject.plugin.clone(),
-            label: subject.label.clone(),
-            config: self.config.plugin_config.get(&subject.plugin).cloned(),
-            time: self.config.limits.preflight_time,
-            unload_policy: self.config.unload,
-        })?;
+        let version = (subject.plugin.clone(), subject.label.clone());
+        let verdict = preflight::run(&PreflightRequest::new(path, version, &self.config))?;
         if !verdict.unmapped {
             let why = verdict.hazards.join(", ");
             notes.push(format!("its library will stay resident after it is retired: {why}"));

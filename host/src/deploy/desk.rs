@@ -5,7 +5,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        mpsc::{SyncSender, sync_channel},
+    },
     time::Duration,
 };
 
@@ -40,6 +43,9 @@ pub enum DeskError {
     /// The host is stopping.
     #[error("the host is stopping")]
     Stopping,
+    /// Another worker is about to take over, or has.
+    #[error("this worker takes no orders: another one is taking over")]
+    Frozen,
     /// The thread that carries orders out has panicked.
     #[error("the deploy thread has ended by a panic: nothing can be changed any more")]
     Broken,
@@ -50,13 +56,14 @@ impl Coded for DeskError {
         match self {
             Self::Busy { .. } => "queue_full",
             Self::Stopping => "stopping",
+            Self::Frozen => "worker_frozen",
             Self::Broken => "deploy_thread_ended",
         }
     }
 
     fn kind(&self) -> Kind {
         match self {
-            Self::Busy { .. } => Kind::Busy,
+            Self::Busy { .. } | Self::Frozen => Kind::Busy,
             Self::Stopping => Kind::Stopping,
             Self::Broken => Kind::Host,
         }
@@ -66,6 +73,7 @@ impl Coded for DeskError {
         Some(match self {
             Self::Busy { .. } => "try again in a second, or raise `queue_count`".to_owned(),
             Self::Stopping => "send it to the host that is started next".to_owned(),
+            Self::Frozen => "send it again on a new connection".to_owned(),
             Self::Broken => {
                 "what serves goes on serving; restart the host, and report the panic in its log"
                     .to_owned()
@@ -93,13 +101,28 @@ pub struct Job {
     answer: oneshot::Sender<Outcome>,
 }
 
+/// What the pipeline's thread does next.
+#[derive(Debug)]
+pub enum Work {
+    /// An order of somebody.
+    Order(Job),
+    /// The state was changed by another process: make what serves equal to it, then say so.
+    Reconcile(SyncSender<()>),
+}
+
 #[derive(Debug, Default)]
 struct State {
     next: u64,
     /// What is answered to whoever comes now.
     closed: Option<DeskError>,
+    /// No order is taken in for the time being.
+    frozen: bool,
     waiting: VecDeque<Job>,
+    reconcile: Option<SyncSender<()>>,
     running: Option<OrderStatus>,
+    /// From the moment work is taken out until the next is asked for: what is tidied up behind an
+    /// order's answer belongs to the order.
+    busy: bool,
     ended: VecDeque<OrderStatus>,
 }
 
@@ -119,7 +142,9 @@ pub struct Attendant(Desk);
 impl Drop for Attendant {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.state().running = None;
+            let mut state = self.0.state();
+            (state.running, state.busy) = (None, false);
+            drop(state);
             self.0.close_with(DeskError::Broken);
             // Whoever waits for the desk to settle has waited long enough.
             self.0.shared.finished.notify_all();
@@ -154,10 +179,14 @@ impl Desk {
     /// Queues `order`.
     ///
     /// # Errors
-    /// [`DeskError::Busy`] when the queue is full, [`DeskError::Stopping`] or
-    /// [`DeskError::Broken`] once it is closed.
+    /// [`DeskError::Busy`] when the queue is full, [`DeskError::Frozen`] while it is frozen,
+    /// [`DeskError::Stopping`] or [`DeskError::Broken`] once it is closed.
     pub fn submit(&self, order: Order) -> Result<Ticket, DeskError> {
         let mut state = self.state();
+        // Also of a worker that ends after it has handed over: its successor takes orders.
+        if state.frozen {
+            return Err(DeskError::Frozen);
+        }
         if let Some(why) = state.closed {
             return Err(why);
         }
@@ -175,19 +204,36 @@ impl Desk {
         Ok(Ticket { order: number, answer: receiver })
     }
 
-    /// Takes the next order out, waiting for one. `None` once the desk is closed.
+    /// Takes the next piece of work out, waiting for one. `None` once the desk is closed. Whoever
+    /// asks is done with the piece before.
     #[must_use]
-    pub fn take(&self) -> Option<Job> {
+    pub fn next(&self) -> Option<Work> {
         let mut state = self.state();
+        state.busy = false;
+        self.shared.finished.notify_all();
         loop {
             if state.closed.is_some() {
                 return None;
             }
+            if let Some(done) = state.reconcile.take() {
+                state.busy = true;
+                return Some(Work::Reconcile(done));
+            }
             if let Some(job) = state.waiting.pop_front() {
                 state.running = Some(describe(&job, "running"));
-                return Some(job);
+                state.busy = true;
+                return Some(Work::Order(job));
             }
             state = self.shared.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Takes the next order out.
+    #[cfg(test)]
+    pub(crate) fn take(&self) -> Option<Job> {
+        match self.next()? {
+            Work::Order(job) => Some(job),
+            Work::Reconcile(_) => None,
         }
     }
 
@@ -208,10 +254,35 @@ impl Desk {
         self.shared.finished.notify_all();
     }
 
+    /// Takes no order in until [`thaw`](Self::thaw); those that wait are still carried out.
+    pub fn freeze(&self) {
+        self.state().frozen = true;
+    }
+
+    /// Takes orders in again.
+    pub fn thaw(&self) {
+        self.state().frozen = false;
+    }
+
+    /// Has the pipeline make what serves equal to the record; at most `patience` is waited for
+    /// that. False: it takes longer, or the desk is closed.
+    #[must_use]
+    pub fn reconcile(&self, patience: Duration) -> bool {
+        let (done, over) = sync_channel(1);
+        let mut state = self.state();
+        if state.closed.is_some() {
+            return false;
+        }
+        state.reconcile = Some(done);
+        drop(state);
+        self.shared.arrived.notify_one();
+        over.recv_timeout(patience).is_ok()
+    }
+
     /// Waits until no order waits or runs, at most `patience`. Whether that is so.
     #[must_use]
     pub fn settle(&self, patience: Duration) -> bool {
-        let busy = |state: &mut State| !state.waiting.is_empty() || state.running.is_some();
+        let busy = |state: &mut State| !state.waiting.is_empty() || state.busy;
         let waited = self.shared.finished.wait_timeout_while(self.state(), patience, busy);
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }

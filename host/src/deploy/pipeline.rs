@@ -4,6 +4,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -11,7 +12,7 @@ use std::{
 
 use super::{
     candidate::{Candidate, CandidateError, Passed, Subject, Workshop},
-    desk::{Desk, Outcome, Refusal},
+    desk::{Desk, Job, Outcome, Refusal, Work},
     order::{Change, Deployed, Order, Source},
     record::{Commit, Record},
 };
@@ -23,6 +24,21 @@ use crate::{
     route::{Drains, Loaded, Routes, Table, check_mount},
     state::{VersionEntry, history::Entry},
 };
+
+/// Whoever hears of what the pipeline does; none of it waits.
+#[derive(Clone)]
+pub struct Reports {
+    /// What is in traffic is as the table says now.
+    pub in_traffic: Arc<dyn Fn() + Send + Sync>,
+    /// Something of the start is done.
+    pub progress: Arc<dyn Fn(&str) + Send + Sync>,
+}
+
+impl fmt::Debug for Reports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reports").finish_non_exhaustive()
+    }
+}
 
 /// What is active, and everything needed to change it.
 #[derive(Debug)]
@@ -37,6 +53,8 @@ pub struct Pipeline {
     pub drains: Arc<Drains>,
     /// Counts orders by outcome.
     pub metrics: Arc<Metrics>,
+    /// Who hears of it.
+    pub reports: Reports,
     /// `None`: committed or configured, but nothing of it could be loaded.
     pub active: BTreeMap<PluginName, Option<Arc<Loaded>>>,
 }
@@ -76,17 +94,31 @@ impl Pipeline {
     /// back is kept.
     #[must_use]
     pub fn run(mut self, desk: &Desk) -> Self {
-        while let Some(job) = desk.take() {
-            let started = Instant::now();
-            let mut about = About::default();
-            let outcome = self.carry_out(job.number, &job.order, started, &mut about);
-            self.note(job.number, &job.order, &outcome, &about, started.elapsed());
-            desk.finish(job, outcome);
-            self.record.tidy(&self.workshop.store, self.workshop.config.limits.kept_count);
+        while let Some(work) = desk.next() {
+            match work {
+                Work::Order(job) => self.attend_to(job, desk),
+                Work::Reconcile(done) => {
+                    self.reconcile();
+                    // Whoever waited may have gone.
+                    let _ = done.try_send(());
+                }
+            }
         }
         // The last order may have brought up what nobody has told of the stop yet.
         self.active.values().flatten().for_each(|loaded| self.drains.watch(loaded.clone()));
         self
+    }
+
+    fn attend_to(&mut self, job: Job, desk: &Desk) {
+        let started = Instant::now();
+        let mut about = About::default();
+        let outcome = self.carry_out(job.number, &job.order, started, &mut about);
+        self.note(job.number, &job.order, &outcome, &about, started.elapsed());
+        if outcome.as_ref().is_ok_and(|done| done.change != Change::AlreadyServes) {
+            (self.reports.in_traffic)();
+        }
+        desk.finish(job, outcome);
+        self.record.tidy(&self.workshop.store, self.workshop.config.limits.kept_count);
     }
 
     fn carry_out(
@@ -194,7 +226,7 @@ impl Pipeline {
         // Handed in first, so that the disk never has a manifest without what it names.
         self.record.sync(artifact);
         self.record.commit(&subject.plugin, commit).map_err(refuse)?;
-        let previous = self.swap(&subject.plugin, loaded);
+        let previous = self.swap(&subject.plugin, Arc::new(loaded));
         let swapped_in = started.elapsed();
         self.workshop.publish(Phase::Committed, &subject);
         let Subject { plugin, label, digest, generation, .. } = subject;
@@ -204,13 +236,14 @@ impl Pipeline {
     }
 
     /// Makes `loaded` what serves; what served before is retired.
-    fn swap(&mut self, plugin: &PluginName, loaded: Loaded) -> Option<Version> {
-        let before = self.active.insert(plugin.clone(), Some(Arc::new(loaded))).flatten();
+    pub(super) fn swap(&mut self, plugin: &PluginName, loaded: Arc<Loaded>) -> Option<Version> {
+        let before = self.active.insert(plugin.clone(), Some(loaded)).flatten();
         self.store_table();
         before.map(|before| self.retire(before))
     }
 
-    fn store_table(&self) {
+    /// Has the next request meet what is active.
+    pub(super) fn store_table(&self) {
         self.routes.store(Table::build(&self.workshop.config.mounts, &self.active));
     }
 
@@ -225,12 +258,7 @@ impl Pipeline {
         let Some(last) = self.record.remove(plugin).map_err(refuse)? else {
             return Err(refuse(NoSuchPlugin(plugin.clone())));
         };
-        let before = self.active.remove(plugin).flatten();
-        self.store_table();
-        if let Some(before) = before {
-            self.retire(before);
-        }
-        self.metrics.forget(plugin);
+        self.take_out(plugin);
         let version =
             Version { generation: last.generation, label: last.label, digest: last.digest };
         self.workshop.events.publish(Phase::Removed, |event: &mut Event| {
@@ -250,7 +278,17 @@ impl Pipeline {
         })
     }
 
-    fn serving(&self, plugin: &PluginName) -> Option<Version> {
+    /// Ends what serves `plugin`, and what is known of it.
+    pub(super) fn take_out(&mut self, plugin: &PluginName) {
+        let before = self.active.remove(plugin).flatten();
+        self.store_table();
+        if let Some(before) = before {
+            self.retire(before);
+        }
+        self.metrics.forget(plugin);
+    }
+
+    pub(super) fn serving(&self, plugin: &PluginName) -> Option<Version> {
         Some(self.active.get(plugin)?.as_ref()?.version.clone())
     }
 

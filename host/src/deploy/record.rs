@@ -3,12 +3,16 @@
 //! Owns the manifest and the history while the host runs. The pipeline commits, the watcher
 //! remembers files, the status reads; a lock keeps them apart, and nobody on the data plane comes
 //! here.
-//! Invariant: what is committed or removed is on disk before it is so in memory.
+//! Invariants: what is committed or removed is on disk before it is so in memory. Nothing is
+//! written while the record is sealed: another worker of the host writes then.
 
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -39,6 +43,17 @@ pub struct Commit {
     pub target: Option<VersionEntry>,
 }
 
+/// A version that was taken out of traffic because it ended its process.
+#[derive(Debug)]
+pub struct Withdrawn {
+    /// Whose.
+    pub plugin: PluginName,
+    /// What was taken out.
+    pub was: VersionEntry,
+    /// What is active instead. `None`: nothing was committed before it.
+    pub now: Option<VersionEntry>,
+}
+
 #[derive(Debug)]
 struct Book {
     manifest: Manifest,
@@ -53,6 +68,7 @@ pub struct Record {
     warnings: Mutex<BTreeMap<PluginName, String>>,
     history: History,
     syncer: Arc<Syncer>,
+    sealed: AtomicBool,
     /// The lock on the folder is held as long as the record is.
     _dir: StateDir,
 }
@@ -72,7 +88,41 @@ impl Record {
         let history =
             History::open(dir.path(), limits.history_disk_count, limits.history_memory_count)?;
         let book = Mutex::new(Book { manifest: found.manifest, file });
-        Ok(Self { book, warnings: Mutex::default(), history, syncer, _dir: dir })
+        let (warnings, sealed) = Default::default();
+        Ok(Self { book, warnings, history, syncer, sealed, _dir: dir })
+    }
+
+    /// Whether another worker of the host may be writing from now on.
+    pub fn seal(&self, sealed: bool) {
+        // Under the lock: a change that has begun is on the disk afterwards.
+        let _book = self.book();
+        self.sealed.store(sealed, Ordering::Release);
+    }
+
+    fn is_sealed(&self) -> bool {
+        self.sealed.load(Ordering::Acquire)
+    }
+
+    /// Reads again what another worker has written meanwhile.
+    ///
+    /// # Errors
+    /// [`ManifestError`]; nothing has changed then.
+    pub fn reload(&self) -> Result<(), ManifestError> {
+        let mut book = self.book();
+        let found = book.file.load()?;
+        if let Some(warning) = found.warning {
+            tracing::error!("{warning}");
+        }
+        // A number that a load of this process has used is not used again.
+        let next = book.manifest.next_generation.max(found.manifest.next_generation);
+        book.manifest = found.manifest;
+        book.manifest.next_generation = next;
+        drop(book);
+        self.warnings().clear();
+        if let Err(error) = self.history.reload() {
+            tracing::warn!(%error, "the history could not be read again");
+        }
+        Ok(())
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -82,6 +132,9 @@ impl Record {
     /// Changes the manifest on disk, then in memory.
     fn change<T>(&self, change: impl FnOnce(&mut Manifest) -> T) -> Result<T, ManifestError> {
         let mut book = self.book();
+        if self.is_sealed() {
+            return Err(ManifestError::Sealed);
+        }
         let mut next = book.manifest.clone();
         let result = change(&mut next);
         book.file.save(&next)?;
@@ -139,6 +192,52 @@ impl Record {
         })?;
         self.warnings().remove(plugin);
         Ok(Some(last))
+    }
+
+    /// Takes the version of `generation` out of what boots, if it is active: what a rollback would
+    /// bring back is active then, under a number of its own. `None`: it is not active.
+    ///
+    /// It is so in memory also when the disk fails: whatever ended a process is not loaded again.
+    pub fn withdraw(&self, generation: Generation) -> Option<Withdrawn> {
+        let mut book = self.book();
+        let mut next = book.manifest.clone();
+        let active = |(_, versions): &(&PluginName, &Versions)| {
+            versions.active().is_some_and(|entry| entry.generation == generation)
+        };
+        let (plugin, versions) = next.plugins.iter().find(active)?;
+        let (plugin, was) = (plugin.clone(), versions.active()?.clone());
+        let target = versions.rollback_target(None).ok().cloned();
+        let number = target.as_ref().map(|_| next.take_generation());
+        let versions = next.plugins.get_mut(&plugin)?;
+        match target.zip(number) {
+            Some((target, number)) => {
+                versions.commit_rollback(&target, number, SystemTime::now());
+            }
+            None => versions.withdraw(),
+        }
+        let now = versions.active().cloned();
+        next.changed_last = Some(plugin.clone());
+        if let Err(error) = book.file.save(&next) {
+            tracing::error!(%error, "a version is withdrawn in this process only");
+        }
+        book.manifest = next;
+        Some(Withdrawn { plugin, was, now })
+    }
+
+    /// Whose `generation` was, if it was left for an older one or for nothing.
+    #[must_use]
+    pub fn withdrawn_before(&self, generation: Generation) -> Option<(PluginName, Label)> {
+        let book = self.book();
+        book.manifest.plugins.iter().find_map(|(plugin, versions)| {
+            let entries = versions.list().iter();
+            let mut left = entries.filter(|it| it.generation == generation && it.rolled_back);
+            left.next().map(|entry| (plugin.clone(), entry.label.clone()))
+        })
+    }
+
+    /// Has the status say something about a plugin until its next commit.
+    pub fn warn(&self, plugin: &PluginName, text: String) {
+        self.warnings().insert(plugin.clone(), text);
     }
 
     /// Whom a rollback concerns, and the version whose bytes it loads again.
@@ -208,6 +307,9 @@ impl Record {
 
     /// Forgets versions beyond the limit, and removes bytes that nothing needs any more.
     pub fn tidy(&self, store: &Store, kept_count: usize) {
+        if self.is_sealed() {
+            return;
+        }
         let digests = {
             let mut book = self.book();
             // On disk they go with the next commit; an entry without its artifact does no harm.
@@ -245,6 +347,9 @@ impl SeenStore for Record {
     }
 
     fn remember(&self, path: &Path, seen: Option<Seen>) {
+        if self.is_sealed() {
+            return;
+        }
         let changed = self.change(|manifest| match seen {
             Some(seen) => {
                 manifest.seen.insert(path.to_owned(), seen);
@@ -258,3 +363,6 @@ impl SeenStore for Record {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

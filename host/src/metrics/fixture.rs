@@ -5,9 +5,10 @@ use std::time::{Duration, SystemTime};
 use crate::{
     ids::{Digest, Generation, PluginName},
     status::{
-        Address, Blocked, CoreStatus, Counts, GenerationStatus, Holder, KeptVersion, Life,
-        OrderStatus, PluginStatus, Stage, Status,
+        Address, Blocked, Classes, CoreStatus, Counts, GenerationStatus, Holder, KeptVersion, Life,
+        OrderStatus, PluginStatus, ProcessStatus, Stage, Status, Totals,
     },
+    upgrade::{Outcome, Verdict},
 };
 
 fn name(text: &str) -> PluginName {
@@ -53,6 +54,10 @@ pub(crate) fn empty(started: SystemTime) -> Status {
         orders: Vec::new(),
         missing: Vec::new(),
         rss_bytes: 63 << 20,
+        processes: Vec::new(),
+        upgrade: None,
+        connections: Classes::default(),
+        totals: Totals::default(),
     }
 }
 
@@ -110,5 +115,46 @@ pub(crate) fn serving(started: SystemTime) -> Status {
             order(8, "done", "./libhandler_v2.so"),
         ],
         ..empty(started)
+    }
+}
+
+/// How an upgrade ended that a test made up.
+pub(crate) fn outcome(verdict: Verdict, text: &str, at: SystemTime) -> Outcome {
+    Outcome {
+        verdict,
+        text: text.to_owned(),
+        hint: Some("look at it".to_owned()),
+        old_pid: Some(4242),
+        new_pid: None,
+        binary: Some("ab".repeat(32)),
+        took: Duration::from_millis(1500),
+        at,
+    }
+}
+
+/// The same with a master, right after an upgrade that was taken back.
+pub(crate) fn led(started: SystemTime) -> Status {
+    let process = |pid, role: &str, number, connections| ProcessStatus {
+        pid,
+        role: role.to_owned(),
+        number,
+        version: "0.1.0".to_owned(),
+        binary: (number != 1).then(|| "3fa1c2".repeat(8)),
+        since: started,
+        connections,
+    };
+    let connections = Classes { fresh: 1, head: 0, idle: 2, busy: 3, h2: 1, upgraded: 0 };
+    let upgrades = [(Verdict::Committed, 2), (Verdict::RolledBack, 1)].into_iter().collect();
+    Status {
+        processes: vec![
+            process(4000, "master", 0, Classes::default()),
+            process(4300, "draining", 3, Classes { upgraded: 1, ..Classes::default() }),
+            process(4242, "serving", 2, connections),
+            process(4100, "draining", 1, Classes::default()),
+        ],
+        upgrade: Some(outcome(Verdict::RolledBack, "it died\nof SIGSEGV", started)),
+        connections,
+        totals: Totals { upgrades, worker_crashes: 4 },
+        ..serving(started)
     }
 }

@@ -10,15 +10,18 @@ use prometheus_client::{
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge, info::Info},
 };
 
-use super::Ends;
-use crate::status::{Counts, GenerationStatus, Life, Status};
+use super::{Ends, Word};
+use crate::{
+    status::{Classes, Counts, GenerationStatus, Life, Status},
+    upgrade::Verdict,
+};
 
 /// One scrape of the host.
 #[derive(Debug)]
 pub(super) struct HostFamilies {
     pub(super) status: Status,
     pub(super) orders: Ends,
-    pub(super) unloads: BTreeMap<&'static str, u64>,
+    pub(super) unloads: BTreeMap<Word, u64>,
     /// Plugin and reason.
     pub(super) dropped: Vec<(String, &'static str, u64)>,
 }
@@ -126,6 +129,57 @@ impl HostFamilies {
     }
 }
 
+/// Every end that an upgrade can have.
+const UPGRADE_ENDS: [Verdict; 7] = [
+    Verdict::Committed,
+    Verdict::Preflight,
+    Verdict::Boot,
+    Verdict::Probe,
+    Verdict::RolledBack,
+    Verdict::Busy,
+    Verdict::Refused,
+];
+
+impl HostFamilies {
+    /// What concerns the host as a whole. Without a master there is only this process.
+    fn house(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let status = &self.status;
+        let Classes { fresh, head, idle, busy, h2, upgraded } = status.connections;
+        let classes = [
+            ("fresh", fresh),
+            ("head", head),
+            ("idle", idle),
+            ("busy", busy),
+            ("h2", h2),
+            ("upgraded", upgraded),
+        ];
+        let rows = classes.map(|(class, n)| ([("class", class)], count(n)));
+        let help = "Open connections of the data plane by what they are at.";
+        gauges(encoder, "hotseat_connections_by_class", help, rows)?;
+        if status.processes.is_empty() {
+            return Ok(());
+        }
+        let own = status.processes.iter().find(|process| process.pid == status.pid);
+        let number = own.map_or(0, |process| process.number).to_string();
+        let worker = Info::new([("pid", status.pid.to_string()), ("number", number)]);
+        let help = "The worker that answers.";
+        let metric = encoder.encode_descriptor("hotseat_worker", help, None, MetricType::Info)?;
+        worker.encode(metric)?;
+        let mut roles = BTreeMap::<_, u64>::new();
+        for process in &status.processes {
+            *roles.entry(process.role.as_str()).or_default() += 1;
+        }
+        let rows = roles.into_iter().map(|(role, n)| ([("role", role)], n));
+        gauges(encoder, "hotseat_processes", "Processes of the host by what they are at.", rows)?;
+        let total = |end: Verdict| status.totals.upgrades.get(&end).copied().unwrap_or(0);
+        let rows = UPGRADE_ENDS.map(|end| ([("result", end.as_str())], total(end)));
+        counters(encoder, "hotseat_upgrades", "Upgrades by how they ended.", rows)?;
+        let crashes = ConstCounter::new(status.totals.worker_crashes);
+        let (name, help) = ("hotseat_worker_crashes", "Workers that ended unasked.");
+        crashes.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)
+    }
+}
+
 impl Collector for HostFamilies {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let encoder = &mut encoder;
@@ -138,11 +192,12 @@ impl Collector for HostFamilies {
             MetricType::Info,
         )?)?;
         self.process(encoder)?;
+        self.house(encoder)?;
         self.plugins(encoder)?;
         let orders = self.orders.iter();
-        let rows = orders.map(|((verb, end), n)| ([("verb", *verb), ("outcome", *end)], *n));
+        let rows = orders.map(|((verb, end), n)| ([("verb", &**verb), ("outcome", &**end)], *n));
         counters(encoder, "hotseat_orders", "Ended orders by change or refusal.", rows)?;
-        let rows = self.unloads.iter().map(|(outcome, n)| ([("outcome", *outcome)], *n));
+        let rows = self.unloads.iter().map(|(outcome, n)| ([("outcome", &**outcome)], *n));
         counters(encoder, "hotseat_unloads", "Ended generations by what became of them.", rows)
     }
 }

@@ -22,6 +22,7 @@ use self::{
 };
 use crate::ids::PluginName;
 
+mod carry;
 mod name;
 mod page;
 mod value;
@@ -98,14 +99,17 @@ impl PluginSeries {
         labels: &[(&str, &str)],
         value: f64,
     ) {
-        let plugins = self.plugins.load();
-        let of_plugin = match plugins.get(plugin) {
-            Some(of_plugin) => Arc::clone(of_plugin),
-            None => self.add_plugin(plugin),
-        };
-        drop(plugins);
+        let of_plugin = self.of_plugin(plugin);
         if let Err(refused) = self.try_record(&of_plugin, kind, name, labels, value) {
             of_plugin.dropped[refused as usize].fetch_add(1, Relaxed);
+        }
+    }
+
+    fn of_plugin(&self, plugin: &PluginName) -> Arc<OfPlugin> {
+        let plugins = self.plugins.load();
+        match plugins.get(plugin) {
+            Some(of_plugin) => Arc::clone(of_plugin),
+            None => self.add_plugin(plugin),
         }
     }
 
@@ -117,10 +121,23 @@ impl PluginSeries {
         labels: &[(&str, &str)],
         value: f64,
     ) -> Result<(), Refused> {
-        let kind = MetricKind::from_abi(kind).ok_or(Refused::Kind)?;
-        if !value.is_finite() || (kind == MetricKind::Counter && value < 0.0) {
+        let counts = MetricKind::from_abi(kind).ok_or(Refused::Kind)? == MetricKind::Counter;
+        if !value.is_finite() || (counts && value < 0.0) {
             return Err(Refused::Value);
         }
+        self.series(plugin, kind, name, labels)?.value.record(value);
+        Ok(())
+    }
+
+    /// The series of that name, made if it is new.
+    fn series(
+        &self,
+        plugin: &OfPlugin,
+        kind: u32,
+        name: &str,
+        labels: &[(&str, &str)],
+    ) -> Result<Arc<Series>, Refused> {
+        let kind = MetricKind::from_abi(kind).ok_or(Refused::Kind)?;
         let key = Key::new(kind, name, labels).ok_or(Refused::Name)?;
         let mut hasher = DefaultHasher::new();
         (key.name(), key.labels()).hash(&mut hasher);
@@ -130,11 +147,7 @@ impl PluginSeries {
             Some(series) => Arc::clone(series),
             None => self.add_series(plugin, kind, hash, &key)?,
         };
-        if series.kind != kind {
-            return Err(Refused::Kind);
-        }
-        series.value.record(value);
-        Ok(())
+        if series.kind == kind { Ok(series) } else { Err(Refused::Kind) }
     }
 
     fn add_plugin(&self, plugin: &PluginName) -> Arc<OfPlugin> {

@@ -48,6 +48,29 @@ fn the_host_page_is_complete_and_valid() {
     check(&page);
 }
 
+#[test]
+fn a_led_host_counts_processes_and_upgrades() {
+    let metrics = Metrics::new(10);
+    let alone = page(&metrics);
+    assert!(alone.contains("\nhotseat_connections_by_class{class=\"idle\"} 0\n"), "{alone}");
+    assert!(!alone.contains("hotseat_processes"), "{alone}");
+    let page = metrics.render(&fixture::led(UNIX_EPOCH));
+    check(&page);
+    for line in [
+        r#"hotseat_connections_by_class{class="busy"} 3"#,
+        r#"hotseat_connections_by_class{class="upgraded"} 0"#,
+        r#"hotseat_worker_info{pid="4242",number="2"} 1"#,
+        r#"hotseat_processes{role="draining"} 2"#,
+        r#"hotseat_processes{role="master"} 1"#,
+        r#"hotseat_upgrades_total{result="committed"} 2"#,
+        r#"hotseat_upgrades_total{result="rolled_back"} 1"#,
+        r#"hotseat_upgrades_total{result="probe"} 0"#,
+        "hotseat_worker_crashes_total 4",
+    ] {
+        assert!(page.lines().any(|there| there == line), "{line}\n{page}");
+    }
+}
+
 /// The rules of OpenMetrics that a careless name or label would break.
 #[track_caller]
 fn check(page: &str) {
@@ -179,4 +202,47 @@ fn many_threads_lose_nothing() {
     });
     let page = plugins_part(&metrics);
     assert_eq!(page.matches("} 400.0\n").count(), 10, "{page}");
+}
+
+/// What one worker has counted is where its successor begins, and what only one process knows (a
+/// gauge) stays there.
+#[test]
+fn counters_travel_to_the_next_process() {
+    let before = Metrics::new(10);
+    let handler = plugin("handler");
+    let count = |metrics: &Metrics, value: f64| {
+        metrics.record(&handler, COUNTER, "jobs_total", &[("kind", "a")], value);
+        metrics.record(&handler, HISTOGRAM, "time", &[], value);
+        metrics.record(&handler, GAUGE, "depth", &[], value);
+        metrics.record(&handler, COUNTER, "jobs", &[], f64::NAN);
+    };
+    count(&before, 2.0);
+    before.order_ended("deploy", "swapped");
+    before.generation_ended(true);
+    let first = before.totals();
+    let after = Metrics::new(10);
+    after.add(&Totals::parse(&first.to_text()));
+    after.order_ended("deploy", "swapped");
+    after.order_ended("unload", "unloaded");
+    count(&after, 0.5);
+    // What the worker before has still counted comes later.
+    count(&before, 4.0);
+    after.add(&Totals::parse(&before.totals().since(&first).to_text()));
+    let page = page(&after);
+    for line in [
+        r#"plugin_jobs_total{plugin="handler",kind="a"} 6.5"#,
+        r#"plugin_time_sum{plugin="handler"} 6.5"#,
+        r#"plugin_time_count{plugin="handler"} 3"#,
+        r#"plugin_time_bucket{le="0.5",plugin="handler"} 1"#,
+        r#"plugin_time_bucket{le="2.5",plugin="handler"} 2"#,
+        r#"plugin_depth{plugin="handler"} 0.5"#,
+        r#"hotseat_dropped_metrics_total{plugin="handler",reason="value"} 3"#,
+        r#"hotseat_orders_total{verb="deploy",outcome="swapped"} 2"#,
+        r#"hotseat_orders_total{verb="unload",outcome="unloaded"} 1"#,
+        r#"hotseat_unloads_total{outcome="unloaded"} 1"#,
+    ] {
+        assert!(page.lines().any(|there| there == line), "{line}\n{page}");
+    }
+    check(&page);
+    assert_eq!(Totals::parse("no JSON"), Totals::default());
 }

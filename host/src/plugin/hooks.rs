@@ -13,6 +13,7 @@
 
 use std::{cell::Cell, fmt, marker::PhantomData};
 
+pub(super) mod blame;
 mod check;
 mod interpose;
 pub(super) mod keys;
@@ -23,6 +24,7 @@ pub(super) mod registry;
 pub(super) mod signals;
 mod threads;
 
+pub use blame::running_generation;
 pub use check::self_test;
 pub use ledger::purge_thread;
 

@@ -105,6 +105,16 @@ impl Instance {
         }
     }
 
+    /// Tells the plugin of a signal that the host got: one of `abi::signal`'s numbers at one of
+    /// `abi::signal_phase`'s. May block as long as the plugin likes.
+    pub fn signal(&self, signal: u32, phase: u32) {
+        if let Some(Some(tell)) = entry!(self.vt() => InstanceVt.signal) {
+            let _entered = hooks::enter(self.library());
+            // SAFETY: an entry of this library with its own live instance.
+            unsafe { tell(self.instance, signal, phase) };
+        }
+    }
+
     /// The future of the plugin's self-test, if it has one.
     pub(super) fn self_test(&self) -> Option<abi::Future<abi::Done>> {
         let test = entry!(self.vt() => InstanceVt.self_test)??;
@@ -228,3 +238,6 @@ pub(super) fn take_text(library: LibraryId, bytes: abi::Bytes) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

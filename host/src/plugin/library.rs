@@ -25,7 +25,7 @@ use hotseat_plugin_api::abi::root::{self, Entries, ROOT_SYMBOL, RootError};
 use libloading::os::unix::{Library as Handle, RTLD_LOCAL, RTLD_NOW};
 
 use super::{
-    hooks::{self, LibraryId, object, registry, registry::Record},
+    hooks::{self, LibraryId, blame, object, registry, registry::Record},
     instance::Instance,
     services::{Context, LogTo, Services},
     side::{NoResult, Side},
@@ -127,6 +127,8 @@ pub(super) fn open(request: &LoadRequest, log_to: LogTo) -> Result<Library, Load
     }
     let in_use = || LoadProblem::PathInUse { path: request.path.clone() };
     let record = registry::register(path.clone()).ok_or_else(in_use)?;
+    // Before its first instruction, should that be its last.
+    blame::assign(record.id(), request.generation);
     let entered = hooks::enter(record.id());
     // SAFETY: runs the library's constructors; a child has run them before.
     let handle = unsafe { Handle::open(Some(request.path.as_os_str()), RTLD_NOW | RTLD_LOCAL) };

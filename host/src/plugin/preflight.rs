@@ -25,7 +25,7 @@ use rustix::{
 
 use self::{talk::Heard, wire::Line};
 use crate::{
-    config::UnloadPolicy,
+    config::{Config, UnloadPolicy},
     ids::{Label, PluginName},
 };
 
@@ -40,7 +40,7 @@ pub use wire::Stage;
 /// What to try, and how.
 #[derive(Clone, Debug)]
 pub struct PreflightRequest {
-    /// The private copy.
+    /// A file that nobody writes to.
     pub path: PathBuf,
     /// The plugin it will be.
     pub plugin: PluginName,
@@ -52,6 +52,21 @@ pub struct PreflightRequest {
     pub time: Duration,
     /// With [`UnloadPolicy::Require`] a library that stays mapped is refused.
     pub unload_policy: UnloadPolicy,
+}
+
+impl PreflightRequest {
+    /// The private copy at `path` as that version of that plugin, by the settings of a host.
+    #[must_use]
+    pub fn new(path: PathBuf, (plugin, label): (PluginName, Label), config: &Config) -> Self {
+        Self {
+            path,
+            config: config.plugin_config.get(&plugin).cloned(),
+            plugin,
+            label,
+            time: config.limits.preflight_time,
+            unload_policy: config.unload,
+        }
+    }
 }
 
 /// The child accepted the candidate.

@@ -81,6 +81,7 @@ pub struct ReaperRules {
 struct Inbox {
     arrived: VecDeque<Retired>,
     closing: Option<Instant>,
+    held: bool,
 }
 
 struct Shared {
@@ -99,7 +100,7 @@ impl Shared {
 pub struct Reaper {
     shared: Arc<Shared>,
     /// Says once how many generations did not stop in time.
-    left: Receiver<usize>,
+    left: Mutex<Receiver<usize>>,
 }
 
 /// Hands retired generations over; clones reach the same reaper.
@@ -123,7 +124,7 @@ impl Reaper {
     /// # Errors
     /// The system's own, when the thread cannot be started.
     pub fn start(rules: ReaperRules, report: impl Fn(Report) + Send + 'static) -> io::Result<Self> {
-        let inbox = Inbox { arrived: VecDeque::new(), closing: None };
+        let inbox = Inbox { arrived: VecDeque::new(), closing: None, held: false };
         let shared = Arc::new(Shared { inbox: Mutex::new(inbox), changed: Condvar::new() });
         let here = Arc::clone(&shared);
         let (say, left) = sync_channel(1);
@@ -132,13 +133,20 @@ impl Reaper {
             let _ = say.send(run(&here, &rules, &report));
         };
         thread::Builder::new().name("reaper".to_owned()).spawn(work)?;
-        Ok(Self { shared, left })
+        Ok(Self { shared, left: Mutex::new(left) })
     }
 
     /// A way to hand generations over.
     #[must_use]
     pub fn handle(&self) -> ReaperHandle {
         ReaperHandle { shared: Arc::clone(&self.shared) }
+    }
+
+    /// Nothing is unloaded from now on: the process is about to end, which frees everything, and an
+    /// unload could only go wrong. What arrives is still stopped.
+    pub fn hold(&self) {
+        self.shared.lock().held = true;
+        self.shared.changed.notify_one();
     }
 
     /// For the end of the process: every generation handed over so far is stopped and freed, side
@@ -150,7 +158,8 @@ impl Reaper {
         self.shared.changed.notify_one();
         // It looks at the deadline every millisecond, unless it hangs or panicked in `report`.
         let time = deadline.saturating_duration_since(Instant::now()) + ANSWER_TIME;
-        self.left.recv_timeout(time).unwrap_or(usize::MAX)
+        let left = self.left.into_inner().unwrap_or_else(PoisonError::into_inner);
+        left.recv_timeout(time).unwrap_or(usize::MAX)
     }
 }
 
@@ -169,10 +178,13 @@ impl fmt::Debug for ReaperHandle {
 fn run(shared: &Shared, rules: &ReaperRules, report: &impl Fn(Report)) -> usize {
     let mut all: Vec<Going> = Vec::new();
     loop {
-        let (arrived, closing) = wait(shared, all.iter().map(Going::due).min());
+        let Inbox { arrived, closing, held } = wait(shared, all.iter().map(Going::due).min());
         all.extend(arrived.into_iter().map(Going::start));
         if let Some(deadline) = closing {
             return stop_all(all, deadline);
+        }
+        if held {
+            continue;
         }
         let now = Instant::now();
         all.retain_mut(|going| {
@@ -189,20 +201,25 @@ fn run(shared: &Shared, rules: &ReaperRules, report: &impl Fn(Report)) -> usize 
     }
 }
 
-/// Waits for an arrival, the end, or the moment `due`.
-fn wait(shared: &Shared, due: Option<Instant>) -> (VecDeque<Retired>, Option<Instant>) {
+/// Waits for an arrival, the end, or, unless everything is held, the moment `due`.
+fn wait(shared: &Shared, due: Option<Instant>) -> Inbox {
     let mut inbox = shared.lock();
     loop {
+        let news = |inbox: &mut Inbox| Inbox {
+            arrived: std::mem::take(&mut inbox.arrived),
+            closing: inbox.closing,
+            held: inbox.held,
+        };
         if !inbox.arrived.is_empty() || inbox.closing.is_some() {
-            return (std::mem::take(&mut inbox.arrived), inbox.closing);
+            return news(&mut inbox);
         }
-        let Some(due) = due else {
+        let Some(due) = due.filter(|_| !inbox.held) else {
             inbox = shared.changed.wait(inbox).unwrap_or_else(PoisonError::into_inner);
             continue;
         };
         let left = due.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return (VecDeque::new(), None);
+            return news(&mut inbox);
         }
         let woken = shared.changed.wait_timeout(inbox, left);
         inbox = woken.unwrap_or_else(PoisonError::into_inner).0;

@@ -19,9 +19,12 @@ use crate::{ids::PluginName, status::Counts};
 pub struct Counters {
     requests: AtomicU64,
     errors: AtomicU64,
+    failures: AtomicU64,
     panics: AtomicU64,
     timeouts: AtomicU64,
     cut: AtomicU64,
+    /// Another process has counted this.
+    inherited: bool,
 }
 
 /// What is counted.
@@ -31,6 +34,8 @@ pub enum Count {
     Request,
     /// The plugin answered with an error.
     Error,
+    /// The plugin answered with a status of 500 or above.
+    Failure,
     /// The plugin panicked.
     Panic,
     /// The plugin's time was up.
@@ -45,6 +50,7 @@ impl Counters {
         let counter = match what {
             Count::Request => &self.requests,
             Count::Error => &self.errors,
+            Count::Failure => &self.failures,
             Count::Panic => &self.panics,
             Count::Timeout => &self.timeouts,
             Count::Cut => &self.cut,
@@ -69,6 +75,42 @@ impl Tally {
         set
     }
 
+    /// Adds what another process has counted.
+    pub fn add(&self, plugin: &PluginName, counts: Counts) {
+        let set = Counters {
+            inherited: true,
+            failures: AtomicU64::new(0),
+            requests: counts.requests.into(),
+            errors: counts.errors.into(),
+            panics: counts.panics.into(),
+            timeouts: counts.timeouts.into(),
+            cut: counts.cut.into(),
+        };
+        let mut sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
+        sets.entry(plugin.clone()).or_default().push(Arc::new(set));
+    }
+
+    /// Every plugin that was counted for.
+    #[must_use]
+    pub fn plugins(&self) -> Vec<PluginName> {
+        let sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
+        sets.keys().cloned().collect()
+    }
+
+    /// Requests of all plugins in this process, and those that ended badly: with a status of 500 or above, an error,
+    /// a panic or a time-out.
+    #[must_use]
+    pub fn answered(&self) -> (u64, u64) {
+        let sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut requests, mut bad) = (0, 0);
+        for set in sets.values().flatten().filter(|set| !set.inherited) {
+            requests += set.requests.load(Ordering::Relaxed);
+            let all = [&set.errors, &set.failures, &set.panics, &set.timeouts];
+            bad += all.iter().map(|it| it.load(Ordering::Relaxed)).sum::<u64>();
+        }
+        (requests, bad)
+    }
+
     /// The sums of one plugin.
     #[must_use]
     pub fn of(&self, plugin: &PluginName) -> Counts {
@@ -82,5 +124,23 @@ impl Tally {
             sums.cut += set.cut.load(Ordering::Relaxed);
         }
         sums
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_another_process_has_counted_is_added() {
+        let tally = Tally::default();
+        let plugin: PluginName = "handler".parse().unwrap();
+        let here = tally.enlist(&plugin);
+        here.add(Count::Request);
+        let elsewhere = Counts { requests: 5, errors: 1, ..Counts::default() };
+        tally.add(&plugin, elsewhere);
+        here.add(Count::Request);
+        assert_eq!(tally.of(&plugin), Counts { requests: 7, errors: 1, ..Counts::default() });
+        assert_eq!(tally.plugins(), [plugin]);
     }
 }

@@ -8,7 +8,7 @@
 mod notice;
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak},
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -17,8 +17,8 @@ use std::{
 use hotseat_plugin_api::abi;
 
 use self::notice::Notices;
-use super::Loaded;
-use crate::ids::Generation;
+use super::{Loaded, callback::Callbacks};
+use crate::{ids::Generation, plugin::hooks};
 
 /// Between the last call and the cut, for close frames and their answers; at most half the limit.
 const LAST_CALL_MAX: Duration = Duration::from_secs(5);
@@ -92,6 +92,7 @@ impl Limit {
 pub struct Drains {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
+    callbacks: Callbacks,
 }
 
 struct Draining {
@@ -116,7 +117,30 @@ impl Drains {
         let thread = std::thread::Builder::new()
             .name("drain".to_owned())
             .spawn(move || run(&theirs, limit, &notices, &cut))?;
-        Ok(Self { shared, thread: Some(thread) })
+        Ok(Self { shared, thread: Some(thread), callbacks: Callbacks::start()? })
+    }
+
+    /// Tells everything in `serving` of a signal: a number of `abi::signal` at one of
+    /// `abi::signal_phase`'s. One that takes longer than `limit` is logged. Never waits.
+    pub fn signal(
+        &self,
+        serving: impl IntoIterator<Item = Arc<Loaded>>,
+        (signal, phase): (u32, u32),
+        limit: Duration,
+    ) {
+        let mut told = BTreeSet::new();
+        for loaded in serving {
+            let about = loaded.version.generation;
+            // It may have several mounts.
+            if told.insert(about) {
+                self.callbacks.put(about, limit, move || {
+                    let instance = loaded.instance();
+                    instance.signal(signal, phase);
+                    // No registry knows this thread, and it ends here.
+                    hooks::purge_thread(instance.library());
+                });
+            }
+        }
     }
 
     /// Watches over a generation that has just left the table. Never waits.

@@ -6,6 +6,7 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read as _, Seek as _, Write as _},
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
@@ -107,12 +108,12 @@ impl StateError {
     }
 }
 
-/// A state folder that this process holds, until the value is dropped.
+/// A state folder that this process (or its master) holds, until the value is dropped.
 #[derive(Debug)]
 pub struct StateDir {
     path: PathBuf,
     /// The open file carries the kernel's lock.
-    _lock: File,
+    lock: Option<File>,
 }
 
 /// "Group or others may write", of a mode.
@@ -129,7 +130,35 @@ impl StateDir {
         make(&path)?;
         check(&path)?;
         let lock = lock(&path)?;
-        Ok(Self { path, _lock: lock })
+        Ok(Self { path, lock: Some(lock) })
+    }
+
+    /// The folder at `path`, for a worker whose master has made it and holds its lock as long as
+    /// there are workers. One worker at a time writes: see [`Worker::freeze`].
+    ///
+    /// # Errors
+    /// Every [`StateError`] but [`StateError::Locked`].
+    ///
+    /// [`Worker::freeze`]: crate::worker::Worker::freeze
+    pub fn held_by_master(path: &Path) -> Result<Self, StateError> {
+        let path = std::path::absolute(path).map_err(|e| StateError::new("find", path, e))?;
+        check(&path)?;
+        Ok(Self { path, lock: None })
+    }
+
+    /// A folder that an earlier image of this process held, with the lock that it left.
+    ///
+    /// # Errors
+    /// The path cannot be made absolute.
+    pub fn remembered(path: &Path, lock: OwnedFd) -> Result<Self, StateError> {
+        let path = std::path::absolute(path).map_err(|e| StateError::new("find", path, e))?;
+        Ok(Self { path, lock: Some(lock.into()) })
+    }
+
+    /// What holds the lock, for the next image of this process. `None`: its master holds it.
+    #[must_use]
+    pub fn lock(&self) -> Option<BorrowedFd<'_>> {
+        self.lock.as_ref().map(|lock| lock.as_fd())
     }
 
     /// The folder, as an absolute path.
@@ -229,6 +258,21 @@ mod tests {
         }
         set(0o755);
         StateDir::open(dir.path()).expect("others may read it");
+    }
+
+    #[test]
+    fn a_worker_uses_the_folder_that_its_master_holds() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        assert_eq!(StateDir::held_by_master(&path).unwrap_err().code(), "state_failed");
+        let master = StateDir::open(&path).unwrap();
+        let workers = [(); 2].map(|()| StateDir::held_by_master(&path).unwrap());
+        assert!(workers.iter().all(|worker| worker.path() == master.path()));
+        drop(workers);
+        assert_eq!(StateDir::open(&path).unwrap_err().code(), "state_locked", "still the master's");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
+        let error = StateDir::held_by_master(&path).unwrap_err();
+        assert_eq!(error.code(), "state_writable_by_others");
     }
 
     #[test]

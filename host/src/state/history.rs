@@ -26,9 +26,9 @@ pub struct Entry {
     pub at: SystemTime,
     /// Its number, as in `/v1/deploys`; counts within one host process.
     pub order: u64,
-    /// Who asked: `control`, `folder` or `boot`.
+    /// Who asked: `control`, `folder` or `crash`.
     pub source: String,
-    /// `deploy`, `rollback` or `unload`.
+    /// `deploy`, `rollback`, `unload` or `withdraw`.
     pub verb: String,
     /// Whom it concerned, as far as known.
     pub plugin: Option<PluginName>,
@@ -99,10 +99,7 @@ impl History {
     pub fn open(folder: &Path, disk_count: usize, memory_count: usize) -> io::Result<Self> {
         let path = folder.join("history.jsonl");
         let rotated = folder.join("history.1.jsonl");
-        let mut recent = VecDeque::new();
-        scan(&rotated, memory_count, &mut recent)?;
-        let (lines, torn) = scan(&path, memory_count, &mut recent)?;
-        let inner = Inner { file: Some(open(&path)?), lines, torn, recent };
+        let inner = read_all(&path, &rotated, memory_count)?;
         let half_count = (disk_count / 2).max(1);
         Ok(Self { path, rotated, half_count, memory_count, inner: Mutex::new(inner) })
     }
@@ -137,6 +134,16 @@ impl History {
         }
     }
 
+    /// Reads again what another process has written to the files meanwhile.
+    ///
+    /// # Errors
+    /// When the file cannot be read or made; what was known is kept then.
+    pub fn reload(&self) -> io::Result<()> {
+        let mut inner = self.lock();
+        *inner = read_all(&self.path, &self.rotated, self.memory_count)?;
+        Ok(())
+    }
+
     /// The newest lines, newest first, at most `limit`.
     #[must_use]
     pub fn read(&self, limit: usize) -> Vec<Entry> {
@@ -146,6 +153,13 @@ impl History {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn read_all(path: &Path, rotated: &Path, memory_count: usize) -> io::Result<Inner> {
+    let mut recent = VecDeque::new();
+    scan(rotated, memory_count, &mut recent)?;
+    let (lines, torn) = scan(path, memory_count, &mut recent)?;
+    Ok(Inner { file: Some(open(path)?), lines, torn, recent })
 }
 
 fn open(path: &Path) -> io::Result<File> {

@@ -70,6 +70,20 @@ impl Default for Manifest {
 }
 
 impl Manifest {
+    /// What the host of `folder` boots, or runs with; `None`: it has never committed anything.
+    /// Nothing is held or changed, so it may be asked beside that host.
+    ///
+    /// # Errors
+    /// [`ManifestError::Newer`], [`ManifestError::Unreadable`].
+    pub fn read(folder: &Path) -> Result<Option<Self>, ManifestError> {
+        let found = find(folder)?;
+        if found.manifest.is_some() && !found.is_newest {
+            // Its host may just have been between its two renames.
+            return Ok(find(folder)?.manifest);
+        }
+        Ok(found.manifest)
+    }
+
     /// Takes the next generation number. It counts as used from here on, also when the load fails.
     pub fn take_generation(&mut self) -> Generation {
         let taken = self.next_generation;
@@ -118,6 +132,9 @@ pub enum ManifestError {
         /// What is wrong with each file.
         reason: String,
     },
+    /// Another worker of the host writes it now.
+    #[error("another worker of this host has taken over")]
+    Sealed,
     /// It could not be written.
     #[error("cannot write `{}`: {source}", shown(.path))]
     Write {
@@ -133,17 +150,22 @@ impl Coded for ManifestError {
         match self {
             Self::Newer { .. } => "manifest_newer",
             Self::Unreadable { .. } => "state_unreadable",
+            Self::Sealed => "handed_over",
             Self::Write { source, .. } if is_full(source) => "disk_full",
             Self::Write { .. } => "state_failed",
         }
     }
 
     fn kind(&self) -> Kind {
-        Kind::Host
+        match self {
+            Self::Sealed => Kind::Stopping,
+            Self::Newer { .. } | Self::Unreadable { .. } | Self::Write { .. } => Kind::Host,
+        }
     }
 
     fn hint(&self) -> Option<String> {
         Some(match self {
+            Self::Sealed => "ask again: the worker that serves answers".to_owned(),
             Self::Newer { .. } => {
                 "start the newer hotseat, or use another `--state-dir`".to_owned()
             }
@@ -173,6 +195,9 @@ pub struct Loaded {
     pub warning: Option<String>,
 }
 
+const NEWEST: &str = "manifest.json";
+const PREVIOUS: &str = "manifest.previous.json";
+
 /// The manifest's files. One writer.
 #[derive(Debug)]
 pub struct ManifestFile {
@@ -190,11 +215,11 @@ impl ManifestFile {
     }
 
     fn newest(&self) -> PathBuf {
-        self.folder.join("manifest.json")
+        self.folder.join(NEWEST)
     }
 
     fn previous(&self) -> PathBuf {
-        self.folder.join("manifest.previous.json")
+        self.folder.join(PREVIOUS)
     }
 
     /// Reads what boots. Without any file: nothing. An unreadable newest file falls back to the
@@ -203,36 +228,13 @@ impl ManifestFile {
     /// # Errors
     /// [`ManifestError::Newer`], [`ManifestError::Unreadable`].
     pub fn load(&self) -> Result<Loaded, ManifestError> {
-        let newest = match read(&self.newest()) {
-            Ok(Some(manifest)) => {
-                // It may have been written by a host that was killed before the disk had it.
-                self.syncer.manifest(self.newest(), self.written);
-                return Ok(Loaded { manifest, warning: None });
-            }
-            other => other,
-        };
-        let newest = known_schema(self.newest(), newest)?;
-        let previous = known_schema(self.previous(), read(&self.previous()))?;
-        match (newest, previous) {
-            (Ok(_), Ok(None)) => Ok(Loaded { manifest: Manifest::default(), warning: None }),
-            (newest, Ok(Some(manifest))) => {
-                let why = newest.map_or_else(|reason| reason, |_| "it is not there".to_owned());
-                let warning = format!(
-                    "`manifest.json` cannot be read ({why}): going on from \
-                     `manifest.previous.json`, the last changes may be missing"
-                );
-                Ok(Loaded { manifest, warning: Some(warning) })
-            }
-            (newest, previous) => {
-                let reasons = [("manifest.json", newest), ("manifest.previous.json", previous)]
-                    .map(|(file, result)| match result {
-                        Ok(_) => format!("`{file}` is not there"),
-                        Err(reason) => format!("`{file}`: {reason}"),
-                    });
-                let reason = reasons.join("; ");
-                Err(ManifestError::Unreadable { folder: self.folder.clone(), reason })
-            }
+        let found = find(&self.folder)?;
+        if found.is_newest {
+            // It may have been written by a host that was killed before the disk had it.
+            self.syncer.manifest(self.newest(), self.written);
         }
+        let manifest = found.manifest.unwrap_or_default();
+        Ok(Loaded { manifest, warning: found.warning })
     }
 
     /// Replaces the file on disk and has it made durable in the background.
@@ -263,6 +265,44 @@ impl ManifestFile {
         self.written += 1;
         self.syncer.manifest(self.newest(), self.written);
         Ok(())
+    }
+}
+
+/// What a folder holds.
+struct Found {
+    manifest: Option<Manifest>,
+    is_newest: bool,
+    warning: Option<String>,
+}
+
+fn find(folder: &Path) -> Result<Found, ManifestError> {
+    let [newest, previous] = [NEWEST, PREVIOUS].map(|name| folder.join(name));
+    let first = match read(&newest) {
+        Ok(Some(manifest)) => {
+            return Ok(Found { manifest: Some(manifest), is_newest: true, warning: None });
+        }
+        other => known_schema(newest, other)?,
+    };
+    let second = known_schema(previous.clone(), read(&previous))?;
+    match (first, second) {
+        (Ok(_), Ok(None)) => Ok(Found { manifest: None, is_newest: false, warning: None }),
+        (first, Ok(Some(manifest))) => {
+            let why = first.map_or_else(|reason| reason, |_| "it is not there".to_owned());
+            let warning = format!(
+                "`{NEWEST}` cannot be read ({why}): going on from `{PREVIOUS}`, the last changes \
+                 may be missing"
+            );
+            Ok(Found { manifest: Some(manifest), is_newest: false, warning: Some(warning) })
+        }
+        (first, second) => {
+            let reasons =
+                [(NEWEST, first), (PREVIOUS, second)].map(|(file, result)| match result {
+                    Ok(_) => format!("`{file}` is not there"),
+                    Err(reason) => format!("`{file}`: {reason}"),
+                });
+            let reason = reasons.join("; ");
+            Err(ManifestError::Unreadable { folder: folder.to_owned(), reason })
+        }
     }
 }
 

@@ -194,6 +194,15 @@ impl Versions {
         self.stand_in = StandIn::Unneeded;
     }
 
+    /// The plugin serves no more, and what served last is not returned to unless it is named.
+    pub fn withdraw(&mut self) {
+        if let Some(origin) = self.list.last().map(VersionEntry::origin) {
+            let entries = self.list.iter_mut().filter(|entry| entry.origin() == origin);
+            entries.for_each(|entry| entry.rolled_back = true);
+        }
+        self.deactivate();
+    }
+
     /// Forgets all but the last version and the `kept_count` that served last before it. Rollbacks
     /// are no versions of their own: they go with what they point at, and once nothing can lead to
     /// them.

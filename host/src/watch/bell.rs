@@ -23,6 +23,9 @@ struct State {
     begun: bool,
     /// The folder has been looked at once.
     looked: bool,
+    /// A look is going on.
+    looking: bool,
+    paused: bool,
     stopping: bool,
     rung: Option<Rung>,
 }
@@ -76,17 +79,32 @@ impl Bell {
         drop(self.changed.wait_timeout_while(self.state(), patience, waiting));
     }
 
+    /// No look begins until [`go_on`](Self::go_on); waits for one that is going on, at most
+    /// `patience`. Whether none is.
+    pub(super) fn pause(&self, patience: Duration) -> bool {
+        self.change(|state| state.paused = true);
+        let looking = |state: &mut State| state.looking;
+        let waited = self.changed.wait_timeout_while(self.state(), patience, looking);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+
+    /// Looks again; what has rung meanwhile counts.
+    pub(super) fn go_on(&self) {
+        self.change(|state| state.paused = false);
+    }
+
     pub(super) fn stop(&self) {
         self.change(|state| state.stopping = true);
     }
 
     /// False when it is to stop instead.
     pub(super) fn wait_for_begin(&self) -> bool {
-        let waiting = |state: &mut State| !state.begun && !state.stopping;
+        let waiting = |state: &mut State| (!state.begun || state.paused) && !state.stopping;
         let state = self.changed.wait_while(self.state(), waiting);
         let mut state = state.unwrap_or_else(PoisonError::into_inner);
         // The first look sees everything that has rung so far.
         state.rung = None;
+        state.looking = !state.stopping;
         !state.stopping
     }
 
@@ -94,13 +112,20 @@ impl Bell {
     /// is to stop instead.
     pub(super) fn wait(&self, look_at: Instant, debounce: Duration) -> bool {
         let mut state = self.state();
+        state.looking = false;
+        self.changed.notify_all();
         loop {
             if state.stopping {
                 return false;
             }
+            if state.paused {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
             let left = due(state.rung, look_at, debounce).saturating_duration_since(Instant::now());
             if left.is_zero() {
                 state.rung = None;
+                state.looking = true;
                 return true;
             }
             let waited = self.changed.wait_timeout(state, left);
@@ -123,6 +148,28 @@ mod tests {
         assert_eq!(due(rung(0, 0), at(2_000), debounce), at(200));
         assert_eq!(due(rung(0, 1_000), at(1_100), debounce), at(1_200), "the net waits as well");
         assert_eq!(due(rung(0, 1_900), at(1_100), debounce), at(2_000), "ten quiet times at most");
+    }
+
+    #[test]
+    fn a_pause_waits_for_the_look_and_holds_the_next() {
+        let bell = Bell::default();
+        bell.begin();
+        assert!(bell.wait_for_begin());
+        assert!(!bell.pause(Duration::ZERO), "a look is going on");
+        std::thread::scope(|scope| {
+            let (went, going) = std::sync::mpsc::sync_channel(1);
+            let bell = &bell;
+            let looker = scope.spawn(move || {
+                let more = bell.wait(Instant::now(), Duration::ZERO);
+                went.send(()).unwrap();
+                more
+            });
+            assert!(bell.pause(Duration::from_secs(20)), "the look is over");
+            assert!(going.try_recv().is_err(), "no look begins");
+            bell.go_on();
+            assert!(looker.join().unwrap());
+            going.recv().unwrap();
+        });
     }
 
     #[test]

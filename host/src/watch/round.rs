@@ -168,7 +168,7 @@ impl Round {
                 self.store.remember(&path, Some(seen));
                 self.ordered.push((path, seen, ticket));
             }
-            Err(error @ DeskError::Busy { .. }) => {
+            Err(error @ (DeskError::Busy { .. } | DeskError::Frozen)) => {
                 tracing::info!(path = %path.display(), %error, "ordered again at the next look");
             }
             Err(DeskError::Stopping | DeskError::Broken) => {}

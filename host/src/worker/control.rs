@@ -3,7 +3,13 @@
 //! The same runtime drives the timers of plugins' own threads, so it may run their wakers and is
 //! registered for purges like a data thread.
 
-use std::{future::pending, io, sync::Arc, thread::JoinHandle};
+use std::{
+    future::pending,
+    io,
+    sync::Arc,
+    thread::JoinHandle,
+    time::{Duration, SystemTime},
+};
 
 use anyhow::Context as _;
 use tokio::{
@@ -11,13 +17,15 @@ use tokio::{
     sync::{mpsc, watch},
 };
 
-use super::{Picture, asker::Asker};
+use super::{Lead, Picture, asker::Asker};
 use crate::{
-    admin::{self, Backend, Listener},
+    admin::{self, Backend, Door, LameDuckSwitch, Listener, Relay, UpgradeDesk},
+    artifact::trust::trusted,
     event::Events,
     metrics::Metrics,
     plugin::purge::{self, PurgeRequest},
     serve::Socket,
+    upgrade::{Outcome, Request, Verdict},
 };
 
 /// Purges that may wait for the thread.
@@ -26,7 +34,8 @@ const PURGE_COUNT: usize = 256;
 /// The running control plane.
 #[derive(Debug)]
 pub(super) struct Control {
-    stop: watch::Sender<bool>,
+    control: watch::Sender<Door>,
+    health: watch::Sender<Door>,
     thread: JoinHandle<()>,
 }
 
@@ -35,10 +44,13 @@ pub(super) fn backend(
     picture: &Arc<Picture>,
     events: &Events,
     metrics: &Arc<Metrics>,
+    lead: &Lead,
+    relay: &Relay,
 ) -> anyhow::Result<Backend> {
     let asker = Asker::start().context("start the asker")?;
     let (ready, outline, full) = (picture.clone(), picture.clone(), picture.clone());
     let (record, history) = (picture.record.clone(), asker.clone());
+    let vets = asker.clone();
     Ok(Backend {
         desk: picture.desk.clone(),
         events: events.clone(),
@@ -56,15 +68,73 @@ pub(super) fn backend(
             Box::pin(async move { asked.await.unwrap_or_default() })
         }),
         metrics: metrics.clone(),
+        upgrade: upgrade(picture, lead, vets),
+        lame_duck: lame_duck(picture, lead),
+        lame_status: picture.config.lame_status,
+        relay: relay.clone(),
         working_dir: std::env::current_dir().context("read the working directory")?,
     })
 }
 
+/// Asks whoever leads this worker. What the caller names is run, or says what is run, so it has to
+/// be out of the reach of other accounts, which can connect to the control plane as well.
+fn upgrade(picture: &Arc<Picture>, lead: &Lead, asker: Asker) -> UpgradeDesk {
+    let (picture, lead) = (picture.clone(), lead.upgrade.clone());
+    Arc::new(move |request| {
+        let (owners, named) = (picture.config.trusted_owners.clone(), request.clone());
+        let vetted = asker.ask(move || vet(&named, &owners));
+        let lead = lead.clone();
+        Box::pin(async move {
+            match vetted.await {
+                Some(None) => lead(request).await,
+                Some(Some(refused)) => refused,
+                None => refuse(Verdict::Busy, "too many questions wait".to_owned(), None),
+            }
+        })
+    })
+}
+
+fn vet(request: &Request, owners: &[u32]) -> Option<Outcome> {
+    let named = [("binary", &request.binary), ("configuration", &request.config)];
+    named.into_iter().find_map(|(what, path)| {
+        let error = trusted(path.as_deref()?, owners).err()?;
+        Some(refuse(Verdict::Preflight, format!("{what} {error}"), error.hint()))
+    })
+}
+
+fn refuse(verdict: Verdict, text: String, hint: Option<String>) -> Outcome {
+    tracing::warn!(hint, "no upgrade: {text}");
+    Outcome {
+        verdict,
+        text,
+        hint,
+        old_pid: Some(std::process::id()),
+        new_pid: None,
+        binary: None,
+        took: Duration::ZERO,
+        at: SystemTime::now(),
+    }
+}
+
+/// Switches this worker, and tells whoever leads it, so that its successors are alike.
+fn lame_duck(picture: &Arc<Picture>, lead: &Lead) -> LameDuckSwitch {
+    let (picture, tell) = (picture.clone(), lead.lame_duck.clone());
+    Arc::new(move |on| {
+        let done = picture.stage.lame_duck(on);
+        if done {
+            tell(on);
+        }
+        Box::pin(std::future::ready(done))
+    })
+}
+
 impl Control {
-    /// Starts the thread. The handle is for timers of threads without a runtime.
+    /// Starts the thread; both kinds of listeners are as `door` says. The handle is for timers of
+    /// threads without a runtime.
     pub(super) fn start(
         control: &[Socket],
         health: &[Socket],
+        door: Door,
         backend: Backend,
     ) -> io::Result<(Self, Handle)> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
@@ -73,22 +143,20 @@ impl Control {
             sockets.iter().map(Socket::try_clone).collect()
         };
         let (control, health) = (clone(control)?, clone(health)?);
-        let (stop, stopped) = watch::channel(false);
+        let (control_door, control_opened) = watch::channel(door);
+        let (health_door, health_opened) = watch::channel(door);
         let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
             let (post, purges) = mpsc::channel(PURGE_COUNT);
             // Left last, after the runtime and every timer in it.
             let _registration = purge::register_thread("control".to_owned(), move |request| {
                 post.try_send(request).map_err(mpsc::error::TrySendError::into_inner)
             });
-            let ready = backend.ready.clone();
+            let (ready, lame_status) = (backend.ready.clone(), backend.lame_status);
             let done = runtime.block_on(async {
-                let control = admin::serve(
-                    listeners(control)?,
-                    admin::router(backend),
-                    until(stopped.clone()),
-                );
-                let health =
-                    admin::serve(listeners(health)?, admin::health_router(ready), until(stopped));
+                let router = admin::router(backend);
+                let control = admin::serve(listeners(control)?, router, control_opened);
+                let router = admin::health_router(ready, lame_status);
+                let health = admin::serve(listeners(health)?, router, health_opened);
                 tokio::select! {
                     ((), ()) = async { tokio::join!(control, health) } => {}
                     () = run_purges(purges) => {}
@@ -100,19 +168,20 @@ impl Control {
             }
             drop(runtime);
         })?;
-        Ok((Self { stop, thread }, timer))
+        Ok((Self { control: control_door, health: health_door, thread }, timer))
+    }
+
+    /// Who may come to the control plane, and who to the listeners for health alone.
+    pub(super) fn set(&self, control: Door, health: Door) {
+        self.control.send_replace(control);
+        self.health.send_replace(health);
     }
 
     /// Ends the thread after the answers that are on their way.
     pub(super) fn end(self) {
-        self.stop.send_replace(true);
+        self.set(Door::Closed, Door::Closed);
         let _ = self.thread.join();
     }
-}
-
-async fn until(mut stopped: watch::Receiver<bool>) {
-    // A sender that is gone has stopped.
-    let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
 async fn run_purges(mut purges: mpsc::Receiver<PurgeRequest>) {
@@ -127,7 +196,9 @@ fn listeners(sockets: Vec<Socket>) -> io::Result<Vec<Listener>> {
     let listener = |socket| {
         Ok(match socket {
             Socket::Tcp(socket) => Listener::Tcp(tokio::net::TcpListener::from_std(socket)?),
-            Socket::Unix(socket, _) => Listener::Unix(tokio::net::UnixListener::from_std(socket)?),
+            Socket::Unix(socket, _) | Socket::Abstract(socket, _) => {
+                Listener::Unix(tokio::net::UnixListener::from_std(socket)?)
+            }
         })
     };
     sockets.into_iter().map(listener).collect()

@@ -10,6 +10,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use super::Lead;
 use crate::{
     config::Config,
     deploy::{desk::Desk, record::Record},
@@ -39,6 +40,7 @@ pub(super) struct Picture {
     pub(super) tally: Tally,
     pub(super) record: Arc<Record>,
     pub(super) plane: OnceLock<Arc<DataPlane>>,
+    pub(super) lead: Lead,
 }
 
 impl fmt::Debug for Picture {
@@ -56,16 +58,27 @@ impl StageCell {
         let code = match stage {
             Stage::Booting => 0,
             Stage::Serving => 1,
+            Stage::LameDuck => 2,
+            Stage::Draining => 3,
             // Broken is never entered: see `Picture::stage`.
-            Stage::Stopping | Stage::Broken => 2,
+            Stage::Stopping | Stage::Broken => 4,
         };
         self.0.store(code, Ordering::Release);
+    }
+
+    /// Makes a serving host a lame duck, or takes that back. False: it does neither any more.
+    pub(super) fn lame_duck(&self, on: bool) -> bool {
+        let (from, to) = if on { (1, 2) } else { (2, 1) };
+        let (won, lost) = (Ordering::AcqRel, Ordering::Acquire);
+        self.0.compare_exchange(from, to, won, lost).is_ok() || self.0.load(Ordering::Acquire) == to
     }
 
     fn get(&self) -> Stage {
         match self.0.load(Ordering::Acquire) {
             0 => Stage::Booting,
             1 => Stage::Serving,
+            2 => Stage::LameDuck,
+            3 => Stage::Draining,
             _ => Stage::Stopping,
         }
     }
@@ -107,6 +120,7 @@ impl Picture {
         let resident = |it: &&GenerationStatus| matches!(it.life, Life::Resident(_));
         let resident_count = retired.iter().filter(resident).count();
         let table = self.routes.load();
+        let (processes, upgrade, totals) = (self.lead.processes)();
         Status {
             host_version: env!("CARGO_PKG_VERSION"),
             pid: std::process::id(),
@@ -124,6 +138,10 @@ impl Picture {
             orders: self.desk.orders(),
             missing: missing(table.mounts()),
             rss_bytes: sys::process::rss_bytes(),
+            processes,
+            upgrade,
+            totals,
+            connections: self.plane().map(|it| it.classes()).unwrap_or_default(),
         }
     }
 
@@ -196,7 +214,8 @@ impl Picture {
     /// The same for the data plane.
     pub(super) fn health(&self) -> Health {
         let readiness = self.readiness();
-        Health { ready: readiness.why_not().is_none(), text: readiness.page() }
+        let status = readiness.http_status(self.config.lame_status);
+        Health { status, text: readiness.page() }
     }
 }
 

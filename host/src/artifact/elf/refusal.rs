@@ -112,7 +112,7 @@ pub enum Looks {
 }
 
 impl Looks {
-    fn text(self) -> &'static str {
+    pub(super) fn text(self) -> &'static str {
         match self {
             Self::Archive => "a static archive (`.a` or `.rlib`)",
             Self::Script => "a script",

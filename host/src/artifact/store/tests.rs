@@ -113,3 +113,30 @@ fn a_full_disk_is_said() {
     let other = io::Error::from(io::ErrorKind::PermissionDenied);
     assert_eq!(StoreError::new("write", Path::new("/x"), other).code(), "state_failed");
 }
+
+/// What a process before has handed on outlives its file, and is put back; what is not what it was
+/// is not believed.
+#[test]
+fn carried_bytes_are_preferred_and_put_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let before = Store::open(dir.path()).unwrap();
+    let [one, two] = [&b"one"[..], b"two"].map(digest);
+    let path = before.keep(one, b"one").unwrap();
+    let handed_on = before.open_artifact(one).unwrap();
+    before.keep(two, b"two").unwrap();
+    let wrong = before.open_artifact(two).unwrap();
+    assert!(before.open_artifact(digest(b"three")).is_err());
+    fs::remove_file(&path).unwrap();
+    // The offset is shared by everybody who has the file open.
+    let mut shared = File::from(handed_on.try_clone().unwrap());
+    io::Read::read_exact(&mut shared, &mut [0; 2]).unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    store.carry(vec![(one, handed_on), (digest(b"three"), wrong)]);
+    assert_eq!(&store.read(one).unwrap()[..], b"one");
+    assert_eq!(&fs::read(&path).unwrap()[..], b"one", "it is there again");
+    assert_eq!(store.read(digest(b"three")).unwrap_err().code(), "artifact_missing");
+    fs::remove_file(&path).unwrap();
+    store.open_artifact(one).expect("handed on once more");
+    store.retain(&BTreeSet::new()).unwrap();
+    assert!(store.open_artifact(one).is_err(), "nothing needs it any more");
+}

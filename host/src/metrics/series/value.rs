@@ -5,6 +5,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::name::MetricKind;
+use crate::metrics::totals::Number;
 
 /// Upper bounds of a histogram's buckets: Prometheus's own for seconds, and 1 ms below them,
 /// because handlers are fast. Above the last one is infinity.
@@ -55,6 +56,21 @@ impl Value {
                 buckets[bucket].fetch_add(1, Relaxed);
                 sum.add(value);
             }
+        }
+    }
+    /// Adds what another process has counted; the kinds are the same.
+    pub(super) fn add(&self, number: &Number) {
+        match (self, number) {
+            (Self::Counter(total), Number::Counter(value)) => total.add(*value),
+            (Self::Histogram { buckets, sum }, Number::Histogram { buckets: more, sum: value }) => {
+                for (bucket, count) in buckets.iter().zip(more) {
+                    bucket.fetch_add(*count, Relaxed);
+                }
+                sum.add(*value);
+            }
+            (Self::Gauge(_), _)
+            | (Self::Counter(_), Number::Histogram { .. })
+            | (Self::Histogram { .. }, Number::Counter(_)) => {}
         }
     }
 }

@@ -1,0 +1,147 @@
+//! What the pipeline does without an order: the start, and what another process has changed.
+//!
+//! Owns the loads that commit nothing. Runs on the pipeline's thread like every order, so there is
+//! still one writer.
+
+use std::{
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
+
+use super::{
+    boot::{self, Found},
+    pipeline::Pipeline,
+    record::Withdrawn,
+};
+use crate::{
+    error::Coded as _,
+    event::{Event, Phase},
+    ids::{Generation, PluginName},
+    route::{Loaded, check_mount},
+    state::{VersionEntry, history::Entry},
+};
+
+impl Pipeline {
+    /// Loads what was committed and makes it what the next request meets. `withdrawn` have ended
+    /// processes, and why: they are taken back before anything is loaded.
+    pub fn boot(&mut self, withdrawn: Vec<(Generation, String)>, halted: impl Fn() -> bool) {
+        for (generation, why) in withdrawn {
+            self.withdraw(generation, &why);
+        }
+        let progress = self.reports.progress.clone();
+        let booted = boot::load_committed(&self.workshop, &self.record, halted, &*progress);
+        self.active.extend(booted);
+        self.store_table();
+        (self.reports.in_traffic)();
+    }
+
+    /// Returns a plugin to the version before `generation`, if that is what boots.
+    fn withdraw(&mut self, generation: Generation, why: &str) {
+        let began = Instant::now();
+        let Some(Withdrawn { plugin, was, now }) = self.record.withdraw(generation) else {
+            match self.record.withdrawn_before(generation) {
+                // By a worker that did not live to say so.
+                Some((plugin, label)) => {
+                    let text = format!("generation {generation} ({label}) was withdrawn: {why}");
+                    self.record.warn(&plugin, text);
+                }
+                None => {
+                    tracing::warn!(%generation, why, "not active any more, so it is not withdrawn");
+                }
+            }
+            return;
+        };
+        let label = &was.label;
+        let instead = match &now {
+            Some(now) => format!("generation {} ({}) is active instead", now.generation, now.label),
+            None => "there is no version before it".to_owned(),
+        };
+        let text = format!("generation {generation} ({label}) was withdrawn: {why}; {instead}");
+        tracing::error!(%plugin, %generation, "{text}");
+        self.record.warn(&plugin, text.clone());
+        self.workshop.events.publish(Phase::Withdrawn, |event: &mut Event| {
+            event.plugin = Some(plugin.clone());
+            event.label = Some(label.clone());
+            event.digest = Some(was.digest);
+            event.generation = Some(generation);
+            event.detail = Some(text.clone());
+        });
+        let outcome = if now.is_some() { "rolled_back" } else { "unloaded" };
+        self.metrics.order_ended("withdraw", outcome);
+        let shown = now.as_ref().unwrap_or(&was);
+        self.record.append(Entry {
+            at: SystemTime::now(),
+            order: 0,
+            source: "crash".to_owned(),
+            verb: "withdraw".to_owned(),
+            plugin: Some(plugin.clone()),
+            label: Some(shown.label.clone()),
+            digest: Some(shown.digest),
+            generation: Some(shown.generation),
+            from: now.as_ref().and_then(|now| now.from),
+            outcome: outcome.to_owned(),
+            text,
+            ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        });
+        if now.is_none() {
+            // Its mount stays, without anything that serves it.
+            self.active.insert(plugin, None);
+        }
+    }
+
+    /// Makes what serves equal to what was committed, by whomever.
+    pub(super) fn reconcile(&mut self) {
+        let committed = self.record.committed();
+        let gone: Vec<PluginName> = self
+            .active
+            .iter()
+            .filter(|(plugin, loaded)| loaded.is_some() && !committed.contains_key(*plugin))
+            .map(|(plugin, _)| plugin.clone())
+            .collect();
+        for plugin in gone {
+            tracing::info!(%plugin, "taken out: another worker has unloaded it");
+            self.take_out(&plugin);
+        }
+        for (plugin, versions) in committed {
+            let serving = self.serving(&plugin).map(|version| version.generation);
+            if serving.is_none() || serving != versions.first().map(|first| first.generation) {
+                self.follow(&plugin, &versions, serving);
+            }
+        }
+        // Also when nothing has changed here: it may not be what whoever listens heard last.
+        (self.reports.in_traffic)();
+    }
+
+    /// Brings the best of `versions` to traffic.
+    fn follow(
+        &mut self,
+        plugin: &PluginName,
+        versions: &[VersionEntry],
+        serving: Option<Generation>,
+    ) {
+        if let Err(taken) = check_mount(&self.workshop.config.mounts, plugin) {
+            tracing::error!(%plugin, code = taken.code(), error = %taken, "left out");
+            self.record.stand_in(plugin, serving, format!("left out: {taken}"));
+            return;
+        }
+        match boot::load_first(&self.workshop, &self.record, plugin, versions, serving) {
+            Found::Loaded(loaded) => self.swap_followed(plugin, loaded),
+            Found::Nothing if serving.is_none() => {
+                self.active.insert(plugin.clone(), None);
+                self.store_table();
+            }
+            Found::Serves | Found::Nothing => {}
+        }
+    }
+
+    fn swap_followed(&mut self, plugin: &PluginName, loaded: Arc<Loaded>) {
+        let version = loaded.version.clone();
+        self.swap(plugin, loaded);
+        self.workshop.events.publish(Phase::Committed, |event: &mut Event| {
+            event.plugin = Some(plugin.clone());
+            event.label = Some(version.label);
+            event.digest = Some(version.digest);
+            event.generation = Some(version.generation);
+        });
+    }
+}

@@ -1,0 +1,54 @@
+//! A real library in this process.
+
+use std::{fs, sync::Arc};
+
+use hotseat_plugin_api::abi::{signal, signal_phase};
+use hotseat_test_support::fault;
+
+use super::*;
+use crate::plugin::{
+    blocking::BlockingPool,
+    library::load,
+    services::{MetricSink, Services},
+};
+
+struct Nowhere;
+
+impl MetricSink for Nowhere {
+    fn record(&self, _: &PluginName, _: u32, _: &str, _: &[(&str, &str)], _: f64) {}
+}
+
+const TIME: Duration = Duration::from_secs(20);
+
+/// It hears the signals by their names, and unloads afterwards.
+#[test]
+fn a_plugin_hears_of_signals() {
+    let folder = tempfile::tempdir().unwrap();
+    let (copy, heard) = (folder.path().join("signals.so"), folder.path().join("heard"));
+    fs::copy(fault("signals"), &copy).unwrap();
+    let timer = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let instance = load(LoadRequest {
+        path: copy,
+        plugin: "handler".parse().unwrap(),
+        label: "1".parse().unwrap(),
+        generation: Generation(1),
+        config: Some(serde_json::json!({ "file": heard }).to_string()),
+        services: Services {
+            metrics: Arc::new(Nowhere),
+            timer: timer.handle().clone(),
+            blocking: Arc::new(BlockingPool::start(1, 1).unwrap()),
+        },
+        load_time: TIME,
+        purge_time: TIME,
+    });
+    let instance = instance.unwrap();
+    // The last thread that runs plugin code ends it, as everywhere.
+    let ended = std::thread::spawn(move || {
+        instance.signal(signal::HUP, signal_phase::PRE);
+        instance.signal(signal::TSTP, signal_phase::POST);
+        instance.signal(u32::MAX, signal_phase::POST);
+        instance.discard(TIME, TIME)
+    });
+    assert_eq!(ended.join().unwrap(), Ok(()));
+    assert_eq!(fs::read_to_string(heard).unwrap(), "pre HUP\npost TSTP\n");
+}

@@ -1,0 +1,107 @@
+//! What a worker gets from whoever leads it, and how it reaches them.
+//!
+//! The master of a host, or nobody: [`Lead::nobody`] is that of a host in one process.
+
+use std::{fmt, os::fd::OwnedFd, sync::Arc, time::SystemTime};
+
+use crate::{
+    admin::UpgradeDesk,
+    ids::{Digest, Generation, PluginName},
+    status::{ProcessStatus, Totals},
+    upgrade::{Outcome, Verdict},
+};
+
+/// Every process of the host, how the last upgrade ended, and what was counted.
+pub type Processes = Arc<dyn Fn() -> (Vec<ProcessStatus>, Option<Outcome>, Totals) + Send + Sync>;
+
+/// A version in traffic, with its bytes open for reading.
+#[derive(Debug)]
+pub struct Carried {
+    /// Whose.
+    pub plugin: PluginName,
+    /// Its number.
+    pub generation: Generation,
+    /// Its content.
+    pub digest: Digest,
+    /// The kept artifact. `None` when it could not be opened.
+    pub bytes: Option<OwnedFd>,
+}
+
+/// How a worker reaches whoever leads it. No call waits.
+#[derive(Clone)]
+pub struct Lead {
+    /// Where upgrades are asked for.
+    pub upgrade: UpgradeDesk,
+    /// Hears that the worker became a lame duck, or is none any more.
+    pub lame_duck: Arc<dyn Fn(bool) + Send + Sync>,
+    /// What the status shows of the host as a whole.
+    pub processes: Processes,
+    /// Hears what is in traffic: once after the start, and after each change.
+    pub serving: Arc<dyn Fn(Vec<Carried>) + Send + Sync>,
+    /// Hears of progress while the worker starts.
+    pub progress: Arc<dyn Fn(&str) + Send + Sync>,
+}
+
+impl fmt::Debug for Lead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Lead")
+    }
+}
+
+impl Lead {
+    /// That of a host in one process.
+    #[must_use]
+    pub fn nobody() -> Self {
+        let refused = || Outcome {
+            verdict: Verdict::Refused,
+            text: "this host runs as a single process and cannot be upgraded".to_owned(),
+            hint: Some("start it without `--single`".to_owned()),
+            old_pid: None,
+            new_pid: None,
+            binary: None,
+            took: std::time::Duration::ZERO,
+            at: SystemTime::now(),
+        };
+        Self {
+            upgrade: Arc::new(move |_| Box::pin(std::future::ready(refused()))),
+            lame_duck: Arc::new(|_| ()),
+            processes: Arc::new(|| (Vec::new(), None, Totals::default())),
+            serving: Arc::new(|_| ()),
+            progress: Arc::new(|_| ()),
+        }
+    }
+}
+
+/// What a worker begins with besides its settings.
+#[derive(Debug)]
+pub struct Birth {
+    /// Whom it is led by.
+    pub lead: Lead,
+    /// Bytes of what served before, preferred to those in the state folder.
+    pub carried: Vec<(Digest, OwnedFd)>,
+    /// To be taken out of traffic before anything is loaded, and why.
+    pub withdraw: Vec<(Generation, String)>,
+    /// The counters of the workers before this one, as [`Worker::counters`](super::Worker) gave
+    /// them.
+    pub counters: Option<String>,
+    /// Whether it starts as a lame duck.
+    pub lame_duck: bool,
+    /// Whether no worker of this host was there before it. Only then does a start without a history
+    /// wait for the plugins folder, and only then is the control plane there from the start.
+    pub first: bool,
+}
+
+impl Birth {
+    /// That of a host in one process.
+    #[must_use]
+    pub fn alone() -> Self {
+        Self {
+            lead: Lead::nobody(),
+            carried: Vec::new(),
+            withdraw: Vec::new(),
+            counters: None,
+            lame_duck: false,
+            first: true,
+        }
+    }
+}

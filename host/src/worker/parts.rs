@@ -1,0 +1,224 @@
+//! The parts of a worker, each made on its own.
+//!
+//! Owns what each thread is given; [`Worker::start`](super::Worker::start) owns the order.
+
+use std::{
+    os::fd::OwnedFd,
+    sync::{
+        Arc, OnceLock,
+        mpsc::{self, Receiver},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+use anyhow::Context as _;
+
+use super::{
+    Halt, Lead, Sockets,
+    picture::{self, Picture, StageCell},
+    traffic,
+};
+use crate::{
+    artifact::Store,
+    config::{Config, Limits, UnloadPolicy},
+    deploy::{
+        desk::Desk,
+        pipeline::{Pipeline, Reports},
+        record::Record,
+    },
+    event::Events,
+    ids::{Digest, Generation, PluginName},
+    metrics::Metrics,
+    plugin::{
+        reaper::{GRACE, Reaper, ReaperRules},
+        services::MetricSink,
+    },
+    route::{Roster, Routes, Tally},
+    serve::{DataPlane, HealthSource, Socket},
+    state::StateDir,
+    status::Address,
+    watch::{WatchConfig, Watcher},
+};
+
+/// Between two looks at whether the start is given up.
+const HALT_LOOK: Duration = Duration::from_millis(50);
+
+/// Events kept for a slow listener.
+const EVENT_BACKLOG: usize = 1024;
+
+/// What the threads share.
+pub(super) struct Base {
+    pub(super) events: Events,
+    pub(super) roster: Roster,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) store: Arc<Store>,
+    pub(super) record: Arc<Record>,
+    pub(super) desk: Desk,
+    pub(super) routes: Arc<Routes>,
+    pub(super) tally: Tally,
+}
+
+impl Base {
+    pub(super) fn open(
+        config: &Config,
+        state: StateDir,
+        carried: Vec<(Digest, OwnedFd)>,
+    ) -> anyhow::Result<Self> {
+        let limits = &config.limits;
+        let events = Events::new(EVENT_BACKLOG);
+        let store = Store::open(state.path()).context("open the artifact store")?;
+        store.carry(carried);
+        Ok(Self {
+            roster: Roster::new(limits.retired_count, events.clone()),
+            metrics: Arc::new(Metrics::new(limits.series_count)),
+            store: Arc::new(store),
+            record: Arc::new(Record::open(state, limits).context("read the state")?),
+            desk: Desk::new(limits.queue_count, events.clone()),
+            routes: Arc::default(),
+            tally: Tally::default(),
+            events,
+        })
+    }
+}
+
+/// Brings what the pipeline does to whoever leads the worker.
+pub(super) fn reports(base: &Base, lead: Lead) -> Reports {
+    let (routes, store, serving) = (base.routes.clone(), base.store.clone(), lead.serving);
+    Reports {
+        in_traffic: Arc::new(move || serving(traffic::carried(&routes.load(), &store))),
+        progress: lead.progress,
+    }
+}
+
+pub(super) fn start_reaper(
+    config: &Config,
+    base: &Base,
+    broken: Option<&str>,
+) -> anyhow::Result<Reaper> {
+    let rules = ReaperRules {
+        never: never(config, broken),
+        stop_time: config.limits.plugin_stop_time,
+        purge_time: config.limits.purge_time,
+        grace: GRACE,
+    };
+    let (roster, metrics) = (base.roster.clone(), base.metrics.clone());
+    let report = move |report| {
+        picture::count(&metrics, &report);
+        roster.report(report);
+    };
+    Reaper::start(rules, report).context("start the reaper")
+}
+
+pub(super) fn picture(
+    config: &Arc<Config>,
+    base: &Base,
+    sockets: &Sockets,
+    never_unload: Option<String>,
+    lead: Lead,
+) -> anyhow::Result<Arc<Picture>> {
+    Ok(Arc::new(Picture {
+        config: config.clone(),
+        listen: addresses(&sockets.data)?,
+        control: addresses(&sockets.control)?,
+        started: SystemTime::now(),
+        stage: StageCell::default(),
+        never_unload,
+        desk: base.desk.clone(),
+        routes: base.routes.clone(),
+        roster: base.roster.clone(),
+        tally: base.tally.clone(),
+        record: base.record.clone(),
+        plane: OnceLock::new(),
+        lead,
+    }))
+}
+
+pub(super) fn start_plane(
+    config: &Config,
+    base: &Base,
+    picture: &Arc<Picture>,
+) -> anyhow::Result<Arc<DataPlane>> {
+    let health = picture.clone();
+    let health = HealthSource(Arc::new(move || health.health()));
+    let plane = DataPlane::start(config, &base.routes, &base.tally, &health);
+    let plane = Arc::new(plane.context("start the data plane")?);
+    // Set once, here.
+    let _ = picture.plane.set(plane.clone());
+    Ok(plane)
+}
+
+pub(super) fn start_watcher(config: &Config, base: &Base) -> anyhow::Result<Option<Watcher>> {
+    let Some(dir) = config.plugins_dir.clone() else { return Ok(None) };
+    let watch = WatchConfig {
+        dir,
+        mode: config.watch,
+        library_bytes: config.limits.library_bytes,
+        debounce: config.limits.debounce,
+        rescan: config.limits.rescan,
+    };
+    let Base { desk, record, events, .. } = base;
+    let watcher = Watcher::start(watch, desk.clone(), record.clone(), events.clone());
+    Ok(Some(watcher.context("watch the plugins folder")?))
+}
+
+/// Starts the pipeline's thread and waits until it has loaded what was committed.
+pub(super) fn begin(
+    mut pipeline: Pipeline,
+    desk: &Desk,
+    withdraw: Vec<(Generation, String)>,
+    halt: &Halt,
+) -> std::io::Result<Receiver<Pipeline>> {
+    let (booted, boot) = mpsc::sync_channel(1);
+    let (give_back, ended) = mpsc::sync_channel(1);
+    let (desk, halt) = (desk.clone(), halt.clone());
+    std::thread::Builder::new().name("deploy".to_owned()).spawn(move || {
+        let _attendant = desk.attend();
+        pipeline.boot(withdraw, || halt.is_told());
+        // Whoever waits is there: it is `begin`.
+        let _ = booted.send(());
+        // Nobody takes it when the end of the host did not wait as long.
+        let _ = give_back.send(pipeline.run(&desk));
+    })?;
+    // An error means that the thread has panicked; the desk says so to whoever orders.
+    let _ = boot.recv();
+    Ok(ended)
+}
+
+/// Waits for what lies in the folder at the first start, at most as long as one library that hangs
+/// may take.
+pub(super) fn first_deploys(watcher: &Watcher, desk: &Desk, limits: &Limits, halt: &Halt) {
+    let patience = limits.preflight_time + limits.load_time;
+    watcher.wait_for_look(patience);
+    let until = Instant::now() + patience;
+    // In short pieces, so that the wait can be given up.
+    while !halt.is_told() && !desk.settle(HALT_LOOK) && Instant::now() < until {}
+    if !halt.is_told() && !desk.settle(Duration::ZERO) {
+        tracing::warn!("the first files of the plugins folder are still being deployed");
+    }
+}
+
+/// Plugins' metrics join the host's.
+impl MetricSink for Metrics {
+    fn record(
+        &self,
+        plugin: &PluginName,
+        kind: u32,
+        name: &str,
+        labels: &[(&str, &str)],
+        value: f64,
+    ) {
+        Self::record(self, plugin, kind, name, labels, value);
+    }
+}
+
+/// Why nothing is ever unloaded, if so.
+fn never(config: &Config, broken: Option<&str>) -> Option<String> {
+    match config.unload {
+        UnloadPolicy::Off => Some("unloading is switched off".to_owned()),
+        UnloadPolicy::Allow | UnloadPolicy::Require => broken.map(str::to_owned),
+    }
+}
+
+fn addresses(sockets: &[Socket]) -> anyhow::Result<Vec<Address>> {
+    sockets.iter().map(Socket::address).collect::<Result<_, _>>().context("read an address")
+}
