@@ -10,24 +10,30 @@ use std::{fmt, future::Future, path::PathBuf, pin::Pin, sync::Arc};
 
 use axum::{Router, extract::DefaultBodyLimit, middleware, routing::get, routing::post};
 
-pub use self::serve::{Connection, Listener, Transport, serve};
+pub use self::{
+    forward::{Elsewhere, Relay},
+    serve::{Connection, Door, Listener, Transport, serve},
+};
 use crate::{
     deploy::desk::Desk,
     event::Events,
     metrics::Metrics,
     state::history::Entry,
     status::{Readiness, Status},
+    upgrade::{Outcome, Request},
 };
 
 mod answer;
 mod body;
 mod events;
 mod fault;
+mod forward;
 mod guard;
 mod health;
 mod order;
 mod serve;
 mod text;
+mod upgrade;
 mod view;
 mod wire;
 
@@ -46,6 +52,12 @@ pub type ReadySource = Arc<dyn Fn() -> Readiness + Send + Sync>;
 /// The last orders, newest first, at most as many as asked for.
 pub type HistorySource = Arc<dyn Fn(usize) -> Later<Vec<Entry>> + Send + Sync>;
 
+/// Asks the process that leads this one for an upgrade. Answered as late as the request waits.
+pub type UpgradeDesk = Arc<dyn Fn(Request) -> Later<Outcome> + Send + Sync>;
+
+/// Makes the host a lame duck, or takes that back; answered once it is so. False: it is stopping.
+pub type LameDuckSwitch = Arc<dyn Fn(bool) -> Later<bool> + Send + Sync>;
+
 /// Everything that the control plane shows and everybody it asks.
 #[derive(Clone)]
 pub struct Backend {
@@ -63,6 +75,14 @@ pub struct Backend {
     pub history: HistorySource,
     /// The counters that `/metrics` prints.
     pub metrics: Arc<Metrics>,
+    /// Where upgrades are asked for.
+    pub upgrade: UpgradeDesk,
+    /// The switch of `/readyz`.
+    pub lame_duck: LameDuckSwitch,
+    /// What `/readyz` of a lame duck answers: 503 or 404.
+    pub lame_status: u16,
+    /// Says which requests another worker answers.
+    pub relay: Relay,
     /// What a posted relative path is relative to.
     pub working_dir: PathBuf,
 }
@@ -85,21 +105,24 @@ pub fn router(backend: Backend) -> Router {
         .route("/v1/rollback", post(order::post_rollback))
         .route("/v1/plugins", get(view::plugins))
         .route("/v1/plugins/{name}", get(view::plugin).delete(order::delete_plugin))
+        .route("/v1/upgrade", get(upgrade::get).post(upgrade::post))
+        .route("/v1/lame-duck", post(upgrade::post_lame_duck))
         .route("/v1/events", get(events::stream))
         .route("/metrics", get(view::metrics))
         .route("/version", get(view::version))
-        .merge(health::routes(Arc::clone(&backend.ready)))
+        .merge(health::routes(Arc::clone(&backend.ready), backend.lame_status))
         .fallback(fault::not_found)
         .method_not_allowed_fallback(fault::wrong_method)
         // Bodies are bounded where they are read, with a refusal of our own.
         .layer(DefaultBodyLimit::disable())
+        .layer(middleware::from_fn_with_state(backend.relay.clone(), forward::relay))
         .layer(middleware::from_fn(guard::check))
         .with_state(backend)
 }
 
 /// `/livez` and `/readyz` alone, for whoever asks by whatever name.
-pub fn health_router(ready: ReadySource) -> Router {
-    health::routes(ready)
+pub fn health_router(ready: ReadySource, lame_status: u16) -> Router {
+    health::routes(ready, lame_status)
         .fallback(fault::not_found)
         .method_not_allowed_fallback(fault::wrong_method)
 }

@@ -3,7 +3,8 @@
 //! Owns subcommands, their help, their exit codes, and which stream a text goes to: data to
 //! standard output, everything else to standard error. Entry point: [`run`]. What runs inside this
 //! process is handed in as [`Work`], so nothing here loads a library or binds a port.
-//! Invariant: 0 done, 1 failed, 2 refused, 64 wrong usage; nothing else, whatever clap says.
+//! Invariant: 0 done, 1 failed, 2 refused, 64 wrong usage, of `upgrade` 3 to 7, and of `serve` 3 for
+//! a strict exit; nothing else, whatever clap says.
 
 use std::{
     ffi::OsString,
@@ -14,19 +15,24 @@ use std::{
 
 use clap::{CommandFactory, FromArgMatches, error::ErrorKind};
 
-use self::{args::Cli, args::Command, check::CheckReport};
+use self::{
+    args::Cli, args::Command, check::CheckReport, settings::ServeSettings, settings::serve_settings,
+};
 use crate::{
-    config::{Config, raw::file::Surroundings},
+    config::Config,
     deploy::desk::Refusal,
     error::{Coded, Kind},
-    log,
+    link, log,
 };
 
 pub mod args;
 pub mod check;
+mod children;
 mod client;
 mod remote;
+pub mod settings;
 pub mod trial;
+mod upgrade;
 
 /// Exit: it is done.
 pub const DONE: u8 = 0;
@@ -40,22 +46,30 @@ pub const USAGE: u8 = 64;
 /// What the commands that work inside this process do.
 #[derive(Clone, Copy, Debug)]
 pub struct Work {
-    /// Runs a host until it is told to stop.
-    pub serve: fn(Config) -> anyhow::Result<()>,
+    /// Runs a host until it is told to stop; the arguments followed `serve`.
+    pub serve: fn(Vec<OsString>, ServeSettings) -> anyhow::Result<()>,
     /// Stages, verifies and preflights one library.
     pub check: fn(&Path, &Config) -> Result<CheckReport, Refusal>,
     /// The hidden child of a preflight. Nothing else of the command line runs before it.
     pub preflight_child: fn() -> ExitCode,
+    /// The hidden worker of a master; the arguments followed `serve`.
+    pub worker: fn(&[OsString]) -> anyhow::Result<()>,
 }
 
 /// Carries out one command line, the program's name first.
 pub fn run(arguments: impl IntoIterator<Item = OsString>, work: &Work) -> ExitCode {
     let arguments: Vec<_> = arguments.into_iter().collect();
-    if arguments.get(1).is_some_and(|first| first == args::PREFLIGHT_CHILD) {
-        return (work.preflight_child)();
+    let rest = arguments.get(2..).unwrap_or_default();
+    // No commands for people, so nothing of them is parsed or shown by clap.
+    match arguments.get(1).and_then(|first| first.to_str()) {
+        Some(args::PREFLIGHT_CHILD) => return (work.preflight_child)(),
+        Some(link::SETTINGS_CHILD) => return ExitCode::from(children::settings(rest)),
+        Some(link::STAGE_CHILD) => return ExitCode::from(children::stage(rest)),
+        Some(link::WORKER) => return ExitCode::from(ended((work.worker)(rest))),
+        _ => {}
     }
-    match parse(arguments) {
-        Ok(cli) => ExitCode::from(dispatch(cli.command, work)),
+    match parse(arguments.clone()) {
+        Ok(cli) => ExitCode::from(dispatch(cli.command, rest, work)),
         Err(error) => {
             // A closed stream hides the text; the code still tells.
             let _ = error.print();
@@ -81,32 +95,42 @@ fn command() -> clap::Command {
     })
 }
 
-fn dispatch(command: Command, work: &Work) -> u8 {
+fn dispatch(command: Command, rest: &[OsString], work: &Work) -> u8 {
     match command {
-        Command::Serve(args) => serve(*args, work),
+        Command::Serve(_) => serve(rest, work),
         Command::Check(args) => check::carry_out(*args, work),
         Command::Load(args) => remote::load(args),
         Command::Unload(args) => remote::unload(args),
         Command::Status(args) => remote::status(args),
         Command::History(args) => remote::history(args),
         Command::Rollback(args) => remote::rollback(args),
+        Command::Upgrade(args) => upgrade::upgrade(args),
+        Command::LameDuck(args) => upgrade::lame_duck(args),
     }
 }
 
-fn serve(args: args::ServeArgs, work: &Work) -> u8 {
-    let args::ServeArgs { config, settings } = args;
-    let loaded = match settings.load(config.as_deref(), &Surroundings::of_this_process()) {
-        Ok(loaded) => loaded,
+fn serve(args: &[OsString], work: &Work) -> u8 {
+    let settings = match serve_settings(args, None) {
+        Ok(settings) => settings,
         Err(error) => return complain(&error, USAGE),
     };
-    if let Err(error) = log::start(&loaded.log.filter, loaded.log.format) {
+    let loaded = &settings.loaded;
+    if let Err(error) = log::start(&loaded.log.filter, loaded.log.format, "hotseat") {
         explain(&error.to_string(), None);
         return FAILED;
     }
     if let Some(file) = &loaded.file {
         tracing::info!(file = %file.display(), "the configuration file is read");
     }
-    match (work.serve)(loaded.config) {
+    for warning in loaded.config.warnings() {
+        tracing::warn!(%warning, "the settings do not fit each other");
+    }
+    ended((work.serve)(args.to_vec(), settings))
+}
+
+/// The exit code of what runs as long as a host does.
+fn ended(result: anyhow::Result<()>) -> u8 {
+    match result {
         Ok(()) => DONE,
         Err(error) => {
             // The whole chain in one line: what failed, then why.

@@ -67,6 +67,11 @@ pub(super) fn one_line(text: &str) -> String {
     text.chars().map(shown).collect()
 }
 
+/// The same for a text of several lines, which stay lines.
+pub(super) fn lines(text: &str) -> String {
+    text.lines().map(one_line).collect::<Vec<_>>().join("\n")
+}
+
 impl<S: Sync> FromRequestParts<S> for Form {
     type Rejection = Infallible;
 

@@ -42,13 +42,13 @@ struct Listener {
 }
 
 impl Listener {
-    /// `None` when the control plane closes.
+    /// `None` when this worker's part in the control plane ends.
     async fn next(&mut self) -> Option<Event> {
         let received = match &mut self.connection {
             None => self.events.recv().await,
             Some(connection) => tokio::select! {
                 received = self.events.recv() => received,
-                () = connection.closing() => return None,
+                () = connection.leaving() => return None,
             },
         };
         match received {

@@ -15,7 +15,7 @@ use super::{
 use crate::error::{Coded, Kind};
 
 /// The header that names the code.
-const CODE_HEADER: HeaderName = HeaderName::from_static("hotseat-error");
+pub(super) const CODE_HEADER: HeaderName = HeaderName::from_static("hotseat-error");
 
 /// One refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,7 +81,7 @@ pub(super) async fn not_found(form: Form, uri: Uri) -> Response {
         "not_found",
         format!("there is nothing at `{}`", uri.path()),
         "GET / shows the status; `/v1/status`, `/v1/deploys`, `/v1/history`, `/v1/plugins`, \
-         `/v1/events`, `/metrics`, `/readyz`, `/livez` and `/version` are there too",
+         `/v1/events`, `/v1/upgrade`, `/v1/lame-duck`, `/metrics`, `/readyz`, `/livez` and `/version` are there too",
     )
     .answer(form)
 }

@@ -2,9 +2,9 @@
 //!
 //! Owns accepting, the bounds on connections, and the end of both. Knows no route.
 //! Invariant: nothing that happens to one connection, and no lack of descriptors, ends the
-//! accepting; it ends when `shutdown` does.
+//! accepting; it ends when the [`Door`] says so.
 
-use std::{future::Future, io, time::Duration};
+use std::{io, time::Duration};
 
 use axum::{Router, body::Body, extract::Request};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -16,6 +16,8 @@ use tokio::{
     task::JoinSet,
 };
 use tower_service::Service;
+
+use crate::status::Address;
 
 /// Open connections of one listener: twice the default queue, because each client that waits for
 /// its order holds one. More of them wait in the kernel's backlog. A flood of one listener leaves
@@ -52,52 +54,82 @@ pub enum Transport {
     Unix,
 }
 
+/// Who may come in and who may stay. It only ever moves down this list from `Left` on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Door {
+    /// New connections are accepted.
+    Open,
+    /// New ones wait in the kernel's backlog; those that are here are answered.
+    Shut,
+    /// The listeners are let go: somebody else accepts. Event streams end, so that their clients
+    /// come to whoever that is; the other connections are answered.
+    Left,
+    /// Every connection ends after the answer that is on its way.
+    Closed,
+}
+
 /// What a request's extensions say of its connection.
 #[derive(Clone, Debug)]
 pub struct Connection {
     /// How it came.
     pub transport: Transport,
-    pub(super) closing: watch::Receiver<bool>,
+    /// Where another one like it would be made.
+    pub back: Option<Address>,
+    pub(super) door: watch::Receiver<Door>,
 }
 
 impl Connection {
+    /// Ends when streams without an end are to end.
+    pub(super) async fn leaving(&mut self) {
+        reaches(&mut self.door, Door::Left).await;
+    }
+
     /// Ends when the listener's side wants to close.
-    pub(super) async fn closing(&mut self) {
-        // A sender that is gone has closed.
-        let _ = self.closing.wait_for(|closing| *closing).await;
+    async fn closing(&mut self) {
+        reaches(&mut self.door, Door::Closed).await;
     }
 }
 
-/// Answers `listeners` with `router` until `shutdown` ends; then no new connection is taken, event
-/// streams end, and answers on their way get a few seconds.
+async fn reaches(door: &mut watch::Receiver<Door>, wanted: Door) {
+    // A sender that is gone has closed.
+    let _ = door.wait_for(|door| *door >= wanted).await;
+}
+
+/// Answers `listeners` with `router` as `door` says, until it is closed; answers on their way get a
+/// few seconds then.
 ///
 /// # Threads
 /// Spawns onto the runtime that it is called in.
-pub async fn serve(listeners: Vec<Listener>, router: Router, shutdown: impl Future<Output = ()>) {
-    let (close, closing) = watch::channel(false);
+pub async fn serve(listeners: Vec<Listener>, router: Router, door: watch::Receiver<Door>) {
     let mut acceptors = JoinSet::new();
     for listener in listeners {
-        acceptors.spawn(accept_all(listener, router.clone(), closing.clone()));
+        acceptors.spawn(accept_all(listener, router.clone(), door.clone()));
     }
-    shutdown.await;
-    close.send_replace(true);
     while acceptors.join_next().await.is_some() {}
 }
 
-async fn accept_all(listener: Listener, router: Router, closing: watch::Receiver<bool>) {
-    let mut close = closing.clone();
+async fn accept_all(listener: Listener, router: Router, door: watch::Receiver<Door>) {
+    let mut news = door.clone();
     let mut connections = JoinSet::new();
     let mut failing = false;
     loop {
+        let now = *news.borrow_and_update();
+        if now >= Door::Left {
+            break;
+        }
+        let free = now == Door::Open && connections.len() < CONNECTION_COUNT;
         let accepted = tokio::select! {
-            _ = close.wait_for(|closing| *closing) => break,
+            changed = news.changed() => match changed {
+                Ok(()) => continue,
+                Err(_) => break,
+            },
             Some(_) = connections.join_next() => continue,
-            accepted = accept(&listener), if connections.len() < CONNECTION_COUNT => accepted,
+            accepted = accept(&listener), if free => accepted,
         };
         match accepted {
-            Ok((socket, transport)) => {
+            Ok((socket, transport, back)) => {
                 failing = false;
-                let connection = Connection { transport, closing: closing.clone() };
+                let connection = Connection { transport, back, door: door.clone() };
                 let router = router.clone();
                 connections.spawn(async move {
                     match socket {
@@ -117,6 +149,7 @@ async fn accept_all(listener: Listener, router: Router, closing: watch::Receiver
         }
     }
     drop(listener);
+    reaches(&mut news, Door::Closed).await;
     // Whoever is not done by then is cut when the set is dropped.
     let done = async { while connections.join_next().await.is_some() {} };
     let _ = tokio::time::timeout(CLOSE_TIME, done).await;
@@ -127,18 +160,21 @@ enum Socket {
     Unix(tokio::net::UnixStream),
 }
 
-async fn accept(listener: &Listener) -> io::Result<(Socket, Transport)> {
+async fn accept(listener: &Listener) -> io::Result<(Socket, Transport, Option<Address>)> {
     match listener {
         Listener::Tcp(listener) => {
             let (stream, _) = listener.accept().await?;
-            let port = stream.local_addr()?.port();
+            let local = stream.local_addr()?;
             // An answer is small and somebody waits for it; without it the connection works too.
             let _ = stream.set_nodelay(true);
-            Ok((Socket::Tcp(stream), Transport::Tcp { port }))
+            let transport = Transport::Tcp { port: local.port() };
+            Ok((Socket::Tcp(stream), transport, Some(Address::Tcp(local))))
         }
         Listener::Unix(listener) => {
             let (stream, _) = listener.accept().await?;
-            Ok((Socket::Unix(stream), Transport::Unix))
+            let local = listener.local_addr()?;
+            let back = local.as_pathname().map(|path| Address::Unix(path.to_owned()));
+            Ok((Socket::Unix(stream), Transport::Unix, back))
         }
     }
 }

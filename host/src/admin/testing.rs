@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 use tokio::sync::watch;
 use tower_service::Service;
 
-use super::{Backend, Connection, Transport, router};
+use super::{Backend, Connection, Door, Relay, Transport, router};
 use crate::{
     deploy::{
         desk::{Desk, Outcome, Refusal},
@@ -23,6 +23,7 @@ use crate::{
     metrics::{Metrics, fixture},
     state::history::Entry,
     status::Status,
+    upgrade,
 };
 
 /// The port that the tests' connections came to.
@@ -33,6 +34,7 @@ pub(crate) struct Plane {
     pub(crate) router: Router,
     pub(crate) desk: Desk,
     pub(crate) events: Events,
+    pub(crate) relay: Relay,
 }
 
 /// An answer, read to its end.
@@ -55,9 +57,15 @@ impl Answer {
 
 /// A plane whose status is `status`; nobody takes its orders.
 pub(crate) fn plane(status: Status) -> Plane {
+    plane_with(status, |_| {})
+}
+
+/// The same with another backend.
+pub(crate) fn plane_with(status: Status, change: impl FnOnce(&mut Backend)) -> Plane {
     let events = Events::new(4);
     let desk = Desk::new(2, events.clone());
-    let backend = Backend {
+    let relay = Relay::default();
+    let mut backend = Backend {
         desk: desk.clone(),
         events: events.clone(),
         ready: Arc::new({
@@ -71,9 +79,14 @@ pub(crate) fn plane(status: Status) -> Plane {
         status: Arc::new(move || Box::pin(std::future::ready(status.clone()))),
         history: Arc::new(|count| Box::pin(async move { vec![history_line(); count.min(2)] })),
         metrics: Arc::new(Metrics::new(10)),
+        upgrade: Arc::new(|_| Box::pin(async { no_master() })),
+        lame_duck: Arc::new(|_| Box::pin(async { true })),
+        lame_status: 503,
+        relay: relay.clone(),
         working_dir: "/srv".into(),
     };
-    Plane { router: router(backend), desk, events }
+    change(&mut backend);
+    Plane { router: router(backend), desk, events, relay }
 }
 
 /// A plane whose orders end as `outcome` says.
@@ -88,6 +101,19 @@ pub(crate) fn working(outcome: impl Fn(&Order) -> Outcome + Send + 'static) -> P
         }
     });
     plane
+}
+
+fn no_master() -> upgrade::Outcome {
+    upgrade::Outcome {
+        verdict: upgrade::Verdict::Refused,
+        text: "this host has no master".to_owned(),
+        hint: None,
+        old_pid: None,
+        new_pid: None,
+        binary: None,
+        took: Duration::ZERO,
+        at: UNIX_EPOCH,
+    }
 }
 
 fn history_line() -> Entry {
@@ -159,10 +185,10 @@ pub(crate) fn request(method: &str, path: &str, body: impl Into<Body>) -> Reques
 
 /// A connection that never closes.
 pub(crate) fn connection(transport: Transport) -> Connection {
-    let (close, closing) = watch::channel(false);
+    let (sender, door) = watch::channel(Door::Open);
     // The receiver would take a sender that is gone for one that closed.
-    tokio::spawn(async move { close.closed().await });
-    Connection { transport, closing }
+    tokio::spawn(async move { sender.closed().await });
+    Connection { transport, back: None, door }
 }
 
 impl Plane {

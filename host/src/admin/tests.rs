@@ -3,4 +3,5 @@
 mod events;
 mod guard;
 mod orders;
+mod upgrade;
 mod views;

@@ -9,11 +9,13 @@ use std::{
     time::SystemTime,
 };
 
+pub(super) use self::process::outcome;
 use self::table::Table;
 use super::{answer::one_line, wire::time::rfc3339};
 use crate::state::history::Entry;
 use crate::status::{Address, GenerationStatus, Life, OrderStatus, PluginStatus, Status};
 
+mod process;
 mod table;
 mod unit;
 
@@ -48,6 +50,7 @@ fn write_status(
     head.row(["state", &status.state_dir.display().to_string()]);
     head.row(["paths from", &working_dir.display().to_string()]);
     writeln!(page, "{head}")?;
+    process::write_processes(page, &status.processes, now)?;
     if status.plugins.is_empty() {
         let control = list(&status.control);
         let place = control.iter().find(|address| !address.starts_with("unix:"));
@@ -61,6 +64,9 @@ fn write_status(
     }
     if let Some(why) = &status.never_unload {
         writeln!(page, "never unloads: {}", one_line(why))?;
+    }
+    if let Some(last) = &status.upgrade {
+        process::write_upgrade(page, last, now)?;
     }
     write_retired(page, status)?;
     write_blocked(page, status)?;

@@ -125,6 +125,8 @@ pub(super) async fn metrics(State(host): State<Backend>) -> Response {
 pub(super) async fn version(form: Form) -> Response {
     let version = env!("CARGO_PKG_VERSION");
     let abi = format!("{ABI_MAJOR}.{ABI_MINOR}");
-    let text = || format!("hotseat {version} (plugin abi {abi})\n");
-    form.answer(StatusCode::OK, text, || wire::Version::new(version, &abi))
+    // Not the master's: whoever asks sees the process that answered.
+    let pid = std::process::id();
+    let text = || format!("hotseat {version} (plugin abi {abi}) pid {pid}\n");
+    form.answer(StatusCode::OK, text, || wire::Version::new(version, &abi, pid))
 }

@@ -14,6 +14,7 @@ pub(super) use self::{
     happened::{Event, History, Missed},
     order::{Deployed, Order, Orders},
     picture::{Plugin, Plugins, Status},
+    upgrade::{LameDuck, LastUpgrade, Upgraded},
 };
 use crate::status;
 
@@ -21,18 +22,19 @@ mod happened;
 mod order;
 mod picture;
 pub(super) mod time;
+mod upgrade;
 
 /// One refusal: `{"error": {…}}`.
 #[derive(Debug, Serialize)]
 pub(super) struct Refusal<'a> {
-    error: RefusalBody<'a>,
+    error: RefusalBody<&'a str>,
 }
 
 #[derive(Debug, Serialize)]
-struct RefusalBody<'a> {
-    code: &'a str,
-    message: &'a str,
-    hint: Option<&'a str>,
+struct RefusalBody<T> {
+    code: T,
+    message: T,
+    hint: Option<T>,
 }
 
 impl<'a> Refusal<'a> {
@@ -63,11 +65,12 @@ impl<'a> Ready<'a> {
 pub(super) struct Version<'a> {
     version: &'a str,
     abi: &'a str,
+    pid: u32,
 }
 
 impl<'a> Version<'a> {
-    pub(super) fn new(version: &'a str, abi: &'a str) -> Self {
-        Self { version, abi }
+    pub(super) fn new(version: &'a str, abi: &'a str, pid: u32) -> Self {
+        Self { version, abi, pid }
     }
 }
 

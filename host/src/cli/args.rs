@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     config::raw::{RawConfig, address::ListenAt},
@@ -20,17 +20,19 @@ Examples:
   curl localhost:28000 -d ./libhandler_v2.so     bring a library to traffic
   hotseat load ./libhandler_v2.so                the same
   hotseat rollback                               and back again
+  hotseat upgrade --wait                         go over to a new hotseat
 
 Exit codes:
   0  done
   1  failed: no host there, the host is busy, stopping or in trouble
   2  refused: nothing changed; standard error says why
+  3 to 7 of `hotseat upgrade`: see its help
   64 wrong usage, or wrong settings";
 
 const SERVE_EXAMPLES: &str = "\
 Every option is also a variable (shown beside it) and a key of the configuration file, with
 underscores: `--plugins-dir` is HOTSEAT_PLUGINS_DIR and plugins_dir. An option beats a variable,
-a variable beats the file. Durations are written like 10s, 200ms, 10min; sizes like 64KiB, 256MiB.
+a variable beats the file. Only the commands of --hook have no variable. Durations are written like 10s, 200ms, 10min; sizes like 64KiB, 256MiB.
 
 Examples:
   hotseat serve --listen 0.0.0.0:80 --state-dir /var/lib/hotseat
@@ -38,9 +40,14 @@ Examples:
   hotseat serve --mount /=shop --mount api.example/v1=billing
 
 Signals:
-  TERM, INT  finish what is in flight, then exit 0; again after 1 s: stop waiting; a third: at once
+  HUP        upgrade: binary and settings again from where they were, as `hotseat upgrade`
+  TERM, INT, QUIT
+             finish what is in flight, then exit 0; again after 1 s: stop waiting; a third: at once
+  USR2       end the processes that still drain; while stopping, this one too
+  USR1, TSTP only what --hook says
 
-Exit codes: 0 stopped as asked, 1 failed, 64 wrong usage or wrong settings";
+Exit codes: 0 stopped as asked, 1 failed, 3 requests were cut (with --strict-exit), 64 wrong usage
+or wrong settings";
 
 const CHECK_EXAMPLES: &str = "\
 The library runs in a child process for a moment, as it would before a deploy; no host is needed
@@ -66,6 +73,37 @@ Examples:
   hotseat rollback echo --to 3                   to the bytes of generation 3
 
 Exit codes: 0 it serves, 1 failed, 2 refused and nothing changed, 64 wrong usage";
+
+const UPGRADE_EXAMPLES: &str = "\
+A new process with the new binary and settings takes over; the one before finishes what it has.
+No connection is refused meanwhile, and the host's process id stays. If the new process fails, or
+turns bad while it is watched, the one before goes on. A path is relative to this shell's folder.
+
+Examples:
+  hotseat upgrade --wait                         binary and settings again from where they were
+  hotseat upgrade --binary ./hotseat-new --wait  another binary from now on
+  hotseat upgrade --config ./new.toml --wait=ready
+
+Exit codes:
+  0  done; without --wait: it was taken
+  1  failed: no host there, it is stopping, or it runs as a single process
+  2  refused before it was looked at: a request that this host does not take
+  3  binary or settings did not pass the checks; nothing was started
+  4  the new process did not come up
+  5  the new process did not answer as it should
+  6  the new process turned bad; the one before serves again
+  7  another upgrade runs, or too many processes drain
+  64 wrong usage";
+
+const LAME_DUCK_EXAMPLES: &str = "\
+A lame duck serves everything, but `/readyz` says no, so that load balancers send the next clients
+elsewhere.
+
+Examples:
+  hotseat lame-duck on --wait
+  hotseat lame-duck off
+
+Exit codes: 0 done, 1 failed, 2 refused, 64 wrong usage";
 
 /// Serves HTTP with plugins that are swapped while requests are in flight.
 #[derive(Debug, Parser)]
@@ -98,6 +136,12 @@ pub enum Command {
     /// Return to a version before
     #[command(after_help = ROLLBACK_EXAMPLES)]
     Rollback(RollbackArgs),
+    /// Replace the host's binary and settings while it serves
+    #[command(after_help = UPGRADE_EXAMPLES)]
+    Upgrade(UpgradeArgs),
+    /// Ask load balancers for no more traffic, or for traffic again
+    #[command(after_help = LAME_DUCK_EXAMPLES)]
+    LameDuck(LameDuckArgs),
 }
 
 /// `hotseat serve`.
@@ -186,4 +230,54 @@ pub struct RollbackArgs {
     /// The host.
     #[command(flatten)]
     pub remote: RemoteArgs,
+}
+
+/// `hotseat upgrade`.
+#[derive(Debug, Args)]
+pub struct UpgradeArgs {
+    /// Another binary from now on [default: the file that was started, read again]
+    #[arg(long, value_name = "FILE")]
+    pub binary: Option<PathBuf>,
+    /// Another configuration file from now on [default: the same file, read again]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Return when the new process answers (ready), or when it has stood the test of time or was
+    /// taken back (commit) [default: at once; --wait alone: commit]
+    #[arg(long, value_name = "UNTIL", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "commit")]
+    pub wait: Option<Until>,
+    /// The host.
+    #[command(flatten)]
+    pub remote: RemoteArgs,
+}
+
+/// How long `hotseat upgrade` waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Until {
+    /// The new process answers new requests
+    Ready,
+    /// It has stood the test of time, or was taken back
+    Commit,
+}
+
+/// `hotseat lame-duck`.
+#[derive(Debug, Args)]
+pub struct LameDuckArgs {
+    /// What it is to be
+    pub switch: Switch,
+    /// Return when `/readyz` says so
+    #[arg(long)]
+    pub wait: bool,
+    /// The host.
+    #[command(flatten)]
+    pub remote: RemoteArgs,
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// `/readyz` says no; everything is served
+    On,
+    /// `/readyz` says what is
+    Off,
 }

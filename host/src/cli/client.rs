@@ -22,8 +22,11 @@ use crate::{
 
 /// On this machine a connection is made at once or never.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
-/// A page comes at once; an order may wait for a full queue and has no limit here.
+/// A page comes at once; an order may wait for a full queue, an upgrade for its test of time, and
+/// neither has a limit here.
 const PAGE_TIME: Duration = Duration::from_secs(10);
+/// Between two looks at a page that is to change.
+const LOOK: Duration = Duration::from_millis(20);
 /// Far above any page. Units: bytes.
 const ANSWER_BYTES: usize = 64 << 20;
 
@@ -81,6 +84,8 @@ pub(super) struct Question {
 #[derive(Debug)]
 pub(super) struct Reply {
     pub(super) status: StatusCode,
+    /// The stable code of a refusal.
+    pub(super) code: Option<String>,
     pub(super) body: String,
 }
 
@@ -90,19 +95,38 @@ pub(super) fn ask(at: &Listen, question: Question) -> Result<Reply, ClientError>
     runtime.map_err(ClientError::Runtime)?.block_on(exchange(at, question))
 }
 
-fn shown(at: &Listen) -> String {
-    match at {
-        Listen::Tcp(address) => address.to_string(),
-        Listen::Unix(path) => format!("unix:{}", path.display()),
-    }
+/// Asks again and again until an answer is `done`. False: none was, for as long as a page may take.
+pub(super) fn until(
+    at: &Listen,
+    page: &str,
+    done: impl Fn(&Reply) -> bool,
+) -> Result<bool, ClientError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(ClientError::Runtime)?;
+    let asked = async {
+        loop {
+            let (method, path, body) = (Method::GET, page.to_owned(), String::new());
+            let reply = exchange(at, Question { method, path, body, json: true }).await?;
+            if done(&reply) {
+                return Ok(true);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    runtime.block_on(async { timeout(PAGE_TIME, asked).await.unwrap_or(Ok(false)) })
 }
 
 async fn exchange(at: &Listen, question: Question) -> Result<Reply, ClientError> {
-    let connect = |source| ClientError::Connect { at: shown(at), source };
+    let connect = |source| ClientError::Connect { at: at.to_string(), source };
     let late = || connect(io::ErrorKind::TimedOut.into());
     let replied = match at {
         Listen::Tcp(address) => {
             let stream = timeout(CONNECT_TIME, TcpStream::connect(address));
+            converse(stream.await.map_err(|_| late())?.map_err(connect)?, question).await
+        }
+        Listen::Abstract(name) => {
+            // The kernel's own way to write such a name begins with NUL.
+            let stream = timeout(CONNECT_TIME, UnixStream::connect(format!("\0{name}")));
             converse(stream.await.map_err(|_| late())?.map_err(connect)?, question).await
         }
         Listen::Unix(path) => {
@@ -110,7 +134,7 @@ async fn exchange(at: &Listen, question: Question) -> Result<Reply, ClientError>
             converse(stream.await.map_err(|_| late())?.map_err(connect)?, question).await
         }
     };
-    replied.map_err(|why| ClientError::Broken { at: shown(at), why })
+    replied.map_err(|why| ClientError::Broken { at: at.to_string(), why })
 }
 
 async fn converse<S>(stream: S, question: Question) -> Result<Reply, String>
@@ -134,9 +158,11 @@ where
     let answer = async {
         let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
         let status = response.status();
+        let code = response.headers().get("hotseat-error");
+        let code = code.and_then(|code| code.to_str().ok()).map(str::to_owned);
         let body = Limited::new(response.into_body(), ANSWER_BYTES);
         let body = body.collect().await.map_err(|error| error.to_string())?.to_bytes();
-        Ok(Reply { status, body: String::from_utf8_lossy(&body).into_owned() })
+        Ok(Reply { status, code, body: String::from_utf8_lossy(&body).into_owned() })
     };
     if is_page {
         let late = |_| format!("nothing came for {} s", PAGE_TIME.as_secs());

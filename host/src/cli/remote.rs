@@ -22,7 +22,7 @@ use crate::{
 /// A path that the host's interface has no way to say.
 #[derive(Debug, thiserror::Error)]
 #[error("the path is not UTF-8")]
-struct NotUtf8;
+pub(super) struct NotUtf8;
 
 impl Coded for NotUtf8 {
     fn code(&self) -> &'static str {
@@ -34,7 +34,7 @@ impl Coded for NotUtf8 {
     }
 
     fn hint(&self) -> Option<String> {
-        Some("rename the file, or load a copy".to_owned())
+        Some("rename the file, or name a copy".to_owned())
     }
 }
 
@@ -73,26 +73,40 @@ pub(super) fn rollback(args: RollbackArgs) -> u8 {
     ask(remote, Method::POST, "/v1/rollback".to_owned(), body)
 }
 
+/// Asks, shows, and ends as the status says.
 fn ask(remote: RemoteArgs, method: Method, path: String, body: String) -> u8 {
+    ask_and(remote, Question { method, path, body, json: false }, exit_of)
+}
+
+/// Asks and shows; `exit` says how an answer ends the command.
+pub(super) fn ask_and(
+    remote: RemoteArgs,
+    question: Question,
+    exit: impl FnOnce(&Reply) -> u8,
+) -> u8 {
     let RemoteArgs { control, json } = remote;
     let Some(ListenAt(at)) = control.into_iter().next() else {
         // Clap's default makes the list one long; an empty one means nobody to ask.
         return FAILED;
     };
-    match client::ask(&at, Question { method, path, body, json }) {
-        Ok(Reply { status, body }) if json => say(&body, exit_of(status)),
-        Ok(Reply { status, body }) if status.is_success() => say(&body, DONE),
-        Ok(Reply { status, body }) => {
-            super::tell(&body);
-            exit_of(status)
+    match client::ask(&at, Question { json, ..question }) {
+        Ok(reply) if json || reply.status.is_success() => say(&reply.body, exit(&reply)),
+        Ok(reply) => {
+            super::tell(&reply.body);
+            exit(&reply)
         }
-        Err(error) if json => say(&refusal_object(&error), FAILED),
-        Err(error) => complain(&error, FAILED),
+        Err(error) => failed(&error, json),
     }
 }
 
+/// There was no answer.
+pub(super) fn failed(error: &client::ClientError, json: bool) -> u8 {
+    if json { say(&refusal_object(error), FAILED) } else { complain(error, FAILED) }
+}
+
 /// A refusal is a 4xx; a queue that is full is no refusal of what was asked.
-fn exit_of(status: StatusCode) -> u8 {
+pub(super) fn exit_of(reply: &Reply) -> u8 {
+    let status = reply.status;
     if status.is_success() {
         DONE
     } else if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS {
@@ -103,4 +117,4 @@ fn exit_of(status: StatusCode) -> u8 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -21,8 +21,14 @@ fn the_definition_is_sound() {
 
 #[test]
 fn help_has_examples_and_exit_codes() {
-    for arguments in [&["--help"][..], &["serve", "--help"], &["check", "--help"], &["load", "-h"]]
-    {
+    for arguments in [
+        &["--help"][..],
+        &["serve", "--help"],
+        &["check", "--help"],
+        &["load", "-h"],
+        &["upgrade", "--help"],
+        &["lame-duck", "--help"],
+    ] {
         let text = help(arguments);
         assert!(text.contains("Examples:"), "{text}");
         assert!(text.contains("Exit codes:"), "{text}");
@@ -39,6 +45,10 @@ fn help_names_variables_defaults_and_bounds() {
         "From a request's first byte to the end of its head; from 1ms to 10min [default: 10s]",
         "Limits (in a file: the table [limits]):",
         "[default: 127.0.0.1:28000]",
+        "Upgrade and stop:",
+        "--single[=<BOOL>]",
+        "--hook <PHASE_SIGNAL=COMMAND>",
+        "[env: HOTSEAT_PROBE]",
     ] {
         assert!(text.contains(part), "{part}\n{text}");
     }
@@ -51,9 +61,10 @@ fn help_names_variables_defaults_and_bounds() {
 #[test]
 fn wrong_usage_is_64() {
     let work = Work {
-        serve: |_| panic!("served"),
+        serve: |_, _| panic!("served"),
         check: |_, _| panic!("checked"),
         preflight_child: || ExitCode::from(7),
+        worker: |_| panic!("worked"),
     };
     let exit = |arguments: &[&str]| {
         let program = std::iter::once(&"hotseat");
@@ -70,6 +81,15 @@ fn wrong_usage_is_64() {
         &["serve", "--header-time", "10"],
         &["serve", "--config", "/nowhere/hotseat.toml"],
         &["status", "--control", "localhost"],
+        &["upgrade", "x"],
+        &["upgrade", "--wait", "ready"],
+        &["upgrade", "--wait=long"],
+        &["upgrade", "--binary", ""],
+        &["lame-duck"],
+        &["lame-duck", "maybe"],
+        &["serve", "--lame-status", "200"],
+        &["serve", "--hook", "pre_hup"],
+        &["serve", "--listen", "127.0.0.1:1", "--control", "127.0.0.1:1"],
     ] {
         assert_eq!(exit(wrong), ExitCode::from(USAGE), "{wrong:?}");
     }

@@ -72,14 +72,8 @@ pub fn run(path: &Path, config: &Config) -> Result<CheckReport, Refusal> {
     let copy = Store::open(&folder.0)
         .and_then(|store| store.private_copy(Generation(0), staged.digest, &staged.bytes));
     let copy = copy.map_err(|error: StoreError| -> Refusal { Arc::new(error) })?;
-    let request = PreflightRequest {
-        path: copy,
-        plugin: staged.plugin.clone(),
-        label: staged.label.clone(),
-        config: config.plugin_config.get(&staged.plugin).cloned(),
-        time: config.limits.preflight_time,
-        unload_policy: config.unload,
-    };
+    let version = (staged.plugin.clone(), staged.label.clone());
+    let request = PreflightRequest::new(copy, version, config);
     let verdict = preflight::run(&request).map_err(|error| -> Refusal { Arc::new(error) })?;
     Ok(CheckReport {
         plugin: staged.plugin,

@@ -1,11 +1,10 @@
 //! Listeners and connections, over real sockets on loopback.
 
-use std::{sync::Arc, time::Duration, time::UNIX_EPOCH};
+use std::{time::Duration, time::UNIX_EPOCH};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpStream, UnixStream},
-    sync::Notify,
     task::JoinHandle,
     time::timeout,
 };
@@ -19,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 struct Server {
     address: std::net::SocketAddr,
     socket: std::path::PathBuf,
-    stop: Arc<Notify>,
+    door: watch::Sender<Door>,
     ended: JoinHandle<()>,
     _folder: tempfile::TempDir,
 }
@@ -30,11 +29,10 @@ async fn start() -> Server {
     let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = tcp.local_addr().unwrap();
     let listeners = vec![Listener::Tcp(tcp), Listener::Unix(UnixListener::bind(&socket).unwrap())];
-    let stop = Arc::new(Notify::new());
-    let stopped = Arc::clone(&stop);
+    let (door, opened) = watch::channel(Door::Open);
     let router = plane(fixture::serving(UNIX_EPOCH)).router;
-    let ended = tokio::spawn(async move { serve(listeners, router, stopped.notified()).await });
-    Server { address, socket, stop, ended, _folder: folder }
+    let ended = tokio::spawn(async move { serve(listeners, router, opened).await });
+    Server { address, socket, door, ended, _folder: folder }
 }
 
 async fn ask(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &str) -> String {
@@ -101,7 +99,7 @@ async fn a_stop_ends_idle_connections_and_streams() {
     stream.write_all(b"GET /v1/events HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     let mut first = [0; 12];
     timeout(PATIENCE, stream.read_exact(&mut first)).await.unwrap().unwrap();
-    server.stop.notify_one();
+    server.door.send_replace(Door::Closed);
     let mut rest = Vec::new();
     timeout(PATIENCE, stream.read_to_end(&mut rest)).await.unwrap().unwrap();
     assert!(rest.ends_with(b"\r\n0\r\n\r\n"), "the stream has a proper end");
@@ -119,4 +117,61 @@ async fn a_head_that_does_not_come_ends_its_connection() {
     let begun = tokio::time::Instant::now();
     stream.read_to_end(&mut rest).await.unwrap();
     assert!(begun.elapsed() >= HEADER_TIME, "{:?}", begun.elapsed());
+}
+
+const LIVEZ: &[u8] = b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n";
+
+/// Sends one request and reads the beginning of its answer.
+async fn begin(stream: &mut TcpStream) -> [u8; 12] {
+    stream.write_all(LIVEZ).await.unwrap();
+    let mut first = [0; 12];
+    timeout(PATIENCE, stream.read_exact(&mut first)).await.unwrap().unwrap();
+    first
+}
+
+#[tokio::test]
+async fn behind_a_shut_door_the_backlog_waits_and_the_others_are_answered() {
+    let server = start().await;
+    let mut here = TcpStream::connect(server.address).await.unwrap();
+    begin(&mut here).await;
+    server.door.send_replace(Door::Shut);
+    let mut late = TcpStream::connect(server.address).await.unwrap();
+    late.write_all(LIVEZ).await.unwrap();
+    let mut rest = [0; 4096];
+    assert!(here.read(&mut rest).await.unwrap() > 0);
+    assert_eq!(&begin(&mut here).await, b"HTTP/1.1 200");
+    let mut first = [0; 12];
+    // Nothing to wait for tells that nothing comes; an answer takes far less than this.
+    let early = timeout(Duration::from_millis(200), late.read_exact(&mut first)).await;
+    assert!(early.is_err(), "a connection was accepted");
+    server.door.send_replace(Door::Open);
+    timeout(PATIENCE, late.read_exact(&mut first)).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn who_has_left_listens_no_more_and_answers_those_who_are_here() {
+    let server = start().await;
+    let mut here = TcpStream::connect(server.address).await.unwrap();
+    begin(&mut here).await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(b"GET /v1/events HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    let mut first = [0; 12];
+    timeout(PATIENCE, stream.read_exact(&mut first)).await.unwrap().unwrap();
+    server.door.send_replace(Door::Left);
+    let mut end = vec![0; 4096];
+    loop {
+        let count = timeout(PATIENCE, stream.read(&mut end)).await.unwrap().unwrap();
+        if end[..count].ends_with(b"0\r\n\r\n") {
+            break;
+        }
+        assert!(count > 0, "the stream has a proper end");
+    }
+    while TcpStream::connect(server.address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    let mut rest = [0; 4096];
+    assert!(here.read(&mut rest).await.unwrap() > 0);
+    assert_eq!(&begin(&mut here).await, b"HTTP/1.1 200");
+    server.door.send_replace(Door::Closed);
+    timeout(PATIENCE, server.ended).await.unwrap().unwrap();
 }

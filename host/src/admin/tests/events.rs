@@ -11,7 +11,7 @@ use tower_service::Service;
 
 use crate::{
     admin::{
-        Connection, Transport,
+        Connection, Door, Transport,
         testing::{Plane, plane, request},
     },
     event::Phase,
@@ -32,9 +32,9 @@ async fn next(body: &mut Body) -> Option<String> {
     Some(String::from_utf8(data.to_vec()).unwrap())
 }
 
-fn open() -> (watch::Sender<bool>, Connection) {
-    let (close, closing) = watch::channel(false);
-    (close, Connection { transport: Transport::Tcp { port: 1 }, closing })
+fn open() -> (watch::Sender<Door>, Connection) {
+    let (sender, door) = watch::channel(Door::Open);
+    (sender, Connection { transport: Transport::Tcp { port: 1 }, back: None, door })
 }
 
 #[tokio::test]
@@ -87,6 +87,6 @@ async fn the_stream_ends_with_the_plane() {
     let (close, connection) = open();
     let mut stream = listen(&plane, connection).await;
     assert_eq!(next(&mut stream).now_or_never(), None);
-    close.send_replace(true);
+    close.send_replace(Door::Left);
     assert_eq!(next(&mut stream).await, None);
 }

@@ -129,7 +129,7 @@ async fn a_unix_socket_needs_no_host_but_takes_no_page() {
 async fn the_health_listener_takes_any_host() {
     let status = fixture::serving(UNIX_EPOCH);
     let plane = Plane {
-        router: health_router(std::sync::Arc::new(move || status.readiness())),
+        router: health_router(std::sync::Arc::new(move || status.readiness()), 503),
         ..status_page()
     };
     let ask = |path: &str| {

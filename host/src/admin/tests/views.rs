@@ -39,6 +39,10 @@ fn generation(number: usize, label: &str, life: &str, why: Option<&str>) -> serd
     })
 }
 
+fn classes(idle: usize, busy: usize, upgraded: usize) -> serde_json::Value {
+    json!({ "fresh": 0, "head": 0, "idle": idle, "busy": busy, "h2": 0, "upgraded": upgraded })
+}
+
 #[tokio::test]
 async fn the_status_object_is_complete() {
     let mut draining = generation(6, "1", "draining", None);
@@ -101,14 +105,51 @@ async fn the_status_object_is_complete() {
         ],
         "missing": [],
         "rss_bytes": 66_060_288,
+        "processes": [],
+        "upgrade": null,
+        "connections": classes(0, 0, 0),
     });
     let plane = serving();
     assert_eq!(plane.get("/v1/status").await.json(), expected);
+}
+
+#[tokio::test]
+async fn plugins_are_shown_as_in_the_status() {
+    let plane = serving();
+    let expected = plane.get("/v1/status").await.json();
     let plugins = &expected["plugins"];
     assert_eq!(plane.get("/v1/plugins").await.json(), json!({ "plugins": plugins }));
     assert_eq!(plane.get("/v1/plugins/handler").await.json(), plugins[0]);
     let answer = plane.get("/v1/plugins/echo").await;
     assert_eq!((answer.status.as_u16(), answer.header("hotseat-error")), (404, "no_such_plugin"));
+}
+
+#[tokio::test]
+async fn the_status_object_names_every_process() {
+    let page = plane(fixture::led(UNIX_EPOCH)).get("/v1/status").await.json();
+    let process = |pid: u32, role: &str, number: u64, connections: serde_json::Value| {
+        json!({
+            "pid": pid,
+            "role": role,
+            "number": number,
+            "version": "0.1.0",
+            "binary": (number != 1).then(|| "3fa1c2".repeat(8)),
+            "since": "1970-01-01T00:00:00.000Z",
+            "connections": connections,
+        })
+    };
+    let mut serving = classes(2, 3, 0);
+    serving["fresh"] = json!(1);
+    serving["h2"] = json!(1);
+    assert_eq!(page["connections"], serving);
+    let expected = json!([
+        process(4000, "master", 0, classes(0, 0, 0)),
+        process(4300, "draining", 3, classes(0, 0, 1)),
+        process(4242, "serving", 2, serving),
+        process(4100, "draining", 1, classes(0, 0, 0)),
+    ]);
+    assert_eq!(page["processes"], expected);
+    assert_eq!(page["upgrade"]["verdict"], "rolled_back");
 }
 
 #[tokio::test]
@@ -215,6 +256,11 @@ async fn metrics_and_version_say_what_they_are() {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     assert_eq!(answer.header("content-type"), kind);
     assert!(answer.body.contains("hotseat_requests_total{plugin=\"handler\"} 1204\n"));
-    let version = env!("CARGO_PKG_VERSION");
-    assert_eq!(plane.get("/version").await.body, format!("hotseat {version} (plugin abi 1.0)\n"));
+    let (version, pid) = (env!("CARGO_PKG_VERSION"), std::process::id());
+    let page = format!("hotseat {version} (plugin abi 1.1) pid {pid}\n");
+    assert_eq!(plane.get("/version").await.body, page);
+    let mut get = request("GET", "/version", Body::empty());
+    get.headers_mut().insert("accept", "application/json".parse().unwrap());
+    let expected = json!({ "version": version, "abi": "1.1", "pid": pid });
+    assert_eq!(plane.send(get).await.json(), expected);
 }

@@ -41,6 +41,26 @@ orders
 }
 
 #[test]
+fn the_status_of_a_led_host() {
+    let mut status = fixture::led(UNIX_EPOCH);
+    (status.plugins, status.retired, status.cores, status.orders) = Default::default();
+    let page = super::status(&status, Path::new("/srv"), UNIX_EPOCH + Duration::from_secs(10_923));
+    let expected = "\
+paths from  /srv
+
+process   pid   number  version  binary         up         connections
+master    4000  -       0.1.0    3fa1c23fa1c2…  3 h 2 min  -
+draining  4300  3       0.1.0    3fa1c23fa1c2…  3 h 2 min  1 (1 upgraded)
+serving   4242  2       0.1.0    3fa1c23fa1c2…  3 h 2 min  7 (1 fresh, 2 idle, 3 busy, 1 h2)
+draining  4100  1       0.1.0    -              3 h 2 min  0
+
+nothing is loaded; try: curl 127.0.0.1:28000 -d ./libhandler_v1.so
+last upgrade: rolled_back, 3 h 2 min ago: it died
+";
+    assert!(page.ends_with(expected), "{page}");
+}
+
+#[test]
 fn the_status_of_an_empty_host() {
     let mut status = fixture::empty(UNIX_EPOCH);
     status.missing = vec!["/api".to_owned()];

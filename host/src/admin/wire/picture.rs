@@ -6,7 +6,12 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{order::Order, time::rfc3339, whole_ms};
+use super::{
+    order::Order,
+    time::rfc3339,
+    upgrade::{Classes, Process, Upgrade},
+    whole_ms,
+};
 use crate::status::{self, Life};
 
 /// `/v1/status`.
@@ -29,6 +34,9 @@ pub(in crate::admin) struct Status {
     orders: Vec<Order>,
     missing: Vec<String>,
     rss_bytes: u64,
+    processes: Vec<Process>,
+    upgrade: Option<Upgrade>,
+    connections: Classes,
 }
 
 impl Status {
@@ -50,6 +58,11 @@ impl Status {
             orders,
             missing,
             rss_bytes,
+            processes,
+            upgrade,
+            connections,
+            // Counters are for `/metrics`.
+            totals: _,
         } = status;
         Self {
             version,
@@ -69,6 +82,9 @@ impl Status {
             orders: orders.iter().map(Order::new).collect(),
             missing: missing.clone(),
             rss_bytes: *rss_bytes,
+            processes: processes.iter().map(Process::new).collect(),
+            upgrade: upgrade.as_ref().map(Upgrade::new),
+            connections: Classes::new(*connections),
         }
     }
 }

@@ -2,45 +2,46 @@
 
 use std::{path::PathBuf, thread, time::Duration};
 
-use tokio::{net::UnixListener, sync::oneshot};
+use tokio::{net::UnixListener, sync::watch};
 
 use super::*;
 use crate::{
-    admin::{self, Listener, testing},
+    admin::{self, Door, Listener, testing},
     config::Listen,
     deploy::{desk::Outcome, order::Order},
 };
 
-struct Host {
+pub(in crate::cli) struct Host {
     folder: tempfile::TempDir,
-    stop: Option<oneshot::Sender<()>>,
+    door: watch::Sender<Door>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
 impl Host {
     fn start(outcome: impl Fn(&Order) -> Outcome + Send + 'static) -> Self {
+        Self::with(move || testing::working(outcome))
+    }
+
+    /// The plane is made on the thread that serves it.
+    pub(in crate::cli) fn with(plane: impl FnOnce() -> testing::Plane + Send + 'static) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("control");
-        let (stop, stopped) = oneshot::channel::<()>();
+        let (door, opened) = watch::channel(Door::Open);
         let (ready, bound) = std::sync::mpsc::sync_channel(1);
         let thread = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.unwrap().block_on(async {
                 let listener = Listener::Unix(UnixListener::bind(path).unwrap());
                 ready.send(()).unwrap();
-                let router = testing::working(outcome).router;
-                admin::serve(vec![listener], router, async {
-                    // A test that ends stops its host.
-                    let _ = stopped.await;
-                })
-                .await;
+                let router = plane().router;
+                admin::serve(vec![listener], router, opened).await;
             });
         });
         bound.recv_timeout(Duration::from_secs(10)).unwrap();
-        Self { folder, stop: Some(stop), thread: Some(thread) }
+        Self { folder, door, thread: Some(thread) }
     }
 
-    fn remote(&self, json: bool) -> RemoteArgs {
+    pub(in crate::cli) fn remote(&self, json: bool) -> RemoteArgs {
         let path: PathBuf = self.folder.path().join("control");
         RemoteArgs { control: vec![ListenAt(Listen::Unix(path))], json }
     }
@@ -49,7 +50,7 @@ impl Host {
 impl Drop for Host {
     fn drop(&mut self) {
         // The thread may have ended by a panic of its own, which the join shows.
-        let _ = self.stop.take().map(|stop| stop.send(()));
+        self.door.send_replace(Door::Closed);
         if let Some(thread) = self.thread.take() {
             thread.join().unwrap();
         }

@@ -1,0 +1,142 @@
+//! Whether this binary can go on with the plugins of a running host.
+//!
+//! Owns the question that comes before an upgrade, asked of what the master has open and of the
+//! state folder, which is only read: its host has the lock. Each committed version is tried in a preflight child of this binary,
+//! straight from where it is kept: a process that ends needs no private copy, which could meet a
+//! full disk or a temporary folder from which nothing may be mapped.
+//! Invariant: what is accepted here is accepted at the start of a worker with the same settings.
+
+use hotseat_plugin_api::abi::{ABI_MAJOR, ABI_MINOR};
+
+use super::carried::Carried;
+use crate::{
+    artifact::{
+        elf::{self, ElfError},
+        store::{self, StoreError},
+    },
+    config::Config,
+    error::{Coded, Kind},
+    ids::PluginName,
+    plugin::preflight::{self, PreflightError, PreflightRequest},
+    route::{MountTaken, check_mount},
+    state::{Manifest, ManifestError, VersionEntry},
+};
+
+/// Why an upgrade to this binary would lose something.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unfit {
+    /// What serves cannot be found out.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// One that serves would not.
+    #[error(
+        "plugin {plugin} {} (generation {}) does not load with this binary: {reason}",
+        version.label,
+        version.generation
+    )]
+    Version { plugin: PluginName, version: Box<VersionEntry>, reason: Box<Reason> },
+}
+
+/// Why one version would not serve.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Reason {
+    #[error(transparent)]
+    Mount(#[from] MountTaken),
+    #[error(transparent)]
+    Bytes(#[from] StoreError),
+    #[error(transparent)]
+    Elf(#[from] ElfError),
+    #[error("{error}{}", versions(*.abi))]
+    Preflight { error: PreflightError, abi: Option<(u16, u16)> },
+}
+
+/// Of both sides, where the difference alone does not say them.
+fn versions(plugin: Option<(u16, u16)>) -> String {
+    plugin.map_or_else(String::new, |(major, minor)| {
+        format!(" (built for ABI {major}.{minor}, this binary has {ABI_MAJOR}.{ABI_MINOR})")
+    })
+}
+
+impl Reason {
+    fn coded(&self) -> &dyn Coded {
+        match self {
+            Self::Mount(error) => error,
+            Self::Bytes(error) => error,
+            Self::Elf(error) => error,
+            Self::Preflight { error, .. } => error,
+        }
+    }
+}
+
+impl Coded for Unfit {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Manifest(error) => error.code(),
+            Self::Version { reason, .. } => reason.coded().code(),
+        }
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Refused
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Manifest(error) => error.hint(),
+            Self::Version { plugin, reason, .. } => reason.coded().hint().or_else(|| {
+                Some(format!(
+                    "load a version that fits both, or take it out with `hotseat unload {plugin}`"
+                ))
+            }),
+        }
+    }
+}
+
+/// Tries every version that a host with these settings goes on with. Without a manifest: nothing.
+///
+/// # Errors
+/// [`Unfit`], of the first that does not fit.
+pub(super) fn try_active(config: &Config, carried: &Carried) -> Result<(), Unfit> {
+    let Some(manifest) = Manifest::read(&config.state_dir)? else { return Ok(()) };
+    for (plugin, versions) in &manifest.plugins {
+        let Some(version) = versions.active() else { continue };
+        try_version(config, carried, plugin, version).map_err(|reason| Unfit::Version {
+            plugin: plugin.clone(),
+            version: Box::new(version.clone()),
+            reason: Box::new(reason),
+        })?;
+    }
+    Ok(())
+}
+
+fn try_version(
+    config: &Config,
+    carried: &Carried,
+    plugin: &PluginName,
+    version: &VersionEntry,
+) -> Result<(), Reason> {
+    check_mount(&config.mounts, plugin)?;
+    // A worker prefers what the master has open, too.
+    let (bytes, path) = match carried.find(version.digest) {
+        Some(found) => found,
+        None => {
+            let kept = store::find(&config.state_dir, version.digest)?;
+            (kept.bytes, kept.path)
+        }
+    };
+    let facts = match elf::verify(&bytes) {
+        // What it says of itself is enough: nothing of it needs to run.
+        Err(error @ (ElfError::AbiMismatch { .. } | ElfError::FeatureUnknown { .. })) => {
+            return Err(error.into());
+        }
+        // It was verified when it was deployed, and a start does not do so again.
+        facts => facts.ok(),
+    };
+    let named = (plugin.clone(), version.label.clone());
+    let request = PreflightRequest::new(path, named, config);
+    preflight::run(&request).map(drop).map_err(|error| {
+        // The other codes of that kind name both versions themselves.
+        let layout = error.code() == "layout_mismatch";
+        Reason::Preflight { abi: facts.filter(|_| layout).map(|it| it.manifest.abi), error }
+    })
+}
