@@ -4,9 +4,19 @@
 //! Invariant: nothing but log lines of the host goes through here; data for people and programs
 //! goes to standard output.
 
-use std::{fmt, io, str::FromStr};
+use std::{
+    fmt,
+    io::{self, Write},
+    str::FromStr,
+};
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{
+    EnvFilter,
+    fmt::{
+        format::Writer,
+        time::{FormatTime, SystemTime},
+    },
+};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
@@ -49,6 +59,14 @@ pub enum LogError {
     Started,
 }
 
+impl Filter {
+    /// As it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 impl FromStr for Filter {
     type Err = LogError;
 
@@ -74,20 +92,60 @@ impl<'de> serde::Deserialize<'de> for Filter {
     }
 }
 
-/// Begins to log. Once a process.
+/// Begins to log. Once a process. `who` stands in each line, with the process id: several processes
+/// of a host share one standard error.
 ///
 /// # Errors
 /// See [`LogError`].
-pub fn start(filter: &Filter, format: LogFormat) -> Result<(), LogError> {
+pub fn start(filter: &Filter, format: LogFormat, who: &str) -> Result<(), LogError> {
     let Filter(text) = filter;
     let levels = EnvFilter::try_new(text).map_err(|_| LogError::Filter(text.clone()))?;
     // The feature for colours is not even compiled in.
-    let lines = tracing_subscriber::fmt().with_env_filter(levels).with_writer(io::stderr);
+    let lines = tracing_subscriber::fmt().with_env_filter(levels);
+    let pid = std::process::id();
     match format {
-        LogFormat::Text => lines.try_init(),
-        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+        LogFormat::Text => {
+            let timer = Stamp { who: format!(" {who}[{pid}]"), timer: SystemTime };
+            lines.with_writer(io::stderr).with_timer(timer).try_init()
+        }
+        LogFormat::Json => {
+            let head = format!("{{\"process\":\"{who}\",\"pid\":{pid},");
+            lines.json().flatten_event(true).with_writer(move || Tagged(head.clone())).try_init()
+        }
     }
     .map_err(|_| LogError::Started)
+}
+
+/// The time of a line, and who writes it.
+struct Stamp {
+    who: String,
+    timer: SystemTime,
+}
+
+impl FormatTime for Stamp {
+    fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        self.timer.format_time(writer)?;
+        writer.write_str(&self.who)
+    }
+}
+
+/// Writes one object a line, with more at its head.
+struct Tagged(String);
+
+impl Write for Tagged {
+    /// Whole lines come in one piece, and leave in one: lines of several processes never mix.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let whole = match line.strip_prefix(b"{") {
+            Some(rest) => [self.0.as_bytes(), rest].concat(),
+            None => line.to_vec(),
+        };
+        io::stderr().write_all(&whole)?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
 }
 
 #[cfg(test)]

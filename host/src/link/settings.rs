@@ -1,0 +1,112 @@
+//! What a master knows of the settings: as little as it needs, in a form that outlives versions.
+//!
+//! Made from the settings by whoever has parsed them; the master itself parses nothing.
+
+use std::{path::PathBuf, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    config::{Hook, Limits, Listen, raw::Loaded},
+    log::LogFormat,
+};
+
+/// The configuration file as it was when it was checked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigFile {
+    /// Where it was; `None`: there was none, and none is looked for.
+    pub path: Option<PathBuf>,
+    /// What it said.
+    pub text: String,
+}
+
+/// The part of the settings that concerns the process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// Data plane addresses.
+    pub listen: Vec<Listen>,
+    /// Control plane addresses.
+    pub control: Vec<Listen>,
+    /// Addresses for health alone.
+    pub health: Vec<Listen>,
+    /// Where state is kept.
+    pub state_dir: PathBuf,
+    /// Where the master's process id is written.
+    pub pid_file: Option<PathBuf>,
+    /// Commands around signals.
+    pub hooks: Vec<Hook>,
+    /// Paths that a new worker must answer below 500.
+    pub probes: Vec<String>,
+    /// A stop that had to cut requests ends with 3.
+    pub strict_exit: bool,
+    /// The master goes over to a new binary too.
+    pub master_reexec: bool,
+    /// What is logged.
+    pub log: String,
+    /// How log lines look.
+    pub log_json: bool,
+    /// Bounds.
+    pub limits: Bounds,
+}
+
+macro_rules! bounds {
+    ($($(#[$doc:meta])* $name:ident: $kind:ty;)*) => {
+        /// The limits that a master keeps. As in [`Limits`].
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[expect(missing_docs, reason = "each is documented where it is set, in `Limits`")]
+        pub struct Bounds { $(pub $name: $kind,)* }
+
+        impl Bounds {
+            fn of(limits: &Limits) -> Self {
+                Self { $($name: limits.$name,)* }
+            }
+        }
+    };
+}
+
+bounds! {
+    stage_time: Duration;
+    check_time: Duration;
+    freeze_time: Duration;
+    ready_time: Duration;
+    boot_time: Duration;
+    probe_time: Duration;
+    soak_time: Duration;
+    soak_requests_count: usize;
+    soak_errors_percent: usize;
+    upgrade_drain: Duration;
+    draining_count: usize;
+    idle_linger: Duration;
+    lame_duck: Duration;
+    stop_time: Duration;
+    plugin_stop_time: Duration;
+    preflight_time: Duration;
+    load_time: Duration;
+    hook_time: Duration;
+    crash_window: Duration;
+    crash_count: usize;
+    crash_exit_count: usize;
+    binaries_count: usize;
+}
+
+impl Settings {
+    /// The part that concerns the process.
+    #[must_use]
+    pub fn of(loaded: &Loaded) -> Self {
+        let Loaded { config, log, .. } = loaded;
+        Self {
+            listen: config.listen.clone(),
+            control: config.control.clone(),
+            health: config.health_listen.clone(),
+            state_dir: config.state_dir.clone(),
+            pid_file: config.pid_file.clone(),
+            hooks: config.hooks.clone(),
+            probes: config.probes.clone(),
+            strict_exit: config.strict_exit,
+            master_reexec: config.master_reexec,
+            log: log.filter.as_str().to_owned(),
+            log_json: log.format == LogFormat::Json,
+            limits: Bounds::of(&config.limits),
+        }
+    }
+}

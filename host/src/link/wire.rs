@@ -1,0 +1,240 @@
+//! The messages. Their JSON form is the protocol.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::ConfigFile;
+use crate::{
+    config::{HookPhase, Listen},
+    status::{Classes, ProcessStatus, Totals},
+    upgrade::{Outcome, Request},
+};
+
+/// A version in traffic.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Version {
+    /// Whose.
+    pub plugin: String,
+    /// Its number.
+    pub generation: u64,
+    /// Its content, in hex.
+    pub digest: String,
+}
+
+/// What a worker begins with.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Boot {
+    /// Counts workers up from 1 within the life of the host.
+    pub number: u64,
+    /// No worker was there before it: a folder without history may be looked at.
+    pub first: bool,
+    /// The configuration file that was checked.
+    pub file: ConfigFile,
+    /// Whose descriptors follow, in this order: data, control, health.
+    pub listen: [Vec<Listen>; 3],
+    /// The places of those data sockets that belong to whoever started the host: they are let go,
+    /// not emptied.
+    #[serde(default)]
+    pub given: Vec<usize>,
+    /// To be taken out of traffic before anything is loaded, and why.
+    pub withdraw: Vec<(u64, String)>,
+    /// What was counted before.
+    pub counters: Option<String>,
+    /// Whether `/readyz` says no.
+    pub lame_duck: bool,
+}
+
+/// What a master tells a worker.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "order")]
+pub enum Order {
+    /// With the listening sockets, then the page for notes of a fault.
+    Boot(Boot),
+    /// Bytes of libraries, one descriptor each.
+    Carry {
+        /// Their contents, in hex.
+        digests: Vec<String>,
+    },
+    /// Come up.
+    Start,
+    /// Serve from now on.
+    Accept,
+    /// Finish the running deploy and begin no other.
+    Freeze,
+    /// Take that back.
+    Thaw,
+    /// Accept no more; serve what is there.
+    Park {
+        /// Data sockets that nobody else accepts from any more, by their place: go on with these.
+        keep: Vec<usize>,
+    },
+    /// Take that back.
+    Resume,
+    /// Finish what is there and end. With a descriptor: pass idle connections on through it.
+    Drain,
+    /// Take connections over from the descriptor that comes with this.
+    TakeOver,
+    /// Serve the connected socket that comes with this.
+    Serve,
+    /// Let `/readyz` say no, or yes again.
+    LameDuck {
+        /// Which.
+        on: bool,
+    },
+    /// Stop the host's service: lame duck, closing, listeners, drain.
+    Stop,
+    /// Skip what a stop waits for.
+    Hurry,
+    /// Cut what is in flight, and end.
+    Hammer,
+    /// What the status shows of the host as a whole.
+    Processes {
+        /// All of them.
+        list: Vec<ProcessStatus>,
+        /// How the last upgrade ended.
+        upgrade: Option<Outcome>,
+        /// What was counted.
+        totals: Totals,
+    },
+    /// To what was [`Asked`].
+    Answer {
+        /// Which question.
+        id: u64,
+        /// How it ended.
+        outcome: Outcome,
+    },
+    /// What another worker counted since it was asked last.
+    Inherit {
+        /// As in [`Boot::counters`].
+        counters: String,
+    },
+    /// A signal came; plugins want to know.
+    Signal {
+        /// Without `SIG`.
+        name: String,
+        /// Before or after the host acts.
+        phase: HookPhase,
+    },
+}
+
+/// A question of a worker to its master.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Asked {
+    /// To be repeated in the answer.
+    pub id: u64,
+    /// What is asked for.
+    pub request: Request,
+}
+
+/// A sign of life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beat {
+    /// Requests that reached a plugin.
+    pub requests: u64,
+    /// Those that ended with a status of 500 or above, a panic or a time-out.
+    pub failures: u64,
+    /// Data connections.
+    pub connections: Classes,
+}
+
+/// What a worker tells its master.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "report")]
+pub enum Report {
+    /// The first word.
+    Hello {
+        /// Its protocol.
+        proto: u16,
+        /// Its host version.
+        version: String,
+    },
+    /// Still coming up.
+    Progress {
+        /// What has just been done.
+        text: String,
+    },
+    /// It cannot come up, or do what it was told.
+    Failed {
+        /// Why.
+        text: String,
+    },
+    /// What is in traffic, with the bytes of those that could be opened.
+    Serving {
+        /// The list so far is forgotten.
+        begins: bool,
+        /// The list is complete.
+        ends: bool,
+        /// A part of it, and whether a descriptor follows for each.
+        list: Vec<(Version, bool)>,
+    },
+    /// It could serve now.
+    Ready,
+    /// It does.
+    Accepting,
+    /// Nothing changes any more.
+    Frozen {
+        /// What was counted so far.
+        counters: String,
+    },
+    /// It accepts no more.
+    Parked,
+    /// It accepts again.
+    Resumed,
+    /// A sign of life.
+    Beat(Beat),
+    /// What was counted so far, should it end without a last word.
+    Counted {
+        /// As in [`Boot::counters`].
+        counters: String,
+    },
+    /// Somebody wants an upgrade.
+    Asked(Asked),
+    /// Somebody has switched `/readyz`.
+    LameDuck {
+        /// Which.
+        on: bool,
+    },
+    /// A signal that was meant for the master.
+    Told {
+        /// Without `SIG`.
+        name: String,
+    },
+    /// The listeners are closed, after their queues were emptied.
+    Shut,
+    /// The last word.
+    Ended {
+        /// What was counted since it was last asked.
+        counters: String,
+        /// Requests that were cut.
+        aborted: usize,
+    },
+}
+
+/// What [`SETTINGS_CHILD`](super::SETTINGS_CHILD) prints: one line of JSON.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Checked {
+    /// The token that it was given: proof that it is one of ours.
+    pub token: String,
+    /// Its protocol.
+    pub proto: u16,
+    /// What its own master reads; see [`MEMORY_SCHEMA`](super::MEMORY_SCHEMA).
+    pub memory: u16,
+    /// Its host version.
+    pub version: String,
+    /// What the master needs of the settings.
+    pub settings: super::Settings,
+    /// The file that they were read from.
+    pub file: ConfigFile,
+    /// What to tell the operator.
+    pub warnings: Vec<String>,
+}
+
+/// What [`STAGE_CHILD`](super::STAGE_CHILD) prints: one line of JSON.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StagedBinary {
+    /// The kept copy.
+    pub path: PathBuf,
+    /// Its content, in hex.
+    pub digest: String,
+}

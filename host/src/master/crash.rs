@@ -1,0 +1,156 @@
+//! Ends of workers that nobody asked for: how soon the next one starts, and who is to blame.
+//!
+//! Pure: times go in, decisions come out.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+/// Before the next worker starts. Units: milliseconds; by the number of ends within the window.
+const BACK_OFF: [u64; 5] = [0, 100, 500, 1000, 2000];
+
+/// Within which ends are counted before the host gives up.
+const GIVE_UP_WINDOW: Duration = Duration::from_secs(60);
+
+/// One end.
+#[derive(Clone, Copy, Debug)]
+struct Death {
+    at: Instant,
+    end: End,
+}
+
+/// How a worker has ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct End {
+    /// What it ran when it died by a fault.
+    pub(super) generation: Option<u64>,
+    /// It had come up.
+    pub(super) served: bool,
+    /// It died by a fault of its own.
+    pub(super) fault: bool,
+    /// It has ended as a process does that wants to.
+    pub(super) exited: bool,
+}
+
+/// What is done about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Decision {
+    /// When the next worker starts.
+    pub(super) after: Duration,
+    /// A generation that is to be taken out of traffic first.
+    pub(super) withdraw: Option<u64>,
+    /// The binary itself seems to be at fault.
+    pub(super) blame_binary: bool,
+    /// Too many ends: the host gives up.
+    pub(super) give_up: bool,
+}
+
+/// The ends of the last minute.
+#[derive(Debug, Default)]
+pub(super) struct Crashes {
+    deaths: VecDeque<Death>,
+    /// Since the host has started.
+    pub(super) total: u64,
+}
+
+/// What counts as too many.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules {
+    pub(super) window: Duration,
+    pub(super) count: usize,
+    pub(super) exit_count: usize,
+}
+
+impl Crashes {
+    /// Those that an earlier image of this process has counted.
+    pub(super) fn remembered(total: u64) -> Self {
+        Self { deaths: VecDeque::new(), total }
+    }
+
+    /// A worker has ended unasked.
+    pub(super) fn note(&mut self, now: Instant, end: End, rules: Rules) -> Decision {
+        let longest = GIVE_UP_WINDOW.max(rules.window);
+        self.deaths.retain(|death| now.duration_since(death.at) < longest);
+        self.deaths.push_back(Death { at: now, end });
+        let within = |window| {
+            let deaths = self.deaths.iter().filter(move |it| now.duration_since(it.at) < window);
+            deaths.map(|it| it.end)
+        };
+        // A kill from outside is no reason to wait; what fails by itself may fail again at once.
+        let recent = within(rules.window).filter(|it| it.fault || it.exited || !it.served).count();
+        let blamed = end.generation.filter(|generation| {
+            within(rules.window).filter(|it| it.generation == Some(*generation)).count()
+                >= rules.count
+        });
+        // A kill from outside says nothing about the binary; a fault outside of every plugin and a
+        // worker that does not even come up do.
+        let of_binary = |it: &End| it.generation.is_none() && (it.fault || !it.served);
+        let decision = Decision {
+            after: Duration::from_millis(
+                BACK_OFF[recent.saturating_sub(1).min(BACK_OFF.len() - 1)],
+            ),
+            withdraw: blamed,
+            blame_binary: within(rules.window).filter(of_binary).count() >= rules.count,
+            give_up: within(GIVE_UP_WINDOW).filter(|it| !it.served).count() >= rules.exit_count,
+        };
+        if decision.withdraw.is_some() || decision.blame_binary {
+            // What is wrong is mended: the next one starts with a clean record.
+            self.deaths.retain(|it| !it.end.served && it.end.generation.is_none());
+        }
+        decision
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULES: Rules = Rules { window: Duration::from_secs(30), count: 3, exit_count: 10 };
+
+    fn end(generation: Option<u64>, served: bool, fault: bool) -> End {
+        End { generation, served, fault, exited: false }
+    }
+
+    #[test]
+    fn a_generation_is_withdrawn_after_it_was_blamed_often_enough() {
+        let mut crashes = Crashes::default();
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(crashes.note(at(0), end(Some(7), true, true), RULES).withdraw, None);
+        assert_eq!(crashes.note(at(2), end(Some(7), true, true), RULES).withdraw, None);
+        // Somebody else's is not counted.
+        assert_eq!(crashes.note(at(3), end(Some(6), true, true), RULES).withdraw, None);
+        assert_eq!(crashes.note(at(4), end(Some(7), true, true), RULES).withdraw, Some(7));
+        assert_eq!(crashes.note(at(5), end(Some(7), true, true), RULES).withdraw, None);
+        // Long apart they are not together.
+        for minute in 1..10 {
+            assert_eq!(
+                crashes.note(at(60 * minute), end(Some(7), true, true), RULES).withdraw,
+                None
+            );
+        }
+    }
+
+    #[test]
+    fn kills_from_outside_blame_nobody() {
+        let mut crashes = Crashes::default();
+        for at in 0..100 {
+            let now = Instant::now() + Duration::from_millis(100 * at);
+            let decision = crashes.note(now, end(None, true, false), RULES);
+            assert!(decision.withdraw.is_none() && !decision.blame_binary && !decision.give_up);
+            assert_eq!(decision.after, Duration::ZERO);
+        }
+    }
+
+    #[test]
+    fn what_never_comes_up_blames_the_binary_and_ends_the_host_at_last() {
+        let mut crashes = Crashes::default();
+        let now = Instant::now();
+        let mut decisions = (0..10).map(|_| crashes.note(now, end(None, false, false), RULES));
+        assert!(!decisions.next().unwrap().blame_binary);
+        assert!(!decisions.next().unwrap().blame_binary);
+        assert!(decisions.next().unwrap().blame_binary);
+        assert!(decisions.nth(6).unwrap().give_up);
+    }
+}

@@ -1,0 +1,207 @@
+//! What workers say, and what follows from it.
+
+use std::{collections::BTreeMap, os::fd::OwnedFd};
+
+use super::{Led, Master, Role, notify, upgrade::Pending};
+use crate::{
+    link::{Order, PROTO, Report, Version},
+    metrics,
+};
+
+impl Master {
+    /// Takes everything that the workers have said.
+    pub(super) fn listen(&mut self) {
+        let numbers: Vec<u64> = self.workers.iter().map(|worker| worker.number).collect();
+        for number in numbers {
+            self.hear(number);
+        }
+    }
+
+    /// Takes everything that one worker has said.
+    pub(super) fn hear(&mut self, number: u64) {
+        while let Some((report, descriptors)) = self.worker(number).and_then(Led::hear) {
+            self.heard(number, report, descriptors);
+        }
+    }
+
+    fn heard(&mut self, number: u64, report: Report, descriptors: Vec<OwnedFd>) {
+        match report {
+            Report::Hello { proto, version } => self.greeted(number, proto, &version),
+            Report::Progress { text } => {
+                tracing::debug!(worker = number, text, "a worker comes up");
+                self.progressed(number);
+            }
+            Report::Failed { text } => self.cannot(number, text),
+            Report::Serving { begins, ends, list } => {
+                self.serves(number, begins, list, descriptors);
+                let front = self.front().map(|worker| worker.number);
+                if ends && front == Some(number) {
+                    self.adopt_cargo(number);
+                }
+            }
+            Report::Ready => self.ready(number),
+            Report::Accepting => {
+                if let Some(worker) = self.worker(number) {
+                    worker.base = worker.beat;
+                }
+                self.accepts(number);
+            }
+            Report::Frozen { counters } => {
+                self.returns_counters(number, &counters);
+                self.counters = Some(counters);
+                self.frozen(number);
+            }
+            Report::Counted { counters } => {
+                if let Some(worker) = self.worker(number) {
+                    worker.counted = Some(counters);
+                }
+            }
+            Report::Parked => self.parked(number),
+            Report::Resumed => self.resumed(number),
+            Report::Beat(beat) => {
+                if let Some(worker) = self.worker(number) {
+                    worker.beat = beat;
+                }
+            }
+            Report::Asked(asked) => self.ask(Pending {
+                request: asked.request,
+                asker: Some((number, asked.id)),
+                began: std::time::Instant::now(),
+            }),
+            Report::LameDuck { on } => {
+                self.lame_duck = on;
+                notify::status(if on { "lame duck" } else { "serving" });
+            }
+            Report::Told { name } => self.told_of(number, &name),
+            // Its queue is empty; whoever listens there next shall find it free.
+            Report::Shut => self.sockets.0[0].clear(),
+            Report::Ended { counters, aborted } => self.ended(number, counters, aborted),
+        }
+    }
+
+    /// A worker cannot come up, or do what it was told.
+    fn cannot(&mut self, number: u64, text: String) {
+        if self.not_frozen(number, &text) {
+            return;
+        }
+        self.not_parked(number);
+        let candidate = self.upgrade.is_some();
+        let Some(worker) = self.worker(number) else { return };
+        worker.trouble = Some(text);
+        if worker.role == Role::Booting && !candidate {
+            // It is of no use; another one is started.
+            worker.end();
+        }
+    }
+
+    /// A worker could serve.
+    fn ready(&mut self, number: u64) {
+        let comes_up = |it: &mut Led| it.role == Role::Booting && !it.dismissed;
+        if !self.worker(number).is_some_and(comes_up) || self.candidate_ready(number) {
+            return;
+        }
+        // It is on the disk by now.
+        self.withdraw.clear();
+        self.adopt_cargo(number);
+        if let Some(worker) = self.worker(number) {
+            worker.tell(&Order::Accept, &[]);
+        }
+    }
+
+    fn greeted(&mut self, number: u64, proto: u16, version: &str) {
+        let Some(worker) = self.worker(number) else { return };
+        tracing::debug!(worker = number, version, "a worker says hello");
+        if proto != PROTO {
+            worker.trouble = Some(format!("it speaks protocol {proto}, this master {PROTO}"));
+            // Its end counts as one that was not asked for.
+            worker.end();
+        }
+    }
+
+    fn serves(
+        &mut self,
+        number: u64,
+        begins: bool,
+        list: Vec<(Version, bool)>,
+        descriptors: Vec<OwnedFd>,
+    ) {
+        let known: Vec<_> = self.cargo.iter().filter_map(handed_on).collect();
+        let Some(worker) = self.worker(number) else { return };
+        let mut known: BTreeMap<_, _> = known.into_iter().collect();
+        if begins {
+            let before = std::mem::take(&mut worker.cargo);
+            known.extend(before.iter().filter_map(handed_on));
+        }
+        let mut descriptors = descriptors.into_iter();
+        for (version, open) in list {
+            let bytes = if open { descriptors.next() } else { None };
+            // Somebody may have removed the file; what was opened once is as good.
+            let bytes = bytes.or_else(|| known.get(&version.digest)?.try_clone().ok());
+            worker.cargo.push((version, bytes));
+        }
+    }
+
+    /// What `number` has in traffic is what the next worker begins with.
+    pub(super) fn adopt_cargo(&mut self, number: u64) {
+        let Some(worker) = self.worker(number) else { return };
+        let copy = |(version, bytes): &(Version, Option<OwnedFd>)| {
+            (version.clone(), bytes.as_ref().and_then(|bytes| bytes.try_clone().ok()))
+        };
+        self.cargo = worker.cargo.iter().map(copy).collect();
+    }
+
+    fn accepts(&mut self, number: u64) {
+        if self.candidate_accepts(number) {
+            return;
+        }
+        let Some(worker) = self.worker(number) else { return };
+        if worker.role != Role::Booting || worker.dismissed {
+            return;
+        }
+        worker.role = Role::Serving;
+        worker.served = true;
+        worker.kill_at = None;
+        let text = format!("worker {number} serves");
+        tracing::info!(worker = number, pid = ?worker.pid, "a worker serves");
+        notify::ready(&text);
+        self.announce();
+        self.begin_latched();
+    }
+
+    /// A worker's last word.
+    fn ended(&mut self, number: u64, counters: String, aborted: usize) {
+        if self.stop.is_some() {
+            self.aborted += aborted;
+        }
+        if let Some(worker) = self.worker(number) {
+            // One that serves was not to end.
+            worker.dismissed = matches!(worker.role, Role::Draining | Role::Stopping);
+        }
+        let heir = self.workers.iter_mut().find(|worker| {
+            worker.number != number && matches!(worker.role, Role::Serving | Role::Soaking)
+        });
+        if let Some(heir) = heir {
+            heir.tell(&Order::Inherit { counters }, &[]);
+        }
+    }
+
+    /// What a worker has counted beyond what it was given goes to `heir`.
+    pub(super) fn bequeath(&mut self, counters: &str, heir: u64) {
+        let given = self.counters.as_deref().map(metrics::Totals::parse).unwrap_or_default();
+        let counters = metrics::Totals::parse(counters).since(&given).to_text();
+        if let Some(heir) = self.worker(heir) {
+            heir.tell(&Order::Inherit { counters }, &[]);
+        }
+    }
+
+    /// The worker that accepts new connections.
+    pub(super) fn front(&mut self) -> Option<&mut Led> {
+        let accepts = |it: &&mut Led| matches!(it.role, Role::Serving | Role::Soaking);
+        self.workers.iter_mut().rev().find(accepts)
+    }
+}
+
+/// The bytes of a version by their content, if they are here.
+fn handed_on((version, bytes): &(Version, Option<OwnedFd>)) -> Option<(String, OwnedFd)> {
+    Some((version.digest.clone(), bytes.as_ref()?.try_clone().ok()?))
+}

@@ -1,0 +1,217 @@
+//! The first start: from a command line that was parsed to a master that leads.
+//!
+//! Parsing leaves its marks on a process (code and memory that a master never needs again), so the
+//! master is a fresh image of the same process: the same way on which it later goes over to
+//! another binary.
+
+use std::{
+    ffi::OsString,
+    io::Write as _,
+    rc::Rc,
+    time::{Instant, SystemTime},
+};
+
+use anyhow::Context as _;
+
+use super::{
+    Master, Plan, Sockets,
+    binary::{Pinned, may_run_in},
+    crash::Crashes,
+    memory::{self, Memory, PlanMemory},
+    notify,
+    origin::Origin,
+    pid_file::PidFile,
+    signals::{Reached, TAKEN},
+    upgrade::BINARIES,
+};
+use crate::{
+    link::{ConfigFile, Settings},
+    serve::Socket,
+    state::StateDir,
+    status::Totals,
+    sys::{self, inherited, signals::Signals},
+};
+
+/// Becomes the master of a host with these settings; `args` followed `serve`. Comes back only when
+/// that cannot be.
+pub fn launch(args: Vec<OsString>, settings: Settings, file: ConfigFile) -> anyhow::Error {
+    let become_master = || -> anyhow::Result<std::convert::Infallible> {
+        let origin = Origin::of_this_process(args).context("find the working directory")?;
+        let binary = Pinned::own(&origin.binary, None).context("open the binary itself")?;
+        let plan = PlanMemory::new(&origin.args, settings, file, &binary);
+        let memory = Memory::first(origin, plan);
+        Err(memory::exec(&memory, &binary, &[]).into())
+    };
+    match become_master() {
+        Ok(never) => match never {},
+        Err(error) => error,
+    }
+}
+
+/// What a master begins with: the state, the sockets, the first worker on its way.
+pub(super) fn begin(origin: Origin, plan: PlanMemory) -> anyhow::Result<Master> {
+    prepare();
+    let signals = Signals::take(&TAKEN).context("take the signals")?;
+    // Sockets that were meant for another process are in nobody's way.
+    inherited::keep_all();
+    let mut given = given_sockets();
+    let state = StateDir::open(&plan.settings.state_dir)?;
+    let mut sockets = Sockets::default();
+    let bound = sockets.bind_missing(&plan.settings, &mut given)?;
+    sockets.join(bound);
+    for socket in &given {
+        tracing::warn!(?socket, "a socket was given that the settings do not name: it is closed");
+    }
+    drop(given);
+    let pid_file = plan.settings.pid_file.as_deref().map(PidFile::write).transpose();
+    let pid_file = pid_file.context("write the pid file")?;
+    let folder = state.path().join(BINARIES);
+    if !may_run_in(state.path()) {
+        tracing::warn!(
+            folder = %folder.display(),
+            "nothing may be run in the state folder (noexec): the host cannot be upgraded"
+        );
+    }
+    let binary = Pinned::own(&origin.binary, plan.digest.clone()).context("open the binary")?;
+    let plan = Rc::new(Plan {
+        args: plan.args,
+        settings: plan.settings,
+        file: plan.file,
+        binary: Rc::new(binary),
+        version: plan.version,
+    });
+    let mut master = Master {
+        origin,
+        plan: plan.clone(),
+        previous: None,
+        state,
+        pid_file,
+        sockets,
+        signals,
+        workers: Vec::new(),
+        upgrade: None,
+        latched: None,
+        hooks: Vec::new(),
+        reached: Reached::default(),
+        stop: None,
+        crashes: Crashes::default(),
+        respawn: None,
+        withdraw: Vec::new(),
+        cargo: Vec::new(),
+        counters: None,
+        lame_duck: false,
+        next_number: 1,
+        last: None,
+        totals: Totals::default(),
+        told: Vec::new(),
+        began: SystemTime::now(),
+        announced: false,
+        exit: None,
+        wants_image: false,
+        forgets: true,
+        aborted: 0,
+    };
+    notify::status("booting");
+    master.spawn(&plan, &Sockets::default()).context("start a worker")?;
+    Ok(master)
+}
+
+/// A master holds descriptors for every worker and every version in traffic.
+pub(super) fn prepare() {
+    if let Err(error) = sys::process::raise_descriptor_limit() {
+        tracing::warn!(%error, "the limit on descriptors could not be raised");
+    }
+}
+
+/// Sockets that a service manager has opened. Source: sd_listen_fds(3).
+fn given_sockets() -> Vec<Socket> {
+    let numbers = match sd_notify::listen_fds() {
+        Ok(numbers) => numbers,
+        Err(error) => {
+            tracing::warn!(%error, "LISTEN_FDS is not understood");
+            return Vec::new();
+        }
+    };
+    let socket =
+        |number| -> std::io::Result<Socket> { super::sockets::guess(inherited::take(number)?) };
+    let mut sockets = Vec::new();
+    for number in numbers {
+        match socket(number) {
+            Ok(socket) => sockets.push(socket),
+            Err(error) => tracing::warn!(number, %error, "a given descriptor is no listener"),
+        }
+    }
+    sockets
+}
+
+impl Master {
+    /// The one line that says that the host serves, for people and for whoever started it.
+    pub(super) fn announce(&mut self) {
+        if std::mem::replace(&mut self.announced, true) {
+            return;
+        }
+        let line = format!(
+            "hotseat {} ready: data {} control {} pid {}",
+            env!("CARGO_PKG_VERSION"),
+            self.sockets.shown(0),
+            self.sockets.shown(1),
+            std::process::id(),
+        );
+        let mut out = std::io::stdout().lock();
+        // Nobody may be reading; that is no reason not to serve.
+        if let Err(error) = writeln!(out, "{line}").and_then(|()| out.flush()) {
+            tracing::warn!(%error, "the ready line could not be written");
+        }
+    }
+
+    /// Writes the pid file that the settings now want, and removes the one before.
+    pub(super) fn follow_pid_file(&mut self) {
+        let wanted = self.plan.settings.pid_file.as_deref();
+        let wanted = wanted.and_then(|path| std::path::absolute(path).ok());
+        if wanted.as_deref() == self.pid_file.as_ref().map(PidFile::path) {
+            return;
+        }
+        self.pid_file = None;
+        if let Some(path) = wanted {
+            match PidFile::write(&path) {
+                Ok(file) => self.pid_file = Some(file),
+                Err(error) => tracing::error!(%error, "the pid file could not be written"),
+            }
+        }
+    }
+
+    /// Returns to the plan before, whose binary is known to come up.
+    pub(super) fn go_back_to(&mut self, previous: Rc<Plan>) {
+        match self.sockets.bind_missing(&previous.settings, &mut Vec::new()) {
+            Ok(missing) => self.sockets.join(missing),
+            Err(error) => tracing::error!("an address of before cannot be bound again: {error:#}"),
+        }
+        let surplus = self.sockets.take_surplus(&previous.settings);
+        surplus.remove_files();
+        // Else the next upgrade would find the bad one again.
+        self.origin.args.clone_from(&previous.args);
+        self.origin.binary.clone_from(&previous.binary.source);
+        // A master that has gone over to it already comes back.
+        self.wants_image = previous.settings.master_reexec;
+        self.plan = previous;
+        self.follow_pid_file();
+    }
+
+    /// Goes over to the binary that the workers run, once nothing else is going on.
+    pub(super) fn tick_image(&mut self) {
+        let coming = |it: &super::Led| it.dismissed || it.role == super::Role::Booting;
+        let busy = self.upgrade.is_some()
+            || self.stop.is_some()
+            || !self.hooks.is_empty()
+            || self.respawn.is_some()
+            || self.workers.iter().any(coming);
+        if !self.wants_image || busy || self.workers.iter().any(super::Led::has_mail) {
+            return;
+        }
+        self.wants_image = false;
+        let begun = Instant::now();
+        // Only comes back when it cannot be done.
+        let error = memory::change_image(self);
+        tracing::error!(%error, took = ?begun.elapsed(), "the master stays with the image it has");
+    }
+}

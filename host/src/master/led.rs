@@ -1,0 +1,269 @@
+//! A worker as its master sees it.
+//!
+//! Owns the channel, what waits to be sent on it, and what the worker last said of itself.
+
+use std::{
+    collections::VecDeque,
+    io,
+    os::{
+        fd::{AsFd as _, BorrowedFd, OwnedFd},
+        unix::process::CommandExt as _,
+    },
+    path::Path,
+    time::{Duration, Instant, SystemTime},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::Plan;
+use crate::{
+    link::{Beat, Channel, Order, Received, Report, Version, WORKER, channel::Packet},
+    status::ProcessStatus,
+    sys::fault,
+};
+
+/// What a worker is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(super) enum Role {
+    /// It comes up.
+    Booting,
+    /// It serves and is watched.
+    Soaking,
+    /// It serves.
+    Serving,
+    /// It accepts no more, and may be called back.
+    Parked,
+    /// It finishes what it has.
+    Draining,
+    /// It stops with the host.
+    Stopping,
+}
+
+impl Role {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Booting => "booting",
+            Self::Soaking => "soaking",
+            Self::Serving => "serving",
+            Self::Parked => "parked",
+            Self::Draining => "draining",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
+/// Before another attempt when the system has no room for a message.
+const STALL_TIME: Duration = Duration::from_millis(50);
+
+/// How long a worker may live without its channel.
+const CLOSED_TIME: Duration = Duration::from_secs(5);
+
+fn is_gone(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected};
+    matches!(error.kind(), BrokenPipe | ConnectionReset | NotConnected)
+}
+
+/// A version in traffic, and its bytes.
+pub(super) type Cargo = Vec<(Version, Option<OwnedFd>)>;
+
+/// A worker.
+#[derive(Debug)]
+pub(super) struct Led {
+    pub(super) number: u64,
+    pub(super) pid: Pid,
+    pub(super) role: Role,
+    /// The host version that it runs.
+    pub(super) version: String,
+    /// The content of its binary, in hex, as far as known.
+    pub(super) digest: Option<String>,
+    pub(super) since: SystemTime,
+    /// What it has in traffic.
+    pub(super) cargo: Cargo,
+    pub(super) beat: Beat,
+    /// The beat when it began to accept: what it has inherited.
+    pub(super) base: Beat,
+    pub(super) heard: Instant,
+    /// Why it cannot go on, in its own words.
+    pub(super) trouble: Option<String>,
+    /// It has served at some time.
+    pub(super) served: bool,
+    /// Its counters, as it last told them.
+    pub(super) counted: Option<String>,
+    /// It is expected to end: nobody is to blame.
+    pub(super) dismissed: bool,
+    /// When it is killed, if it is still there.
+    pub(super) kill_at: Option<Instant>,
+    pub(super) channel: Channel,
+    pub(super) outbox: VecDeque<Packet>,
+    /// Sending has failed for a reason that passes: tried again then.
+    pub(super) stalled: Option<Instant>,
+    /// It has ended its side of the channel, and will end itself.
+    pub(super) closed: bool,
+    /// When it was started.
+    pub(super) born: Instant,
+    /// Where its fault handler leaves a note.
+    pub(super) page: OwnedFd,
+}
+
+impl Led {
+    /// Starts a worker by `plan`; nothing is said to it yet.
+    pub(super) fn spawn(number: u64, plan: &Plan, workdir: &Path) -> io::Result<Self> {
+        let (channel, theirs) = Channel::pair()?;
+        let page = fault::page()?;
+        let mut command = plan.binary.command();
+        command.arg(WORKER).args(&plan.args).process_group(0);
+        // A folder that is gone is no reason not to serve: then it stays where the master is.
+        if workdir.is_dir() {
+            command.current_dir(workdir);
+        }
+        command.stdin(theirs.into_socket());
+        let child = command.spawn()?;
+        Ok(Self {
+            number,
+            pid: Pid::from_child(&child),
+            role: Role::Booting,
+            version: plan.version.clone(),
+            digest: plan.binary.digest.clone(),
+            since: SystemTime::now(),
+            cargo: Vec::new(),
+            beat: Beat::default(),
+            base: Beat::default(),
+            heard: Instant::now(),
+            trouble: None,
+            served: false,
+            counted: None,
+            dismissed: false,
+            kill_at: None,
+            channel,
+            outbox: VecDeque::new(),
+            stalled: None,
+            closed: false,
+            born: Instant::now(),
+            page,
+        })
+    }
+
+    /// Tells it something; later, if it does not listen now. Without a descriptor to spare it is
+    /// not told: whatever waits for its answer has a limit, and a worker that serves goes on.
+    pub(super) fn tell(&mut self, order: &Order, descriptors: &[BorrowedFd<'_>]) {
+        if let Err(error) = self.try_tell(order, descriptors) {
+            tracing::error!(worker = self.number, %error, ?order, "a worker could not be told");
+        }
+    }
+
+    /// As [`tell`](Self::tell).
+    ///
+    /// # Errors
+    /// No descriptor is left; it was told nothing.
+    pub(super) fn try_tell(
+        &mut self,
+        order: &Order,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> io::Result<()> {
+        self.outbox.push_back(Packet::new(order, descriptors)?);
+        self.flush();
+        Ok(())
+    }
+
+    /// Sends what waits, as far as there is room.
+    pub(super) fn flush(&mut self) {
+        self.stalled = None;
+        while let Some(packet) = self.outbox.front() {
+            match self.channel.try_send(packet) {
+                Ok(true) => {
+                    self.outbox.pop_front();
+                }
+                Ok(false) => return,
+                // Its end will be reaped.
+                Err(error) if is_gone(&error) => self.outbox.clear(),
+                Err(error) => {
+                    tracing::warn!(worker = self.number, %error, "telling a worker is put off");
+                    self.stalled = Some(Instant::now() + STALL_TIME);
+                    return;
+                }
+            }
+        }
+    }
+
+    pub(super) fn has_mail(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+
+    /// Whether there is mail that room in the channel would help.
+    pub(super) fn wants_room(&self) -> bool {
+        self.has_mail() && self.stalled.is_none()
+    }
+
+    /// The next thing that it says.
+    pub(super) fn hear(&mut self) -> Option<(Report, Vec<OwnedFd>)> {
+        loop {
+            match self.channel.receive() {
+                Ok(Received::Message(report, descriptors)) => {
+                    self.heard = Instant::now();
+                    return Some((report, descriptors));
+                }
+                Ok(Received::Garbled(error)) => {
+                    tracing::warn!(
+                        worker = self.number,
+                        error,
+                        "a worker says what is not understood"
+                    );
+                }
+                Ok(Received::Nothing) => return None,
+                Ok(Received::Closed) => {
+                    if !std::mem::replace(&mut self.closed, true) {
+                        // It ends by itself, and is helped if it does not.
+                        let at = Instant::now() + CLOSED_TIME;
+                        self.kill_at = Some(self.kill_at.map_or(at, |due| due.min(at)));
+                    }
+                    return None;
+                }
+                Err(error) => {
+                    tracing::warn!(worker = self.number, %error, "a worker cannot be heard");
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// Ends it at once; its end is reaped like any other, and nobody is to blame.
+    pub(super) fn kill(&mut self) {
+        self.dismissed = true;
+        self.end();
+    }
+
+    /// Ends it at once, because it is of no use; that counts as its own end.
+    pub(super) fn end(&self) {
+        let _ = kill_process(self.pid, Signal::KILL);
+    }
+
+    /// What it has answered by itself: all, and in percent what ended badly.
+    pub(super) fn answered(&self) -> (u64, u64) {
+        let requests = self.beat.requests.saturating_sub(self.base.requests);
+        let failures = self.beat.failures.saturating_sub(self.base.failures);
+        (requests, 100 * failures / requests.max(1))
+    }
+
+    pub(super) fn socket(&self) -> BorrowedFd<'_> {
+        self.channel.as_fd()
+    }
+
+    pub(super) fn status(&self) -> ProcessStatus {
+        ProcessStatus {
+            pid: self.pid.as_raw_nonzero().get().unsigned_abs(),
+            role: self.role.as_str().to_owned(),
+            number: self.number,
+            version: self.version.clone(),
+            binary: self.digest.clone(),
+            since: self.since,
+            connections: self.beat.connections,
+        }
+    }
+
+    /// What it has in traffic, in an order that can be compared.
+    pub(super) fn manifest(&self) -> Vec<&Version> {
+        let mut list: Vec<_> = self.cargo.iter().map(|(version, _)| version).collect();
+        list.sort();
+        list
+    }
+}

@@ -1,0 +1,378 @@
+//! What a master knows, written down for its own next image.
+//!
+//! The process stays: its id, its children, its descriptors, the signals that wait for it. Only
+//! the code changes. Owns the form in which everything is written down; [`SCHEMA`] says which.
+
+use std::{
+    ffi::OsString,
+    fs::File,
+    io::{self, Read as _, Seek as _, Write as _},
+    os::{
+        fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd},
+        unix::process::CommandExt as _,
+    },
+    path::PathBuf,
+    process::Command,
+    rc::Rc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use rustix::{
+    fs::{MemfdFlags, memfd_create},
+    io::fcntl_dupfd_cloexec,
+    process::Pid,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Led, Master, Plan, Role, Sockets,
+    binary::{Pinned, Stamp},
+    crash::Crashes,
+    launch,
+    origin::Origin,
+    pid_file::PidFile,
+    signals::{Reached, TAKEN},
+    sockets::{Bound, descriptor},
+};
+use crate::{
+    config::Listen,
+    link::{Beat, Channel, ConfigFile, MASTER_FD, MEMORY_SCHEMA as SCHEMA, Settings, Version},
+    log,
+    serve::Socket,
+    state::StateDir,
+    status::Totals,
+    sys::{self, inherited, signals::Signals},
+    upgrade::Outcome,
+};
+
+/// A plan, written down.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct PlanMemory {
+    pub(super) args: Vec<OsString>,
+    pub(super) settings: Settings,
+    pub(super) file: ConfigFile,
+    pub(super) version: String,
+    pub(super) digest: Option<String>,
+    source: PathBuf,
+    stamp: Option<Stamp>,
+    /// The pinned binary, when it is not the one of this image.
+    binary: Option<RawFd>,
+}
+
+/// Everything, written down.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Memory {
+    schema: u16,
+    origin: Origin,
+    plan: PlanMemory,
+    /// Nothing: the host begins.
+    running: Option<Running>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Running {
+    previous: Option<PlanMemory>,
+    lock: RawFd,
+    pid_file: Option<PathBuf>,
+    sockets: [Vec<(Listen, RawFd, bool)>; 3],
+    workers: Vec<WorkerMemory>,
+    cargo: Vec<(Version, Option<RawFd>)>,
+    counters: Option<String>,
+    lame_duck: bool,
+    next_number: u64,
+    last: Option<Outcome>,
+    totals: Totals,
+    began: SystemTime,
+    crashes: u64,
+    respawn: bool,
+    #[serde(default)]
+    withdraw: Vec<(u64, String)>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct WorkerMemory {
+    number: u64,
+    pid: i32,
+    role: Role,
+    version: String,
+    digest: Option<String>,
+    since: SystemTime,
+    channel: RawFd,
+    page: RawFd,
+    kill_in: Option<Duration>,
+    served: bool,
+    beat: Beat,
+    base: Beat,
+}
+
+impl PlanMemory {
+    pub(super) fn new(
+        args: &[OsString],
+        settings: Settings,
+        file: ConfigFile,
+        binary: &Pinned,
+    ) -> Self {
+        Self {
+            args: args.to_vec(),
+            settings,
+            file,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            digest: binary.digest.clone(),
+            source: binary.source.clone(),
+            stamp: binary.stamp,
+            binary: None,
+        }
+    }
+
+    fn of(plan: &Plan, leave: &mut Leave) -> io::Result<Self> {
+        let mut memory =
+            Self::new(&plan.args, plan.settings.clone(), plan.file.clone(), &plan.binary);
+        memory.version.clone_from(&plan.version);
+        memory.binary = Some(leave.descriptor(plan.binary.descriptor())?);
+        Ok(memory)
+    }
+
+    fn recall(self) -> io::Result<Plan> {
+        let Self { args, settings, file, version, digest, source, stamp, binary } = self;
+        let binary = match binary {
+            Some(number) => Pinned::remembered(inherited::take(number)?, digest, source, stamp),
+            None => Pinned::own(&source, digest)?,
+        };
+        Ok(Plan { args, settings, file, binary: Rc::new(binary), version })
+    }
+}
+
+impl Memory {
+    /// That of a host which has not begun.
+    pub(super) fn first(origin: Origin, plan: PlanMemory) -> Self {
+        Self { schema: SCHEMA, origin, plan, running: None }
+    }
+}
+
+/// Descriptors that the next image gets: copies, each for one owner there, which are closed with
+/// the value when there is no next image.
+#[derive(Default)]
+struct Leave(Vec<OwnedFd>);
+
+impl Leave {
+    fn descriptor(&mut self, descriptor: BorrowedFd<'_>) -> io::Result<RawFd> {
+        let copy = fcntl_dupfd_cloexec(descriptor, 3)?;
+        let number = inherited::leave(copy.as_fd())?;
+        self.0.push(copy);
+        Ok(number)
+    }
+}
+
+/// Goes on as `binary` with `memory`. Comes back only when that is not possible.
+pub(super) fn exec(memory: &Memory, binary: &Pinned, args: &[OsString]) -> io::Error {
+    let replace = || -> io::Result<io::Error> {
+        let mut file = File::from(memfd_create("hotseat-master", MemfdFlags::CLOEXEC)?);
+        serde_json::to_writer(&mut file, memory)?;
+        file.flush()?;
+        file.rewind()?;
+        let number = inherited::leave(file.as_fd())?;
+        let name = std::env::args_os().next().unwrap_or_else(|| "hotseat".into());
+        let mut command =
+            Command::new(format!("/proc/self/fd/{}", binary.descriptor().as_raw_fd()));
+        command.arg0(name).arg("serve");
+        command.args(if args.is_empty() { &memory.plan.args } else { args });
+        command.env(MASTER_FD, number.to_string());
+        Ok(command.exec())
+    };
+    replace().unwrap_or_else(|error| error)
+}
+
+/// Goes over to the binary of the plan. Comes back only when that is not possible; everything is
+/// as it was then.
+pub(super) fn change_image(master: &mut Master) -> io::Error {
+    let mut leave = Leave::default();
+    let memory = match write_down(master, &mut leave) {
+        Ok(memory) => memory,
+        Err(error) => return error,
+    };
+    tracing::info!(version = master.plan.version, "the master goes over to the new binary");
+    let error = exec(&memory, &master.plan.binary.clone(), &[]);
+    // What prepares for another image restores this.
+    sys::signals::ignore_broken_pipes();
+    error
+}
+
+fn write_down(master: &mut Master, leave: &mut Leave) -> io::Result<Memory> {
+    let mut sockets: [Vec<(Listen, RawFd, bool)>; 3] = Default::default();
+    for (plane, list) in master.sockets.0.iter().enumerate() {
+        for bound in list {
+            let number = leave.descriptor(descriptor(&bound.socket))?;
+            sockets[plane].push((bound.listen.clone(), number, bound.given));
+        }
+    }
+    let now = Instant::now();
+    let mut workers = Vec::new();
+    for worker in &master.workers {
+        workers.push(WorkerMemory {
+            number: worker.number,
+            pid: worker.pid.as_raw_nonzero().get(),
+            role: worker.role,
+            version: worker.version.clone(),
+            digest: worker.digest.clone(),
+            since: worker.since,
+            channel: leave.descriptor(worker.channel.as_fd())?,
+            page: leave.descriptor(worker.page.as_fd())?,
+            kill_in: worker.kill_at.map(|at| at.saturating_duration_since(now)),
+            served: worker.served,
+            beat: worker.beat,
+            base: worker.base,
+        });
+    }
+    let mut cargo = Vec::new();
+    for (version, bytes) in &master.cargo {
+        let number = bytes.as_ref().map(|bytes| leave.descriptor(bytes.as_fd())).transpose()?;
+        cargo.push((version.clone(), number));
+    }
+    let previous = master.previous.as_ref();
+    let previous = previous.map(|plan| PlanMemory::of(plan, leave)).transpose()?;
+    let plan = PlanMemory::of(&master.plan, leave)?;
+    let lock = master.state.lock().ok_or(io::ErrorKind::NotFound)?;
+    let lock = leave.descriptor(lock)?;
+    Ok(Memory {
+        schema: SCHEMA,
+        origin: master.origin.clone(),
+        plan,
+        running: Some(Running {
+            previous,
+            lock,
+            pid_file: master.pid_file.as_ref().map(|file| file.path().to_owned()),
+            sockets,
+            workers,
+            cargo,
+            counters: master.counters.clone(),
+            lame_duck: master.lame_duck,
+            next_number: master.next_number,
+            last: master.last.clone(),
+            totals: master.totals.clone(),
+            began: master.began,
+            crashes: master.crashes.total,
+            respawn: master.respawn.is_some(),
+            withdraw: master.withdraw.clone(),
+        }),
+    })
+}
+
+/// Leads a host, from what the image before has written down; the exit code.
+#[must_use]
+pub fn resume(number: &str) -> u8 {
+    match recall(number) {
+        Ok(master) => master.run(),
+        Err(error) => {
+            eprintln!("{error:#}");
+            1
+        }
+    }
+}
+
+fn recall(number: &str) -> anyhow::Result<Master> {
+    let mut file = File::from(inherited::take(number.parse()?)?);
+    let mut text = Vec::new();
+    file.read_to_end(&mut text)?;
+    let memory: Memory = serde_json::from_slice(&text)?;
+    let Memory { schema, origin, plan, running } = memory;
+    anyhow::ensure!(schema == SCHEMA, "a master of another kind has left schema {schema}");
+    let format = if plan.settings.log_json { log::LogFormat::Json } else { log::LogFormat::Text };
+    log::start(&plan.settings.log.parse()?, format, "master")?;
+    match running {
+        None => launch::begin(origin, plan),
+        Some(running) => Ok(go_on(origin, plan, running)?),
+    }
+}
+
+fn go_on(origin: Origin, plan: PlanMemory, running: Running) -> io::Result<Master> {
+    launch::prepare();
+    // The signals are blocked since the image before: none was lost.
+    let signals = Signals::take(&TAKEN)?;
+    let mut sockets = Sockets::default();
+    for (plane, list) in running.sockets.into_iter().enumerate() {
+        for (listen, number, given) in list {
+            let socket = Socket::adopt(inherited::take(number)?, &listen)?;
+            sockets.0[plane].push(Bound { listen, socket, given });
+        }
+    }
+    let mut cargo = Vec::new();
+    for (version, number) in running.cargo {
+        cargo.push((version, number.map(inherited::take).transpose()?));
+    }
+    let mut workers = Vec::new();
+    for memory in running.workers {
+        workers.extend(memory.recall(&cargo)?);
+    }
+    let plan = Rc::new(plan.recall()?);
+    let previous = running.previous.map(PlanMemory::recall).transpose()?.map(Rc::new);
+    let state = StateDir::remembered(&plan.settings.state_dir, inherited::take(running.lock)?)
+        .map_err(io::Error::other)?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "the master goes on in a new image");
+    Ok(Master {
+        pid_file: running.pid_file.map(PidFile::remembered),
+        origin,
+        plan,
+        previous,
+        state,
+        sockets,
+        signals,
+        workers,
+        upgrade: None,
+        latched: None,
+        hooks: Vec::new(),
+        reached: Reached::default(),
+        stop: None,
+        crashes: Crashes::remembered(running.crashes),
+        respawn: running.respawn.then(Instant::now),
+        withdraw: running.withdraw,
+        cargo,
+        counters: running.counters,
+        lame_duck: running.lame_duck,
+        next_number: running.next_number,
+        last: running.last,
+        totals: running.totals,
+        told: Vec::new(),
+        began: running.began,
+        announced: true,
+        exit: None,
+        wants_image: false,
+        forgets: true,
+        aborted: 0,
+    })
+}
+
+impl WorkerMemory {
+    /// The worker, unless its number makes no sense.
+    fn recall(self, cargo: &[(Version, Option<OwnedFd>)]) -> io::Result<Option<Led>> {
+        let channel = Channel::adopt(inherited::take(self.channel)?)?;
+        let page = inherited::take(self.page)?;
+        let Some(pid) = Pid::from_raw(self.pid) else { return Ok(None) };
+        let serves = self.role == Role::Serving;
+        let copy = |(version, bytes): &(Version, Option<OwnedFd>)| {
+            (version.clone(), bytes.as_ref().and_then(|bytes| bytes.try_clone().ok()))
+        };
+        Ok(Some(Led {
+            number: self.number,
+            pid,
+            role: self.role,
+            version: self.version,
+            digest: self.digest,
+            since: self.since,
+            cargo: if serves { cargo.iter().map(copy).collect() } else { Vec::new() },
+            beat: self.beat,
+            base: self.base,
+            heard: Instant::now(),
+            trouble: None,
+            served: self.served,
+            counted: None,
+            dismissed: matches!(self.role, Role::Draining | Role::Stopping),
+            kill_at: self.kill_in.map(|left| Instant::now() + left),
+            channel,
+            outbox: std::collections::VecDeque::new(),
+            stalled: None,
+            closed: false,
+            born: Instant::now(),
+            page,
+        }))
+    }
+}

@@ -1,0 +1,191 @@
+//! How a worker is started and told what it begins with, and what its end means.
+
+use std::{
+    os::fd::{AsFd as _, BorrowedFd},
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, WaitOptions, WaitStatus, wait};
+
+use super::{
+    Led, Master, Plan, Role,
+    child::describe,
+    crash::{End, Rules},
+    sockets::{Bound, Sockets, descriptor},
+};
+use crate::{
+    link::{Boot, Order, channel::DESCRIPTORS_MAX},
+    sys::fault,
+};
+
+impl Master {
+    /// Starts a worker by `plan`, with `added` beside the sockets that are bound, and tells it what
+    /// it begins with. It comes up by itself and accepts nothing.
+    ///
+    /// # Errors
+    /// The system cannot start a process.
+    pub(super) fn spawn(&mut self, plan: &Rc<Plan>, added: &Sockets) -> std::io::Result<u64> {
+        let number = self.next_number;
+        let mut led = Led::spawn(number, plan, &self.origin.workdir)?;
+        self.next_number += 1;
+        let selected = self.sockets.selected(added, &plan.settings);
+        let boot = Boot {
+            number,
+            first: !self.announced && number == 1,
+            file: plan.file.clone(),
+            listen: selected
+                .each_ref()
+                .map(|plane| plane.iter().map(|it| it.listen.clone()).collect()),
+            given: (0..).zip(&selected[0]).filter(|(_, it)| it.given).map(|(at, _)| at).collect(),
+            withdraw: self.withdraw.clone(),
+            counters: self.counters.clone(),
+            lame_duck: self.lame_duck,
+        };
+        let sockets = selected.iter().flatten().map(|bound: &&Bound| descriptor(&bound.socket));
+        let page = led.page.try_clone()?;
+        let descriptors: Vec<BorrowedFd<'_>> =
+            sockets.chain(std::iter::once(page.as_fd())).collect();
+        led.try_tell(&Order::Boot(boot), &descriptors)?;
+        let carried: Vec<_> = self
+            .cargo
+            .iter()
+            .filter_map(|(version, bytes)| Some((version.digest.clone(), bytes.as_ref()?)))
+            .collect();
+        for some in carried.chunks(DESCRIPTORS_MAX) {
+            let digests = some.iter().map(|(digest, _)| digest.clone()).collect();
+            let bytes: Vec<_> = some.iter().map(|(_, bytes)| bytes.as_fd()).collect();
+            led.try_tell(&Order::Carry { digests }, &bytes)?;
+        }
+        led.try_tell(&Order::Start, &[])?;
+        if self.upgrade.is_none() {
+            // An upgrade looks at the clock itself.
+            led.kill_at = Some(Instant::now() + plan.settings.limits.ready_time);
+        }
+        tracing::info!(worker = number, pid = ?led.pid, version = plan.version, "a worker is started");
+        self.workers.push(led);
+        Ok(number)
+    }
+
+    /// Takes the ends of children; all of them, also those that are not ours (as process 1).
+    pub(super) fn reap(&mut self) {
+        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+            if status.stopped() || status.continued() {
+                continue;
+            }
+            if let Some(at) = self.workers.iter().position(|worker| worker.pid == pid) {
+                // What it has said before its end is heard first.
+                self.hear(self.workers[at].number);
+                let worker = self.workers.remove(at);
+                self.buried(worker, status);
+            } else if !self.hook_ended(pid, status) {
+                self.task_ended(pid, status);
+            }
+        }
+    }
+
+    /// A worker has ended.
+    fn buried(&mut self, worker: Led, status: WaitStatus) {
+        self.forgets = true;
+        let how = describe(status);
+        let note = fault::read(&worker.page).filter(|_| status.terminating_signal().is_some());
+        let generation = note.as_ref().and_then(|note| note.generation).map(|it| it.0);
+        let why = worker.trouble.clone().or_else(|| how.clone()).unwrap_or_default();
+        if worker.dismissed
+            || self.stop.is_some()
+            || matches!(worker.role, Role::Draining | Role::Parked)
+        {
+            tracing::info!(worker = worker.number, pid = ?worker.pid, how, "a worker has ended");
+        } else {
+            tracing::error!(
+                worker = worker.number, pid = ?worker.pid, generation, why,
+                "a worker has ended unasked"
+            );
+        }
+        if self.stop.is_some() && worker.served && status.terminating_signal().is_some() {
+            // How many it had is not known, and nobody can say that there were none.
+            self.aborted += 1;
+        }
+        let by_itself = !worker.dismissed;
+        if by_itself && self.stop.is_none() && (worker.served || self.upgrade.is_none()) {
+            self.crashes.total += 1;
+        }
+        if self.upgrade_lost(&worker, by_itself, &why) || !by_itself || self.stop.is_some() {
+            return;
+        }
+        if !matches!(worker.role, Role::Serving | Role::Booting | Role::Soaking) {
+            return;
+        }
+        if !self.announced {
+            // The host never came up: whoever starts it hears why.
+            eprintln!(
+                "{}",
+                if why.is_empty() { "the worker has ended before it served" } else { &why }
+            );
+            self.exit = Some(1);
+            return;
+        }
+        if worker.counted.is_some() {
+            self.counters.clone_from(&worker.counted);
+        }
+        // A plugin that calls `exit` is as bad, though nobody can say which one it was.
+        let exited = status.exit_status().is_some();
+        let end = End { generation, served: worker.served, fault: note.is_some(), exited };
+        self.replace(end, &why);
+    }
+
+    /// A worker has ended unasked: sees to the next one, and to what has ended it.
+    fn replace(&mut self, end: End, why: &str) {
+        let limits = &self.plan.settings.limits;
+        let rules = Rules {
+            window: limits.crash_window,
+            count: limits.crash_count,
+            exit_count: limits.crash_exit_count,
+        };
+        let decision = self.crashes.note(Instant::now(), end, rules);
+        if decision.give_up {
+            tracing::error!(why, "workers do not stay alive: giving up");
+            self.exit = Some(1);
+            return;
+        }
+        if decision.blame_binary
+            && let Some(previous) = self.previous.take()
+        {
+            tracing::error!(
+                binary = ?self.plan.binary.digest, back_to = ?previous.binary.digest,
+                "the binary is to blame: going back to the one before"
+            );
+            self.go_back_to(previous);
+            self.say_taken_back(why);
+        }
+        if let Some(generation) = decision.withdraw {
+            let Rules { count, window, .. } = rules;
+            let times = if count == 1 { "once".to_owned() } else { format!("{count} times") };
+            let why = format!("workers died {times} within {window:?} while they ran it ({why})");
+            self.withdraw.push((generation, why));
+        }
+        self.respawn = Some(Instant::now() + decision.after);
+    }
+
+    /// Starts the next worker when its time has come.
+    pub(super) fn tick_respawn(&mut self, now: Instant) {
+        if self.stop.is_some() || self.respawn.is_none_or(|at| at > now) {
+            return;
+        }
+        self.respawn = None;
+        let plan = self.plan.clone();
+        if let Err(error) = self.spawn(&plan, &Sockets::default()) {
+            tracing::error!(%error, "a worker cannot be started, and is tried again");
+            self.respawn = Some(now + Duration::from_millis(500));
+        }
+    }
+
+    /// A child that is no worker and no hook has ended: one of an upgrade, or an orphan.
+    fn task_ended(&mut self, pid: Pid, status: WaitStatus) {
+        if let Some(upgrade) = &mut self.upgrade
+            && let Some(ended) = upgrade.take_task(pid, status)
+        {
+            self.upgrade_task_ended(ended);
+        }
+    }
+}

@@ -1,0 +1,377 @@
+//! A worker process: does what its master says, and says what becomes of it.
+//!
+//! Owns the channel to the master and the order of the start. Decides nothing.
+//! Invariant: when the master is gone, the listeners are let go at once, what is in flight is
+//! finished, and the process ends.
+
+mod birth;
+mod exit;
+mod mail;
+mod signals;
+
+use std::{ffi::OsString, os::fd::OwnedFd, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use tokio::{io::unix::AsyncFd, sync::oneshot, time::MissedTickBehavior};
+
+use self::{
+    birth::{Newborn, listen_to_master, sockets_of},
+    exit::Way,
+    mail::Mail,
+    signals::Signals,
+};
+use super::keeper::Keeper;
+use crate::{
+    config::{Limits, raw::Loaded},
+    error::Coded,
+    link::{Beat, Channel, ConfigFile, Order, PROTO, Received, Report},
+    log,
+    plugin::hooks::running_generation,
+    serve::Socket,
+    state::StateDir,
+    sys::{self, inherited, process::exit_now},
+    worker::{Birth, Carried, Halt, Worker, prepare_process},
+};
+
+/// Between two signs of life.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// How long a word may take to the master, which always listens.
+const WORD_TIME: Duration = Duration::from_secs(5);
+
+/// Understands the settings of `hotseat serve ARGS` with a file that somebody else has read.
+pub type Parse = fn(&[OsString], ConfigFile) -> Result<Loaded, Box<dyn Coded>>;
+
+/// Runs a worker until its master, or the end of it, says that it is to end; then ends the process.
+///
+/// # Errors
+/// There is no master; the worker cannot come up.
+pub fn run(args: &[OsString], parse: Parse) -> anyhow::Result<()> {
+    let channel = Channel::adopt(inherited::standard_input()?).context("find the master")?;
+    let hello = Report::Hello { proto: PROTO, version: env!("CARGO_PKG_VERSION").to_owned() };
+    channel.send(&hello, &[], WORD_TIME).context("greet the master")?;
+    match come_up(args, parse, &channel) {
+        Ok(()) => exit_now(0),
+        Err(error) => {
+            let text = format!("{error:#}");
+            tracing::error!("{text}");
+            // It may be gone; then nobody has to know.
+            let _ = channel.send(&Report::Failed { text }, &[], WORD_TIME);
+            exit_now(1)
+        }
+    }
+}
+
+fn come_up(args: &[OsString], parse: Parse, channel: &Channel) -> anyhow::Result<()> {
+    let Newborn { boot, sockets, page, carried } = listen_to_master(channel)?;
+    // The master's error; a worker is started only with settings that were checked.
+    let loaded = parse(args, boot.file).map_err(|error| anyhow::anyhow!("{error}"))?;
+    log::start(&loaded.log.filter, loaded.log.format, &format!("worker-{}", boot.number))?;
+    let config = loaded.config;
+    // The file that is run has no name of its own.
+    let _ = rustix::thread::set_name(c"hotseat");
+    prepare_process(&config);
+    sys::fault::install(page, running_generation).context("prepare for faults")?;
+    let sockets = sockets_of(sockets, &boot.listen)?;
+    let copies: std::io::Result<Vec<_>> = sockets.data.iter().map(Socket::try_clone).collect();
+    let given = boot.given.clone();
+    let door = copies.context("copy the listeners")?;
+    let state = StateDir::held_by_master(&config.state_dir)?;
+    let mail = Mail::new();
+    let birth = Birth {
+        lead: mail.lead(),
+        carried,
+        withdraw: boot
+            .withdraw
+            .into_iter()
+            .map(|(generation, why)| (crate::ids::Generation(generation), why))
+            .collect(),
+        counters: boot.counters.clone(),
+        lame_duck: boot.lame_duck,
+        first: boot.first,
+    };
+    let limits = config.limits.clone();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async move {
+        let signals = Signals::new().context("install the signal handlers")?;
+        let socket = channel.try_clone().context("copy the channel")?;
+        let socket = sys::readiness::readable(socket).context("wait for the master")?;
+        let keeper = Keeper::start()?;
+        let halt = Halt::default();
+        let told = halt.clone();
+        let started =
+            keeper.run(move || Worker::start(config, sockets, state, birth, &told).map(Arc::new));
+        let led = Led {
+            channel,
+            socket,
+            mail,
+            keeper,
+            signals,
+            limits,
+            door,
+            given,
+            told: String::new(),
+            kept: None,
+            handed: boot.counters.unwrap_or_default(),
+            halt,
+        };
+        led.lead(started).await
+    })
+}
+
+/// A worker and its master's channel.
+struct Led<'a> {
+    channel: &'a Channel,
+    socket: AsyncFd<OwnedFd>,
+    mail: Arc<Mail>,
+    keeper: Keeper,
+    signals: Signals,
+    limits: Limits,
+    /// The data listeners, for the end.
+    door: Vec<Socket>,
+    /// The places of those that are not ours to empty.
+    given: Vec<usize>,
+    /// Those that nobody but this parked worker accepts from; `None`: it is not parked.
+    kept: Option<Vec<Socket>>,
+    /// What the master knows of the counters.
+    handed: String,
+    /// The counters that it was told last.
+    told: String,
+    halt: Halt,
+}
+
+/// What comes from the master; `None`: it is gone.
+type News = Option<(Order, Vec<OwnedFd>)>;
+
+impl Led<'_> {
+    async fn lead(
+        mut self,
+        started: oneshot::Receiver<anyhow::Result<Arc<Worker>>>,
+    ) -> anyhow::Result<()> {
+        let Some(worker) = self.until_started(started).await? else { return Ok(()) };
+        self.say(&Report::Ready);
+        let mut beat = tokio::time::interval(BEAT);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let news = tokio::select! {
+                news = next(&self.socket, self.channel) => news,
+                name = self.signals.next() => {
+                    self.say(&Report::Told { name: name.to_owned() });
+                    continue;
+                }
+                () = self.mail.arrives() => {
+                    self.post();
+                    continue;
+                }
+                _ = beat.tick() => {
+                    self.say_counters(&worker);
+                    self.say(&Report::Beat(beat_of(&worker)));
+                    continue;
+                }
+            };
+            match news {
+                None => {
+                    tracing::error!("the master is gone: finishing what is in flight");
+                    return self.orphaned(worker).await;
+                }
+                Some((Order::Stop, _)) if self.kept.is_some() => {
+                    worker.drain(None, self.limits.stop_time);
+                    return self.leave(worker, Way::Retire).await;
+                }
+                Some((Order::Stop, _)) => return self.leave(worker, Way::Stop).await,
+                Some((Order::Drain, mut given)) => {
+                    worker.drain(given.pop(), self.limits.upgrade_drain);
+                    return self.leave(worker, Way::Drain).await;
+                }
+                Some((Order::Hammer | Order::Hurry, _)) => {
+                    return self.leave(worker, Way::Cut).await;
+                }
+                Some((order, given)) => self.obey(&worker, order, given).await,
+            }
+        }
+    }
+
+    /// Waits for the start. `None`: it was given up.
+    async fn until_started(
+        &mut self,
+        mut started: oneshot::Receiver<anyhow::Result<Arc<Worker>>>,
+    ) -> anyhow::Result<Option<Arc<Worker>>> {
+        loop {
+            tokio::select! {
+                worker = &mut started => {
+                    let worker = worker.context("the start has ended by a panic")??;
+                    // What is in traffic goes before the news that it is.
+                    self.post();
+                    return Ok(Some(worker));
+                }
+                name = self.signals.next() => self.say(&Report::Told { name: name.to_owned() }),
+                () = self.mail.arrives() => self.post(),
+                news = next(&self.socket, self.channel) => match news {
+                    None | Some((Order::Stop | Order::Hammer | Order::Hurry, _)) => {
+                        self.halt.tell();
+                        return Ok(None);
+                    }
+                    Some((Order::Processes { list, upgrade, totals }, _)) => {
+                        self.mail.processes(list, upgrade, totals);
+                    }
+                    Some((order, _)) => {
+                        tracing::warn!(?order, "the worker is not up yet: not done");
+                    }
+                },
+            }
+        }
+    }
+
+    /// Does one of the orders after which the worker goes on.
+    async fn obey(&mut self, worker: &Arc<Worker>, order: Order, mut given: Vec<OwnedFd>) {
+        match order {
+            Order::Accept => {
+                // From here on the master counts.
+                self.say(&Report::Beat(beat_of(worker)));
+                let done = self.with(worker, |worker| worker.accept()).await;
+                self.answer(done, &Report::Accepting);
+            }
+            Order::Freeze => self.freeze(worker).await,
+            Order::Thaw => {
+                self.with(worker, |worker| {
+                    worker.thaw();
+                    Ok(())
+                })
+                .await
+                .unwrap_or_else(|error| tracing::error!("{error:#}"));
+            }
+            Order::Park { keep } => {
+                let keep: std::io::Result<Vec<_>> = keep
+                    .iter()
+                    .filter_map(|at| self.door.get(*at))
+                    .map(Socket::try_clone)
+                    .collect();
+                let kept = keep.and_then(|keep| {
+                    self.kept = Some(keep.iter().map(Socket::try_clone).collect::<Result<_, _>>()?);
+                    Ok(keep)
+                });
+                let done = match kept {
+                    Ok(keep) => self.with(worker, move |worker| worker.park(&keep)).await,
+                    Err(error) => Err(error.into()),
+                };
+                self.answer(done, &Report::Parked);
+            }
+            Order::Resume => {
+                self.kept = None;
+                let done = self.with(worker, |worker| worker.resume()).await;
+                self.answer(done, &Report::Resumed);
+            }
+            Order::TakeOver => {
+                if let Some(socket) = given.pop()
+                    && let Err(error) = worker.take_over(socket)
+                {
+                    tracing::error!(%error, "connections cannot be taken over");
+                }
+            }
+            Order::Serve => {
+                if let Some(socket) = given.pop()
+                    && let Err(error) = worker.serve_one(socket, "probe")
+                {
+                    tracing::error!(%error, "a connection cannot be served");
+                }
+            }
+            Order::LameDuck { on } => {
+                let _ = worker.lame_duck(on);
+            }
+            Order::Processes { list, upgrade, totals } => {
+                self.mail.processes(list, upgrade, totals);
+            }
+            Order::Answer { id, outcome } => self.mail.answered(id, outcome),
+            Order::Inherit { counters } => worker.add_counters(&counters),
+            Order::Signal { name, phase } => worker.signal(&name, phase),
+            order @ (Order::Boot(_)
+            | Order::Carry { .. }
+            | Order::Start
+            | Order::Drain
+            | Order::Stop
+            | Order::Hurry
+            | Order::Hammer) => tracing::warn!(?order, "an order at the wrong time"),
+        }
+    }
+
+    /// Runs `job` where it may take its time; the master is heard again afterwards.
+    async fn with<T: Send + 'static>(
+        &self,
+        worker: &Arc<Worker>,
+        job: impl FnOnce(&Worker) -> anyhow::Result<T> + Send + 'static,
+    ) -> anyhow::Result<T> {
+        let worker = worker.clone();
+        self.keeper.run(move || job(&worker)).await.context("the worker's keeper is gone")?
+    }
+
+    fn answer(&self, done: anyhow::Result<()>, report: &Report) {
+        match done {
+            Ok(()) => self.say(report),
+            Err(error) => self.say(&Report::Failed { text: format!("{error:#}") }),
+        }
+    }
+
+    async fn freeze(&mut self, worker: &Arc<Worker>) {
+        let frozen = self.with(worker, |worker| Ok(worker.freeze()?)).await;
+        match frozen {
+            Ok(carried) => {
+                self.mail.serving(carried);
+                self.post();
+                self.handed = worker.counters();
+                self.say(&Report::Frozen { counters: self.handed.clone() });
+            }
+            Err(error) => self.say(&Report::Failed { text: format!("{error:#}") }),
+        }
+    }
+
+    /// Tells what was counted, when it has changed.
+    fn say_counters(&mut self, worker: &Worker) {
+        let counters = worker.counters();
+        if counters != self.told {
+            self.told.clone_from(&counters);
+            self.say(&Report::Counted { counters });
+        }
+    }
+
+    fn say(&self, report: &Report) {
+        say(self.channel, report);
+    }
+
+    /// Sends what others of this process have to say.
+    fn post(&self) {
+        self.mail.post(self.channel);
+    }
+}
+
+fn say(channel: &Channel, report: &Report) {
+    if let Err(error) = channel.send(report, &[], WORD_TIME) {
+        // Its end is noticed where it is listened to.
+        tracing::debug!(%error, "the master does not hear");
+    }
+}
+
+/// The next thing that the master says.
+async fn next(socket: &AsyncFd<OwnedFd>, channel: &Channel) -> News {
+    loop {
+        match channel.receive() {
+            Ok(Received::Message(order, given)) => return Some((order, given)),
+            Ok(Received::Garbled(error)) => {
+                tracing::warn!(error, "the master says what is not understood");
+            }
+            Ok(Received::Closed) => return None,
+            Err(error) => {
+                tracing::error!(%error, "the master cannot be heard");
+                return None;
+            }
+            Ok(Received::Nothing) => match socket.readable().await {
+                Ok(mut ready) => ready.clear_ready(),
+                Err(_) => return None,
+            },
+        }
+    }
+}
+
+fn beat_of(worker: &Worker) -> Beat {
+    let (requests, failures) = worker.answered();
+    Beat { requests, failures, connections: worker.classes() }
+}

@@ -1,0 +1,157 @@
+//! What the threads of a worker want the master to know, and what they want to know of it.
+//!
+//! Owns the questions that are not answered yet. Nobody who puts something here ever waits.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    os::fd::{AsFd as _, OwnedFd},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use tokio::sync::{Notify, oneshot};
+
+use super::{Carried, WORD_TIME};
+use crate::{
+    link::{Asked, Channel, Report, Version, channel::DESCRIPTORS_MAX},
+    status::{ProcessStatus, Totals},
+    upgrade::{Outcome, Request, Verdict},
+    worker::Lead,
+};
+
+type Letter = (Report, Vec<OwnedFd>);
+
+#[derive(Default)]
+struct Inside {
+    letters: VecDeque<Letter>,
+    asked: BTreeMap<u64, oneshot::Sender<Outcome>>,
+    next: u64,
+    list: Vec<ProcessStatus>,
+    upgrade: Option<Outcome>,
+    totals: Totals,
+}
+
+/// See the module.
+pub(super) struct Mail {
+    inside: Mutex<Inside>,
+    news: Notify,
+}
+
+impl Mail {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self { inside: Mutex::default(), news: Notify::new() })
+    }
+
+    fn inside(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, letter: Letter) {
+        self.inside().letters.push_back(letter);
+        self.news.notify_one();
+    }
+
+    /// Waits until there is something to send.
+    pub(super) async fn arrives(&self) {
+        self.news.notified().await;
+    }
+
+    /// Sends everything.
+    pub(super) fn post(&self, channel: &Channel) {
+        loop {
+            let Some((report, given)) = self.inside().letters.pop_front() else { return };
+            let given: Vec<_> = given.iter().map(|it| it.as_fd()).collect();
+            if let Err(error) = channel.send(&report, &given, WORD_TIME) {
+                tracing::debug!(%error, "the master does not hear");
+            }
+        }
+    }
+
+    /// What is in traffic, in as many letters as the descriptors need.
+    pub(super) fn serving(&self, carried: Vec<Carried>) {
+        let parts = carried.len().div_ceil(DESCRIPTORS_MAX).max(1);
+        let mut carried = carried.into_iter();
+        for part in 0..parts {
+            let mut given = Vec::new();
+            let mut list = Vec::new();
+            for it in carried.by_ref().take(DESCRIPTORS_MAX) {
+                let version = Version {
+                    plugin: it.plugin.to_string(),
+                    generation: it.generation.0,
+                    digest: it.digest.to_string(),
+                };
+                list.push((version, it.bytes.is_some()));
+                given.extend(it.bytes);
+            }
+            self.put((Report::Serving { begins: part == 0, ends: part + 1 == parts, list }, given));
+        }
+    }
+
+    pub(super) fn processes(
+        &self,
+        list: Vec<ProcessStatus>,
+        upgrade: Option<Outcome>,
+        totals: Totals,
+    ) {
+        let mut inside = self.inside();
+        (inside.list, inside.upgrade, inside.totals) = (list, upgrade, totals);
+    }
+
+    /// The master has answered a question.
+    pub(super) fn answered(&self, id: u64, outcome: Outcome) {
+        if let Some(asker) = self.inside().asked.remove(&id) {
+            // The client may have gone.
+            let _ = asker.send(outcome);
+        }
+    }
+
+    /// Whether somebody waits for an answer of the master.
+    pub(super) fn is_asked(&self) -> bool {
+        self.inside().asked.values().any(|asker| !asker.is_closed())
+    }
+
+    fn ask(&self, request: Request) -> oneshot::Receiver<Outcome> {
+        let (answer, answered) = oneshot::channel();
+        let mut inside = self.inside();
+        inside.next += 1;
+        let id = inside.next;
+        inside.asked.insert(id, answer);
+        drop(inside);
+        self.put((Report::Asked(Asked { id, request }), Vec::new()));
+        answered
+    }
+
+    /// How the worker reaches the master.
+    pub(super) fn lead(self: &Arc<Self>) -> Lead {
+        let this = || self.clone();
+        let (asks, switches, shows, serves, progresses) = (this(), this(), this(), this(), this());
+        Lead {
+            upgrade: Arc::new(move |request| {
+                let answered = asks.ask(request);
+                Box::pin(async move { answered.await.unwrap_or_else(|_| no_answer()) })
+            }),
+            lame_duck: Arc::new(move |on| switches.put((Report::LameDuck { on }, Vec::new()))),
+            processes: Arc::new(move || {
+                let inside = shows.inside();
+                (inside.list.clone(), inside.upgrade.clone(), inside.totals.clone())
+            }),
+            serving: Arc::new(move |carried| serves.serving(carried)),
+            progress: Arc::new(move |text| {
+                progresses.put((Report::Progress { text: text.to_owned() }, Vec::new()));
+            }),
+        }
+    }
+}
+
+fn no_answer() -> Outcome {
+    Outcome {
+        verdict: Verdict::Refused,
+        text: "the worker ends before the master has answered".to_owned(),
+        hint: Some("`hotseat status` shows how the upgrade went".to_owned()),
+        old_pid: None,
+        new_pid: None,
+        binary: None,
+        took: Duration::ZERO,
+        at: SystemTime::now(),
+    }
+}
