@@ -6,7 +6,12 @@ SHELL := /bin/bash
 CARGO ?= cargo
 T ?=
 SWAPS ?= 10000
+UPGRADES ?= 100
+NGINX ?= 20
+BODIES ?= 1024
+FLAT ?= 1000
 ROUNDS ?= 5
+SUPERVISOR ?= 4.3.0
 HOTSEAT := target/release/hotseat
 EXAMPLES := handler_v1 handler_v2 echo_v1 counter_v1
 HAS_NEXTEST := $(shell $(CARGO) nextest --version 2>/dev/null)
@@ -17,8 +22,8 @@ HAS_SSL := $(shell test -e /usr/include/openssl/ssl.h && echo yes)
 PLUGIN_PACKAGES := $(shell awk -F '"' '/^name = / { print $$2; nextfile }' plugins/*/Cargo.toml)
 PLUGIN_ARGS := $(foreach it,$(PLUGIN_PACKAGES),-p $(it))
 
-.PHONY: help build plugins run fresh fmt lint doc test test-one test-plugins soak bench deny hooks \
-        packages ci clean-tree
+.PHONY: help build plugins run demo fresh fmt lint doc test test-one test-packages test-plugins soak soak-upgrade bench \
+        deny hooks packages ci clean-tree
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -52,6 +57,9 @@ run: build plugins ## start the host with the example plugins; a second run goes
 	@cd target/plugins && exec "$(CURDIR)/$(HOTSEAT)" serve \
 	  --plugins "$(CURDIR)/plugins" --state-dir "$(CURDIR)/.hotseat"
 
+demo: build plugins ## upgrade a host of its own while a request is on its way
+	@packaging/demo.sh
+
 fresh: ## forget the state and the deployed files of `make run`
 	rm -rf .hotseat plugins/*.so plugins/.lib*.so.part
 
@@ -69,8 +77,13 @@ doc: ## build the documentation, warnings are errors
 test-plugins: ## build what the tests load
 	$(CARGO) build --locked $(PLUGIN_ARGS)
 	$(CARGO) build --locked -p hotseat-test-plugins --examples
+	$(CARGO) build --locked -p hotseat-test-support --bin faulty
 
-test: test-plugins ## run all tests
+# Where one of these is missing, the tests that need it say so and are skipped.
+test-packages: ## install what some tests need beyond cargo, as far as that is allowed
+	@tests/support/packages.sh $(SUPERVISOR) target
+
+test: test-packages test-plugins ## run all tests
 ifneq ($(HAS_NEXTEST),)
 	$(CARGO) nextest run --locked --no-fail-fast
 else
@@ -95,6 +108,17 @@ endif
 	@echo "The negative control: unloading is switched off, memory must grow."
 	target/release/soak --host $(HOTSEAT) --plugin hostile --swaps 500 --unload off
 
+# A variable of 0 leaves its part out: upgrades under load, nginx's under the same, a body of BODIES
+# MiB each way across an upgrade, FLAT upgrades in a row.
+soak-upgrade: build test-plugins ## upgrade under load: UPGRADES=100, NGINX=20, BODIES=1024 (MiB), FLAT=1000
+	$(CARGO) build --locked --release -p hotseat-test-plugins --examples
+	$(CARGO) build --locked --release -p hotseat-test-support --bins
+	target/release/soak_upgrade --host $(HOTSEAT) --upgrades $(UPGRADES) --nginx $(NGINX) \
+	  --bodies $(BODIES) --flat $(FLAT)
+	@echo "Rolling restarts behind HAProxy and nginx, five rounds; a hundred workers killed."
+	HOTSEAT_SLOW=1 $(CARGO) test --locked -p hotseat --test it -- --nocapture --test-threads 1 \
+	  proxied:: crash::killed
+
 bench: build ## compare with axum, hyper and nginx, and time 200 swaps (needs wrk)
 	$(CARGO) build --locked --release $(PLUGIN_ARGS)
 	$(CARGO) build --locked --release -p hotseat-test-plugins --examples
@@ -113,8 +137,8 @@ endif
 hooks: ## use the repository's git hooks
 	git config core.hooksPath .githooks
 
-packages: ## install the system packages that soak and bench can use
-	@wanted="curl wrk nginx-light libssl-dev"; \
+packages: ## install the system packages that soak, bench and some tests can use
+	@wanted="curl wrk nginx-light libssl-dev haproxy nghttp2-client util-linux python3-venv"; \
 	if [ "$$(id -u)" = 0 ]; then apt-get install -y $$wanted; \
 	elif command -v sudo >/dev/null; then sudo apt-get install -y $$wanted; \
 	else echo "install these packages: $$wanted"; fi

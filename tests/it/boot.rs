@@ -136,6 +136,6 @@ fn a_unix_socket_serves() {
 #[test]
 fn an_idle_host_is_small() {
     let host = crate::plain_host();
-    let rss = procfs::rss_kib(host.pid());
+    let rss = procfs::rss_kib(host.worker_pid());
     assert!(rss < 24 * 1024, "{rss} KiB");
 }

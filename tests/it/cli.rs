@@ -54,7 +54,7 @@ fn the_commands_do_what_they_say() {
 fn json_for_programs() {
     let host = crate::plain_host();
     let status = run(&host, &["status", "--json"]);
-    assert_eq!(json(&status)["pid"], host.pid());
+    assert_eq!(json(&status)["pid"], host.worker_pid());
     let history = run(&host, &["history", "--json"]);
     assert!(json(&history)["history"].is_array(), "{}", text(&history));
     let path = host.home().place(&fault("plain_v2"), "libhandler_v2.so");
@@ -99,13 +99,79 @@ fn check_runs_the_preflight_alone() {
     assert!(!alone.home().state().exists(), "a check keeps nothing");
 }
 
+/// `/readyz` of a lame duck says no, with the status that is wanted, wherever it is asked; everything
+/// is served on, and back it goes.
+#[test]
+fn a_lame_duck_serves_and_asks_for_no_more() {
+    let host = host!()
+        .arg("--health-path=/-")
+        .arg("--lame-status=404")
+        .with(fault("plain_v1"), "libhandler_v1.so")
+        .start();
+    for (switch, status) in [("on", 404), ("on", 404), ("off", 200), ("off", 200)] {
+        check(&run(&host, &["lame-duck", switch, "--wait"]), 0, "lame duck");
+        host.get("/-/readyz").assert_status(status);
+        host.control().get("/readyz").assert_status(status);
+        host.get("/-/livez").assert_status(200);
+        host.get("/").assert_status(200);
+    }
+    let page = run(&host, &["lame-duck", "--json", "on"]);
+    assert_eq!(json(&page)["lame_duck"], true);
+    check(&run(&host, &["status"]), 0, ", lame_duck, pid ");
+}
+
+/// There is nobody who could start another process.
+#[test]
+fn a_single_process_cannot_be_upgraded() {
+    let host = host!().arg("--single").with(fault("plain_v1"), "libhandler_v1.so").start();
+    check(&run(&host, &["upgrade", "--wait"]), 1, "hint: start it without `--single`");
+    let refused = run(&host, &["upgrade", "--json"]);
+    check(&refused, 1, "upgrade_refused");
+    assert_eq!(json(&refused)["upgrade"]["verdict"], "refused");
+    check(&run(&host, &["upgrade", "--wait", "ready"]), 64, "Usage");
+    host.get("/").assert_status(200);
+}
+
+/// What a host starts for itself is no command for people.
+#[test]
+fn hidden_commands_are_shown_nowhere() {
+    let hidden = ["worker", "settings-child", "stage-child", "preflight-child"];
+    // A mistyped command is answered with those that are like it.
+    let mistyped = host!().run(&["stage-chil"]);
+    check(&mistyped, 64, "stage-chil'");
+    assert!(!text(&mistyped).contains("stage-child"), "{}", text(&mistyped));
+    for args in [&["--help"][..], &["-h"], &["serve", "--help"]] {
+        let output = host!().run(args);
+        check(&output, 0, "serve");
+        let shown = text(&output);
+        let commands = shown.split("Commands:").nth(1).unwrap_or_default();
+        let commands = commands.split("\n\n").next().unwrap_or_default();
+        for name in hidden {
+            let is_listed = commands.split_whitespace().any(|word| word == name);
+            let is_named = name.contains('-') && shown.contains(name);
+            assert!(!is_listed && !is_named, "{args:?} shows `{name}`: {shown}");
+        }
+    }
+}
+
 /// The help of every command says how it is used; where that is not plain, by example.
 #[test]
 fn help_has_examples() {
-    for command in ["serve", "load", "unload", "check", "status", "history", "rollback"] {
+    let commands = [
+        "serve",
+        "load",
+        "unload",
+        "check",
+        "status",
+        "history",
+        "rollback",
+        "upgrade",
+        "lame-duck",
+    ];
+    for command in commands {
         let output = host!().run(&[command, "--help"]);
         check(&output, 0, &format!("hotseat {command}"));
-        if ["serve", "load", "check", "rollback"].contains(&command) {
+        if ["serve", "load", "check", "rollback", "upgrade", "lame-duck"].contains(&command) {
             check(&output, 0, "Examples:");
         }
     }

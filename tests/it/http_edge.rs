@@ -213,8 +213,8 @@ fn running_out_of_descriptors_is_survived() {
     use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
     let host = reflecting();
-    let pid = i32::try_from(host.pid()).ok().and_then(Pid::from_raw);
-    let open = hotseat_test_support::procfs::descriptors(host.pid());
+    let pid = i32::try_from(host.worker_pid()).ok().and_then(Pid::from_raw);
+    let open = hotseat_test_support::procfs::descriptors(host.worker_pid());
     // The hard limit stays: not everybody may raise it again.
     let maximum = getrlimit(Resource::Nofile).maximum;
     let few = Rlimit { current: Some(open as u64 + 4), maximum };

@@ -8,17 +8,28 @@ use hotseat_test_support::{Host, fault, start_host};
 
 mod blocked;
 mod boot;
+mod carried;
+mod children;
 mod cli;
+mod connections;
 mod control;
+mod controls;
+mod crash;
+mod demo;
 mod deploy;
+mod hooks;
 mod http_edge;
+mod proxied;
 mod rollback;
 mod routing;
+mod signals;
 mod state;
 mod stop;
 mod stream;
+mod supervised;
 mod tidy;
 mod unload;
+mod upgrade;
 mod watch;
 mod zoo;
 

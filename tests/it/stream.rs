@@ -58,7 +58,7 @@ fn a_body_streams_both_ways_across_a_swap() {
 #[test]
 fn a_large_body_is_not_buffered() {
     let host = echo_host();
-    let before = hotseat_test_support::procfs::rss_kib(host.pid());
+    let before = hotseat_test_support::procfs::rss_kib(host.worker_pid());
     let mut connection = host.connect();
     let piece = vec![b'e'; 1 << 20];
     connection
@@ -73,7 +73,7 @@ fn a_large_body_is_not_buffered() {
     }
     connection.send(b"0\r\n\r\n").unwrap();
     assert!(connection.read_chunk().unwrap().is_empty());
-    let after = hotseat_test_support::procfs::rss_kib(host.pid());
+    let after = hotseat_test_support::procfs::rss_kib(host.worker_pid());
     assert!(after < before + 32 * 1024, "{before} to {after} KiB for a body of 64 MiB");
 }
 
@@ -81,7 +81,7 @@ fn a_large_body_is_not_buffered() {
 #[test]
 fn back_pressure_reaches_the_plugin() {
     let host = start_host!(fault("big_body"), "libhandler_v1.so");
-    let before = hotseat_test_support::procfs::rss_kib(host.pid());
+    let before = hotseat_test_support::procfs::rss_kib(host.worker_pid());
     let mut connection = host.connect();
     connection.send_request("GET", "/?kib=131072", "").unwrap();
     connection.read_head().unwrap().assert_status(200);
@@ -89,7 +89,7 @@ fn back_pressure_reaches_the_plugin() {
     for _ in 0..200 {
         host.get("/?kib=64").assert_status(200);
     }
-    let after = hotseat_test_support::procfs::rss_kib(host.pid());
+    let after = hotseat_test_support::procfs::rss_kib(host.worker_pid());
     assert!(after < before + 32 * 1024, "{before} to {after} KiB for a body of 128 MiB");
 }
 

@@ -30,7 +30,7 @@ fn check_unmapped(name: &str) {
     let end = end_of(&host, name);
     assert_eq!(end.phase, "unloaded", "{}", end.json);
     assert_eq!(host.loaded().len(), 1, "{:?}", host.loaded());
-    let folder = host.state_file("loaded").join(host.pid().to_string());
+    let folder = host.state_file("loaded").join(host.worker_pid().to_string());
     let files = std::fs::read_dir(folder).unwrap().count();
     assert_eq!(files, 1, "the private copy is removed with the library");
     assert_eq!(wire::number(&host.status(), "/resident_count"), 0);
@@ -256,7 +256,7 @@ fn fifty_swaps_leave_nothing_behind() {
     };
     (0..6).for_each(swap);
     eventually!(host.loaded().len() == 1, "{:?}", host.loaded());
-    let figures = || (procfs::descriptors(host.pid()), procfs::threads(host.pid()));
+    let figures = || (procfs::descriptors(host.worker_pid()), procfs::threads(host.pid()));
     let before = figures();
     (6..56).for_each(swap);
     eventually!(host.loaded().len() == 1, "{:?}", host.loaded());

@@ -40,7 +40,7 @@ fn check_with(
     held.release().assert_status(200).assert_contains(&format!("gate {serving}"));
     assert_eq!(host.active("handler"), serving, "the same generation serves");
     assert_eq!(host.loaded(), loaded, "nothing else is mapped");
-    assert_eq!(procfs::children(host.pid()), Vec::<u32>::new(), "no child is left");
+    assert_eq!(procfs::children(host.worker_pid()), Vec::<u32>::new(), "no child is left");
     host.get("/").assert_status(200).assert_contains(&format!("gate {serving}"));
     host.assert_no_failed_requests();
     refused

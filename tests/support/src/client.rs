@@ -10,7 +10,10 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    time::Duration,
 };
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::patience::patience;
 
@@ -22,6 +25,7 @@ pub use answer::Answer;
 pub struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
+    received: u64,
 }
 
 impl Connection {
@@ -30,11 +34,18 @@ impl Connection {
     /// # Errors
     /// As the system says.
     pub fn open(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&address, patience())?;
+        Self::adopt(TcpStream::connect_timeout(&address, patience())?)
+    }
+
+    /// One that is there already; reads and writes are bounded by patience.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub fn adopt(stream: TcpStream) -> io::Result<Self> {
         stream.set_read_timeout(Some(patience()))?;
         stream.set_write_timeout(Some(patience()))?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: Vec::new() })
+        Ok(Self { stream, buffer: Vec::new(), received: 0 })
     }
 
     /// Sends bytes as they are.
@@ -76,8 +87,24 @@ impl Connection {
     /// # Errors
     /// As the system says.
     pub fn reset(self) -> io::Result<()> {
-        let at_once = Some(std::time::Duration::ZERO);
+        let at_once = Some(Duration::ZERO);
         Ok(rustix::net::sockopt::set_socket_linger(&self.stream, at_once)?)
+    }
+
+    /// Bytes that have come so far.
+    #[must_use]
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Waits until something comes, be it the peer's close; `false` when `time` has passed.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub fn wait_readable(&self, time: Duration) -> io::Result<bool> {
+        let time = Timespec::try_from(time).map_err(io::Error::other)?;
+        let mut set = [PollFd::new(&self.stream, PollFlags::IN)];
+        Ok(rustix::io::retry_on_intr(|| poll(&mut set, Some(&time)))? > 0)
     }
 
     /// Reads once. 0: the peer has closed.
@@ -88,6 +115,7 @@ impl Connection {
         let mut piece = [0; 16 << 10];
         let count = self.stream.read(&mut piece)?;
         self.buffer.extend_from_slice(&piece[..count]);
+        self.received += u64::try_from(count).unwrap_or(0);
         Ok(count)
     }
 

@@ -25,6 +25,24 @@ fn index(bytes: &[u8], at: usize, len: usize) -> usize {
     usize::try_from(number(bytes, at, len)).expect("an offset in a library of this machine")
 }
 
+/// Where the section `name` is.
+///
+/// # Panics
+/// When there is none.
+#[must_use]
+#[track_caller]
+pub fn section(bytes: &[u8], name: &str) -> std::ops::Range<usize> {
+    let (start, step, count) = (index(bytes, 40, 8), index(bytes, 58, 2), index(bytes, 60, 2));
+    let headers = (0..count).map(|n| start + n * step);
+    let names = index(bytes, start + index(bytes, 62, 2) * step + 24, 8);
+    let wanted = [name.as_bytes(), b"\0"].concat();
+    let is_it = |at: &usize| bytes[names + index(bytes, *at, 4)..].starts_with(&wanted);
+    let header = headers.clone().find(is_it);
+    let header = header.unwrap_or_else(|| panic!("there is no section `{name}`"));
+    let offset = index(bytes, header + 24, 8);
+    offset..offset + index(bytes, header + 32, 8)
+}
+
 /// Another `e_machine`.
 #[must_use]
 pub fn with_machine(mut bytes: Vec<u8>, machine: u16) -> Vec<u8> {

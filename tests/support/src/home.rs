@@ -53,6 +53,26 @@ impl Home {
         self.path().join("state")
     }
 
+    /// The files below the state folder, with their sizes. Units: bytes.
+    #[must_use]
+    pub fn state_files(&self) -> Vec<(PathBuf, u64)> {
+        let mut folders = vec![self.state()];
+        let mut files = Vec::new();
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                // What has gone meanwhile is not there.
+                let Ok(metadata) = entry.metadata() else { continue };
+                if metadata.is_dir() {
+                    folders.push(entry.path());
+                } else {
+                    files.push((entry.path(), metadata.len()));
+                }
+            }
+        }
+        files.sort();
+        files
+    }
+
     /// Where the host's stderr goes.
     #[must_use]
     pub fn log(&self) -> PathBuf {
@@ -83,6 +103,15 @@ impl Home {
     pub fn place(&self, library: &Path, name: &str) -> PathBuf {
         let bytes = fs::read(library).expect("read a built library");
         self.write(name, &bytes)
+    }
+
+    /// Writes the configuration file anew, whole at once, for a host that was started with one.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn rewrite_config(&self, toml: &str) {
+        let part = self.write("hotseat.toml.part", toml.as_bytes());
+        fs::rename(part, self.path().join("hotseat.toml")).expect("rename the configuration");
     }
 
     /// Copies `library` to the plugins folder as `name`: whole at once, by a rename.

@@ -1,12 +1,12 @@
 //! A running `hotseat serve` of its own: ports, folders, log.
 //!
-//! Owns the child process. Invariant: Drop ends that child alone, by its process id; on a failing
-//! test the end of its log is shown.
+//! Owns the child process. Invariant: Drop ends that child and its own children alone, each by its
+//! process id; on a failing test the end of its log is shown.
 
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Child, ExitStatus},
+    process::{Child, Command, ExitStatus},
     sync::Arc,
 };
 
@@ -26,7 +26,14 @@ use crate::{
 };
 
 mod builder;
+mod family;
+mod launch;
+mod upgrade;
+
 pub use builder::{Builder, Ready};
+pub use family::Process;
+pub use launch::listener;
+pub use upgrade::{Upgrade, Upgrading};
 
 /// A host that has printed its ready line.
 #[derive(Debug)]
@@ -35,6 +42,7 @@ pub struct Host {
     child: Child,
     ready: Ready,
     failures: Failures,
+    orphans: family::Family,
 }
 
 impl Host {
@@ -54,6 +62,12 @@ impl Host {
     #[must_use]
     pub fn ready(&self) -> &Ready {
         &self.ready
+    }
+
+    /// Any command of its binary, in its working directory.
+    #[must_use]
+    pub fn command(&self) -> Command {
+        self.builder.command()
     }
 
     /// The first data plane address.
@@ -157,10 +171,11 @@ impl Host {
         active.unwrap_or_else(|| panic!("nothing serves `{plugin}`: {status}"))
     }
 
-    /// Libraries that are mapped.
+    /// Libraries that are mapped, by the worker that takes new requests.
     #[must_use]
+    #[track_caller]
     pub fn loaded(&self) -> Vec<String> {
-        procfs::loaded(self.pid())
+        procfs::loaded(self.worker_pid())
     }
 
     /// # Panics
@@ -180,15 +195,18 @@ impl Host {
         kill_process(pid, signal).expect("signal the host");
     }
 
-    /// Ends it at once, as a power cut would for the process.
+    /// Ends it at once with all its processes, as a power cut would.
     ///
     /// # Panics
     /// When it does not end.
     #[track_caller]
     pub fn kill9(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
+        // It may have ended by itself, and then its number may be another's.
+        if matches!(self.child.try_wait(), Ok(None)) {
+            family::Family::of(self.pid()).kill();
+        }
         self.child.wait().expect("wait for the host");
+        std::mem::take(&mut self.orphans).kill();
     }
 
     /// Waits for its end.

@@ -5,6 +5,7 @@
 //! Invariant: whatever is started here is ended by its own process id, never by a name.
 //! Entry point: [`start_host!`].
 
+pub mod binary;
 pub mod client;
 pub mod control;
 pub mod elf;
@@ -12,10 +13,19 @@ pub mod events;
 pub mod gate;
 pub mod home;
 pub mod host;
+pub mod http2;
 pub mod library;
+pub mod load;
+pub mod notify;
 pub mod patience;
 pub mod procfs;
+pub mod proxy;
+pub mod server;
+pub mod stream;
+pub mod supervise;
+pub mod tool;
 pub mod traffic;
+pub mod transfer;
 pub mod wire;
 
 pub use client::{Answer, Client, Connection};
@@ -23,9 +33,12 @@ pub use control::{Control, Deploy, Refused, Swapped};
 pub use events::{Event, EventStream};
 pub use gate::Gate;
 pub use home::Home;
-pub use host::{Builder, Host};
+pub use host::{Builder, Host, Process, Upgrade};
 pub use library::{fault, plugin};
+pub use load::{Failure, Idle, Load, LoadPlan, Report};
+pub use notify::Notify;
 pub use patience::patience;
+pub use tool::{tool, tool_or_skip};
 pub use traffic::Traffic;
 
 /// A [`Builder`] for the binary of the package under test.

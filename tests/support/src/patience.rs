@@ -20,6 +20,14 @@ pub fn breathe(time: Duration) {
     std::thread::park_timeout(time);
 }
 
+/// What `future` gives, if it does so within patience.
+///
+/// # Errors
+/// When it does not.
+pub async fn within<F: Future>(future: F) -> Result<F::Output, tokio::time::error::Elapsed> {
+    tokio::time::timeout(patience(), future).await
+}
+
 /// Looks until `condition` holds.
 ///
 /// # Panics

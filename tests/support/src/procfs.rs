@@ -64,6 +64,18 @@ pub fn children(pid: u32) -> Vec<u32> {
         .collect()
 }
 
+/// Children, their children, and so on.
+#[must_use]
+pub fn descendants(pid: u32) -> Vec<u32> {
+    let mut all = children(pid);
+    let mut at = 0;
+    while let Some(pid) = all.get(at) {
+        all.extend(children(*pid));
+        at += 1;
+    }
+    all
+}
+
 /// Processor time of all living threads.
 #[must_use]
 pub fn processor_time(pid: u32) -> Duration {
@@ -80,4 +92,30 @@ pub fn processor_time(pid: u32) -> Duration {
 pub fn state(pid: u32) -> Option<char> {
     let text = read(pid, "stat");
     text.rsplit_once(") ")?.1.chars().next()
+}
+
+/// Inodes of the listening TCP sockets that a process has open, with their local addresses as
+/// `/proc/net/tcp` writes them (`0100007F:1F90`).
+#[must_use]
+pub fn listeners(pid: u32) -> Vec<(String, u64)> {
+    let held: Vec<u64> = fs::read_dir(format!("/proc/{pid}/fd"))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| fs::read_link(entry.path()).ok())
+        .filter_map(|link| link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok())
+        .collect();
+    let text = read(pid, "net/tcp") + &read(pid, "net/tcp6");
+    let mut all: Vec<_> = text
+        .lines()
+        .filter_map(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let inode = words.get(9)?.parse().ok()?;
+            // 0A: TCP_LISTEN.
+            (words[3] == "0A" && held.contains(&inode)).then(|| (words[1].to_owned(), inode))
+        })
+        .collect();
+    all.sort();
+    all.dedup();
+    all
 }

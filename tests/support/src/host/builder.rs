@@ -5,13 +5,18 @@ use std::{
     fs::File,
     io::{BufRead as _, BufReader},
     net::SocketAddr,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::{Arc, mpsc},
 };
 
-use super::Host;
-use crate::{client::Failures, eventually, home::Home, patience::patience, wire};
+use super::{
+    Host,
+    family::Family,
+    launch::{Launch, Lent},
+};
+use crate::{client::Failures, eventually, home::Home, notify::Notify, patience::patience, wire};
 
 /// What the ready line says.
 #[derive(Clone, Debug)]
@@ -26,7 +31,7 @@ pub struct Ready {
 
 impl Ready {
     /// Reads `hotseat 0.1.0 ready: data A,B control C pid N`.
-    fn parse(line: &str) -> Option<Self> {
+    pub(crate) fn parse(line: &str) -> Option<Self> {
         let words: Vec<&str> = line.split_whitespace().collect();
         let after = |word: &str| {
             let at = words.iter().position(|it| *it == word)?;
@@ -46,6 +51,8 @@ pub struct Builder {
     env: Vec<(OsString, OsString)>,
     config: Option<String>,
     awaited: Vec<String>,
+    listen: Vec<String>,
+    launch: Launch,
 }
 
 impl Builder {
@@ -60,6 +67,8 @@ impl Builder {
             env: Vec::new(),
             config: None,
             awaited: Vec::new(),
+            listen: vec!["127.0.0.1:0".to_owned()],
+            launch: Launch::default(),
         }
     }
 
@@ -111,12 +120,63 @@ impl Builder {
         self
     }
 
+    /// Where it listens for data, instead of a free port; none: the configuration says.
+    #[must_use]
+    pub fn listen(mut self, addresses: &[&str]) -> Self {
+        self.listen = addresses.iter().map(|&it| it.to_owned()).collect();
+        self
+    }
+
+    /// Started by a service manager that is told how it goes.
+    #[must_use]
+    pub fn notify(self, manager: &Notify) -> Self {
+        self.env("NOTIFY_SOCKET", manager.path())
+    }
+
+    /// Started with sockets and their names, as systemd passes them (`LISTEN_FDS`).
+    #[must_use]
+    pub fn listen_fds<N, F>(mut self, sockets: impl IntoIterator<Item = (N, F)>) -> Self
+    where
+        N: Into<String>,
+        F: Into<OwnedFd>,
+    {
+        let sockets = sockets.into_iter().map(|(name, fd)| (name.into(), Arc::new(fd.into())));
+        self.launch.sockets.extend(sockets);
+        self
+    }
+
+    /// Says that the sockets are meant for another process.
+    #[must_use]
+    pub fn listen_pid(mut self, pid: u32) -> Self {
+        self.launch.listen_pid = Some(pid);
+        self
+    }
+
+    /// Run by a command, which gets the binary and its arguments as its last arguments.
+    #[must_use]
+    pub fn through(mut self, command: &[&str]) -> Self {
+        self.launch.through = command.iter().map(OsString::from).collect();
+        self
+    }
+
+    /// Another binary, for the start and for commands.
+    #[must_use]
+    pub fn binary(mut self, binary: impl Into<PathBuf>) -> Self {
+        self.binary = binary.into();
+        self
+    }
+
+    /// The binary.
+    #[must_use]
+    pub fn binary_path(&self) -> &Path {
+        &self.binary
+    }
+
     /// Any command of the binary, in the home as working directory.
     #[must_use]
     pub fn command(&self) -> Command {
-        let mut command = Command::new(&self.binary);
-        command.current_dir(self.home.path()).stdin(Stdio::null());
-        command.env_remove("STATE_DIRECTORY").envs(self.env.iter().map(|(k, v)| (k, v)));
+        let (mut command, _) = Launch::default().command(&self.binary, self.home.path());
+        command.envs(self.env.iter().map(|(k, v)| (k, v)));
         command
     }
 
@@ -129,16 +189,25 @@ impl Builder {
         self.command().args(args).output().expect("start the binary")
     }
 
-    fn serve(&self) -> Command {
-        let mut command = self.command();
-        command.args(["serve", "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0"]);
-        command.arg("--plugins").arg(self.home.plugins());
-        command.arg("--state-dir").arg(self.home.state());
+    /// `serve` and its arguments, as a test that does not want [`Self::start`] may type them.
+    #[must_use]
+    pub fn serve_args(&self) -> Vec<OsString> {
+        let mut args: Vec<OsString> = vec!["serve".into()];
+        args.extend(self.listen.iter().map(|it| format!("--listen={it}").into()));
+        args.extend(["--control", "127.0.0.1:0", "--plugins"].map(OsString::from));
+        args.extend([self.home.plugins().into(), "--state-dir".into(), self.home.state().into()]);
         if let Some(text) = &self.config {
-            command.arg("--config").arg(self.home.write("hotseat.toml", text.as_bytes()));
+            let file = self.home.write("hotseat.toml", text.as_bytes());
+            args.extend(["--config".into(), file.into()]);
         }
-        command.args(&self.args);
-        command
+        args.extend(self.args.iter().cloned());
+        args
+    }
+
+    fn serve(&self) -> (Command, Lent) {
+        let (mut command, lent) = self.launch.command(&self.binary, self.home.path());
+        command.envs(self.env.iter().map(|(k, v)| (k, v))).args(self.serve_args());
+        (command, lent)
     }
 
     /// Starts a host that must not come up: its end and its log.
@@ -150,15 +219,16 @@ impl Builder {
     pub fn start_in_vain(&self) -> (ExitStatus, String) {
         let log = self.home.path().join("vain.log");
         let file = File::create(&log).expect("create the log");
-        let mut command = self.serve();
+        let (mut command, lent) = self.serve();
         let mut child = command.stdout(Stdio::null()).stderr(file).spawn().expect("start");
+        drop(lent);
         let end = std::time::Instant::now() + patience();
         let status = loop {
             if let Some(status) = child.try_wait().expect("wait for the host") {
                 break status;
             }
             if std::time::Instant::now() > end {
-                let _ = child.kill();
+                Family::of(child.id()).kill();
                 let _ = child.wait();
                 panic!("the host came up, or hangs");
             }
@@ -170,9 +240,10 @@ impl Builder {
     /// Starts it and waits for the ready line.
     pub(super) fn spawn_ready(&self) -> (Child, Ready) {
         let log = File::options().create(true).append(true).open(self.home.log());
-        let mut command = self.serve();
+        let (mut command, lent) = self.serve();
         command.stdout(Stdio::piped()).stderr(log.expect("open the log"));
         let mut child = command.spawn().expect("start the host");
+        drop(lent);
         let output = child.stdout.take().expect("its stdout is a pipe");
         let (lines, first) = mpsc::sync_channel(1);
         // The thread also keeps the pipe empty; it ends with the child.
@@ -188,7 +259,7 @@ impl Builder {
         match line.as_deref().ok().and_then(Ready::parse) {
             Some(ready) => (child, ready),
             None => {
-                let _ = child.kill();
+                Family::of(child.id()).kill();
                 let status = child.wait();
                 panic!("no ready line ({line:?}, {status:?}):\n{}", self.home.read_log())
             }
@@ -203,7 +274,13 @@ impl Builder {
     #[track_caller]
     pub fn start(self) -> Host {
         let (child, ready) = self.spawn_ready();
-        let host = Host { builder: self, child, ready, failures: Failures::default() };
+        let host = Host {
+            builder: self,
+            child,
+            ready,
+            failures: Failures::default(),
+            orphans: Family::default(),
+        };
         for name in &host.builder.awaited {
             eventually!(wire::active(&host.status(), name).is_some(), "`{name}` serving");
         }

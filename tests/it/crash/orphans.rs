@@ -1,0 +1,57 @@
+//! The master is killed: its workers finish what they have and end by themselves, and another host
+//! can take their place at once.
+
+use std::net::{SocketAddr, TcpListener};
+
+use hotseat_test_support::{eventually, fault, host, procfs};
+
+fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+#[test]
+fn workers_without_a_master_finish_and_end() {
+    let (data, control) = (free_address(), free_address());
+    let config = format!("control = [\"{control}\"]\n");
+    let builder = host!().config(&config).listen(&[&data.to_string()]);
+    let mut host = builder.with(fault("gate"), "libhandler_v1.so").start();
+    let workers = procfs::descendants(host.pid());
+    assert_eq!(workers.len(), 1);
+    let held = host.hold("/held");
+    host.kill_master();
+    // On the same folders and addresses, while the worker before is still busy.
+    host.start_again();
+    assert_eq!(host.data(), data);
+    assert!(procfs::state(workers[0]).is_some(), "it has a request in flight");
+    host.get("/").assert_status(200).assert_contains("gate");
+    held.release().assert_status(200).assert_contains("gate 1");
+    let ended = || procfs::state(workers[0]).is_none_or(|state| state == 'Z');
+    eventually!(ended(), "the end of the worker before");
+    host.get("/").assert_status(200);
+    host.deploy(&fault("plain_v2"), "libhandler_v2.so").swapped();
+    host.get("/").assert_contains("v2");
+}
+
+/// Also those of an upgrade: one that is watched, the one before it, and one that drains.
+#[test]
+fn every_worker_of_an_upgrade_ends() {
+    let (data, control) = (free_address(), free_address());
+    let config = |soak| format!("control = [\"{control}\"]\n[limits]\nsoak_time = \"{soak}\"\n");
+    let builder = host!().config(&config("0s")).listen(&[&data.to_string()]);
+    let mut host = builder.with(fault("gate"), "libhandler_v1.so").start();
+    let held = host.hold("/draining");
+    host.home().rewrite_config(&config("1h"));
+    host.upgrade(&["--wait"]).assert_code(0);
+    host.wait_role("draining");
+    let _upgrade = host.begin_upgrade(&[]);
+    host.wait_role("soaking");
+    host.wait_role("parked");
+    let workers = procfs::descendants(host.pid());
+    assert_eq!(workers.len(), 3);
+    host.kill_master();
+    host.start_again();
+    host.get("/").assert_status(200).assert_contains("gate");
+    held.release().assert_status(200).assert_contains("gate 1");
+    let ended = |pid: &u32| procfs::state(*pid).is_none_or(|state| state == 'Z');
+    eventually!(workers.iter().all(ended), "the end of all workers before");
+}
