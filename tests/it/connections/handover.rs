@@ -34,14 +34,15 @@ fn nothing_grows() {
         eventually!(host.processes().len() == 2, "master and worker: {:?}", host.processes());
         assert_eq!(procfs::children(host.pid()).len(), 1, "no zombie");
         let state = host.home().state_files();
-        let now = (procfs::descriptors(host.pid()), state.len(), procfs::rss_kib(host.pid()));
+        let now = (procfs::descriptors(host.pid()), state.len(), procfs::own_kib(host.pid()));
         if round <= 10 {
             most = (most.0.max(now.0), most.1.max(now.1), most.2.max(now.2));
             continue;
         }
         assert!(now.0 <= most.0, "{} to {} descriptors after {round} upgrades", most.0, now.0);
         assert!(now.1 <= most.1, "{} files after {round} upgrades: {state:?}", now.1);
-        let bound = most.2 + most.2 / 20;
+        // Heaps are not exact; thirty leaks of a list would be more.
+        let bound = most.2 + 256;
         assert!(now.2 <= bound, "{} to {} KiB after {round} upgrades", most.2, now.2);
     }
     host.get("/").assert_status(200);

@@ -20,6 +20,12 @@ pub fn rss_kib(pid: u32) -> u64 {
     status_number(pid, "VmRSS:")
 }
 
+/// Resident memory of its own, without the pages of files, which come and go. Units: KiB.
+#[must_use]
+pub fn own_kib(pid: u32) -> u64 {
+    status_number(pid, "RssAnon:")
+}
+
 /// Threads.
 #[must_use]
 pub fn threads(pid: u32) -> u64 {

@@ -95,7 +95,8 @@ fn sample(host: &Host, load: &Load, swaps: u32) -> anyhow::Result<Sample> {
         let busy = retired.iter().filter(|it| it["life"] == "draining" || it["life"] == "pending");
         let busy = busy.count();
         if busy == 0 {
-            let sample = Sample::read(host.worker_pid(), swaps, wire::number(&status, "/resident_count"));
+            let sample =
+                Sample::read(host.worker_pid(), swaps, wire::number(&status, "/resident_count"));
             load.resume();
             return Ok(sample);
         }
