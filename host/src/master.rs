@@ -1,8 +1,8 @@
 //! The master: keeps the process id, the listeners, the pinned binary and what is in traffic.
 //!
 //! One thread around one `poll`; it loads no plugin, sees no request and waits for nobody. Workers
-//! do the work: [`led`] is one as seen from here. Everything that may be slow or fail in odd ways
-//! (reading a binary, parsing settings, commands of the operator) is a child ([`child`]).
+//! do the work: `led` is one as seen from here. Everything that may be slow or fail in odd ways
+//! (reading a binary, parsing settings, commands of the operator) is a child (`child`).
 //!
 //! # Invariants
 //! - A worker that serves is left alone until its successor has proven itself.
