@@ -12,6 +12,7 @@
 
 mod binary;
 mod child;
+mod complaints;
 mod crash;
 mod hooks;
 mod inbox;
@@ -147,6 +148,9 @@ impl Master {
         let due = self.due();
         let mut list = vec![PollFd::new(&self.signals, PollFlags::IN)];
         for worker in &self.workers {
+            if let Some(pipe) = worker.complaints.pipe() {
+                list.push(PollFd::from_borrowed_fd(pipe, PollFlags::IN));
+            }
             if worker.closed {
                 continue;
             }

@@ -49,7 +49,8 @@ pub struct Boot {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "order")]
 pub enum Order {
-    /// With the listening sockets, then the page for notes of a fault.
+    /// With the listening sockets, then the page for notes of a fault, then the standard error that
+    /// is to be used once the worker could serve.
     Boot(Boot),
     /// Bytes of libraries, one descriptor each.
     Carry {

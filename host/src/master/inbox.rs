@@ -12,6 +12,7 @@ impl Master {
     /// Takes everything that the workers have said.
     pub(super) fn listen(&mut self) {
         let numbers: Vec<u64> = self.workers.iter().map(|worker| worker.number).collect();
+        self.workers.iter_mut().for_each(|worker| worker.complaints.relay());
         for number in numbers {
             self.hear(number);
         }

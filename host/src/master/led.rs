@@ -10,12 +10,13 @@ use std::{
         unix::process::CommandExt as _,
     },
     path::Path,
+    process::Stdio,
     time::{Duration, Instant, SystemTime},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::Plan;
+use super::{Plan, complaints::Complaints};
 use crate::{
     link::{Beat, Channel, Order, Received, Report, Version, WORKER, channel::Packet},
     status::ProcessStatus,
@@ -101,6 +102,8 @@ pub(super) struct Led {
     pub(super) closed: bool,
     /// When it was started.
     pub(super) born: Instant,
+    /// What it complains until it could serve; then it writes where the master does.
+    pub(super) complaints: Complaints,
     /// Where its fault handler leaves a note.
     pub(super) page: OwnedFd,
 }
@@ -116,8 +119,9 @@ impl Led {
         if workdir.is_dir() {
             command.current_dir(workdir);
         }
-        command.stdin(theirs.into_socket());
-        let child = command.spawn()?;
+        command.stdin(theirs.into_socket()).stderr(Stdio::piped());
+        let mut child = command.spawn()?;
+        let complaints = Complaints::of(child.stderr.take().map(OwnedFd::from))?;
         Ok(Self {
             number,
             pid: Pid::from_child(&child),
@@ -139,6 +143,7 @@ impl Led {
             stalled: None,
             closed: false,
             born: Instant::now(),
+            complaints,
             page,
         })
     }

@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Led, Master, Plan, Role, Sockets,
     binary::{Pinned, Stamp},
+    complaints::Complaints,
     crash::Crashes,
     launch,
     origin::Origin,
@@ -372,6 +373,7 @@ impl WorkerMemory {
             stalled: None,
             closed: false,
             born: Instant::now(),
+            complaints: Complaints::default(),
             page,
         }))
     }

@@ -44,8 +44,9 @@ impl Master {
         };
         let sockets = selected.iter().flatten().map(|bound: &&Bound| descriptor(&bound.socket));
         let page = led.page.try_clone()?;
+        let stderr = std::io::stderr();
         let descriptors: Vec<BorrowedFd<'_>> =
-            sockets.chain(std::iter::once(page.as_fd())).collect();
+            sockets.chain([page.as_fd(), stderr.as_fd()]).collect();
         led.try_tell(&Order::Boot(boot), &descriptors)?;
         let carried: Vec<_> = self
             .cargo
@@ -58,8 +59,8 @@ impl Master {
             led.try_tell(&Order::Carry { digests }, &bytes)?;
         }
         led.try_tell(&Order::Start, &[])?;
-        if self.upgrade.is_none() {
-            // An upgrade looks at the clock itself.
+        // An upgrade looks at the clock itself; the first start of all is its starter's to bound.
+        if self.upgrade.is_none() && self.announced {
             led.kill_at = Some(Instant::now() + plan.settings.limits.ready_time);
         }
         tracing::info!(worker = number, pid = ?led.pid, version = plan.version, "a worker is started");
@@ -85,8 +86,9 @@ impl Master {
     }
 
     /// A worker has ended.
-    fn buried(&mut self, worker: Led, status: WaitStatus) {
+    fn buried(&mut self, mut worker: Led, status: WaitStatus) {
         self.forgets = true;
+        worker.complaints.relay();
         let how = describe(status);
         let note = fault::read(&worker.page).filter(|_| status.terminating_signal().is_some());
         let generation = note.as_ref().and_then(|note| note.generation).map(|it| it.0);
@@ -110,7 +112,12 @@ impl Master {
         if by_itself && self.stop.is_none() && (worker.served || self.upgrade.is_none()) {
             self.crashes.total += 1;
         }
-        if self.upgrade_lost(&worker, by_itself, &why) || !by_itself || self.stop.is_some() {
+        let said = worker.complaints.tail();
+        let lost = match &worker.trouble {
+            None if !worker.served && !said.is_empty() => format!("{why}: {said}"),
+            _ => why.clone(),
+        };
+        if self.upgrade_lost(&worker, by_itself, &lost) || !by_itself || self.stop.is_some() {
             return;
         }
         if !matches!(worker.role, Role::Serving | Role::Booting | Role::Soaking) {

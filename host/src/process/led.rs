@@ -63,7 +63,7 @@ pub fn run(args: &[OsString], parse: Parse) -> anyhow::Result<()> {
 }
 
 fn come_up(args: &[OsString], parse: Parse, channel: &Channel) -> anyhow::Result<()> {
-    let Newborn { boot, sockets, page, carried } = listen_to_master(channel)?;
+    let Newborn { boot, sockets, page, stderr, carried } = listen_to_master(channel)?;
     // The master's error; a worker is started only with settings that were checked.
     let loaded = parse(args, boot.file).map_err(|error| anyhow::anyhow!("{error}"))?;
     log::start(&loaded.log.filter, loaded.log.format, &format!("worker-{}", boot.number))?;
@@ -115,7 +115,7 @@ fn come_up(args: &[OsString], parse: Parse, channel: &Channel) -> anyhow::Result
             handed: boot.counters.unwrap_or_default(),
             halt,
         };
-        led.lead(started).await
+        led.lead(started, stderr).await
     })
 }
 
@@ -147,8 +147,11 @@ impl Led<'_> {
     async fn lead(
         mut self,
         started: oneshot::Receiver<anyhow::Result<Arc<Worker>>>,
+        stderr: OwnedFd,
     ) -> anyhow::Result<()> {
         let Some(worker) = self.until_started(started).await? else { return Ok(()) };
+        // What is complained from here on is no reason why it does not come up.
+        rustix::stdio::dup2_stderr(&stderr).context("take standard error over")?;
         self.say(&Report::Ready);
         let mut beat = tokio::time::interval(BEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);

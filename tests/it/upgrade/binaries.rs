@@ -10,7 +10,7 @@ use std::{
 use hotseat_test_support::{
     Builder, Host, LoadPlan,
     binary::{self, Fault},
-    eventually,
+    eventually, fault,
     load::Load,
     procfs,
 };
@@ -139,17 +139,20 @@ fn a_program_that_does_not_come_up_is_refused() {
     let (host, _, real) = own_copy(builder());
     let old = host.worker_pid();
     let faults = [
-        (Fault::Exits, "exit code 1"),
-        (Fault::Panics, "exit code 101"),
-        (Fault::Segfaults, "SIGSEGV"),
-        (Fault::Aborts, "SIGABRT"),
-        (Fault::Floods, "exit code 1"),
+        (Fault::Exits, "exit code 1", "faulty: it ends with status 1"),
+        (Fault::Panics, "exit code 101", "faulty: it panics"),
+        (Fault::Segfaults, "SIGSEGV", ""),
+        (Fault::Aborts, "SIGABRT", ""),
+        (Fault::Floods, "exit code 1", "faulty: the last line"),
     ];
     let descriptors = || procfs::descriptors(host.pid());
     let before = descriptors();
-    for (fault, text) in faults.into_iter().cycle().take(10) {
-        let path = bad(&host, &real, fault);
-        host.upgrade(&["--wait", "--binary", &path]).assert_code(4).assert_says(text);
+    for (kind, text, said) in faults.into_iter().cycle().take(10) {
+        let path = bad(&host, &real, kind);
+        let refused = host.upgrade(&["--wait", "--binary", &path]);
+        refused.assert_code(4).assert_says(text).assert_says(said);
+        // The end of what it said, once as an error and once as an outcome.
+        assert!(refused.text().len() < 16 << 10, "{}", refused.text().len());
         assert_one_worker(&host, old);
         // The answer comes a moment before the last of them is closed.
         eventually!(descriptors() == before, "{before} descriptors, not {}", descriptors());
@@ -181,6 +184,17 @@ fn a_program_that_fails_its_checks_is_refused() {
     assert_one_worker(&host, old);
 }
 
+/// A binary that this master could not lead is refused before a worker is started.
+#[test]
+fn a_binary_of_another_protocol_is_refused() {
+    let (host, _, real) = own_copy(builder());
+    let old = host.worker_pid();
+    let path = bad(&host, &real, Fault::OtherProtocol);
+    let refused = host.upgrade(&["--wait", "--binary", &path]);
+    refused.assert_code(3).assert_says("protocol 99").assert_says("restart the host");
+    assert_one_worker(&host, old);
+}
+
 /// A worker that never gets ready is ended.
 #[test]
 fn a_program_that_hangs_is_ended() {
@@ -189,6 +203,26 @@ fn a_program_that_hangs_is_ended() {
     let path = bad(&host, &real, Fault::Hangs);
     host.upgrade(&["--wait", "--binary", &path]).assert_code(4).assert_says("not ready within");
     assert_one_worker(&host, old);
+}
+
+/// Each plugin that is loaded starts the wait over; the whole has a limit of its own.
+#[test]
+fn progress_extends_the_wait() {
+    let slow = |args: &[&str]| {
+        let start = builder().arg("--ready-time=1500ms");
+        let start = args.iter().fold(start, |start, arg| start.arg(*arg));
+        // Each takes over half a second, once in its preflight and once for good.
+        ["a", "b", "c", "d"].iter().fold(start, |start, name| {
+            start.with(fault("new_slow"), &format!("libslow{name}_v1.so"))
+        })
+    };
+    let host = slow(&[]).start();
+    let begun = std::time::Instant::now();
+    host.upgrade(&["--wait"]).assert_code(0);
+    assert!(begun.elapsed() > std::time::Duration::from_millis(1500), "it took {begun:?}");
+    let bounded = slow(&["--boot-time=1500ms"]).start();
+    let refused = bounded.upgrade(&["--wait"]);
+    refused.assert_code(4).assert_says("not ready within");
 }
 
 /// A worker that does not answer as the operator wants gets no traffic.

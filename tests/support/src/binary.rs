@@ -102,6 +102,8 @@ pub enum Fault {
     SegfaultsLater(u64),
     /// As before, but it is stopped by SIGSTOP.
     StopsLater(u64),
+    /// It is the real program, but for the protocol that it says it speaks.
+    OtherProtocol,
     /// It is the real program, in which the `whoami` test plugin answers 500 to everything.
     Answers500,
 }
@@ -126,6 +128,7 @@ impl Fault {
             Self::KilledLater(millis) => ("killed-later", millis),
             Self::SegfaultsLater(millis) => ("segfaults-later", millis),
             Self::StopsLater(millis) => ("stops-later", millis),
+            Self::OtherProtocol => ("other-protocol", 0),
             Self::Answers500 => ("", 0),
         })
     }

@@ -24,6 +24,8 @@ pub(super) struct Newborn {
     pub(super) sockets: Vec<OwnedFd>,
     /// For a note if the worker dies of a fault.
     pub(super) page: OwnedFd,
+    /// To be used instead of the first one once the worker could serve.
+    pub(super) stderr: OwnedFd,
     pub(super) carried: Vec<(Digest, OwnedFd)>,
 }
 
@@ -36,8 +38,10 @@ pub(super) fn listen_to_master(channel: &Channel) -> anyhow::Result<Newborn> {
         anyhow::ensure!(!left.is_zero(), "the master does not say what to begin with");
         match channel.receive_within(left).context("listen to the master")? {
             Received::Message(Order::Boot(boot), mut given) => {
+                let stderr = given.pop().context("the master gives no standard error")?;
                 let page = given.pop().context("the master gives no page for notes")?;
-                newborn = Some(Newborn { boot, sockets: given, page, carried: Vec::new() });
+                let (sockets, carried) = (given, Vec::new());
+                newborn = Some(Newborn { boot, sockets, page, stderr, carried });
             }
             Received::Message(Order::Carry { digests }, given) => {
                 let Some(newborn) = &mut newborn else { continue };

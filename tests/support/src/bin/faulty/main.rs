@@ -27,6 +27,9 @@ fn main() -> anyhow::Result<()> {
     }
     let itself = fs::read("/proc/self/exe").context("read this program")?;
     let orders = Orders::read(&itself).context("nothing says what to do")?;
+    if orders.fault == "other-protocol" && args.first().is_some_and(|it| it == "settings-child") {
+        return misreport(&orders, &args);
+    }
     let is_worker = args.first().is_some_and(|first| first == "worker");
     if is_worker || orders.at_check {
         act(&orders)?;
@@ -45,7 +48,7 @@ fn act(orders: &Orders) -> anyhow::Result<()> {
         "segfaults" => raise(Signal::SEGV),
         "floods" => flood(),
         "hangs" => hang(),
-        "" => Ok(()),
+        "" | "other-protocol" => Ok(()),
         "exits-if" => {
             let flag = orders.env.get(FLAG).context("no file is named")?;
             anyhow::ensure!(!fs::exists(flag)?, "faulty: it ends with status 1 from now on");
@@ -53,6 +56,16 @@ fn act(orders: &Orders) -> anyhow::Result<()> {
         }
         name => start_later(name, &orders.after_ms.to_string()),
     }
+}
+
+/// What the real program says of itself, but for one number.
+fn misreport(orders: &Orders, args: &[OsString]) -> anyhow::Result<()> {
+    let mut real = Command::new(&orders.real);
+    let checked = real.args(args).stdin(Stdio::inherit()).stderr(Stdio::inherit()).output()?;
+    let said = String::from_utf8(checked.stdout)?;
+    anyhow::ensure!(said.contains("\"proto\":1,"), "the real program says: {said}");
+    io::stdout().write_all(said.replace("\"proto\":1,", "\"proto\":99,").as_bytes())?;
+    Ok(())
 }
 
 /// More than once: the runtime's own handler of SIGSEGV lets the first one pass.

@@ -1,0 +1,56 @@
+//! What a worker writes to standard error before it could serve: passed on, and its end kept, so
+//! that whoever asked for an upgrade reads why it failed.
+
+use std::{
+    io::{self, Write as _},
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+};
+
+/// How much is kept. Units: bytes.
+const TAIL_BYTES: usize = 4096;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Complaints {
+    pipe: Option<OwnedFd>,
+    tail: Vec<u8>,
+}
+
+impl Complaints {
+    pub(super) fn of(pipe: Option<OwnedFd>) -> io::Result<Self> {
+        if let Some(pipe) = &pipe {
+            rustix::io::ioctl_fionbio(pipe, true)?;
+        }
+        Ok(Self { pipe, tail: Vec::new() })
+    }
+
+    /// What the event loop waits for.
+    pub(super) fn pipe(&self) -> Option<BorrowedFd<'_>> {
+        self.pipe.as_ref().map(|pipe| pipe.as_fd())
+    }
+
+    /// Passes on what is there.
+    pub(super) fn relay(&mut self) {
+        let mut piece = [0; 8192];
+        while let Some(pipe) = &self.pipe {
+            match rustix::io::read(pipe, &mut piece) {
+                Ok(0) => self.pipe = None,
+                Ok(count) => {
+                    // Nobody may be reading; what is kept is kept all the same.
+                    let _ = io::stderr().write_all(&piece[..count]);
+                    self.tail.extend_from_slice(&piece[..count]);
+                    let over = self.tail.len().saturating_sub(TAIL_BYTES);
+                    self.tail.drain(..over);
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::AGAIN) => return,
+                Err(_) => self.pipe = None,
+            }
+        }
+    }
+
+    /// The end of it.
+    pub(super) fn tail(&self) -> String {
+        String::from_utf8_lossy(&self.tail).trim().to_owned()
+    }
+}
