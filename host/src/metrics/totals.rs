@@ -101,12 +101,13 @@ impl Totals {
         for (outcome, now) in &mut self.unloads {
             *now = now.saturating_sub(earlier.unloads.get(outcome).copied().unwrap_or(0));
         }
-        for now in &mut self.series {
+        for series in &mut self.series {
             let same = |then: &&SeriesTotal| {
-                (&then.plugin, &then.name, &then.labels) == (&now.plugin, &now.name, &now.labels)
+                (&then.plugin, &then.name, &then.labels)
+                    == (&series.plugin, &series.name, &series.labels)
             };
             if let Some(then) = earlier.series.iter().find(same) {
-                now.value.subtract(&then.value);
+                series.value.subtract(&then.value);
             }
         }
         self
