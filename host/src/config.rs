@@ -175,7 +175,12 @@ pub struct Limits {
     pub head_bytes: usize,
     /// A request's body; 0 means unlimited (it is streamed). 0.
     pub body_bytes: u64,
-    /// A plugin's time to its response head. 60 s.
+    /// What is read away of an HTTP/1 request's body that its handler does not read; 0: nothing.
+    /// Beyond it the connection is closed. 64 MiB.
+    pub unread_bytes: u64,
+    /// How long reading it away, or the close after it, may take. 30 s.
+    pub unread_time: Duration,
+    /// A plugin's time to its response head, without what it waits for its client's body. 60 s.
     pub plugin_time: Duration,
     /// Open data connections. 10,000.
     pub connections_count: usize,
@@ -265,6 +270,8 @@ impl Default for Limits {
             headers_count: 100,
             head_bytes: 64 << 10,
             body_bytes: 0,
+            unread_bytes: 64 << 20,
+            unread_time: Duration::from_secs(30),
             plugin_time: Duration::from_secs(60),
             connections_count: 10_000,
             library_bytes: 256 << 20,

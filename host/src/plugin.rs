@@ -9,18 +9,23 @@
 //! - Every crossing into a plugin runs under [`hooks::enter`] with its library.
 //! - A library is closed by the reaper alone (or by the load that failed), and only when no lease,
 //!   no plugin thread and no thread-local destructor can reach it any more.
+//! - What a plugin made is freed, and its wakers are woken, by [`release`] alone: never inside a poll
+//!   of hyper, h2 or tokio.
 //! - Text that a plugin made is copied into host memory before anything else happens to it.
 
 pub mod blocking;
 pub mod call;
+pub mod exchange;
 mod header;
 pub mod hooks;
 pub mod instance;
 pub mod lease;
+mod lent;
 pub mod library;
 pub mod preflight;
 pub mod purge;
 pub mod reaper;
+pub mod release;
 pub mod services;
 mod shield;
 mod side;

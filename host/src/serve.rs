@@ -8,24 +8,35 @@
 //! - A request takes no lock, opens no file and changes no thread.
 //! - Everything of a connection stays on its core, so it is counted and owned without atomics.
 
+mod answering;
+mod aside;
 mod balance;
-mod body;
 mod clock;
 mod conn;
 mod connection;
+mod converse;
 mod core;
 mod dispatch;
+mod hold;
 #[doc(hidden)]
 pub mod in_process;
+mod inbound;
 mod io;
 mod listener;
+mod mail;
+mod outbound;
 mod own;
 mod passing;
 mod plane;
 mod pulse;
+mod rest;
+mod rules;
+mod socket;
+mod task;
+mod thread;
 
 pub use self::{
-    listener::{Socket, bind},
+    socket::{Socket, bind},
     own::{Health, HealthSource},
     plane::{CoreView, DataPlane, Drain, Shutting},
 };

@@ -22,7 +22,7 @@ use abi_stable::StableAbi;
 pub const ABI_MAJOR: u16 = 1;
 /// Additive version of this ABI. A plugin with a newer minor is accepted when every bit of its
 /// required features is in [`KNOWN_FEATURES`].
-pub const ABI_MINOR: u16 = 1;
+pub const ABI_MINOR: u16 = 2;
 /// Everything that ABI 1.0 offers.
 pub const FEATURE_BASE: u64 = 1;
 /// The features this build understands.
@@ -386,6 +386,11 @@ pub struct RequestHead {
     pub data: *const (),
     /// Functions of the host.
     pub vt: *const RequestVt,
+    /// Whom the client asked for as it said it, with the port if it named one; absent when unknown.
+    /// Since 1.2.
+    pub authority: Str,
+    /// `http`, or what the target says: `https` where a proxy spoke TLS and said so. Since 1.2.
+    pub scheme: Str,
 }
 
 /// Functions on a [`RequestHead`]. Growing.

@@ -15,6 +15,7 @@ use http::{Method, Version};
 use crate::{
     Body, Context, Result,
     abi::{RequestHead, Str},
+    entry,
     owned::OwnedStream,
 };
 
@@ -92,6 +93,20 @@ impl<'a> Request<'a> {
     #[must_use]
     pub fn host(&self) -> Option<&'a str> {
         self.optional(head!(self, host))
+    }
+
+    /// Whom the client asked for, as it said it: the host name, and the port if it named one.
+    /// `None` where it did not say, and on a host of ABI 1.1 or before.
+    #[must_use]
+    pub fn authority(&self) -> Option<&'a str> {
+        self.optional(entry!(self.head => RequestHead.authority)?)
+    }
+
+    /// `http`, or `https` where the target says so (behind a proxy that speaks HTTP/2).
+    #[must_use]
+    pub fn scheme(&self) -> &'a str {
+        let scheme = entry!(self.head => RequestHead.scheme);
+        scheme.and_then(|scheme| self.optional(scheme)).unwrap_or("http")
     }
 
     /// The client's address, `127.0.0.1:4711`, or `unix`.

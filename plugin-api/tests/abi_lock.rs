@@ -91,6 +91,7 @@ fn growing(out: &mut String) {
     layouts! { out;
         RequestHead {
             size, version, id, method, path, query, original_path, host, peer, headers, data, vt,
+            authority, scheme,
         }
         RequestVt { size, take_body, body_len }
         HostVt { size, log, log_enabled, metric, panicked, sleep, blocking }

@@ -73,6 +73,12 @@ fn become_thread_of(id: LibraryId) {
     CURRENT.set(id.0);
 }
 
+/// The library whose code this thread runs, if it runs one's.
+#[cfg(test)]
+pub(super) fn running_library() -> Option<LibraryId> {
+    current()
+}
+
 fn current() -> Option<LibraryId> {
     match CURRENT.get() {
         0 => None,

@@ -3,13 +3,18 @@
 //!
 //! Owns every conversion of [`abi::Bytes`], [`abi::Frame`] and [`abi::Stream`]. Knows nothing of
 //! sockets or time limits.
-//! Invariant: a value of the plugin is dropped in the plugin's code and before its exchange.
+//!
+//! # Invariants
+//! - A value of the plugin is dropped in the plugin's code, before its exchange, and through
+//!   [`release`].
+//! - A body is never longer or shorter than it promised: the first byte too many, or an end too
+//!   soon, is an error.
 #![expect(unsafe_code, reason = "crosses the ABI")]
 
 use std::{
     mem::MaybeUninit,
     pin::Pin,
-    rc::Rc,
+    ptr,
     task::{Context, Poll},
 };
 
@@ -19,19 +24,21 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
 use super::{
-    call::{Exchange, Lease, RequestBody},
+    exchange::{Exchange, Lease, RequestBody},
     header,
+    lent::Shell,
+    release::{self, Leaving},
     shield::shield,
     waker::{self, HostWaker},
 };
 
 // ---- host to plugin
 
-/// A request's body in the plugin's hands. May outlive the call, so it holds the exchange.
-pub(super) struct HostBody<L, B> {
-    body: B,
-    exchange: Rc<Exchange<L, B>>,
-}
+/// A request's body in the plugin's hands. May outlive the call.
+pub(super) struct HostBody<L, B>(std::marker::PhantomData<(L, B)>);
+
+/// What a body says that was taken back.
+const SEVERED: &str = "the request was cut at the drain limit";
 
 impl<L: Lease, B: RequestBody> HostBody<L, B> {
     const VT: &'static abi::StreamVt = &abi::StreamVt {
@@ -41,9 +48,8 @@ impl<L: Lease, B: RequestBody> HostBody<L, B> {
         drop: Self::drop,
     };
 
-    pub(super) fn into_abi(body: B, exchange: Rc<Exchange<L, B>>) -> abi::Stream {
-        let this = Box::new(Self { body, exchange });
-        abi::Stream { data: Box::into_raw(this).cast(), vt: Self::VT }
+    pub(super) fn into_abi(body: B, exchange: Exchange<L, B>) -> abi::Stream {
+        abi::Stream { data: Shell::lend(body, exchange), vt: Self::VT }
     }
 
     unsafe extern "C" fn poll_next(
@@ -51,14 +57,11 @@ impl<L: Lease, B: RequestBody> HostBody<L, B> {
         waker: *const abi::Waker,
         out: *mut abi::Frame,
     ) -> u32 {
-        // SAFETY: `data` is the box made in `into_abi`, not dropped yet, and only this thread's.
-        let this = unsafe { &mut *data.cast::<Self>() };
-        let lease = || this.exchange.waker_lease();
-        let polled = shield(|| {
+        let poll = |body: &mut B, exchange: &Exchange<L, B>| {
+            let lease = || exchange.waker_lease();
             // SAFETY: the plugin lends its waker for the call.
             let waker = unsafe { waker::to_std(waker, lease) };
-            let polled = Pin::new(&mut this.body).poll_frame(&mut Context::from_waker(&waker));
-            match polled {
+            match Pin::new(body).poll_frame(&mut Context::from_waker(&waker)) {
                 Poll::Pending => (abi::poll::PENDING, None),
                 Poll::Ready(None) => (abi::poll::END, None),
                 Poll::Ready(Some(Err(text))) => {
@@ -66,8 +69,14 @@ impl<L: Lease, B: RequestBody> HostBody<L, B> {
                 }
                 Poll::Ready(Some(Ok(frame))) => (abi::poll::READY, Some(into_frame(frame))),
             }
-        });
-        let (code, frame) = polled.unwrap_or((abi::poll::PANICKED, None));
+        };
+        // SAFETY: `data` was made by `into_abi`, is not freed yet, and only this thread's.
+        let polled = shield(|| release::scope(|| unsafe { Shell::with(data, poll) }));
+        let severed = || (abi::poll::FAILED, Some(data_frame(Bytes::from_static(SEVERED.as_bytes()))));
+        let (code, frame) = match polled {
+            Some(polled) => polled.unwrap_or_else(severed),
+            None => (abi::poll::PANICKED, None),
+        };
         if let Some(frame) = frame {
             // SAFETY: the plugin gave a place for one frame.
             unsafe { out.write(frame) };
@@ -76,15 +85,15 @@ impl<L: Lease, B: RequestBody> HostBody<L, B> {
     }
 
     unsafe extern "C" fn len(data: *const ()) -> u64 {
+        let len = |body: &mut B, _: &Exchange<L, B>| body.size_hint().exact();
         // SAFETY: as in `poll_next`.
-        let this = unsafe { &*data.cast::<Self>() };
-        shield(|| this.body.size_hint().exact()).flatten().unwrap_or(abi::UNKNOWN_LEN)
+        let len = shield(|| unsafe { Shell::with(data, len) });
+        len.flatten().flatten().unwrap_or(abi::UNKNOWN_LEN)
     }
 
     unsafe extern "C" fn drop(data: *mut ()) {
         // SAFETY: as in `poll_next`; called once.
-        let this = unsafe { Box::from_raw(data.cast::<Self>()) };
-        shield(|| drop(this));
+        shield(|| release::scope(|| unsafe { Shell::<B, L, B>::free(data) }));
     }
 }
 
@@ -111,7 +120,7 @@ fn lend(bytes: Bytes) -> abi::Bytes {
     }
     let (ptr, len) = (bytes.as_ptr(), bytes.len());
     if len == 0 {
-        return abi::Bytes { ptr, len, owner: std::ptr::null_mut(), drop: None };
+        return abi::Bytes { ptr, len, owner: ptr::null_mut(), drop: None };
     }
     abi::Bytes { ptr, len, owner: Box::into_raw(Box::new(bytes)).cast(), drop: Some(free) }
 }
@@ -122,7 +131,7 @@ fn lend(bytes: Bytes) -> abi::Bytes {
 pub struct PluginBytes<L: Lease, B: RequestBody> {
     bytes: abi::Bytes,
     read: usize,
-    exchange: Rc<Exchange<L, B>>,
+    exchange: Exchange<L, B>,
 }
 
 impl<L: Lease, B: RequestBody> std::fmt::Debug for PluginBytes<L, B> {
@@ -132,8 +141,26 @@ impl<L: Lease, B: RequestBody> std::fmt::Debug for PluginBytes<L, B> {
 }
 
 impl<L: Lease, B: RequestBody> PluginBytes<L, B> {
-    pub(super) fn new(bytes: abi::Bytes, exchange: Rc<Exchange<L, B>>) -> Self {
-        Self { bytes, read: 0, exchange }
+    /// Takes bytes over. The error says what is wrong with them.
+    pub(super) fn new(bytes: abi::Bytes, exchange: Exchange<L, B>) -> Result<Self, String> {
+        let (missing, len) = (bytes.ptr.is_null() && bytes.len > 0, bytes.len);
+        // Freed in either case.
+        let this = Self { bytes, read: 0, exchange };
+        if missing || isize::try_from(len).is_err() {
+            return Err(format!("{len} bytes that are not there"));
+        }
+        Ok(this)
+    }
+
+    /// A copy as text, bounded: an error's message. Frees the bytes.
+    pub(super) fn into_text(bytes: abi::Bytes, exchange: Exchange<L, B>) -> String {
+        match Self::new(bytes, exchange) {
+            Ok(this) => {
+                let bytes = this.as_slice();
+                String::from_utf8_lossy(&bytes[..bytes.len().min(4096)]).into_owned()
+            }
+            Err(wrong) => format!("an error whose text is {wrong}"),
+        }
     }
 
     fn as_slice(&self) -> &[u8] {
@@ -141,20 +168,15 @@ impl<L: Lease, B: RequestBody> PluginBytes<L, B> {
         // SAFETY: the plugin owns the bytes unchanged until `drop`, which is ours to call.
         unsafe { &bytes.bytes()[self.read..] }
     }
-
-    /// A copy as text, bounded: an error's message.
-    pub(super) fn to_text(&self) -> String {
-        let bytes = self.as_slice();
-        String::from_utf8_lossy(&bytes[..bytes.len().min(4096)]).into_owned()
-    }
 }
 
 impl<L: Lease, B: RequestBody> Drop for PluginBytes<L, B> {
+    #[inline]
     fn drop(&mut self) {
-        if let Some(drop) = self.bytes.drop {
-            let _entered = self.exchange.enter();
-            // SAFETY: ours to call, once.
-            unsafe { drop(self.bytes.owner, self.bytes.ptr, self.bytes.len) }
+        if let Some(free) = self.bytes.drop {
+            let abi::Bytes { ptr, len, owner, .. } = self.bytes;
+            let bytes = abi::Bytes { ptr, len, owner, drop: Some(free) };
+            release::let_go(Leaving::Bytes(bytes, self.exchange.keeper()));
         }
     }
 }
@@ -182,7 +204,7 @@ pub struct ReplyBody<L: Lease, B: RequestBody> {
 enum BodyKind<L: Lease, B: RequestBody> {
     /// Nothing (more) to come. The exchange ends with the body, not before.
     Empty {
-        _exchange: Rc<Exchange<L, B>>,
+        _exchange: Exchange<L, B>,
     },
     Bytes(PluginBytes<L, B>),
     Stream(PluginStream<L, B>),
@@ -193,14 +215,16 @@ type Piece<L, B> = Result<Frame<PluginBytes<L, B>>, StreamError>;
 
 struct PluginStream<L: Lease, B: RequestBody> {
     stream: abi::Stream,
-    exchange: Rc<Exchange<L, B>>,
+    /// Units: bytes still to come; `None` where none were promised.
+    left: Option<u64>,
+    exchange: Exchange<L, B>,
 }
 
 impl<L: Lease, B: RequestBody> Drop for PluginStream<L, B> {
     fn drop(&mut self) {
-        let _entered = self.exchange.enter();
-        // SAFETY: the stream is ours; dropped once.
-        unsafe { ((*self.stream.vt).drop)(self.stream.data) }
+        let abi::Stream { data, vt } = self.stream;
+        let stream = abi::Stream { data, vt };
+        release::let_go(Leaving::Stream(stream, self.exchange.keeper()));
     }
 }
 
@@ -219,8 +243,8 @@ pub enum StreamError {
     /// The plugin panicked while it made the body.
     #[error("the plugin panicked in its body")]
     Panicked,
-    /// A trailer that is no HTTP.
-    #[error("the plugin's trailers hold {0}")]
+    /// It broke its own promise, or something of it is no HTTP.
+    #[error("the plugin's body holds {0}")]
     Invalid(String),
     /// The stream was cut at a drain limit before its promised length.
     #[error("cut at the drain limit")]
@@ -228,7 +252,7 @@ pub enum StreamError {
 }
 
 impl<L: Lease, B: RequestBody> ReplyBody<L, B> {
-    pub(super) fn empty(exchange: Rc<Exchange<L, B>>) -> Self {
+    pub(super) fn empty(exchange: Exchange<L, B>) -> Self {
         Self { kind: BodyKind::Empty { _exchange: exchange } }
     }
 
@@ -239,13 +263,32 @@ impl<L: Lease, B: RequestBody> ReplyBody<L, B> {
         Self { kind: BodyKind::Bytes(bytes) }
     }
 
-    pub(super) fn stream(stream: abi::Stream, exchange: Rc<Exchange<L, B>>) -> Self {
-        Self { kind: BodyKind::Stream(PluginStream { stream, exchange }) }
+    /// Takes a stream over. The error says what is wrong with it.
+    pub(super) fn stream(stream: abi::Stream, exchange: Exchange<L, B>) -> Result<Self, String> {
+        if stream.vt.is_null() {
+            return Err("a stream without functions".to_owned());
+        }
+        let mut stream = PluginStream { stream, left: None, exchange };
+        stream.left = Some(stream.len()).filter(|len| *len != abi::UNKNOWN_LEN);
+        Ok(Self { kind: BodyKind::Stream(stream) })
     }
 
     /// Whether the plugin makes the body piece by piece.
     pub fn is_stream(&self) -> bool {
         matches!(self.kind, BodyKind::Stream(_))
+    }
+
+    /// Holds the body to the length that its header field promises. The error says how they differ.
+    pub(super) fn promise(&mut self, len: u64) -> Result<(), String> {
+        if let BodyKind::Stream(stream) = &mut self.kind {
+            stream.left.get_or_insert(len);
+        }
+        match self.size_hint().exact() {
+            Some(own) if own != len => {
+                Err(format!("a `content-length` of {len} with a body of {own} bytes"))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -277,10 +320,7 @@ impl<L: Lease, B: RequestBody> Body for ReplyBody<L, B> {
         match &self.kind {
             BodyKind::Empty { .. } => SizeHint::with_exact(0),
             BodyKind::Bytes(bytes) => SizeHint::with_exact(bytes.remaining() as u64),
-            BodyKind::Stream(stream) => match stream.len() {
-                abi::UNKNOWN_LEN => SizeHint::default(),
-                len => SizeHint::with_exact(len),
-            },
+            BodyKind::Stream(stream) => stream.left.map(SizeHint::with_exact).unwrap_or_default(),
         }
     }
 }
@@ -288,23 +328,25 @@ impl<L: Lease, B: RequestBody> Body for ReplyBody<L, B> {
 impl<L: Lease, B: RequestBody> PluginStream<L, B> {
     fn len(&self) -> u64 {
         let _entered = self.exchange.enter();
-        // SAFETY: the stream is ours and not dropped.
-        unsafe { ((*self.stream.vt).len)(self.stream.data) }
+        // SAFETY: the stream is ours and not dropped; its table has the entries of the base version,
+        // and is read entry by entry because it may be shorter than ours.
+        unsafe { ((&raw const (*self.stream.vt).len).read())(self.stream.data) }
     }
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Piece<L, B>>> {
         if self.exchange.is_cut() {
             // A body without a promised length can end properly; any other must be seen as cut.
-            let whole = matches!(self.len(), abi::UNKNOWN_LEN | 0);
+            let whole = matches!(self.left, None | Some(0));
             return Poll::Ready(if whole { None } else { Some(Err(StreamError::Cut)) });
         }
         let mut out = MaybeUninit::<abi::Frame>::uninit();
         let code = {
             let waker = HostWaker::new(cx.waker());
             let _entered = self.exchange.enter();
-            // SAFETY: the stream is ours; hyper does not poll a body that has ended.
+            // SAFETY: as in `len`; a body that has ended is not polled.
             unsafe {
-                ((*self.stream.vt).poll_next)(self.stream.data, waker.as_ptr(), out.as_mut_ptr())
+                let poll_next = (&raw const (*self.stream.vt).poll_next).read();
+                poll_next(self.stream.data, waker.as_ptr(), out.as_mut_ptr())
             }
         };
         Poll::Ready(match code {
@@ -312,7 +354,13 @@ impl<L: Lease, B: RequestBody> PluginStream<L, B> {
                 self.exchange.wait(cx);
                 return Poll::Pending;
             }
-            abi::poll::END => None,
+            abi::poll::END => match self.left {
+                None | Some(0) => None,
+                Some(left) => {
+                    let wrong = format!("{left} bytes less than it promised");
+                    Some(Err(StreamError::Invalid(wrong)))
+                }
+            },
             abi::poll::READY => {
                 // SAFETY: `READY`: the frame is filled.
                 Some(unsafe { self.take(out.assume_init()) })
@@ -320,19 +368,30 @@ impl<L: Lease, B: RequestBody> PluginStream<L, B> {
             abi::poll::FAILED => {
                 // SAFETY: `FAILED`: the frame is filled, its data is the text.
                 let frame = unsafe { out.assume_init() };
-                let text = PluginBytes::new(frame.data, self.exchange.clone()).to_text();
+                let text = PluginBytes::into_text(frame.data, self.exchange.clone());
                 Some(Err(StreamError::Failed(text)))
             }
-            _ => Some(Err(StreamError::Panicked)),
+            abi::poll::PANICKED => Some(Err(StreamError::Panicked)),
+            other => Some(Err(StreamError::Invalid(format!("the poll code {other}")))),
         })
     }
 
     /// # Safety
     /// `frame` must come from a poll of this stream.
-    unsafe fn take(&self, frame: abi::Frame) -> Piece<L, B> {
+    unsafe fn take(&mut self, frame: abi::Frame) -> Piece<L, B> {
         let data = PluginBytes::new(frame.data, self.exchange.clone());
         if frame.trailers.vt.is_null() {
+            let data = data.map_err(StreamError::Invalid)?;
+            if let Some(left) = &mut self.left {
+                let len = data.remaining() as u64;
+                *left = left.checked_sub(len).ok_or_else(|| {
+                    StreamError::Invalid(format!("{} bytes more than it promised", len - *left))
+                })?;
+            }
             return Ok(Frame::data(data));
+        }
+        if let Some(left @ 1..) = self.left {
+            return Err(StreamError::Invalid(format!("{left} bytes less than it promised")));
         }
         let _entered = self.exchange.enter();
         let mut trailers = HeaderMap::new();

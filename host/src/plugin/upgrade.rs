@@ -8,7 +8,6 @@ use std::{
     io,
     mem::MaybeUninit,
     pin::Pin,
-    rc::Rc,
     task::{Context, Poll},
 };
 
@@ -16,7 +15,10 @@ use hotseat_plugin_api::abi;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
-    call::{CallError, Exchange, Lease, PluginFuture, RequestBody},
+    call::{CallError, PluginFuture},
+    exchange::{Exchange, Lease, RequestBody},
+    lent::Shell,
+    release::{self, Leaving},
     shield::shield,
     stream::PluginBytes,
     waker,
@@ -25,7 +27,7 @@ use super::{
 /// What a plugin wants to do with the connection, until the 101 has been sent.
 pub struct PluginUpgrade<L: Lease, B: RequestBody> {
     upgrade: abi::Upgrade,
-    exchange: Rc<Exchange<L, B>>,
+    exchange: Exchange<L, B>,
 }
 
 impl<L: Lease, B: RequestBody> std::fmt::Debug for PluginUpgrade<L, B> {
@@ -35,8 +37,13 @@ impl<L: Lease, B: RequestBody> std::fmt::Debug for PluginUpgrade<L, B> {
 }
 
 impl<L: Lease, B: RequestBody> PluginUpgrade<L, B> {
-    pub(super) fn new(upgrade: abi::Upgrade, exchange: Rc<Exchange<L, B>>) -> Self {
+    pub(super) fn new(upgrade: abi::Upgrade, exchange: Exchange<L, B>) -> Self {
         Self { upgrade, exchange }
+    }
+
+    /// The request it answers.
+    pub fn exchange(&self) -> &Exchange<L, B> {
+        &self.exchange
     }
 
     /// Gives the connection to the plugin. `None` when the plugin left the entry out.
@@ -58,10 +65,10 @@ impl<L: Lease, B: RequestBody> PluginUpgrade<L, B> {
 
 impl<L: Lease, B: RequestBody> Drop for PluginUpgrade<L, B> {
     fn drop(&mut self) {
-        if let Some(drop) = self.upgrade.drop {
-            let _entered = self.exchange.enter();
-            // SAFETY: ours, never started.
-            unsafe { drop(self.upgrade.data) }
+        let abi::Upgrade { data, start, drop } = self.upgrade;
+        if drop.is_some() {
+            let upgrade = abi::Upgrade { data, start, drop };
+            release::let_go(Leaving::Upgrade(upgrade, self.exchange.keeper()));
         }
     }
 }
@@ -79,7 +86,7 @@ impl<L: Lease, B: RequestBody> std::fmt::Debug for Conversation<L, B> {
 
 impl<L: Lease, B: RequestBody> Conversation<L, B> {
     /// The request it began with.
-    pub fn exchange(&self) -> &Rc<Exchange<L, B>> {
+    pub fn exchange(&self) -> &Exchange<L, B> {
         &self.future.exchange
     }
 
@@ -98,19 +105,17 @@ impl<L: Lease, B: RequestBody> Conversation<L, B> {
             abi::poll::READY | abi::poll::FAILED => {
                 // SAFETY: filled with both codes.
                 let done = unsafe { out.assume_init() };
-                let text = PluginBytes::new(done.error, self.exchange().clone()).to_text();
+                let text = PluginBytes::into_text(done.error, self.exchange().clone());
                 if code == abi::poll::READY { Ok(()) } else { Err(CallError::Failed(text)) }
             }
-            _ => Err(CallError::Panicked(self.exchange().take_panic())),
+            abi::poll::PANICKED => Err(CallError::Panicked(self.exchange().take_panic())),
+            other => Err(CallError::Invalid(format!("with the poll code {other}"))),
         })
     }
 }
 
 /// A connection in the plugin's hands.
-pub(super) struct HostIo<T, L, B> {
-    io: T,
-    exchange: Rc<Exchange<L, B>>,
-}
+pub(super) struct HostIo<T, L, B>(std::marker::PhantomData<(T, L, B)>);
 
 impl<T, L, B> HostIo<T, L, B>
 where
@@ -127,30 +132,33 @@ where
         drop: Self::drop,
     };
 
-    pub(super) fn into_abi(io: T, exchange: Rc<Exchange<L, B>>) -> abi::Io {
-        let this = Box::new(Self { io, exchange });
-        abi::Io { data: Box::into_raw(this).cast(), vt: Self::VT }
+    pub(super) fn into_abi(io: T, exchange: Exchange<L, B>) -> abi::Io {
+        abi::Io { data: Shell::lend(io, exchange), vt: Self::VT }
     }
 
     /// # Safety
-    /// `data` must be the box made in `into_abi`, not dropped yet; `waker` lent for the call.
+    /// `data` must come from `into_abi` and not be freed yet; `waker` lent for the call.
     unsafe fn with(
         data: *mut (),
         waker: *const abi::Waker,
         work: impl FnOnce(Pin<&mut T>, &mut Context<'_>) -> Poll<io::Result<usize>>,
     ) -> i64 {
-        // SAFETY: the caller's promise; the connection is this thread's alone.
-        let this = unsafe { &mut *data.cast::<Self>() };
-        let lease = || this.exchange.waker_lease();
-        let polled = shield(|| {
+        let poll = |io: &mut T, exchange: &Exchange<L, B>| {
+            let lease = || exchange.waker_lease();
             // SAFETY: the caller's promise.
             let waker = unsafe { waker::to_std(waker, lease) };
-            work(Pin::new(&mut this.io), &mut Context::from_waker(&waker))
-        });
+            work(Pin::new(io), &mut Context::from_waker(&waker))
+        };
+        // SAFETY: the caller's promise; the connection is this thread's alone.
+        let polled = shield(|| release::scope(|| unsafe { Shell::with(data, poll) }));
         match polled {
-            Some(Poll::Pending) => abi::IO_PENDING,
-            Some(Poll::Ready(Ok(count))) => i64::try_from(count).unwrap_or(i64::MAX),
-            Some(Poll::Ready(Err(error))) => -i64::from(error.raw_os_error().unwrap_or(libc::EIO)),
+            Some(Some(Poll::Pending)) => abi::IO_PENDING,
+            Some(Some(Poll::Ready(Ok(count)))) => i64::try_from(count).unwrap_or(i64::MAX),
+            Some(Some(Poll::Ready(Err(error)))) => {
+                -i64::from(error.raw_os_error().unwrap_or(libc::EIO))
+            }
+            // Cut at the drain limit.
+            Some(None) => -i64::from(libc::ECONNABORTED),
             None => -i64::from(libc::EIO),
         }
     }
@@ -196,8 +204,7 @@ where
     }
 
     unsafe extern "C" fn drop(data: *mut ()) {
-        // SAFETY: the box made in `into_abi`; called once.
-        let this = unsafe { Box::from_raw(data.cast::<Self>()) };
-        shield(|| std::mem::drop(this));
+        // SAFETY: made by `into_abi`; called once.
+        shield(|| release::scope(|| unsafe { Shell::<T, L, B>::free(data) }));
     }
 }

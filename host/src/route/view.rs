@@ -7,7 +7,7 @@ use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
 use super::{Counters, Loaded, Routes, Table, Tally};
 use crate::{
     ids::{Generation, PluginName},
-    plugin::{call, instance::Instance},
+    plugin::{exchange, instance::Instance},
 };
 
 /// The right to call a generation, on one data thread.
@@ -37,7 +37,7 @@ impl Lease {
     }
 }
 
-impl call::Lease for Lease {
+impl exchange::Lease for Lease {
     fn instance(&self) -> &Instance {
         self.loaded.instance()
     }

@@ -9,7 +9,7 @@ use std::sync::{
 
 use tokio::sync::mpsc;
 
-use super::{core::Message, listener::Accepted, pulse::Pulse};
+use super::{mail::Message, pulse::Pulse, socket::Accepted};
 
 /// Messages that may wait for one data thread.
 pub(super) const INBOX_COUNT: usize = 4096;

@@ -7,13 +7,17 @@ use std::{
     cell::{Cell, RefCell},
     pin::Pin,
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
 use tokio::time::{Instant, Sleep};
 
-use super::{body::Upgrade, clock::Moment};
+use super::{
+    clock::Moment,
+    own::{Own, OwnCounts},
+};
 use crate::{config::Limits, status::Classes};
 
 /// The coarse clock's step, rounded up.
@@ -54,9 +58,17 @@ pub(super) struct Conn {
     course: Cell<Course>,
     /// To be ended at once, whatever is in flight on it.
     aborted: Cell<bool>,
+    /// An answer was broken off: the peer must not take what it has got for the whole.
+    broken_off: Cell<bool>,
     waker: RefCell<Option<Waker>>,
-    /// What a handler that answered 101 wants to do with the connection.
-    upgrade: RefCell<Option<Upgrade>>,
+    /// The rest of a body that nobody wants is being read away.
+    resting: Cell<bool>,
+    /// An answer that was asked for may be on its way to the socket.
+    answering: Cell<bool>,
+    /// HTTP/2: streams that we still hold a handle of, and since when there is none.
+    streams: Cell<usize>,
+    streams_since: Cell<Moment>,
+    owns: Arc<OwnCounts>,
 }
 
 /// Why a connection was ended by us.
@@ -68,7 +80,7 @@ pub(super) enum Expired {
 }
 
 impl Conn {
-    pub(super) fn new(peer: Rc<str>) -> Rc<Self> {
+    pub(super) fn new(peer: Rc<str>, owns: Arc<OwnCounts>) -> Rc<Self> {
         Rc::new(Self {
             peer,
             in_flight: Cell::new(0),
@@ -81,13 +93,18 @@ impl Conn {
             upgraded: Cell::new(false),
             course: Cell::new(Course::Stay),
             aborted: Cell::new(false),
+            broken_off: Cell::new(false),
             waker: RefCell::new(None),
-            upgrade: RefCell::new(None),
+            resting: Cell::new(false),
+            answering: Cell::new(false),
+            streams: Cell::new(0),
+            streams_since: Cell::new(Moment::now()),
+            owns,
         })
     }
 
     pub(super) fn has_read(&self, count: usize) {
-        let between = self.in_flight.get() == 0 && !self.h2.get();
+        let between = self.in_flight.get() == 0 && !self.h2.get() && !self.resting.get();
         if count > 0 && between && self.head_since.get().is_none() {
             self.head_since.set(Some(Moment::now()));
         }
@@ -102,8 +119,14 @@ impl Conn {
         }
     }
 
+    /// Counts an answer of the host's own.
+    pub(super) fn count(&self, own: Own) {
+        self.owns.add(own);
+    }
+
     /// A request's head is complete, whoever answers it.
     pub(super) fn head_done(&self, now: Moment) {
+        self.answering.set(true);
         self.heads.set(self.heads.get().wrapping_add(1));
         self.head_since.set(None);
         self.idle_since.set(now);
@@ -115,12 +138,39 @@ impl Conn {
     }
 
     pub(super) fn is_busy(&self) -> bool {
-        self.in_flight.get() > 0
+        self.in_flight.get() > 0 || self.resting.get()
     }
 
     /// Whether no request is in flight and nothing waits to be written.
     pub(super) fn is_between(&self) -> bool {
         !self.is_busy() && self.stuck_since.get().is_none()
+    }
+
+    /// Whether the rest of a body is being read away, which makes the connection busy.
+    pub(super) fn set_resting(&self, resting: bool) {
+        self.resting.set(resting);
+        self.idle_since.set(Moment::now());
+    }
+
+    /// All that hyper has wanted to write so far is written.
+    pub(super) fn all_written(&self) {
+        self.answering.set(false);
+    }
+
+    /// Whether what hyper writes now may be an answer that was asked for; else it is one of its own.
+    pub(super) fn is_answering(&self) -> bool {
+        self.in_flight.get() > 0 || self.answering.get()
+    }
+
+    /// HTTP/2: a stream's task has begun.
+    pub(super) fn stream_began(&self) {
+        self.streams.set(self.streams.get() + 1);
+    }
+
+    /// HTTP/2: a stream's task has ended; what is left of its answer is in the library's hands.
+    pub(super) fn stream_ended(&self) {
+        self.streams.set(self.streams.get() - 1);
+        self.streams_since.set(Moment::now());
     }
 
     /// Heads that have come, unless a request is in flight.
@@ -153,19 +203,14 @@ impl Conn {
         self.head_since.set(None);
     }
 
+    pub(super) fn speaks_h2(&self) -> bool {
+        self.h2.get()
+    }
+
     /// A request has reached its last byte.
     pub(super) fn end_request(&self, now: Moment) {
         self.in_flight.set(self.in_flight.get() - 1);
         self.idle_since.set(now);
-    }
-
-    pub(super) fn upgrade(&self, upgrade: Upgrade) {
-        self.upgrade.replace(Some(upgrade));
-    }
-
-    /// What a handler that answered 101 wants, if one did.
-    pub(super) fn take_upgrade(&self) -> Option<Upgrade> {
-        self.upgrade.take()
     }
 
     /// Says what is to become of the connection.
@@ -204,6 +249,15 @@ impl Conn {
         *class += 1;
     }
 
+    /// An answer on it ends before its end.
+    pub(super) fn break_off(&self) {
+        self.broken_off.set(true);
+    }
+
+    pub(super) fn is_broken_off(&self) -> bool {
+        self.broken_off.get()
+    }
+
     /// Asks the connection to end at once.
     pub(super) fn abort(&self) {
         self.aborted.set(true);
@@ -214,7 +268,7 @@ impl Conn {
         self.aborted.get()
     }
 
-    fn wake(&self) {
+    pub(super) fn wake(&self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
@@ -237,9 +291,13 @@ impl Conn {
         if let Some(since) = self.stuck_since.get() {
             return rest(since, limits.body_gap, Expired::Write);
         }
-        if self.in_flight.get() > 0 {
+        if self.h2.get() && self.in_flight.get() > 0 && self.streams.get() == 0 {
+            // Everything was within the peer's windows and is not taken: it has shrunk them since.
+            return rest(self.streams_since.get(), limits.body_gap, Expired::Write);
+        }
+        if self.is_busy() {
             // The body's and the plugin's own limits rule.
-            return Ok(limits.header_time.min(limits.idle_time));
+            return Ok(limits.header_time.min(limits.idle_time).min(limits.body_gap));
         }
         match self.head_since.get() {
             Some(since) => rest(since, limits.header_time, Expired::Head),

@@ -6,6 +6,7 @@
 
 mod h1;
 mod h2;
+mod linger;
 
 use std::{
     future::poll_fn,
@@ -13,18 +14,20 @@ use std::{
     pin::pin,
     rc::Rc,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
-use hyper_util::rt::TokioIo;
 
+use self::linger::linger;
 use super::{
+    aside::Aside,
     conn::{Conn, Expired, Limit},
     core::Core,
     dispatch::Dispatch,
     io::{Io, Stream},
-    passing,
+    own, passing,
+    socket::Accepted,
+    task,
 };
 
 pub(super) use h1::builder as h1_builder;
@@ -35,15 +38,27 @@ const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Units: bytes read before it is clear which HTTP it is; a usual head fits.
 const SNIFF_BYTES: usize = 4096;
 
-/// How long a closed connection is still read, so that a reset does not overtake the answer.
-const LINGER: Duration = Duration::from_secs(2);
-
-/// Units: bytes thrown away while lingering.
-const LINGER_BYTES_MAX: usize = 1 << 20;
+/// Serves one connection, on this thread.
+pub(super) fn open(core: &Rc<Core>, accepted: Accepted) {
+    let Accepted { socket, peer, prefix } = accepted;
+    let stream = match socket.into_stream() {
+        Ok(stream) => stream,
+        Err(error) => {
+            tracing::warn!(%error, "a connection could not be registered");
+            core.balance.left(core.index);
+            return;
+        }
+    };
+    let core = core.clone();
+    task::spawn(async move {
+        let listed = core.list(peer.into());
+        serve(core, stream, listed.conn.clone(), prefix).await;
+    });
+}
 
 /// Serves a connection to its end, or until another process has it. `prefix` was read from it
 /// before.
-pub(super) async fn serve(core: Rc<Core>, stream: Stream, conn: Rc<Conn>, prefix: Bytes) {
+async fn serve(core: Rc<Core>, stream: Stream, conn: Rc<Conn>, prefix: Bytes) {
     let stream = Rc::new(stream);
     let timer = pin!(tokio::time::sleep(core.limits.header_time.min(core.limits.idle_time)));
     let mut limit = Limit::new(&conn, &core.limits, timer);
@@ -53,18 +68,22 @@ pub(super) async fn serve(core: Rc<Core>, stream: Stream, conn: Rc<Conn>, prefix
         let left = match sniff(&stream, &conn, &mut limit, prefix).await {
             Sniffed::Http { h2, read } => {
                 let io = Io::new(stream.clone(), conn.clone(), read);
-                let service = Dispatch::new(core.clone(), conn.clone(), h2);
                 if h2 {
                     conn.is_h2();
-                    return h2::serve(&core, &stream, TokioIo::new(io), service, &mut limit).await;
+                    let dispatch = Dispatch::h2(core.clone(), conn.clone());
+                    return h2::serve(&core, &stream, io, dispatch, &mut limit).await;
                 }
-                h1::serve(&core, &stream, TokioIo::new(io), service, &mut limit).await
+                let aside = Aside::new(&conn, &core.limits);
+                let dispatch = Dispatch::h1(core.clone(), conn.clone(), aside.clone());
+                h1::serve(&core, &stream, io, (dispatch, &aside), &mut limit).await
             }
             Sniffed::Moving(read) => Some(read),
             Sniffed::Ended => None,
         };
         let Some(left) = left else { return };
-        if passing::pass_on(&core, &conn, stream.as_fd(), &left).await {
+        if let Some(successor) = core.successor()
+            && passing::pass_on(&successor, &conn, stream.as_fd(), &left).await
+        {
             // The socket lives on over there: no shutdown, only our descriptor is closed.
             return;
         }
@@ -113,7 +132,7 @@ async fn sniff(stream: &Stream, conn: &Conn, limit: &mut Limit<'_>, prefix: Byte
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 if !wait(stream, conn, limit).await {
                     if conn.is_closing() && len == 0 {
-                        linger(stream).await;
+                        linger(stream, linger::QUICK).await;
                     }
                     return Sniffed::Ended;
                 }
@@ -137,7 +156,7 @@ async fn wait(stream: &Stream, conn: &Conn, limit: &mut Limit<'_>) -> bool {
         }
         if let Poll::Ready(expired) = expired(stream, limit, cx) {
             if expired == Expired::Head {
-                say_timeout(stream);
+                say_timeout(stream, conn);
             }
             return Poll::Ready(false);
         }
@@ -158,30 +177,7 @@ fn expired(stream: &Stream, limit: &mut Limit<'_>, cx: &mut Context<'_>) -> Poll
 }
 
 /// A head did not come in time: says so, if the socket takes it at once.
-fn say_timeout(stream: &Stream) {
-    let _ = stream.try_write(
-        b"HTTP/1.1 408 Request Timeout\r\nhotseat-error: header_timeout\r\n\
-          connection: close\r\ncontent-length: 0\r\n\r\n",
-    );
-}
-
-/// Ends our side and reads on for a moment: closing with unread bytes would reset the
-/// connection, and a reset can overtake the answer. Source: nginx's `lingering_close`.
-async fn linger(stream: &Stream) {
-    if stream.end().is_err() {
-        return;
-    }
-    let mut waste = [0; 4096];
-    let drain = async {
-        let mut left = LINGER_BYTES_MAX;
-        while left > 0 && stream.readable().await.is_ok() {
-            match stream.try_read(&mut waste) {
-                Ok(0) => return,
-                Ok(count) => left = left.saturating_sub(count),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => return,
-            }
-        }
-    };
-    let _ = tokio::time::timeout(LINGER, drain).await;
+fn say_timeout(stream: &Stream, conn: &Conn) {
+    conn.count(own::HEADER_TIMEOUT);
+    let _ = stream.try_write(&own::HEADER_TIMEOUT.to_bytes());
 }

@@ -4,7 +4,7 @@
 //! on `Host`, table, lease, lists) and then answers by itself, so the difference of the two is
 //! what calling through the ABI costs.
 
-use std::{convert::Infallible, rc::Rc, sync::Arc};
+use std::{convert::Infallible, future::poll_fn, pin::Pin, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header};
@@ -16,25 +16,32 @@ use hyper::{
 };
 
 use super::{
-    body::Outbound,
+    aside::Aside,
     clock::Moment,
     conn::Conn,
-    core::{Core, Hold},
-    dispatch::{Dispatch, host_name},
+    core::Core,
+    dispatch::Dispatch,
+    hold::Hold,
+    outbound::Outbound,
     own,
     plane::alone,
+    rules::host_name,
 };
 use crate::{
     config::Config,
+    plugin::release,
     route::{Route, Routes, Tally},
 };
 
 /// Serves one connection over `io` as the data plane does.
 pub async fn plugin(config: &Config, routes: &Arc<Routes>, io: impl Read + Write + Unpin) {
     let core = alone(config, routes, &Tally::default());
-    let service = Dispatch::new(core, Conn::new("bench".into()), false);
+    let conn = Conn::new("bench".into(), core.owns.clone());
+    let aside = Aside::new(&conn, &core.limits);
+    let service = Dispatch::h1(core, conn, aside);
+    let mut http = builder(config).serve_connection(io, service);
     // The io ends the connection when it has seen enough.
-    let _ = builder(config).serve_connection(io, service).await;
+    let _ = poll_fn(|cx| release::scope(|| Pin::new(&mut http).poll(cx))).await;
 }
 
 /// Serves one connection over `io` the same way, but answers `body` without a plugin.
@@ -45,7 +52,8 @@ pub async fn fixed(
     body: &'static str,
 ) {
     let core = alone(config, routes, &Tally::default());
-    let service = Fixed { core, conn: Conn::new("bench".into()), body };
+    let conn = Conn::new("bench".into(), core.owns.clone());
+    let service = Fixed { core, conn, body };
     let _ = builder(config).serve_connection(io, service).await;
 }
 
@@ -73,17 +81,23 @@ impl Fixed {
     fn answer(&self, request: Request<Incoming>) -> Response<Outbound> {
         let now = Moment::now();
         self.conn.head_done(now);
-        let host = match host_name(&request) {
+        let (mut parts, _) = request.into_parts();
+        let host = match host_name(&mut parts) {
             Ok(host) => host,
-            Err(own) => return own.response(),
+            Err(own) => return own.answer().map(Outbound::from),
         };
-        let (parts, _) = request.into_parts();
         let table = self.core.view.current();
-        let name = host.as_ref().and_then(|host| host.value.to_str().ok()?.get(..host.len));
+        let name = host.as_ref().and_then(|host| host.as_str());
         let Route::To(lease, _) = table.route(name, parts.uri.path()) else {
-            return own::NO_MOUNT.response();
+            return own::NO_MOUNT.answer().map(Outbound::from);
         };
-        let _hold = Hold::new(lease.clone(), self.core.clone(), self.conn.clone(), now);
+        let _hold = Hold::new(
+            lease.clone(),
+            self.core.in_flight.clone(),
+            self.conn.clone(),
+            None,
+            now,
+        );
         let body = Outbound::Own(Some(Bytes::from_static(self.body.as_bytes())));
         let mut response = Response::new(body);
         let kind = HeaderValue::from_static("text/plain; charset=utf-8");

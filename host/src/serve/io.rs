@@ -8,6 +8,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -16,7 +17,7 @@ use tokio::{
     net::{TcpStream, UnixStream},
 };
 
-use super::conn::Conn;
+use super::{conn::Conn, own::Own};
 
 /// An accepted socket in the runtime of its core.
 #[derive(Debug)]
@@ -91,6 +92,12 @@ impl Stream {
         either!(self, socket => socket.as_fd())
     }
 
+    /// Makes the close of a connection a reset: the peer must not take what it has got for the whole.
+    pub(super) fn reset_on_close(&self) {
+        // Where it is not possible, the close is seen as an end too soon.
+        let _ = rustix::net::sockopt::set_socket_linger(self.as_fd(), Some(Duration::ZERO));
+    }
+
     /// Ends our side.
     pub(super) fn end(&self) -> io::Result<()> {
         let how = rustix::net::Shutdown::Write;
@@ -105,11 +112,13 @@ pub(super) struct Io {
     conn: Rc<Conn>,
     /// Bytes that were read before: by the sniffer, or by hyper before an upgrade.
     prefix: Bytes,
+    /// What is written in place of an error answer of hyper's own, and how long that one was.
+    instead: Option<(Bytes, usize)>,
 }
 
 impl Io {
     pub(super) fn new(stream: Rc<Stream>, conn: Rc<Conn>, prefix: Bytes) -> Self {
-        Self { stream, conn, prefix }
+        Self { stream, conn, prefix, instead: None }
     }
 
     /// The same connection with `prefix` to be read first.
@@ -125,9 +134,31 @@ impl Io {
         self.prefix
     }
 
-    fn write(&self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn write(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let all = bufs.iter().map(|buf| buf.len()).sum();
+        if self.instead.is_none() && !self.conn.is_answering() && !self.conn.speaks_h2() {
+            // hyper refuses what it cannot parse by itself; say why, as everywhere else.
+            let own = bufs.iter().find(|buf| !buf.is_empty()).and_then(|it| Own::instead_of(it));
+            self.instead = own.map(|own| {
+                self.conn.count(own);
+                (own.to_bytes(), all)
+            });
+        }
+        while let Some((bytes, _)) = &mut self.instead {
+            if bytes.is_empty() {
+                let swallowed = self.instead.take().map_or(all, |(_, swallowed)| swallowed);
+                return Poll::Ready(Ok(swallowed.min(all)));
+            }
+            let written = self.stream.poll_write(cx, &[IoSlice::new(bytes)]);
+            self.conn.has_written(written.is_ready());
+            let count = ready!(written)?;
+            bytes::Buf::advance(bytes, count);
+        }
         let written = self.stream.poll_write(cx, bufs);
         self.conn.has_written(written.is_ready());
+        if matches!(&written, Poll::Ready(Ok(count)) if *count == all) {
+            self.conn.all_written();
+        }
         written
     }
 }
@@ -151,7 +182,7 @@ impl AsyncRead for Io {
 
 impl AsyncWrite for Io {
     fn poll_write(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
@@ -163,7 +194,7 @@ impl AsyncWrite for Io {
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {

@@ -2,12 +2,13 @@
 //!
 //! Every such answer carries `hotseat-error: <code>` and one line of text.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
-
-use super::body::Outbound;
 
 /// Whether the host is alive and ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,13 +41,70 @@ const fn own(status: StatusCode, code: &'static str, text: &'static str) -> Own 
     Own { status, code, text }
 }
 
+/// Every one of them, for [`OwnCounts`].
+const ALL: [Own; 24] = [
+    BAD_REQUEST, BAD_HOST, BAD_TARGET, NO_CONNECT, NO_TRACE, BAD_EXPECT, TOO_LARGE, BODY_TIMEOUT,
+    BODY_BROKEN, HEADER_TIMEOUT, TARGET_TOO_LONG, HEAD_TOO_LARGE, TOO_MANY_HEADERS, UPGRADE_BODY,
+    NO_MOUNT, VACANT, EMPTY, FAILED, PANICKED, INVALID, TIMED_OUT, CUT, BAD_VERSION, GONE,
+];
+
+/// How often each was answered, by one data thread.
+#[derive(Debug, Default)]
+pub(super) struct OwnCounts([AtomicU64; ALL.len()]);
+
+impl OwnCounts {
+    /// Counts one. Only the thread that it belongs to does.
+    pub(super) fn add(&self, own: Own) {
+        if let Some(at) = ALL.iter().position(|known| *known == own) {
+            self.0[at].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Code and count of each that was answered.
+    pub(super) fn read(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let counts = self.0.iter().map(|count| count.load(Ordering::Relaxed));
+        ALL.iter().map(|own| own.code).zip(counts).filter(|(_, count)| *count > 0)
+    }
+}
+
+pub(super) const BAD_REQUEST: Own =
+    own(StatusCode::BAD_REQUEST, "bad_request", "this is no HTTP request");
+pub(super) const BAD_VERSION: Own = own(
+    StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+    "bad_version",
+    "HTTP/1.0, HTTP/1.1 and HTTP/2 are spoken here",
+);
+pub(super) const HEADER_TIMEOUT: Own = own(
+    StatusCode::REQUEST_TIMEOUT,
+    "header_timeout",
+    "the head of the request did not come within `header_time`",
+);
+pub(super) const TARGET_TOO_LONG: Own =
+    own(StatusCode::URI_TOO_LONG, "target_too_long", "the target of the request is too long");
+pub(super) const HEAD_TOO_LARGE: Own = own(
+    StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+    "head_too_large",
+    "the head of the request is larger than `head_bytes` allows",
+);
+pub(super) const UPGRADE_BODY: Own = own(
+    StatusCode::BAD_REQUEST,
+    "upgrade_with_body",
+    "the body of a request to upgrade must come, and end, before the upgrade",
+);
+/// Nobody is left to hear it: counted only.
+pub(super) const GONE: Own =
+    own(StatusCode::REQUEST_TIMEOUT, "client_gone", "the client took nothing within `body_gap`");
 pub(super) const BAD_HOST: Own = own(
     StatusCode::BAD_REQUEST,
     "bad_host",
-    "exactly one valid `Host` field is needed (RFC 9112, 3.2)",
+    "one valid `Host` (or `:authority`, the same) is needed (RFC 9112, 3.2)",
 );
 pub(super) const BAD_TARGET: Own =
-    own(StatusCode::BAD_REQUEST, "bad_target", "`*` is only a target of OPTIONS");
+    own(
+    StatusCode::BAD_REQUEST,
+    "bad_target",
+    "the target must be a path, `*` for OPTIONS alone, or a whole URI (RFC 9112, 3.2)",
+);
 pub(super) const NO_CONNECT: Own = own(
     StatusCode::METHOD_NOT_ALLOWED,
     "method_not_allowed",
@@ -99,10 +157,13 @@ pub(super) const TIMED_OUT: Own = own(
 pub(super) const CUT: Own =
     own(StatusCode::SERVICE_UNAVAILABLE, "drain_timeout", "the request was cut at the drain limit");
 
+/// An answer of the host's own, before it is a response of the one or the other HTTP.
+pub(super) type Answer = Response<Bytes>;
+
 impl Own {
-    pub(super) fn response(self) -> Response<Outbound> {
-        let mut response = text(self.status, format!("{}\n", self.text).into());
-        let headers = response.headers_mut();
+    pub(super) fn answer(self) -> Answer {
+        let mut answer = text(self.status, format!("{}\n", self.text).into());
+        let headers = answer.headers_mut();
         headers.insert("hotseat-error", HeaderValue::from_static(self.code));
         if matches!(self, VACANT | EMPTY) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
@@ -111,27 +172,57 @@ impl Own {
             let allowed = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
             headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
         }
-        response
+        answer
+    }
+
+    /// Whether what comes after the request cannot be trusted to be another one.
+    pub(super) fn is_last(self) -> bool {
+        matches!(self.status, StatusCode::BAD_REQUEST | StatusCode::REQUEST_TIMEOUT)
+    }
+
+    /// The last answer of an HTTP/1 connection, as it goes over the wire.
+    pub(super) fn to_bytes(self) -> Bytes {
+        let Self { status, code, text } = self;
+        let reason = status.canonical_reason().unwrap_or_default();
+        let head = format!(
+            "HTTP/1.1 {} {reason}\r\nhotseat-error: {code}\r\nconnection: close\r\n\
+             content-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\n\r\n{text}\n",
+            status.as_u16(),
+            text.len() + 1
+        );
+        head.into()
+    }
+
+    /// What to say in place of an error answer that hyper has made by itself; `None` for anything
+    /// else that begins an HTTP/1 answer.
+    pub(super) fn instead_of(head: &[u8]) -> Option<Self> {
+        Some(match head.strip_prefix(b"HTTP/1.1 ").or(head.strip_prefix(b"HTTP/1.0 "))?.get(..3)? {
+            b"400" => BAD_REQUEST,
+            b"414" => TARGET_TOO_LONG,
+            b"431" => HEAD_TOO_LARGE,
+            b"505" => BAD_VERSION,
+            _ => return None,
+        })
     }
 }
 
-fn text(status: StatusCode, body: Bytes) -> Response<Outbound> {
-    let mut response = Response::new(Outbound::Own(Some(body).filter(|body| !body.is_empty())));
-    *response.status_mut() = status;
+fn text(status: StatusCode, body: Bytes) -> Answer {
+    let mut answer = Response::new(body);
+    *answer.status_mut() = status;
     let kind = HeaderValue::from_static("text/plain; charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, kind);
-    response
+    answer.headers_mut().insert(header::CONTENT_TYPE, kind);
+    answer
 }
 
 /// `OPTIONS *`: the server as a whole is there.
-pub(super) fn options() -> Response<Outbound> {
-    let mut response = Response::new(Outbound::Own(None));
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    response
+pub(super) fn options() -> Answer {
+    let mut answer = Response::new(Bytes::new());
+    *answer.status_mut() = StatusCode::NO_CONTENT;
+    answer
 }
 
 /// `/livez` and `/readyz` under the configured path of the data plane.
-pub(super) fn health(source: &HealthSource, probe: &str) -> Option<Response<Outbound>> {
+pub(super) fn health(source: &HealthSource, probe: &str) -> Option<Answer> {
     match probe {
         "/livez" => Some(text(StatusCode::OK, "alive\n".into())),
         "/readyz" => {

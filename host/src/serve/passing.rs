@@ -12,7 +12,6 @@
 use std::{
     io::{self, IoSlice},
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
-    rc::Rc,
     time::Duration,
 };
 
@@ -25,8 +24,7 @@ use tokio::io::unix::AsyncFd;
 
 use super::{
     conn::Conn,
-    core::Core,
-    listener::{self, Accepted, Unregistered},
+    socket::{Accepted, Unregistered},
 };
 use crate::sys;
 
@@ -35,7 +33,7 @@ const FORM: u8 = 1;
 
 /// Units: bytes of a datagram, at most. Above the largest usual head; well below what a socket's
 /// buffer takes (`net.core.wmem_default` is 212,992).
-const DATAGRAM_BYTES_MAX: usize = 128 << 10;
+pub(super) const DATAGRAM_BYTES_MAX: usize = 128 << 10;
 
 /// How long the other process may take no connection at all before we keep ours.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -73,12 +71,11 @@ impl Successor {
 
 /// Hands a connection over, with what was `read` from it. False: it stays here.
 pub(super) async fn pass_on(
-    core: &Core,
+    successor: &Successor,
     conn: &Conn,
     socket: BorrowedFd<'_>,
     read: &Bytes,
 ) -> bool {
-    let Some(successor) = core.successor() else { return false };
     let peer = conn.peer.as_bytes();
     let Ok(peer_len) = u8::try_from(peer.len()) else { return false };
     if 2 + peer.len() + read.len() > DATAGRAM_BYTES_MAX {
@@ -95,42 +92,8 @@ pub(super) async fn pass_on(
     }
 }
 
-/// Serves what another process hands over, until it closes its end.
-pub(super) async fn take_over(core: Rc<Core>, socket: OwnedFd) {
-    let socket = match sys::readiness::readable(socket) {
-        Ok(socket) => socket,
-        Err(error) => {
-            tracing::error!(%error, core = core.index, "this core cannot take connections over");
-            return;
-        }
-    };
-    let mut buf = vec![0; DATAGRAM_BYTES_MAX];
-    loop {
-        let Ok(mut ready) = socket.readable().await else { return };
-        match sys::passing::receive(socket.get_ref(), &mut buf) {
-            Ok(None) => return,
-            Ok(Some(received)) => {
-                let len = received.len;
-                let whole = received.descriptor.filter(|_| !received.truncated);
-                match whole.and_then(|it| restore(it, &buf[..len])) {
-                    Some(accepted) => listener::place(&core, accepted),
-                    None => tracing::warn!(
-                        len,
-                        truncated = received.truncated,
-                        "what was handed over is no connection"
-                    ),
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
-            Err(error) => {
-                tracing::warn!(%error, "no more connections can be taken over");
-                return;
-            }
-        }
-    }
-}
-
-fn restore(socket: OwnedFd, datagram: &[u8]) -> Option<Accepted> {
+/// The connection in a datagram, if it is one.
+pub(super) fn restore(socket: OwnedFd, datagram: &[u8]) -> Option<Accepted> {
     let [FORM, len, rest @ ..] = datagram else { return None };
     let (peer, read) = rest.split_at_checked(usize::from(*len))?;
     let peer = std::str::from_utf8(peer).ok()?;

@@ -30,9 +30,13 @@ use tokio::{
 use super::{
     balance::{Balance, INBOX_COUNT, Seat},
     conn::Course,
-    core::{CUT_GRACE, Core, Message},
-    own::{Health, HealthSource},
+    core::Core,
+    hold::InFlight,
+    mail::Message,
+    own::{Health, HealthSource, OwnCounts},
     pulse::{Observer, PulseWriter, Stuck},
+    task,
+    thread::{self, CUT_GRACE},
 };
 use crate::{
     config::{Config, Limits},
@@ -48,6 +52,7 @@ pub struct DataPlane {
     threads: Mutex<Vec<JoinHandle<()>>>,
     stuck: Arc<Mutex<Vec<Option<Stuck>>>>,
     limits: Arc<Limits>,
+    owns: Vec<Arc<OwnCounts>>,
     watchdog: Mutex<Option<(SyncSender<()>, JoinHandle<()>)>>,
 }
 
@@ -77,6 +82,7 @@ impl DataPlane {
         let seats = inboxes.into_iter().map(Seat::new).collect();
         let balance = Arc::new(Balance::new(seats));
         let limits = Arc::new(config.limits.clone());
+        let owns: Vec<_> = (0..count).map(|_| Arc::<OwnCounts>::default()).collect();
         let mut threads = Vec::with_capacity(count);
         for (index, inbox) in receivers.into_iter().enumerate() {
             let parts = Parts {
@@ -90,6 +96,7 @@ impl DataPlane {
                 routes: routes.clone(),
                 tally: tally.clone(),
                 balance: balance.clone(),
+                owns: owns[index].clone(),
             };
             let thread = std::thread::Builder::new().name(format!("core-{index}"));
             threads.push(thread.spawn(move || run(Rc::new(parts.core(index)), inbox))?);
@@ -103,7 +110,7 @@ impl DataPlane {
             }
         });
         let watchdog = Mutex::new(Some(watchdog));
-        Ok(Self { balance, threads: threads.into(), stuck, limits, watchdog })
+        Ok(Self { balance, threads: threads.into(), stuck, limits, watchdog, owns })
     }
 
     /// Every data thread.
@@ -153,6 +160,7 @@ pub(super) fn alone(config: &Config, routes: &Arc<Routes>, tally: &Tally) -> Rc<
         routes: routes.clone(),
         tally: tally.clone(),
         balance,
+        owns: Arc::default(),
     };
     Rc::new(parts.core(0))
 }
@@ -166,10 +174,12 @@ struct Parts {
     routes: Arc<Routes>,
     tally: Tally,
     balance: Arc<Balance>,
+    owns: Arc<OwnCounts>,
 }
 
 impl Parts {
     fn core(self, index: usize) -> Core {
+        let pulse = PulseWriter::new(self.balance.seats()[index].pulse().clone());
         Core {
             index,
             limits: self.limits,
@@ -177,10 +187,9 @@ impl Parts {
             health_path: self.health_path,
             health: self.health,
             view: View::new(self.routes, self.tally),
-            pulse: PulseWriter::new(self.balance.seats()[index].pulse().clone()),
+            in_flight: InFlight::new(index, self.balance.cores(), pulse),
+            owns: self.owns,
             balance: self.balance,
-            requests: Cell::new(index as u64 + 1),
-            exchanges: RefCell::default(),
             connections: RefCell::default(),
             course: Cell::new(Course::Stay),
             successor: RefCell::default(),
@@ -210,7 +219,7 @@ fn run(core: Rc<Core>, inbox: mpsc::Receiver<Message>) {
             return;
         }
     };
-    runtime.block_on(core.run(inbox));
+    runtime.block_on(task::lead(thread::run(core, inbox)));
     // Tasks are dropped with the runtime: every plugin value of this thread ends here.
 }
 

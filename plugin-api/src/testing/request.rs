@@ -67,6 +67,8 @@ impl FakeRequest {
             headers: Headers::NONE,
             data: ptr::null(),
             vt: &REQUEST,
+            authority: Str::NONE,
+            scheme: Str::NONE,
         };
         let alive = Arc::default();
         let mut inner = Box::new(Inner { head, headers, body: RefCell::default(), alive });

@@ -63,8 +63,12 @@ limits! {
         "A request's head";
     body_bytes: Size<0, TIB> = "0B", "HOTSEAT_BODY_BYTES",
         "A request's body; 0 is no limit (it is streamed)";
+    unread_bytes: Size<0, TIB> = "64MiB", "HOTSEAT_UNREAD_BYTES",
+        "What is read away of a body that its handler leaves unread; beyond it the connection closes";
+    unread_time: Time<1, HOUR> = "30s", "HOTSEAT_UNREAD_TIME",
+        "How long reading it away, or the close after it, may take";
     plugin_time: Time<1, { 24 * HOUR }> = "60s", "HOTSEAT_PLUGIN_TIME",
-        "A plugin's time to the head of its response";
+        "A plugin's time to the head of its response, but for waiting for its client's body";
     connections_count: Count<1, 1_000_000> = "10000", "HOTSEAT_CONNECTIONS_COUNT",
         "Open connections of the data plane";
     library_bytes: Size<{ 4 * KIB }, { 4 * GIB }> = "256MiB", "HOTSEAT_LIBRARY_BYTES",

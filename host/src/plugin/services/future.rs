@@ -20,6 +20,7 @@ use crate::plugin::{
     blocking::{JobEnd, QueueFull},
     hooks::registry::Record,
     lease::{Holding, LibraryLease},
+    release,
     shield::shield,
     waker,
 };
@@ -49,11 +50,12 @@ unsafe extern "C" fn poll<F: Future<Output = Outcome> + Unpin>(
     // SAFETY: the box that `boxed` made; polled on one thread at a time and not after its end.
     let boxed = unsafe { &mut *data.cast::<Boxed<F>>() };
     let lease = || LibraryLease::new(Arc::clone(&boxed.record), Holding::Waker);
-    let outcome = shield(|| {
+    let poll = || {
         // SAFETY: the waker is alive for the call and comes from the record's library.
         let waker = unsafe { waker::to_std(waker, lease) };
         poll_with(&mut boxed.future, &waker)
-    });
+    };
+    let outcome = shield(|| release::scope(poll));
     let (code, error) = match outcome {
         Some(Poll::Pending) => return abi::poll::PENDING,
         Some(Poll::Ready(Ok(()))) => (abi::poll::READY, String::new()),
@@ -82,7 +84,8 @@ fn poll_with<F: Future + Unpin>(future: &mut F, waker: &Waker) -> Poll<F::Output
 unsafe extern "C" fn free<F>(data: *mut ()) {
     // SAFETY: the box that `boxed` made; called once.
     let boxed = unsafe { Box::from_raw(data.cast::<Boxed<F>>()) };
-    shield(|| drop(boxed));
+    // A timer's end drops its waker inside the runtime's lock.
+    shield(|| release::scope(|| drop(boxed)));
 }
 
 /// Host-owned text as ABI bytes.

@@ -6,7 +6,6 @@ use std::{
     mem::MaybeUninit,
     panic::panic_any,
     pin::Pin,
-    rc::Rc,
     task::{Context, Poll, Waker},
 };
 
@@ -17,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::shield;
 use crate::plugin::{
-    call::{Exchange, Lease, Origin, Prefix},
+    exchange::{Exchange, Lease, Origin, Prefix},
     instance::Instance,
     stream::HostBody,
     upgrade::HostIo,
@@ -84,7 +83,7 @@ impl Lease for NoLease {
     }
 }
 
-fn exchange() -> Rc<Exchange<NoLease, Bomb>> {
+fn exchange() -> Exchange<NoLease, Bomb> {
     let (parts, ()) = http::Request::new(()).into_parts();
     let origin = Origin { id: 1, prefix: Prefix::default(), host: None, peer: "peer".into() };
     Exchange::new(parts, None, origin, NoLease)

@@ -10,18 +10,30 @@
 //! does not call itself idle; all that was read then is the beginning of a head, and hyper keeps it
 //! whole until it has all of it.
 
-use std::{future::poll_fn, pin::Pin, rc::Rc, task::Poll};
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+};
 
 use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
+use tokio::time::Sleep;
 
-use super::{expired, linger, say_timeout};
+use super::{
+    expired,
+    linger::{self, Lingering, linger},
+    say_timeout,
+};
 use crate::{
     config::Limits,
+    plugin::release,
     serve::{
-        body::converse,
-        conn::{Expired, Limit},
+        aside::Aside,
+        conn::{Conn, Expired, Limit},
+        converse::converse,
         core::Core,
         dispatch::Dispatch,
         io::{Io, Stream},
@@ -53,42 +65,53 @@ enum Left {
     Broken,
 }
 
+/// hyper, driven on one connection.
+type Http = http1::Connection<TokioIo<Io>, Dispatch>;
+
 /// Serves requests until the connection ends. `Some`: it does not, but goes to another process, and
 /// this was read already.
 pub(super) async fn serve(
     core: &Rc<Core>,
     stream: &Rc<Stream>,
-    io: TokioIo<Io>,
-    service: Dispatch,
+    io: Io,
+    (dispatch, aside): (Dispatch, &Aside),
     limit: &mut Limit<'_>,
 ) -> Option<Bytes> {
-    let conn = service.conn().clone();
-    let mut http = builder(core.half_close, &core.limits).serve_connection(io, service);
-    let mut told = false;
+    let conn = dispatch.conn().clone();
+    let io = TokioIo::new(io);
+    let mut http = builder(core.half_close, &core.limits).serve_connection(io, dispatch);
+    let mut moves = Moves::default();
     let mut gone: Option<Pin<Box<dyn Future<Output = ()>>>> = None;
+    let mut upgrading: Option<Pin<Box<Sleep>>> = None;
     let left = poll_fn(|cx| {
         conn.remember(cx);
-        let done = conn.done();
-        if let Poll::Ready(ended) = http.poll_without_shutdown(cx) {
-            return Poll::Ready(answered(&ended));
-        }
+        let done = loop {
+            let done = conn.done();
+            let polled = http.poll_without_shutdown(cx);
+            // Answers that are written let go of their requests here, outside hyper.
+            release::empty();
+            if let Poll::Ready(ended) = polled {
+                return Poll::Ready(answered(&ended));
+            }
+            if aside.rest.poll(cx).is_pending() {
+                break done;
+            }
+            // hyper, and whoever waits to answer 101, hear of it in another round.
+        };
         if conn.is_aborted() {
             return Poll::Ready(Left::Broken);
         }
-        if conn.is_moving() && !told {
-            if conn.is_untouched() {
-                return Poll::Ready(Left::Moving);
-            }
-            if conn.is_between() && done.is_some() && done == conn.done() {
-                told = true;
-                let writes = conn.writes();
-                Pin::new(&mut http).graceful_shutdown();
-                if let Poll::Ready(ended) = http.poll_without_shutdown(cx) {
-                    let idle = ended.is_ok() && done == conn.done() && conn.writes() == writes;
-                    return Poll::Ready(if idle { Left::Moving } else { answered(&ended) });
-                }
-            } else if conn.is_between() {
-                cx.waker().wake_by_ref();
+        if conn.is_moving()
+            && let Poll::Ready(left) = moves.poll(&mut http, &conn, done, cx)
+        {
+            return Poll::Ready(left);
+        }
+        if aside.is_upgrading() {
+            let time = core.limits.body_gap;
+            let timer = upgrading.get_or_insert_with(|| Box::pin(tokio::time::sleep(time)));
+            if timer.as_mut().poll(cx).is_ready() {
+                // The client does not take the 101.
+                return Poll::Ready(Left::Broken);
             }
         }
         if conn.is_busy() {
@@ -104,7 +127,7 @@ pub(super) async fn serve(
         expired(stream, limit, cx).map(|expired| {
             tracing::debug!(peer = %conn.peer, ?expired, "connection timed out");
             match expired {
-                Expired::Head => say_timeout(stream),
+                Expired::Head => say_timeout(stream, &conn),
                 Expired::Idle if conn.is_closing() => return Left::Idle,
                 Expired::Idle | Expired::Write => {}
             }
@@ -113,7 +136,12 @@ pub(super) async fn serve(
     })
     .await;
     match left {
-        Left::Broken => return None,
+        Left::Broken => {
+            if conn.is_broken_off() {
+                stream.reset_on_close();
+            }
+            return None;
+        }
         Left::Moving => {
             let parts = http.into_parts();
             return Some(joined(parts.read_buf, parts.io.into_inner().into_prefix()));
@@ -121,14 +149,59 @@ pub(super) async fn serve(
         Left::Idle => {}
         Left::Answered => {
             let parts = http.into_parts();
-            if let Some(upgrade) = conn.take_upgrade() {
+            if let Some(upgrade) = aside.take_upgrade() {
                 let io = parts.io.into_inner().rewind(parts.read_buf);
-                converse(core, upgrade, io, limit).await;
+                converse(upgrade, io, limit).await;
             }
         }
     }
-    linger(stream).await;
+    let lingering = match aside.rest.is_given_up() {
+        true => Lingering::over_a_body(core.limits.unread_time),
+        false => linger::QUICK,
+    };
+    linger(stream, lingering).await;
     None
+}
+
+/// A connection on its way to another process.
+#[derive(Debug, Default)]
+struct Moves {
+    /// hyper was told to end.
+    told: bool,
+}
+
+impl Moves {
+    /// Ready when the connection may go, or has ended. `done` is what [`Conn::done`] said before
+    /// hyper was polled.
+    fn poll(
+        &mut self,
+        http: &mut Http,
+        conn: &Conn,
+        done: Option<u32>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Left> {
+        if self.told {
+            return Poll::Pending;
+        }
+        if conn.is_untouched() {
+            return Poll::Ready(Left::Moving);
+        }
+        if conn.is_between() && done.is_some() && done == conn.done() {
+            self.told = true;
+            let writes = conn.writes();
+            Pin::new(&mut *http).graceful_shutdown();
+            let polled = http.poll_without_shutdown(cx);
+            release::empty();
+            return polled.map(|ended| {
+                let idle = ended.is_ok() && done == conn.done() && conn.writes() == writes;
+                if idle { Left::Moving } else { answered(&ended) }
+            });
+        }
+        if conn.is_between() {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
 }
 
 /// A request that hyper has refused was answered; that answer must arrive too.

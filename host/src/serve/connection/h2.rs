@@ -1,126 +1,103 @@
-//! HTTP/2 with prior knowledge: drives hyper, whose streams run on the connection's own core.
+//! HTTP/2 with prior knowledge: drives h2, whose streams are tasks of the connection's own core.
 //!
-//! # The end
-//! A client is told twice: a GOAWAY that allows every stream, and later one that names the last
-//! which is answered. hyper sends the second as soon as a ping is answered; but clients answer pings
-//! before they send the streams that wait in their own queue, and those would be lost. So the first
-//! word is said here, [`FAREWELL_TIME`] before hyper is told.
+//! h2 itself is driven, not hyper around it: a stream has to be ended apart from its connection, and
+//! given no more of an answer than its client takes.
+
+mod alive;
+mod farewell;
+mod stream;
+mod unread;
 
 use std::{
     future::poll_fn,
-    io::IoSlice,
-    pin::{Pin, pin},
+    pin::pin,
+    rc::Rc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use hyper::server::conn::http2;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::time::{Instant, Sleep};
+use h2::server::{Builder, Connection};
 
-use crate::serve::{
-    conn::{Conn, Course, Expired, Limit},
-    core::Core,
-    dispatch::Dispatch,
-    io::{Io, Stream},
+use self::{
+    alive::Alive,
+    farewell::{FAREWELL_TIME, Farewell},
+};
+use crate::{
+    config::Limits,
+    plugin::release,
+    serve::{
+        conn::{Conn, Course, Expired, Limit},
+        core::Core,
+        dispatch::Dispatch,
+        io::{Io, Stream},
+        outbound::Data,
+        task,
+    },
 };
 
-/// Between the first word and the last. Source: RFC 9113, 6.8, which asks for a round trip at
-/// least; Envoy and gRPC wait about as long.
-const FAREWELL_TIME: Duration = Duration::from_secs(1);
+/// Units: bytes that a client may send on one stream before its handler has read any. Enough for
+/// 5 MB a second at 50 ms.
+const STREAM_WINDOW: u32 = 256 << 10;
 
-/// A GOAWAY whose last stream is the greatest there can be, without an error. Source: RFC 9113, 6.8.
-const FAREWELL: [u8; 17] = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0];
+/// Units: bytes, the most that HTTP/2 allows: the windows of the streams bound what a connection may
+/// send, so that one that is not read stops no other. Source: RFC 9113, 6.9.1; nginx does the same.
+const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 
-/// Runs hyper's streams on the connection's own core.
-#[derive(Clone, Copy, Debug)]
-struct OnThisCore;
+/// Units: bytes of a head beyond `head_bytes` that h2 still reads: those we refuse by name.
+const HEAD_ROOM: usize = 64 << 10;
 
-impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for OnThisCore {
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
-    }
+type Http = Connection<Io, Data>;
+
+fn builder(limits: &Limits) -> Builder {
+    let mut builder = Builder::new();
+    builder
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(limits.h2_streams_count)
+        .max_header_list_size(u32::try_from(limits.head_bytes + HEAD_ROOM).unwrap_or(u32::MAX));
+    builder
 }
 
-/// The first word to a client, and the time until the last.
-struct Farewell<'a> {
-    stream: &'a Stream,
-    written: usize,
-    until: Option<Instant>,
-    timer: Pin<&'a mut Sleep>,
-}
-
-impl Farewell<'_> {
-    /// Whether a part of it is written: nobody else may write then.
-    fn is_partial(&self) -> bool {
-        (1..FAREWELL.len()).contains(&self.written)
-    }
-
-    /// Writes what is left of it; call it between two frames only.
-    fn write(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while self.written < FAREWELL.len() {
-            let left = IoSlice::new(&FAREWELL[self.written..]);
-            match ready!(self.stream.poll_write(cx, &[left])) {
-                Ok(count) => self.written += count,
-                // Whoever writes next finds out.
-                Err(_) => self.written = FAREWELL.len(),
-            }
-        }
-        Poll::Ready(())
-    }
-
-    /// Ready when the last word may follow. Call it right after hyper was polled: unless it is
-    /// stuck, everything it had to write is written, frame by frame.
-    fn poll(&mut self, cx: &mut Context<'_>, conn: &Conn) -> Poll<()> {
-        let wait = match conn.course() {
-            Course::Close { linger, .. } => linger.min(FAREWELL_TIME),
-            Course::Stay | Course::Move => FAREWELL_TIME,
-        };
-        if wait.is_zero() {
-            return Poll::Ready(());
-        }
-        // Our settings must be the first frame.
-        if conn.writes() > 0 && !conn.is_stuck() && self.write(cx).is_pending() {
-            return Poll::Pending;
-        }
-        let until = *self.until.get_or_insert_with(|| Instant::now() + wait);
-        if self.timer.deadline() != until {
-            self.timer.as_mut().reset(until);
-        }
-        self.timer.as_mut().poll(cx)
-    }
-}
-
+/// Serves streams until the connection ends.
 pub(super) async fn serve(
-    core: &Core,
+    core: &Rc<Core>,
     stream: &Stream,
-    io: TokioIo<Io>,
-    service: Dispatch,
+    io: Io,
+    dispatch: Dispatch,
     limit: &mut Limit<'_>,
 ) {
-    let conn = service.conn().clone();
-    let head_bytes = u32::try_from(core.limits.head_bytes).unwrap_or(u32::MAX);
-    let http = http2::Builder::new(OnThisCore)
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(core.limits.h2_streams_count)
-        .max_header_list_size(head_bytes)
-        // A dead peer with streams in flight is found by a ping.
-        .keep_alive_interval(core.limits.body_gap)
-        .serve_connection(io, service);
-    let mut http = pin!(http);
+    let conn = dispatch.conn().clone();
+    let mut handshake = pin!(builder(&core.limits).handshake::<Io, Data>(io));
+    let shaken = poll_fn(|cx| {
+        conn.remember(cx);
+        if conn.is_aborted() {
+            return Poll::Ready(None);
+        }
+        if let Poll::Ready(shaken) = handshake.as_mut().poll(cx) {
+            return Poll::Ready(shaken.ok());
+        }
+        limit.poll(cx).map(|_| None)
+    });
+    let Some(mut http) = shaken.await else { return };
+    let timer = pin!(tokio::time::sleep(Duration::ZERO));
+    let mut alive = Alive::new(http.ping_pong(), core.limits.body_gap, timer);
     let timer = pin!(tokio::time::sleep(FAREWELL_TIME));
-    let mut farewell = Farewell { stream, written: 0, until: None, timer };
+    let mut farewell = Farewell::new(stream, timer);
+    let dispatch = Rc::new(dispatch);
     let (mut leaves, mut told) = (false, false);
     poll_fn(|cx| {
         conn.remember(cx);
         loop {
-            if conn.is_aborted() {
+            if conn.is_aborted() || alive.poll(cx).is_ready() {
                 return Poll::Ready(());
             }
             if farewell.is_partial() {
                 ready!(farewell.write(cx));
             }
-            if http.as_mut().poll(cx).is_ready() || conn.is_aborted() {
+            let ended = accept(&mut http, core, &dispatch, cx).is_ready();
+            // Answers that are written let go of their requests here, outside h2.
+            release::empty();
+            if ended || conn.is_aborted() {
                 return Poll::Ready(());
             }
             if told {
@@ -139,9 +116,32 @@ pub(super) async fn serve(
             ready!(farewell.poll(cx, &conn));
             told = true;
             limit.start_over();
-            http.as_mut().graceful_shutdown();
+            http.graceful_shutdown();
         }
         limit.poll(cx).map(|_| ())
     })
     .await;
+}
+
+/// Drives the connection and begins a task for each stream that comes. Ready when it has ended.
+fn accept(
+    http: &mut Http,
+    core: &Rc<Core>,
+    dispatch: &Rc<Dispatch>,
+    cx: &mut Context<'_>,
+) -> Poll<()> {
+    while let Some(accepted) = ready!(http.poll_accept(cx)) {
+        match accepted {
+            Ok((request, respond)) => {
+                let limits = core.limits.clone();
+                task::spawn(stream::serve(dispatch.clone(), limits, request, respond));
+            }
+            Err(error) => {
+                let conn: &Conn = dispatch.conn();
+                tracing::debug!(peer = %conn.peer, %error, "an HTTP/2 connection broke off");
+                return Poll::Ready(());
+            }
+        }
+    }
+    Poll::Ready(())
 }

@@ -11,7 +11,7 @@ use std::{
 use super::DataPlane;
 use crate::{
     ids::Generation,
-    serve::core::Message,
+    serve::mail::Message,
     status::{Classes, Holder},
 };
 

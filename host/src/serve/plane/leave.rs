@@ -7,7 +7,7 @@ use std::{io, os::fd::OwnedFd, sync::mpsc::sync_channel, time::Duration};
 use bytes::Bytes;
 
 use super::DataPlane;
-use crate::serve::{core::Message, listener::Socket, passing};
+use crate::serve::{mail::Message, passing, socket::Socket};
 
 /// How long a thread may take to let go of the listeners.
 const PARK_TIME: Duration = Duration::from_millis(100);

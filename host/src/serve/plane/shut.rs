@@ -16,7 +16,10 @@ use rustix::{
 
 use super::DataPlane;
 use crate::{
-    serve::listener::{self, Accepted, Socket},
+    serve::{
+        listener,
+        socket::{self, Accepted, Socket},
+    },
     sys,
 };
 
@@ -127,10 +130,10 @@ impl Shutting<'_> {
                 if self.plane.balance.is_full(limit) {
                     return Err(Errno::AGAIN);
                 }
-                match listener::accept_one(socket, socket.is_tcp()) {
+                match socket::accept_one(socket, socket.is_tcp()) {
                     Ok(accepted) => self.place(accepted)?,
                     Err(Errno::AGAIN) => break,
-                    Err(error) if listener::is_shortage(error) => return Err(error),
+                    Err(error) if socket::is_shortage(error) => return Err(error),
                     Err(error) => {
                         tracing::debug!(%error, "a connection failed before it was accepted");
                         continue;

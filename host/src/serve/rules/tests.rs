@@ -13,6 +13,8 @@ fn host_fields_are_names_or_addresses_with_an_optional_port() {
     check("example", Some("example"));
     check("example:8080", Some("example"));
     check("example:", Some("example"));
+    check("example.", Some("example"));
+    check("example.:80", Some("example"));
     check("", Some(""));
     check("[::1]:80", Some("[::1]"));
     check("[::1]", Some("[::1]"));
@@ -21,7 +23,7 @@ fn host_fields_are_names_or_addresses_with_an_optional_port() {
 
 #[test]
 fn anything_else_is_refused() {
-    for wrong in ["a b", "a/b", "user@host", "a:b", "[::1", "[x]", "[::1]x", "a,b:1:2", "é"] {
+    for wrong in ["a b", "a/b", "user@host", "a:b", "[::1", "[x]", "[::1]x", "a,b:1:2", "é", ".", ".:80", "a:123456"] {
         check(wrong, None);
     }
 }

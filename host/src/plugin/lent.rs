@@ -1,0 +1,58 @@
+//! Something of the host's in a plugin's hands that can be taken back.
+//!
+//! A plugin may keep what it was lent for ever, in a thread-local for instance; through it, it would
+//! keep the request, and through that its own generation. So what it gets is a [`Shell`], and at the
+//! limit of a drain the host empties it. Knows nothing of what is in it.
+#![expect(unsafe_code, reason = "lends boxes to plugins as raw pointers")]
+
+use std::{
+    cell::RefCell,
+    rc::{Rc, Weak},
+};
+
+use super::exchange::{Exchange, Lease, Lent, RequestBody};
+
+/// A value and the request that it belongs to, until they are taken back.
+pub(super) struct Shell<V, L: Lease, B: RequestBody>(RefCell<Option<(V, Exchange<L, B>)>>);
+
+impl<V: 'static, L: Lease, B: RequestBody> Lent for Shell<V, L, B> {
+    fn sever(&self) {
+        // In use further down this thread's stack: then it is polled, and hears of the cut.
+        let taken = self.0.try_borrow_mut().ok().and_then(|mut inner| inner.take());
+        drop(taken);
+    }
+}
+
+impl<V: 'static, L: Lease, B: RequestBody> Shell<V, L, B> {
+    /// Lends `value`; the pointer is the plugin's until it gives it back to [`Self::free`].
+    pub(super) fn lend(value: V, exchange: Exchange<L, B>) -> *mut () {
+        let shell = Rc::new(Self(RefCell::new(Some((value, exchange.clone())))));
+        let weak: Weak<Self> = Rc::downgrade(&shell);
+        exchange.lend(weak);
+        Rc::into_raw(shell).cast_mut().cast()
+    }
+
+    /// Works with what is inside; `None` when it was taken back.
+    ///
+    /// # Safety
+    /// `data` must come from [`Self::lend`] of the same types and not have been freed, and this must
+    /// be the thread that it was lent on.
+    pub(super) unsafe fn with<T>(
+        data: *const (),
+        work: impl FnOnce(&mut V, &Exchange<L, B>) -> T,
+    ) -> Option<T> {
+        // SAFETY: alive, as the caller says.
+        let shell = unsafe { &*data.cast::<Self>() };
+        let mut inner = shell.0.try_borrow_mut().ok()?;
+        inner.as_mut().map(|(value, exchange)| work(value, exchange))
+    }
+
+    /// Takes the pointer back, with what is left behind it.
+    ///
+    /// # Safety
+    /// As [`Self::with`]; the pointer is not used again.
+    pub(super) unsafe fn free(data: *mut ()) {
+        // SAFETY: made by `into_raw`, and given back once.
+        drop(unsafe { Rc::from_raw(data.cast_const().cast::<Self>()) });
+    }
+}

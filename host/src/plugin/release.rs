@@ -1,0 +1,211 @@
+//! Letting go of what a plugin made, outside every lock that is not ours.
+//!
+//! h2, hyper and tokio free answer bytes and wake and drop wakers inside locks of their own. Code of
+//! a plugin that ran there could come back to the same lock (the last bytes of an answer hold the
+//! request, whose body is h2's) or hold it for as long as it likes. So nothing of a plugin is freed
+//! or woken where it happens to fall: it goes into one place per thread, which is emptied on the
+//! same thread after the outermost [`scope`] has ended.
+//!
+//! Owns that place, and every call of a plugin's `drop` and `wake` functions. Knows nothing of what
+//! the values are for.
+//!
+//! # Invariants
+//! - Whoever polls hyper, h2 or tokio on behalf of a request does so inside a [`scope`], and every
+//!   function of the host that a plugin calls and that reaches one of them opens one.
+//! - A value is freed in its own library's code ([`hooks::enter`]), and before what keeps that
+//!   library loaded.
+//! - While something is being let go of, this module holds no borrow: destructors may let go of more.
+#![expect(unsafe_code, reason = "calls a plugin's drop and wake functions")]
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    mem::ManuallyDrop,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Waker},
+};
+
+use hotseat_plugin_api::abi;
+
+use super::{
+    hooks::{self, LibraryId},
+    lease::LibraryLease,
+    shield::shield,
+    waker::Foreign,
+};
+
+/// Keeps a library loaded as long as it is held.
+pub(super) trait Keep {
+    /// The library.
+    fn library(&self) -> LibraryId;
+}
+
+/// What keeps the library of a plugin's value loaded. Dropped after the value.
+pub(super) type Keeper = Rc<dyn Keep>;
+
+/// Something to let go of.
+pub(super) enum Leaving {
+    /// Nothing but what keeps the library: the request and its lease may end with it.
+    Keeper(Keeper),
+    Bytes(abi::Bytes, Keeper),
+    Stream(abi::Stream, Keeper),
+    /// A future's data and its `drop`.
+    Future((*mut (), unsafe extern "C" fn(*mut ())), Keeper),
+    Upgrade(abi::Upgrade, Keeper),
+    /// A plugin's waker that is to be woken.
+    Wake(Arc<Foreign>),
+    Waker(abi::Waker, LibraryLease),
+}
+
+impl Leaving {
+    fn go(self) {
+        match self {
+            Self::Keeper(keeper) => drop(keeper),
+            Self::Bytes(bytes, keeper) => {
+                if let Some(free) = bytes.drop {
+                    let _entered = hooks::enter(keeper.library());
+                    // SAFETY: the maker's own function with its own values; whoever handed the
+                    // value over owned it and does not use it again.
+                    unsafe { free(bytes.owner, bytes.ptr, bytes.len) }
+                }
+            }
+            Self::Stream(stream, keeper) => {
+                let _entered = hooks::enter(keeper.library());
+                // SAFETY: checked to be there when the stream was taken over; read alone, because
+                // the table may be shorter than ours.
+                let free = unsafe { (&raw const (*stream.vt).drop).read() };
+                // SAFETY: as for bytes.
+                unsafe { free(stream.data) }
+            }
+            Self::Future((data, free), keeper) => {
+                let _entered = hooks::enter(keeper.library());
+                // SAFETY: as for bytes.
+                unsafe { free(data) }
+            }
+            Self::Upgrade(upgrade, keeper) => {
+                if let Some(free) = upgrade.drop {
+                    let _entered = hooks::enter(keeper.library());
+                    // SAFETY: as for bytes; it was never started.
+                    unsafe { free(upgrade.data) }
+                }
+            }
+            Self::Wake(foreign) => foreign.wake_now(),
+            Self::Waker(mut waker, lease) => {
+                let _entered = hooks::enter(lease.library());
+                // SAFETY: a live waker's table reaches to `drop`, its last entry of the base version.
+                let free = unsafe { (&raw const (*waker.vt).drop).read() };
+                // SAFETY: as for bytes.
+                unsafe { free(&raw mut waker) }
+            }
+        }
+    }
+}
+
+/// One thread's place.
+struct Place {
+    /// Scopes that this thread is in.
+    depth: Cell<u32>,
+    emptying: Cell<bool>,
+    // Without a destructor, so it works to the thread's last instruction.
+    leaving: RefCell<ManuallyDrop<VecDeque<Leaving>>>,
+    emptier: RefCell<ManuallyDrop<Option<Waker>>>,
+}
+
+thread_local! {
+    static PLACE: Place = const {
+        Place {
+            depth: Cell::new(0),
+            emptying: Cell::new(false),
+            leaving: RefCell::new(ManuallyDrop::new(VecDeque::new())),
+            emptier: RefCell::new(ManuallyDrop::new(None)),
+        }
+    };
+}
+
+/// Lets go of something: at once where no [`scope`] is open, else when the outermost one ends.
+pub(super) fn let_go(leaving: Leaving) {
+    let now = PLACE.with(|place| {
+        place.leaving.borrow_mut().push_back(leaving);
+        if place.depth.get() > 0 || place.emptying.get() {
+            return false;
+        }
+        // Woken by the runtime itself, between two tasks: that is one of its polls too.
+        match &**place.emptier.borrow() {
+            Some(emptier) => emptier.wake_by_ref(),
+            None => return true,
+        }
+        false
+    });
+    if now {
+        empty();
+    }
+}
+
+/// Ends a scope also when what runs in it panics.
+struct Inside;
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        let outermost = PLACE.with(|place| {
+            place.depth.set(place.depth.get() - 1);
+            place.depth.get() == 0
+        });
+        if outermost {
+            empty();
+        }
+    }
+}
+
+/// Runs `work`, which may poll hyper, h2 or tokio; what is let go of meanwhile goes afterwards.
+#[inline]
+pub fn scope<T>(work: impl FnOnce() -> T) -> T {
+    PLACE.with(|place| place.depth.set(place.depth.get() + 1));
+    let _inside = Inside;
+    work()
+}
+
+/// Empties this thread's place now. For whoever polls hyper inside a larger [`scope`] and has just
+/// come back from it.
+#[inline]
+pub fn empty() {
+    PLACE.with(|place| {
+        if !place.leaving.borrow().is_empty() && !place.emptying.replace(true) {
+            run(place);
+        }
+    });
+}
+
+fn run(place: &Place) {
+    loop {
+        // In a statement of its own: the borrow ends before the value goes.
+        let next = place.leaving.borrow_mut().pop_front();
+        let Some(leaving) = next else { break };
+        // A plugin's destructors catch their own panics; one of the host's must not lose the rest.
+        shield(|| leaving.go());
+    }
+    place.emptying.set(false);
+}
+
+/// Notes whom to wake when something is let go of on this thread outside every scope, by the runtime
+/// between two tasks. Who is woken opens and ends a [`scope`].
+pub fn emptied_by(cx: &Context<'_>) {
+    let replaced = PLACE.with(|place| {
+        let mut emptier = place.emptier.borrow_mut();
+        match &**emptier {
+            Some(known) if known.will_wake(cx.waker()) => None,
+            _ => emptier.replace(cx.waker().clone()),
+        }
+    });
+    drop(replaced);
+}
+
+/// This thread is about to end, or its runtime is.
+pub fn emptied_by_nobody() {
+    let last = PLACE.with(|place| place.emptier.borrow_mut().take());
+    drop(last);
+    empty();
+}
+
+#[cfg(test)]
+mod tests;

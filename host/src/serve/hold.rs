@@ -1,0 +1,224 @@
+//! What a request holds while it is in flight, and the list of those requests.
+//!
+//! Owns the lists of one data thread from which the status names holders and a cut finds them.
+//! Knows nothing of how a request is served.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    task::{Context, Waker},
+};
+
+use slab::Slab;
+
+use super::{clock::Moment, conn::Conn, inbound::Inbound, pulse::PulseWriter};
+use crate::{
+    ids::Generation,
+    plugin::{
+        exchange::{self, WeakExchange},
+        instance::Instance,
+        stream::StreamError,
+    },
+    route::{Count, Counters, Lease},
+    status::Holder,
+};
+
+/// A request in flight on this thread.
+pub(super) type Exchange = exchange::Exchange<Hold, Inbound>;
+
+/// The requests in flight on one thread, and what it is polling.
+#[derive(Debug)]
+pub(super) struct InFlight {
+    list: RefCell<Slab<WeakExchange<Hold, Inbound>>>,
+    /// The number of the next request. Every thread counts in a residue class of its own: unique
+    /// without sharing.
+    next: Cell<u64>,
+    step: u64,
+    pulse: PulseWriter,
+}
+
+/// What a request holds while it is in flight; letting go of it is its `Drop`.
+#[derive(Debug)]
+pub(super) struct Hold {
+    lease: Rc<Lease>,
+    in_flight: Rc<InFlight>,
+    conn: Rc<Conn>,
+    /// How its stream is ended apart from its connection, where it can be.
+    stream: Option<Rc<Abort>>,
+    since: Moment,
+    slot: Cell<usize>,
+    doing: Cell<&'static str>,
+}
+
+/// Ends one HTTP/2 stream from outside.
+#[derive(Debug, Default)]
+pub(super) struct Abort {
+    asked: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Abort {
+    /// Whether the stream is to end; else its task is remembered, to be woken when it is.
+    pub(super) fn is_asked(&self, cx: &Context<'_>) -> bool {
+        if !self.asked.get() {
+            self.waker.replace(Some(cx.waker().clone()));
+        }
+        self.asked.get()
+    }
+
+    fn ask(&self) {
+        self.asked.set(true);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+impl exchange::Lease for Hold {
+    fn instance(&self) -> &Instance {
+        self.lease.loaded().instance()
+    }
+}
+
+impl Hold {
+    pub(super) fn new(
+        lease: Rc<Lease>,
+        in_flight: Rc<InFlight>,
+        conn: Rc<Conn>,
+        stream: Option<Rc<Abort>>,
+        since: Moment,
+    ) -> Self {
+        conn.begin_request();
+        lease.counters().add(Count::Request);
+        let (slot, doing) = (Cell::new(usize::MAX), Cell::new("request"));
+        Self { lease, in_flight, conn, stream, since, slot, doing }
+    }
+
+    pub(super) fn counters(&self) -> &Counters {
+        self.lease.counters()
+    }
+
+    pub(super) fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    pub(super) fn conn(&self) -> &Conn {
+        &self.conn
+    }
+
+    pub(super) fn generation(&self) -> Generation {
+        self.lease.generation()
+    }
+
+    /// What the request is at, for the status.
+    pub(super) fn doing(&self, what: &'static str) {
+        self.doing.set(what);
+    }
+
+    /// Runs a poll of the plugin under the watchdog's eyes.
+    #[inline]
+    pub(super) fn watched<T>(&self, exchange: &Exchange, poll: impl FnOnce() -> T) -> T {
+        let about = (exchange.id(), self.generation().0, exchange.path());
+        self.in_flight.pulse.during(about, poll)
+    }
+
+    pub(super) fn body_failed(&self, error: &StreamError) {
+        self.counters().add(match error {
+            StreamError::Cut => Count::Cut,
+            StreamError::Panicked => Count::Panic,
+            StreamError::Failed(_) | StreamError::Invalid(_) => Count::Error,
+        });
+        self.conn.break_off();
+        let loaded = self.lease.loaded();
+        tracing::warn!(
+            plugin = %loaded.plugin, generation = %loaded.version.generation, %error,
+            "a response body ended early"
+        );
+    }
+
+    /// Ends what carries the answer: the stream, else the connection.
+    fn abort(&self) {
+        match &self.stream {
+            Some(stream) => stream.ask(),
+            None => self.conn.abort(),
+        }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.in_flight.list.borrow_mut().try_remove(self.slot.get());
+        self.conn.end_request(Moment::now());
+    }
+}
+
+impl InFlight {
+    /// The requests of the thread `index` of `threads`.
+    pub(super) fn new(index: usize, threads: usize, pulse: PulseWriter) -> Rc<Self> {
+        let next = Cell::new(index as u64 + 1);
+        Rc::new(Self { list: RefCell::default(), next, step: threads as u64, pulse })
+    }
+
+    /// Lists a request among those in flight.
+    pub(super) fn enlist(&self, exchange: &Exchange) {
+        let slot = self.list.borrow_mut().insert(exchange.downgrade());
+        exchange.lease().slot.set(slot);
+    }
+
+    /// A number for a request.
+    pub(super) fn next_id(&self) -> u64 {
+        self.next.replace(self.next.get() + self.step)
+    }
+
+    /// What [`next_id`](Self::next_id) will say next.
+    pub(super) fn upcoming_id(&self) -> u64 {
+        self.next.get()
+    }
+
+    fn all(&self) -> Vec<Exchange> {
+        self.list.borrow().iter().filter_map(|(_, it)| it.get()).collect()
+    }
+
+    /// Who is in flight, and on what generation.
+    pub(super) fn holders(&self) -> Vec<(Generation, Holder)> {
+        let now = Moment::now();
+        let describe = |exchange: Exchange| {
+            let hold = exchange.lease();
+            let holder = Holder {
+                request: exchange.id(),
+                method: exchange.method().to_string(),
+                path: exchange.path().to_owned(),
+                doing: hold.doing.get(),
+                age: now.since(hold.since),
+                peer: exchange.peer().to_owned(),
+            };
+            (hold.generation(), holder)
+        };
+        self.all().into_iter().map(describe).collect()
+    }
+
+    /// Asks for the end of some requests. Returns how many it was.
+    pub(super) fn cut(&self, which: impl Fn(&Exchange) -> bool) -> usize {
+        let cut = self.all().into_iter().filter(|it| which(it)).map(|exchange| {
+            tracing::warn!(
+                request = exchange.id(), method = %exchange.method(), path = exchange.path(),
+                peer = exchange.peer(), doing = exchange.lease().doing.get(),
+                generation = %exchange.lease().generation(),
+                "cut at the limit"
+            );
+            exchange.cut();
+        });
+        cut.count()
+    }
+
+    /// Ends what was cut and is still there: an answer that its client does not take lies where no
+    /// poll of its body would notice, and a plugin may keep what it was lent.
+    pub(super) fn abort(&self, which: impl Fn(&Exchange) -> bool) {
+        for exchange in self.all() {
+            if which(&exchange) {
+                exchange.lease().abort();
+                exchange.sever();
+            }
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! What other threads ask of a data thread.
+
+use std::{os::fd::OwnedFd, sync::mpsc::SyncSender};
+
+use super::socket::{Accepted, Socket};
+use crate::{
+    ids::Generation,
+    plugin::purge::PurgeRequest,
+    status::{Classes, Holder},
+};
+
+/// What other threads ask of a data thread.
+pub(super) enum Message {
+    /// Accept from these sockets too.
+    Accept(Vec<Socket>),
+    /// Serve this connection.
+    Serve(Accepted),
+    /// There is a new table.
+    Refresh,
+    /// Purge this thread of a library.
+    Purge(PurgeRequest),
+    /// Say who is in flight.
+    Holders(SyncSender<Vec<(Generation, Holder)>>),
+    /// Say what the connections are at.
+    Classes(SyncSender<Classes>),
+    /// End what still holds this generation.
+    Cut(Generation),
+    /// End whatever is in flight; say how much it was.
+    CutAll(SyncSender<usize>),
+    /// Accept no more, close the listeners and say so. Connections go on.
+    Park(SyncSender<()>),
+    /// Each connection leaves after what is in flight: for this process, else for good.
+    Drain(Option<OwnedFd>),
+    /// Serve what another process hands over here.
+    TakeOver(OwnedFd),
+    /// End everything now.
+    End,
+}

@@ -1,0 +1,92 @@
+//! A data thread's life: messages in, connections and requests begun and ended.
+//!
+//! Owns the thread's main function. What is asked is a [`Message`]; who asks does not wait for more
+//! than it has to.
+
+use std::{rc::Rc, time::Duration};
+
+use tokio::{sync::mpsc, task::JoinHandle};
+
+use super::{
+    clock::Moment, connection, conn::Course, core::Core, hold::Exchange, listener, mail::Message,
+    task,
+};
+
+/// Between a cut and the end of the connection, for last chunks and close frames.
+pub(super) const CUT_GRACE: Duration = Duration::from_secs(1);
+
+/// Between two looks at the connections that are left at the end.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// Ends what was cut and is still there a moment later.
+async fn abort_later(core: Rc<Core>, which: impl Fn(&Exchange) -> bool) {
+    tokio::time::sleep(CUT_GRACE).await;
+    core.in_flight.abort(which);
+}
+
+/// Waits until no connection is left.
+async fn empty(core: &Core) {
+    while !core.connections.borrow().is_empty() {
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Answers messages until [`Message::End`].
+pub(super) async fn run(core: Rc<Core>, mut inbox: mpsc::Receiver<Message>) {
+    let mut accepting: Vec<JoinHandle<()>> = Vec::new();
+    while let Some(message) = inbox.recv().await {
+        match message {
+            Message::Accept(sockets) => accepting.extend(
+                sockets
+                    .into_iter()
+                    .map(|socket| task::spawn(listener::accept(core.clone(), socket))),
+            ),
+            Message::Serve(accepted) => connection::open(&core, accepted),
+            Message::Refresh => {
+                core.balance.looked(core.index);
+                core.view.refresh();
+            }
+            Message::Purge(request) => request.run(),
+            Message::Holders(answer) => {
+                // Whoever asked may have lost patience.
+                let _ = answer.try_send(core.in_flight.holders());
+            }
+            Message::Classes(answer) => {
+                let _ = answer.try_send(core.classes());
+            }
+            Message::Cut(generation) => {
+                let which = move |it: &Exchange| it.lease().generation() == generation;
+                core.hand_over_no_more();
+                core.in_flight.cut(which);
+                task::spawn(abort_later(core.clone(), which));
+            }
+            Message::CutAll(answer) => {
+                core.hand_over_no_more();
+                let _ = answer.try_send(core.in_flight.cut(|_| true));
+                // Not what comes afterwards.
+                let next = core.in_flight.upcoming_id();
+                let which = move |it: &Exchange| it.id() < next;
+                task::spawn(abort_later(core.clone(), which));
+            }
+            Message::Park(done) => {
+                for accepting in accepting.drain(..) {
+                    accepting.abort();
+                    // Its listener is closed once the task is dropped.
+                    let _ = accepting.await;
+                }
+                let _ = done.try_send(());
+            }
+            Message::Drain(successor) => core.drain(successor),
+            Message::TakeOver(socket) => {
+                task::spawn(listener::take_over(core.clone(), socket));
+            }
+            Message::End => {
+                accepting.iter().for_each(JoinHandle::abort);
+                core.in_flight.cut(|_| true);
+                core.set_course(Course::Close { since: Moment::now(), linger: Duration::ZERO });
+                let _ = tokio::time::timeout(CUT_GRACE, empty(&core)).await;
+                return;
+            }
+        }
+    }
+}
