@@ -9,7 +9,10 @@
 use std::{
     borrow::Cow,
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use prometheus_client::{encoding::text, registry::Registry};
@@ -39,6 +42,10 @@ type Ends = BTreeMap<(Word, Word), u64>;
 pub struct Metrics {
     orders: Mutex<Ends>,
     unloads: Mutex<BTreeMap<Word, u64>>,
+    /// By code; of the processes before this one.
+    own_answers: Mutex<BTreeMap<Word, u64>>,
+    /// Of the processes before this one.
+    evicted: AtomicU64,
     series: PluginSeries,
 }
 
@@ -46,8 +53,14 @@ impl Metrics {
     /// A plugin may make at most `series_count` series of its own.
     #[must_use]
     pub fn new(series_count: usize) -> Self {
-        let (orders, unloads) = Default::default();
-        Self { orders, unloads, series: PluginSeries::new(series_count) }
+        let (orders, unloads, own_answers) = Default::default();
+        Self {
+            orders,
+            unloads,
+            own_answers,
+            evicted: AtomicU64::new(0),
+            series: PluginSeries::new(series_count),
+        }
     }
 
     /// An order ended. `verb` is `deploy`, `rollback`, `unload` or `withdraw`, `outcome` the change or the
@@ -98,6 +111,10 @@ impl Metrics {
         for (plugin, reason, count) in self.series.dropped() {
             totals.dropped.push((plugin, reason.to_owned(), count));
         }
+        for (code, count) in &*lock(&self.own_answers) {
+            totals.add_own_answers(code, *count);
+        }
+        totals.add_evicted(self.evicted.load(Ordering::Relaxed));
         totals.series = self.series.totals();
         totals
     }
@@ -111,6 +128,10 @@ impl Metrics {
         for (outcome, count) in &totals.unloads {
             *lock(&self.unloads).entry(outcome.clone().into()).or_default() += count;
         }
+        self.evicted.fetch_add(totals.evicted, Ordering::Relaxed);
+        for (code, count) in &totals.own_answers {
+            *lock(&self.own_answers).entry(code.clone().into()).or_default() += count;
+        }
         for (plugin, reason, count) in &totals.dropped {
             self.series.add_dropped(plugin, reason, *count);
         }
@@ -120,7 +141,13 @@ impl Metrics {
     /// Everything, as of `status`.
     #[must_use]
     pub fn render(&self, status: &Status) -> String {
+        let mut own_answers = lock(&self.own_answers).clone();
+        for (code, count) in &status.own_answers {
+            *own_answers.entry((*code).into()).or_default() += count;
+        }
         let host = HostFamilies {
+            own_answers,
+            evicted: self.evicted.load(Ordering::Relaxed) + status.evicted,
             status: status.clone(),
             orders: lock(&self.orders).clone(),
             unloads: lock(&self.unloads).clone(),

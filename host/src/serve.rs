@@ -36,7 +36,7 @@ mod task;
 mod thread;
 
 pub use self::{
-    socket::{Socket, bind},
     own::{Health, HealthSource},
     plane::{CoreView, DataPlane, Drain, Shutting},
+    socket::{Socket, bind},
 };

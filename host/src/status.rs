@@ -60,6 +60,10 @@ pub struct Status {
     pub connections: Classes,
     /// What the master has counted.
     pub totals: Totals,
+    /// How often the data plane of this process has answered by itself, by the answer's code.
+    pub own_answers: BTreeMap<&'static str, u64>,
+    /// Idle connections of this process that were closed for newcomers.
+    pub evicted: u64,
 }
 
 /// What a master counts over the life of the host.

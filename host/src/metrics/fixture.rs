@@ -1,6 +1,9 @@
 //! A host in the middle of everything, for the tests of whatever shows a status.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
 
 use crate::{
     ids::{Digest, Generation, PluginName},
@@ -50,6 +53,8 @@ pub(crate) fn empty(started: SystemTime) -> Status {
         plugins: Vec::new(),
         retired: Vec::new(),
         resident_count: 0,
+        own_answers: BTreeMap::new(),
+        evicted: 0,
         cores: Vec::new(),
         orders: Vec::new(),
         missing: Vec::new(),
@@ -105,6 +110,8 @@ pub(crate) fn serving(started: SystemTime) -> Status {
             generation(3, "1", Life::Unloaded, started),
         ],
         resident_count: 1,
+        evicted: 5,
+        own_answers: BTreeMap::from([("no_mount", 3)]),
         cores: vec![
             CoreStatus { core: 0, connections: 3, blocked: None },
             CoreStatus { core: 1, connections: 4, blocked: Some(blocked) },

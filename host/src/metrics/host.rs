@@ -22,6 +22,9 @@ pub(super) struct HostFamilies {
     pub(super) status: Status,
     pub(super) orders: Ends,
     pub(super) unloads: BTreeMap<Word, u64>,
+    pub(super) evicted: u64,
+    /// By code.
+    pub(super) own_answers: BTreeMap<Word, u64>,
     /// Plugin and reason.
     pub(super) dropped: Vec<(String, &'static str, u64)>,
 }
@@ -197,6 +200,15 @@ impl Collector for HostFamilies {
         let orders = self.orders.iter();
         let rows = orders.map(|((verb, end), n)| ([("verb", &**verb), ("outcome", &**end)], *n));
         counters(encoder, "hotseat_orders", "Ended orders by change or refusal.", rows)?;
+        let evicted = ConstCounter::new(self.evicted);
+        let (name, help) = (
+            "hotseat_evicted_connections",
+            "Idle connections closed because a newcomer needed a place.",
+        );
+        evicted.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
+        let rows = self.own_answers.iter().map(|(code, n)| ([("code", &**code)], *n));
+        let help = "Requests that the data plane has answered by itself, by its code.";
+        counters(encoder, "hotseat_own_answers", help, rows)?;
         let rows = self.unloads.iter().map(|(outcome, n)| ([("outcome", &**outcome)], *n));
         counters(encoder, "hotseat_unloads", "Ended generations by what became of them.", rows)
     }

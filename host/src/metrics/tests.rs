@@ -42,6 +42,8 @@ fn the_host_page_is_complete_and_valid() {
         r#"hotseat_orders_total{verb="deploy",outcome="preflight_crashed"} 1"#,
         r#"hotseat_unloads_total{outcome="resident"} 1"#,
         "hotseat_waiting_orders 1",
+        r#"hotseat_own_answers_total{code="no_mount"} 3"#,
+        "hotseat_evicted_connections_total 5",
     ] {
         assert!(page.lines().any(|there| there == line), "{line}\n{page}");
     }
@@ -219,7 +221,9 @@ fn counters_travel_to_the_next_process() {
     count(&before, 2.0);
     before.order_ended("deploy", "swapped");
     before.generation_ended(true);
-    let first = before.totals();
+    let mut first = before.totals();
+    first.add_own_answers("no_mount", 2);
+    first.add_evicted(7);
     let after = Metrics::new(10);
     after.add(&Totals::parse(&first.to_text()));
     after.order_ended("deploy", "swapped");
@@ -240,6 +244,9 @@ fn counters_travel_to_the_next_process() {
         r#"hotseat_orders_total{verb="deploy",outcome="swapped"} 2"#,
         r#"hotseat_orders_total{verb="unload",outcome="unloaded"} 1"#,
         r#"hotseat_unloads_total{outcome="unloaded"} 1"#,
+        // With those of the fixture.
+        r#"hotseat_own_answers_total{code="no_mount"} 5"#,
+        "hotseat_evicted_connections_total 12",
     ] {
         assert!(page.lines().any(|there| there == line), "{line}\n{page}");
     }

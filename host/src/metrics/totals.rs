@@ -18,6 +18,9 @@ pub struct Totals {
     /// Verb, outcome.
     pub(super) orders: Vec<(String, String, u64)>,
     pub(super) unloads: BTreeMap<String, u64>,
+    pub(super) evicted: u64,
+    /// By code.
+    pub(super) own_answers: BTreeMap<String, u64>,
     /// Plugin, reason.
     pub(super) dropped: Vec<(String, String, u64)>,
     pub(super) series: Vec<SeriesTotal>,
@@ -77,6 +80,16 @@ impl Totals {
         self.requests.insert(plugin.to_string(), wire);
     }
 
+    /// Adds connections that were closed for newcomers.
+    pub fn add_evicted(&mut self, count: u64) {
+        self.evicted += count;
+    }
+
+    /// Adds answers of the host's own with one code.
+    pub fn add_own_answers(&mut self, code: &str, count: u64) {
+        *self.own_answers.entry(code.to_owned()).or_default() += count;
+    }
+
     /// What every plugin's requests have come to.
     pub fn requests(&self) -> impl Iterator<Item = (PluginName, Counts)> + '_ {
         self.requests.iter().filter_map(|(plugin, wire)| {
@@ -96,10 +109,15 @@ impl Totals {
             now.timeouts = now.timeouts.saturating_sub(then.timeouts);
             now.cut = now.cut.saturating_sub(then.cut);
         }
+        self.evicted = self.evicted.saturating_sub(earlier.evicted);
         subtract(&mut self.orders, &earlier.orders);
         subtract(&mut self.dropped, &earlier.dropped);
-        for (outcome, now) in &mut self.unloads {
-            *now = now.saturating_sub(earlier.unloads.get(outcome).copied().unwrap_or(0));
+        for (now, then) in
+            [(&mut self.unloads, &earlier.unloads), (&mut self.own_answers, &earlier.own_answers)]
+        {
+            for (what, now) in now {
+                *now = now.saturating_sub(then.get(what).copied().unwrap_or(0));
+            }
         }
         for series in &mut self.series {
             let same = |then: &&SeriesTotal| {

@@ -72,7 +72,8 @@ impl<L: Lease, B: RequestBody> HostBody<L, B> {
         };
         // SAFETY: `data` was made by `into_abi`, is not freed yet, and only this thread's.
         let polled = shield(|| release::scope(|| unsafe { Shell::with(data, poll) }));
-        let severed = || (abi::poll::FAILED, Some(data_frame(Bytes::from_static(SEVERED.as_bytes()))));
+        let severed =
+            || (abi::poll::FAILED, Some(data_frame(Bytes::from_static(SEVERED.as_bytes()))));
         let (code, frame) = match polled {
             Some(polled) => polled.unwrap_or_else(severed),
             None => (abi::poll::PANICKED, None),

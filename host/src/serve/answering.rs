@@ -133,8 +133,8 @@ impl Wire {
     #[inline]
     fn fit<B: Emptied>(self, answer: &mut Response<B>) {
         let reset = answer.status() == StatusCode::RESET_CONTENT;
-        let bodiless = reset
-            || matches!(answer.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let bodiless =
+            reset || matches!(answer.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let here = if self.is_h2() { bodiless || self.head } else { reset };
         if !here {
             return;

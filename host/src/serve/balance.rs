@@ -4,12 +4,12 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
 
 use tokio::sync::mpsc;
 
-use super::{mail::Message, pulse::Pulse, socket::Accepted};
+use super::{clock::Moment, mail::Message, pulse::Pulse, socket::Accepted};
 
 /// Messages that may wait for one data thread.
 pub(super) const INBOX_COUNT: usize = 4096;
@@ -19,6 +19,9 @@ pub(super) const INBOX_COUNT: usize = 4096;
 pub(super) struct Balance {
     seats: Vec<Seat>,
     turn: AtomicUsize,
+    /// Connections closed for newcomers, and when that was said last, in milliseconds.
+    evicted: AtomicU64,
+    evicted_said: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -55,7 +58,8 @@ struct Padded(AtomicUsize);
 
 impl Balance {
     pub(super) fn new(seats: Vec<Seat>) -> Self {
-        Self { seats, turn: AtomicUsize::new(0) }
+        let (evicted, evicted_said) = Default::default();
+        Self { seats, turn: AtomicUsize::new(0), evicted, evicted_said }
     }
 
     pub(super) fn seats(&self) -> &[Seat] {
@@ -94,6 +98,28 @@ impl Balance {
 
     pub(super) fn left(&self, core: usize) {
         self.seats[core].connections.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// A connection was closed for a newcomer. Says so once a minute.
+    pub(super) fn has_evicted(&self) {
+        let count = self.evicted.fetch_add(1, Ordering::Relaxed) + 1;
+        let now = Moment::now().as_millis().max(1);
+        let said = self.evicted_said.load(Ordering::Relaxed);
+        let again = said == 0 || now.saturating_sub(said) >= 60_000;
+        let ours = |it: &AtomicU64| {
+            it.compare_exchange(said, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        };
+        if again && ours(&self.evicted_said) {
+            tracing::warn!(
+                count,
+                "all connections are in use: the longest idle ones are closed for newcomers; \
+                 `connections_count` bounds them"
+            );
+        }
+    }
+
+    pub(super) fn evicted(&self) -> u64 {
+        self.evicted.load(Ordering::Relaxed)
     }
 
     pub(super) fn is_full(&self, limit: usize) -> bool {

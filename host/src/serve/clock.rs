@@ -16,6 +16,11 @@ impl Moment {
         Self(seconds * 1000 + nanos / 1_000_000)
     }
 
+    /// Units: milliseconds of the clock.
+    pub(super) fn as_millis(self) -> u64 {
+        self.0
+    }
+
     pub(super) fn since(self, earlier: Self) -> std::time::Duration {
         std::time::Duration::from_millis(self.0.saturating_sub(earlier.0))
     }

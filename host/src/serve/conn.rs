@@ -58,6 +58,8 @@ pub(super) struct Conn {
     course: Cell<Course>,
     /// To be ended at once, whatever is in flight on it.
     aborted: Cell<bool>,
+    /// To be closed for a newcomer, unless a request has come.
+    evicted: Cell<bool>,
     /// An answer was broken off: the peer must not take what it has got for the whole.
     broken_off: Cell<bool>,
     waker: RefCell<Option<Waker>>,
@@ -93,6 +95,7 @@ impl Conn {
             upgraded: Cell::new(false),
             course: Cell::new(Course::Stay),
             aborted: Cell::new(false),
+            evicted: Cell::new(false),
             broken_off: Cell::new(false),
             waker: RefCell::new(None),
             resting: Cell::new(false),
@@ -247,6 +250,28 @@ impl Conn {
             &mut classes.fresh
         };
         *class += 1;
+    }
+
+    /// Since when it has been idle, if it is and was not asked to make room before.
+    pub(super) fn evictable(&self) -> Option<Moment> {
+        let idle = self.is_between() && self.head_since.get().is_none() && !self.upgraded.get();
+        (idle && !self.evicted.get()).then(|| self.idle_since.get())
+    }
+
+    /// Asks it to make room for another one.
+    pub(super) fn evict(&self) {
+        self.evicted.set(true);
+        self.wake();
+    }
+
+    /// Whether it is to make room, and still can.
+    pub(super) fn makes_room(&self) -> bool {
+        self.evicted.get() && self.is_between() && self.head_since.get().is_none()
+    }
+
+    /// A request has come meanwhile.
+    pub(super) fn stays(&self) {
+        self.evicted.set(false);
     }
 
     /// An answer on it ends before its end.

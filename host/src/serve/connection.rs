@@ -71,18 +71,19 @@ async fn serve(core: Rc<Core>, stream: Stream, conn: Rc<Conn>, prefix: Bytes) {
                 if h2 {
                     conn.is_h2();
                     let dispatch = Dispatch::h2(core.clone(), conn.clone());
-                    return h2::serve(&core, &stream, io, dispatch, &mut limit).await;
+                    // Large, and not every connection's: it does not lie in the task itself.
+                    return Box::pin(h2::serve(&core, &stream, io, dispatch, &mut limit)).await;
                 }
                 let aside = Aside::new(&conn, &core.limits);
                 let dispatch = Dispatch::h1(core.clone(), conn.clone(), aside.clone());
-                h1::serve(&core, &stream, io, (dispatch, &aside), &mut limit).await
+                Box::pin(h1::serve(&core, &stream, io, (dispatch, &aside), &mut limit)).await
             }
             Sniffed::Moving(read) => Some(read),
             Sniffed::Ended => None,
         };
         let Some(left) = left else { return };
         if let Some(successor) = core.successor()
-            && passing::pass_on(&successor, &conn, stream.as_fd(), &left).await
+            && Box::pin(passing::pass_on(&successor, &conn, stream.as_fd(), &left)).await
         {
             // The socket lives on over there: no shutdown, only our descriptor is closed.
             return;
@@ -148,7 +149,7 @@ async fn wait(stream: &Stream, conn: &Conn, limit: &mut Limit<'_>) -> bool {
     let course = conn.course();
     poll_fn(|cx| {
         conn.remember(cx);
-        if conn.is_aborted() {
+        if conn.is_aborted() || leaves(stream, conn) {
             return Poll::Ready(false);
         }
         if conn.course() != course {
@@ -174,6 +175,19 @@ fn expired(stream: &Stream, limit: &mut Limit<'_>, cx: &mut Context<'_>) -> Poll
         }
         limit.look_again();
     }
+}
+
+/// Whether the connection is closed here and now, to make room for another one. Its place is needed,
+/// so the close does not linger; nothing is lost that has come.
+fn leaves(stream: &Stream, conn: &Conn) -> bool {
+    if !conn.makes_room() {
+        return false;
+    }
+    let leaves = !stream.has_bytes();
+    if !leaves {
+        conn.stays();
+    }
+    leaves
 }
 
 /// A head did not come in time: says so, if the socket takes it at once.

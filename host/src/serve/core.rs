@@ -54,6 +54,21 @@ impl Core {
         classes
     }
 
+    /// The connection that has been idle longest, and since when.
+    pub(super) fn idlest(&self) -> Option<(Moment, Rc<Conn>)> {
+        let connections = self.connections.borrow();
+        let idle = connections.iter().filter_map(|(_, conn)| Some((conn.evictable()?, conn)));
+        idle.min_by_key(|(since, _)| *since).map(|(since, conn)| (since, conn.clone()))
+    }
+
+    /// Closes that one, if there still is one.
+    pub(super) fn evict(&self) {
+        if let Some((_, conn)) = self.idlest() {
+            self.balance.has_evicted();
+            conn.evict();
+        }
+    }
+
     /// What a connection is to do that cannot be handed over, or when there is nobody to.
     pub(super) fn closing(&self) -> Course {
         Course::Close { since: Moment::now(), linger: self.limits.idle_linger }

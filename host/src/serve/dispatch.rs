@@ -176,12 +176,11 @@ impl hyper::service::Service<Request<Incoming>> for Dispatch {
 
     fn call(&self, request: Request<Incoming>) -> Answering {
         let (parts, incoming) = request.into_parts();
-        let expects = parts.headers.contains_key(header::EXPECT)
-            && parts.version == Version::HTTP_11;
+        let expects =
+            parts.headers.contains_key(header::EXPECT) && parts.version == Version::HTTP_11;
         let body = self.aside.as_ref().filter(|_| !incoming.is_end_stream());
-        let body = body.map(|aside| {
-            Inbound::h1(incoming, aside.rest.clone(), expects, &self.core.limits)
-        });
+        let body =
+            body.map(|aside| Inbound::h1(incoming, aside.rest.clone(), expects, &self.core.limits));
         self.answer(parts, body, None)
     }
 }

@@ -16,16 +16,8 @@ use hyper::{
 };
 
 use super::{
-    aside::Aside,
-    clock::Moment,
-    conn::Conn,
-    core::Core,
-    dispatch::Dispatch,
-    hold::Hold,
-    outbound::Outbound,
-    own,
-    plane::alone,
-    rules::host_name,
+    aside::Aside, clock::Moment, conn::Conn, core::Core, dispatch::Dispatch, hold::Hold,
+    outbound::Outbound, own, plane::alone, rules::host_name,
 };
 use crate::{
     config::Config,
@@ -91,13 +83,8 @@ impl Fixed {
         let Route::To(lease, _) = table.route(name, parts.uri.path()) else {
             return own::NO_MOUNT.answer().map(Outbound::from);
         };
-        let _hold = Hold::new(
-            lease.clone(),
-            self.core.in_flight.clone(),
-            self.conn.clone(),
-            None,
-            now,
-        );
+        let _hold =
+            Hold::new(lease.clone(), self.core.in_flight.clone(), self.conn.clone(), None, now);
         let body = Outbound::Own(Some(Bytes::from_static(self.body.as_bytes())));
         let mut response = Response::new(body);
         let kind = HeaderValue::from_static("text/plain; charset=utf-8");

@@ -5,10 +5,12 @@
 use std::{io, os::fd::OwnedFd, rc::Rc, time::Duration};
 
 use rustix::io::Errno;
+use tokio::sync::oneshot;
 
 use super::{
     connection,
     core::Core,
+    mail::Message,
     passing,
     socket::{Accepted, Socket, accept_one, is_shortage},
 };
@@ -17,6 +19,10 @@ use crate::sys;
 /// How long accepting pauses when descriptors or connection slots have run out. Short, because
 /// each end of a connection may free one.
 pub(super) const PAUSE: Duration = Duration::from_millis(5);
+
+/// How often other tasks run before a place that is being made is waited for by the clock. One round
+/// is enough on the same core.
+const YIELDS: usize = 64;
 
 /// Accepts on one core for ever; ends when its task is dropped. That happens at an `await` only,
 /// where no accepted connection is in hand.
@@ -31,11 +37,11 @@ pub(super) async fn accept(core: Rc<Core>, socket: Socket) {
     };
     let mut failing = false;
     loop {
+        let Ok(mut ready) = listener.readable().await else { return };
         if core.balance.is_full(core.limits.connections_count) {
-            tokio::time::sleep(PAUSE).await;
+            make_room(&core).await;
             continue;
         }
-        let Ok(mut ready) = listener.readable().await else { return };
         match accept_one(listener.get_ref(), tcp) {
             Ok(accepted) => {
                 failing = false;
@@ -54,6 +60,39 @@ pub(super) async fn accept(core: Rc<Core>, socket: Socket) {
             Err(error) => tracing::debug!(%error, "a connection failed before it was accepted"),
         }
     }
+}
+
+/// Has the connection closed that has been idle longest, on whatever core it is, and waits a moment
+/// for its place.
+async fn make_room(core: &Core) {
+    let mut idlest = core.idlest().map(|(since, _)| (since, core.index));
+    let others = (0..core.balance.cores()).filter(|other| *other != core.index);
+    let asked = others.filter_map(|other| {
+        let (answer, answered) = oneshot::channel();
+        let blocked = core.balance.seats()[other].pulse().is_blocked();
+        let sent = !blocked && core.balance.send(other, Message::Idlest(answer)).is_ok();
+        sent.then_some((other, answered))
+    });
+    for (other, answered) in asked.collect::<Vec<_>>() {
+        if let Ok(Ok(Some(since))) = tokio::time::timeout(PAUSE, answered).await
+            && idlest.is_none_or(|(known, _)| since < known)
+        {
+            idlest = Some((since, other));
+        }
+    }
+    match idlest {
+        Some((_, here)) if here == core.index => core.evict(),
+        Some((_, there)) => drop(core.balance.send(there, Message::Evict)),
+        // All of them work: the newcomer waits in the backlog.
+        None => return tokio::time::sleep(PAUSE).await,
+    }
+    for _ in 0..YIELDS {
+        if !core.balance.is_full(core.limits.connections_count) {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    tokio::time::sleep(PAUSE).await;
 }
 
 /// Gives a connection to the core with the fewest, or keeps it.

@@ -2,7 +2,12 @@
 
 use std::{os::fd::OwnedFd, sync::mpsc::SyncSender};
 
-use super::socket::{Accepted, Socket};
+use tokio::sync::oneshot;
+
+use super::{
+    clock::Moment,
+    socket::{Accepted, Socket},
+};
 use crate::{
     ids::Generation,
     plugin::purge::PurgeRequest,
@@ -23,6 +28,10 @@ pub(super) enum Message {
     Holders(SyncSender<Vec<(Generation, Holder)>>),
     /// Say what the connections are at.
     Classes(SyncSender<Classes>),
+    /// Say since when the longest idle connection has been idle.
+    Idlest(oneshot::Sender<Option<Moment>>),
+    /// Close the longest idle connection: somebody needs its place.
+    Evict,
     /// End what still holds this generation.
     Cut(Generation),
     /// End whatever is in flight; say how much it was.

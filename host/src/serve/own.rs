@@ -43,9 +43,30 @@ const fn own(status: StatusCode, code: &'static str, text: &'static str) -> Own 
 
 /// Every one of them, for [`OwnCounts`].
 const ALL: [Own; 24] = [
-    BAD_REQUEST, BAD_HOST, BAD_TARGET, NO_CONNECT, NO_TRACE, BAD_EXPECT, TOO_LARGE, BODY_TIMEOUT,
-    BODY_BROKEN, HEADER_TIMEOUT, TARGET_TOO_LONG, HEAD_TOO_LARGE, TOO_MANY_HEADERS, UPGRADE_BODY,
-    NO_MOUNT, VACANT, EMPTY, FAILED, PANICKED, INVALID, TIMED_OUT, CUT, BAD_VERSION, GONE,
+    BAD_REQUEST,
+    BAD_HOST,
+    BAD_TARGET,
+    NO_CONNECT,
+    NO_TRACE,
+    BAD_EXPECT,
+    TOO_LARGE,
+    BODY_TIMEOUT,
+    BODY_BROKEN,
+    HEADER_TIMEOUT,
+    TARGET_TOO_LONG,
+    HEAD_TOO_LARGE,
+    TOO_MANY_HEADERS,
+    UPGRADE_BODY,
+    NO_MOUNT,
+    VACANT,
+    EMPTY,
+    FAILED,
+    PANICKED,
+    INVALID,
+    TIMED_OUT,
+    CUT,
+    BAD_VERSION,
+    GONE,
 ];
 
 /// How often each was answered, by one data thread.
@@ -99,8 +120,7 @@ pub(super) const BAD_HOST: Own = own(
     "bad_host",
     "one valid `Host` (or `:authority`, the same) is needed (RFC 9112, 3.2)",
 );
-pub(super) const BAD_TARGET: Own =
-    own(
+pub(super) const BAD_TARGET: Own = own(
     StatusCode::BAD_REQUEST,
     "bad_target",
     "the target must be a path, `*` for OPTIONS alone, or a whole URI (RFC 9112, 3.2)",
@@ -196,13 +216,15 @@ impl Own {
     /// What to say in place of an error answer that hyper has made by itself; `None` for anything
     /// else that begins an HTTP/1 answer.
     pub(super) fn instead_of(head: &[u8]) -> Option<Self> {
-        Some(match head.strip_prefix(b"HTTP/1.1 ").or(head.strip_prefix(b"HTTP/1.0 "))?.get(..3)? {
-            b"400" => BAD_REQUEST,
-            b"414" => TARGET_TOO_LONG,
-            b"431" => HEAD_TOO_LARGE,
-            b"505" => BAD_VERSION,
-            _ => return None,
-        })
+        Some(
+            match head.strip_prefix(b"HTTP/1.1 ").or(head.strip_prefix(b"HTTP/1.0 "))?.get(..3)? {
+                b"400" => BAD_REQUEST,
+                b"414" => TARGET_TOO_LONG,
+                b"431" => HEAD_TOO_LARGE,
+                b"505" => BAD_VERSION,
+                _ => return None,
+            },
+        )
     }
 }
 

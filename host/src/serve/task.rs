@@ -45,7 +45,6 @@ impl<F: Future> Future for Scoped<F> {
 }
 
 /// Starts a task on this thread.
-#[expect(clippy::disallowed_methods, reason = "the one place where tasks of a data thread begin")]
 pub(super) fn spawn<F>(future: F) -> JoinHandle<F::Output>
 where
     F: Future + 'static,

@@ -8,7 +8,7 @@ use std::{rc::Rc, time::Duration};
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{
-    clock::Moment, connection, conn::Course, core::Core, hold::Exchange, listener, mail::Message,
+    clock::Moment, conn::Course, connection, core::Core, hold::Exchange, listener, mail::Message,
     task,
 };
 
@@ -54,6 +54,10 @@ pub(super) async fn run(core: Rc<Core>, mut inbox: mpsc::Receiver<Message>) {
             Message::Classes(answer) => {
                 let _ = answer.try_send(core.classes());
             }
+            Message::Idlest(answer) => {
+                let _ = answer.send(core.idlest().map(|(since, _)| since));
+            }
+            Message::Evict => core.evict(),
             Message::Cut(generation) => {
                 let which = move |it: &Exchange| it.lease().generation() == generation;
                 core.hand_over_no_more();

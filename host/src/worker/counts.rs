@@ -51,6 +51,10 @@ impl Worker {
         for plugin in tally.plugins() {
             totals.set_requests(&plugin, tally.of(&plugin));
         }
+        totals.add_evicted(self.plane.evicted());
+        for (code, count) in self.plane.own_answers() {
+            totals.add_own_answers(code, count);
+        }
         totals
     }
 }

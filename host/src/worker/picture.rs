@@ -135,6 +135,8 @@ impl Picture {
             retired,
             resident_count,
             cores: self.cores(),
+            evicted: self.plane().map(|it| it.evicted()).unwrap_or_default(),
+            own_answers: self.plane().map(|it| it.own_answers()).unwrap_or_default(),
             orders: self.desk.orders(),
             missing: missing(table.mounts()),
             rss_bytes: sys::process::rss_bytes(),

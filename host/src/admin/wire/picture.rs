@@ -63,6 +63,8 @@ impl Status {
             connections,
             // Counters are for `/metrics`.
             totals: _,
+            own_answers: _,
+            evicted: _,
         } = status;
         Self {
             version,

@@ -73,8 +73,12 @@ fn a_destructor_may_let_go_of_more() {
         let_go(Leaving::Bytes(bytes(1, frees_more), Rc::new(Kept(library))));
         empty();
         let of = Some(library);
-        let expected =
-            ["begun".to_owned(), "ended".to_owned(), "kept".to_owned(), format!("bytes 2 of {of:?}")];
+        let expected = [
+            "begun".to_owned(),
+            "ended".to_owned(),
+            "kept".to_owned(),
+            format!("bytes 2 of {of:?}"),
+        ];
         assert_eq!(logged()[..4], expected, "one after the other, and asked for inside a scope");
     });
 }

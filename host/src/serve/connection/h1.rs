@@ -23,7 +23,7 @@ use hyper_util::rt::TokioIo;
 use tokio::time::Sleep;
 
 use super::{
-    expired,
+    expired, leaves,
     linger::{self, Lingering, linger},
     say_timeout,
 };
@@ -98,7 +98,7 @@ pub(super) async fn serve(
             }
             // hyper, and whoever waits to answer 101, hear of it in another round.
         };
-        if conn.is_aborted() {
+        if conn.is_aborted() || leaves(stream, &conn) {
             return Poll::Ready(Left::Broken);
         }
         if conn.is_moving()
@@ -151,7 +151,7 @@ pub(super) async fn serve(
             let parts = http.into_parts();
             if let Some(upgrade) = aside.take_upgrade() {
                 let io = parts.io.into_inner().rewind(parts.read_buf);
-                converse(upgrade, io, limit).await;
+                Box::pin(converse(upgrade, io, limit)).await;
             }
         }
     }
@@ -159,7 +159,7 @@ pub(super) async fn serve(
         true => Lingering::over_a_body(core.limits.unread_time),
         false => linger::QUICK,
     };
-    linger(stream, lingering).await;
+    Box::pin(linger(stream, lingering)).await;
     None
 }
 

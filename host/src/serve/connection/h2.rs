@@ -16,7 +16,10 @@ use std::{
     time::Duration,
 };
 
-use h2::server::{Builder, Connection};
+use h2::{
+    Reason,
+    server::{Builder, Connection},
+};
 
 use self::{
     alive::Alive,
@@ -98,6 +101,12 @@ pub(super) async fn serve(
             // Answers that are written let go of their requests here, outside h2.
             release::empty();
             if ended || conn.is_aborted() {
+                return Poll::Ready(());
+            }
+            if super::leaves(stream, &conn) {
+                // Said in one go, if the socket takes it.
+                http.abrupt_shutdown(Reason::NO_ERROR);
+                let _ = http.poll_closed(cx);
                 return Poll::Ready(());
             }
             if told {

@@ -4,6 +4,7 @@
 //! asked at all.
 
 use std::{
+    collections::BTreeMap,
     sync::mpsc::{SyncSender, sync_channel},
     time::{Duration, Instant},
 };
@@ -55,6 +56,22 @@ impl DataPlane {
     pub fn cutter(&self) -> impl Fn(Generation) + Send + 'static {
         let balance = self.balance.clone();
         move |generation| balance.tell(|| Message::Cut(generation))
+    }
+
+    /// Idle connections that were closed for newcomers.
+    #[must_use]
+    pub fn evicted(&self) -> u64 {
+        self.balance.evicted()
+    }
+
+    /// How often the host has answered by itself, by the answer's code.
+    #[must_use]
+    pub fn own_answers(&self) -> BTreeMap<&'static str, u64> {
+        let mut all = BTreeMap::new();
+        for (code, count) in self.owns.iter().flat_map(|owns| owns.read()) {
+            *all.entry(code).or_default() += count;
+        }
+        all
     }
 
     /// Open connections.

@@ -23,7 +23,20 @@ fn host_fields_are_names_or_addresses_with_an_optional_port() {
 
 #[test]
 fn anything_else_is_refused() {
-    for wrong in ["a b", "a/b", "user@host", "a:b", "[::1", "[x]", "[::1]x", "a,b:1:2", "é", ".", ".:80", "a:123456"] {
+    for wrong in [
+        "a b",
+        "a/b",
+        "user@host",
+        "a:b",
+        "[::1",
+        "[x]",
+        "[::1]x",
+        "a,b:1:2",
+        "é",
+        ".",
+        ".:80",
+        "a:123456",
+    ] {
         check(wrong, None);
     }
 }
