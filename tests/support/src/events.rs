@@ -76,7 +76,12 @@ impl EventStream {
     /// # Errors
     /// When the stream ends, or nothing comes within patience.
     pub fn read(&mut self) -> io::Result<Event> {
+        let end = Instant::now() + patience();
         loop {
+            // Comments come for ever.
+            if Instant::now() > end {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
             let block = self.block()?;
             let data: String =
                 block.lines().filter_map(|line| line.strip_prefix("data:")).collect();
