@@ -7,6 +7,19 @@ use hotseat_test_support::{
 };
 use rustix::process::Signal;
 
+mod cuts;
+mod threads;
+
+/// Waits until one request is in the plugin.
+#[track_caller]
+fn wait_held(host: &Host) {
+    let held = || {
+        let plugin = wire::plugin(&host.status(), "handler");
+        wire::number(&plugin, "/active/holder_count")
+    };
+    eventually!(held() == 1, "the request in the plugin");
+}
+
 /// Swaps `name` out after a few requests and returns how its generation ended.
 #[track_caller]
 fn end_of(host: &Host, name: &str) -> hotseat_test_support::Event {

@@ -1,7 +1,8 @@
 //! Takes its process down, by request or a while after it was made.
 //!
 //! - `/crash?how=HOW` does so within the request; `&after=SECONDS` on a thread of its own later,
-//!   and the request is answered. HOW is `segv`, `abort`, `stack` or `exit`.
+//!   and the request is answered. HOW is `segv`, `abort`, `stack`, `exit` or `fork`, which only a
+//!   child does that it forks.
 //! - With `after_ms` and `how` in the plugin's configuration it does so that long after `new` in
 //!   the serving process (`segv` unless it says otherwise).
 //! - Everything else is answered with the process id.
@@ -17,6 +18,7 @@ enum How {
     Abort,
     Stack,
     Exit,
+    Fork,
 }
 
 impl How {
@@ -25,6 +27,7 @@ impl How {
             "abort" => Self::Abort,
             "stack" => Self::Stack,
             "exit" => Self::Exit,
+            "fork" => Self::Fork,
             _ => Self::Segv,
         }
     }
@@ -38,6 +41,7 @@ impl How {
                 std::hint::black_box(deeper(1));
             }
             Self::Exit => std::process::exit(3),
+            Self::Fork => fork(),
         }
     }
 
@@ -50,6 +54,17 @@ impl How {
             self.happen();
         });
     }
+}
+
+/// Has a child fault, and waits for its end.
+fn fork() {
+    // SAFETY: the child only faults.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        How::Segv.happen();
+    }
+    // SAFETY: no status is asked for.
+    assert_eq!(unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) }, child);
 }
 
 /// Uses up the stack; `black_box` keeps the frames.

@@ -1,4 +1,4 @@
-//! Never answers.
+//! Never answers, and nothing ever wakes it; `/stream` sends its head and one piece before.
 
 use hotseat_plugin_api::{Context, Handler, Request, Response, Result, export_handler};
 
@@ -9,7 +9,13 @@ impl Handler for Fault {
         Ok(Self)
     }
 
-    async fn call(&self, _: Request<'_>) -> Result<Response> {
+    async fn call(&self, request: Request<'_>) -> Result<Response> {
+        if request.path() == "/stream" {
+            return Ok(Response::streaming(|mut out| async move {
+                out.send("begun;").await;
+                std::future::pending().await
+            }));
+        }
         std::future::pending().await
     }
 }

@@ -1,5 +1,6 @@
 //! Makes a key by POSIX's function and one by C11's, whose destructors lie in the C library, leaves
-//! the second and deletes the first at its end.
+//! the second and deletes the first at its end. By then the host has deleted both: code that a
+//! thread's end could still call would be unmapped next.
 #![expect(unsafe_code, reason = "calls the C library")]
 
 use std::{
@@ -24,6 +25,11 @@ static SECOND: AtomicU32 = AtomicU32::new(u32::MAX);
 static AT_END: extern "C" fn() = delete_first;
 
 extern "C" fn delete_first() {
+    let left = SECOND.load(Ordering::Relaxed);
+    // SAFETY: a key that is gone is an error of this call's; `free` passes over null.
+    if left != u32::MAX && unsafe { libc::pthread_setspecific(left, std::ptr::null()) } == 0 {
+        std::process::abort();
+    }
     let key = FIRST.load(Ordering::Relaxed);
     // SAFETY: only this library knows the key.
     if key != u32::MAX && unsafe { libc::pthread_key_delete(key) } != 0 {

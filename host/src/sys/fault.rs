@@ -230,6 +230,15 @@ mod tests {
                 let kill = ["-c", "kill -SEGV $PPID"];
                 drop(Command::new("sh").args(kill).status());
             }
+            "child" => {
+                // SAFETY: the child only faults.
+                if unsafe { libc::fork() } == 0 {
+                    // SAFETY: none; that is the point.
+                    unsafe { ptr::without_provenance_mut::<u8>(0x123).write_volatile(1) };
+                }
+                // SAFETY: no status is asked for.
+                unsafe { libc::wait(ptr::null_mut()) };
+            }
             "overflow" => drop(std::thread::spawn(|| deep(1)).join()),
             _ => {}
         }
@@ -261,6 +270,7 @@ mod tests {
         assert_eq!(died_of("abort"), (Some(libc::SIGABRT), Some(note(libc::SIGABRT))));
         assert_eq!(died_of("sent"), (Some(libc::SIGSEGV), Some(note(libc::SIGSEGV))));
         assert_eq!(died_of("foreign"), (Some(libc::SIGSEGV), None), "nobody here is to blame");
+        assert_eq!(died_of("child"), (None, None), "a child is another process");
         assert_eq!(died_of("nothing"), (None, None));
     }
 

@@ -131,6 +131,20 @@ fn an_exit_blames_nobody() {
     assert_eq!(metric(&host, "hotseat_worker_crashes_total"), 3.0);
 }
 
+/// A child that the plugin forks has the handlers and the page of its worker; what it dies of is
+/// nobody's fault, whatever the worker dies of later.
+#[test]
+fn the_fault_of_a_forked_child_blames_nobody() {
+    let host = crash_host();
+    let worker = host.worker_pid();
+    host.get("/crash?how=fork").assert_status(200).assert_contains("crash");
+    assert_eq!(host.worker_pid(), worker, "it lives on");
+    host.signal_process(worker, Signal::KILL);
+    next_worker(&host, worker);
+    assert_eq!(host.active("handler"), 2, "{}", host.log_end());
+    assert_eq!(warning(&host.status(), "handler"), "");
+}
+
 /// Whatever signal somebody sends to a worker: neither a plugin nor the binary is blamed.
 #[test]
 fn a_kill_from_outside_blames_nobody() {
