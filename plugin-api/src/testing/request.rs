@@ -1,7 +1,8 @@
 //! A request as a host keeps it, and what comes back.
 //!
 //! Owns a head whose texts and fields live in it, and a body of prepared steps.
-//! Invariant: every piece of a body counts while it is alive.
+//! Invariants: every piece of a body counts while it is alive; whatever looks at a request goes by
+//! the one pointer that its head was made with, which no owner's reference ever outdates.
 #![expect(unsafe_code, reason = "plays the host's side of the ABI")]
 
 use std::{
@@ -37,7 +38,8 @@ pub(crate) enum Step {
 
 #[derive(Debug)]
 pub(crate) struct FakeRequest {
-    inner: Box<Inner>,
+    /// A box in raw form: the head holds its address, which a box that moves would outdate.
+    inner: *mut Inner,
 }
 
 #[derive(Debug)]
@@ -70,10 +72,14 @@ impl FakeRequest {
             authority: Str::NONE,
             scheme: Str::NONE,
         };
-        let alive = Arc::default();
-        let mut inner = Box::new(Inner { head, headers, body: RefCell::default(), alive });
-        inner.head.headers = Headers { data: (&raw mut inner.headers).cast(), vt: &PAIRS };
-        inner.head.data = ptr::from_ref(&*inner).cast();
+        let inner = Inner { head, headers, body: RefCell::default(), alive: Arc::default() };
+        let inner = Box::into_raw(Box::new(inner));
+        // SAFETY: the box made on the line before, which nobody else knows.
+        let data = unsafe { &raw mut (*inner).headers }.cast();
+        // SAFETY: as above.
+        unsafe { (*inner).head.headers = Headers { data, vt: &PAIRS } };
+        // SAFETY: as above.
+        unsafe { (*inner).head.data = inner.cast_const().cast() };
         Self { inner }
     }
 
@@ -82,22 +88,35 @@ impl FakeRequest {
     }
 
     pub(crate) fn with_body(self, steps: &[Step]) -> Self {
-        self.inner.body.replace(Some(steps.iter().cloned().collect()));
+        // SAFETY: the box of `new`, freed with `self`; the cell alone is borrowed.
+        let body = unsafe { &(*self.inner).body };
+        body.replace(Some(steps.iter().cloned().collect()));
         self
     }
 
-    pub(crate) fn with_version(mut self, version: u32) -> Self {
-        self.inner.head.version = version;
+    pub(crate) fn with_version(self, version: u32) -> Self {
+        // SAFETY: the box of `new`; no plugin has the head before `self` is lent.
+        unsafe { (*self.inner).head.version = version };
         self
     }
 
     pub(crate) fn head(&self) -> *const RequestHead {
-        &raw const self.inner.head
+        // SAFETY: the box of `new`, freed with `self`.
+        unsafe { &raw const (*self.inner).head }
     }
 
     /// Pieces of the body that plugin code has not freed yet.
     pub(crate) fn alive(&self) -> usize {
-        self.inner.alive.load(Ordering::Relaxed)
+        // SAFETY: the box of `new`, freed with `self`; only shared references are made of it.
+        let alive = unsafe { &(*self.inner).alive };
+        alive.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for FakeRequest {
+    fn drop(&mut self) {
+        // SAFETY: the box of `new`, once; no future that reads it is left.
+        drop(unsafe { Box::from_raw(self.inner) });
     }
 }
 
