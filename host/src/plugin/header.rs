@@ -1,7 +1,8 @@
 //! Header lists across the border: the host's read in place, the plugin's copied.
 //!
-//! Invariant: no `HeaderName` or `HeaderValue` of the host ever points into a plugin; HTTP/2's
-//! compression table keeps clones of them for the life of a connection.
+//! Invariants: no `HeaderName` or `HeaderValue` of the host ever points into a plugin; HTTP/2's
+//! compression table keeps clones of them for the life of a connection. Of a plugin's table one
+//! entry is read at a time: a reference to the whole would claim what an older build does not have.
 #![expect(unsafe_code, reason = "crosses the ABI")]
 
 use std::{cell::RefCell, mem::MaybeUninit};
@@ -12,7 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 /// Fields that `fill` hands over at once. Most answers have fewer.
 const CHUNK: usize = 16;
 
-/// Fields of one answer. More is taken for a mistake of the plugin.
+/// Fields of one list. More is taken for a mistake of the plugin.
 const FIELDS_MAX: usize = 512;
 
 /// Interned pairs a thread: answers repeat the same few.
@@ -93,28 +94,35 @@ unsafe extern "C" fn drop_map(data: *mut ()) {
     drop(unsafe { Box::from_raw(data.cast::<HeaderMap>()) });
 }
 
-/// Whether the host frames the message by itself: fields that say otherwise are left out.
+/// What a plugin's list is for, and so which of its fields are none of its business. They are left
+/// out: framing and the connection are the host's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Framing {
-    /// The body's length is known: no `content-length` of the plugin either.
+    /// The head of an answer whose body the host measures: no `content-length` of the plugin either.
     Known,
-    /// The plugin may promise a length.
+    /// The head of an answer for which the plugin may promise a length.
     Open,
+    /// The head of a 101: what it switches to is said here.
+    Upgrade,
+    /// The fields behind a body, which may frame and route nothing. Source: RFC 9110, 6.5.1.
+    Trailers,
 }
 
 impl Framing {
-    /// Framing and the connection are the host's business; a plugin's word on them is dropped.
+    /// Source: RFC 9110, 7.6.1, with the fields that are older than it.
     #[inline]
-    fn drops(self, name: &[u8]) -> bool {
-        match name {
-            b"connection" | b"transfer-encoding" | b"keep-alive" => true,
-            b"content-length" => self == Self::Known,
+    fn drops(self, name: &HeaderName) -> bool {
+        match name.as_str() {
+            "connection" | "keep-alive" | "proxy-connection" | "te" | "transfer-encoding" => true,
+            "upgrade" => self != Self::Upgrade && self != Self::Open,
+            "content-length" => self != Self::Open,
+            "host" | "trailer" => self == Self::Trailers,
             _ => false,
         }
     }
 }
 
-/// Copies a plugin's list into `headers` and frees it. The error's text says what is wrong with a field.
+/// Copies a plugin's list into `headers` and frees it. The error's text says what is wrong with it.
 ///
 /// # Safety
 /// `list` must be valid, its library loaded and entered; it is not used again.
@@ -124,25 +132,32 @@ pub(super) unsafe fn take(
     framing: Framing,
     headers: &mut HeaderMap,
 ) -> Result<(), String> {
-    if list.vt.is_null() {
+    let abi::Headers { data, vt } = list;
+    if vt.is_null() {
         return Ok(());
     }
-    // SAFETY: not null; the plugin's functions live as long as its library.
-    let vt = unsafe { &*list.vt };
+    // SAFETY: not null; a list's table is there as long as its library, and every build of it reaches
+    // to the entries of ABI 1.0.
+    let fill = unsafe { (&raw const (*vt).fill).read() };
     // SAFETY: the list is valid.
-    let copied = unsafe { copy(list.data, vt, framing, headers) };
-    if let Some(drop) = vt.drop {
+    let copied = unsafe { copy(data, fill, framing, headers) };
+    // SAFETY: as for `fill`.
+    let drop = unsafe { (&raw const (*vt).drop).read() };
+    if let Some(drop) = drop {
         // SAFETY: we own the list and do not touch it again.
-        unsafe { drop(list.data) };
+        unsafe { drop(data) };
     }
     copied
 }
 
+/// [`abi::HeadersVt::fill`].
+type Fill = unsafe extern "C" fn(*const (), usize, *mut abi::Header, usize) -> usize;
+
 /// # Safety
-/// As [`take`].
+/// As [`take`]; `fill` must be the list's.
 unsafe fn copy(
     data: *const (),
-    vt: &abi::HeadersVt,
+    fill: Fill,
     framing: Framing,
     headers: &mut HeaderMap,
 ) -> Result<(), String> {
@@ -150,68 +165,77 @@ unsafe fn copy(
     loop {
         let mut chunk = [const { MaybeUninit::<abi::Header>::uninit() }; CHUNK];
         // SAFETY: the list is valid and the chunk has room for `CHUNK` fields.
-        let count = unsafe { (vt.fill)(data, from, chunk.as_mut_ptr().cast(), CHUNK) }.min(CHUNK);
-        for field in &chunk[..count] {
+        let count = unsafe { fill(data, from, chunk.as_mut_ptr().cast(), CHUNK) };
+        let Some(filled) = chunk.get(..count) else {
+            return Err(format!("{count} header fields at once, where {CHUNK} have room"));
+        };
+        if from + count > FIELDS_MAX {
+            return Err(format!("more than {FIELDS_MAX} header fields"));
+        }
+        for field in filled {
             // SAFETY: `fill` has written the first `count`.
             let field = unsafe { field.assume_init_ref() };
             // SAFETY: valid until the list is freed, after this loop.
             let (name, value) = unsafe { (field.name.bytes(), field.value.bytes()) };
-            if framing.drops(name) {
-                continue;
+            if let Some((name, value)) = pair(name, value, framing)? {
+                headers.append(name, value);
             }
-            let (name, value) = pair(name, value)?;
-            headers.append(name, value);
         }
         from += count;
         if count < CHUNK {
             return Ok(());
         }
-        if from >= FIELDS_MAX {
-            return Err(format!("more than {FIELDS_MAX} header fields"));
-        }
     }
 }
 
-fn pair(name: &[u8], value: &[u8]) -> Result<(HeaderName, HeaderValue), String> {
+/// A field of ours; `None` where `framing` leaves it out.
+#[inline]
+fn pair(
+    name: &[u8],
+    value: &[u8],
+    framing: Framing,
+) -> Result<Option<(HeaderName, HeaderValue)>, String> {
     let repeats = name == header::CONTENT_TYPE.as_str().as_bytes()
         || name == header::CACHE_CONTROL.as_str().as_bytes();
-    if !repeats {
-        return parse(name, value);
+    if repeats {
+        return interned(name, value).map(Some);
     }
+    if framing == Framing::Trailers && name.first() == Some(&b':') {
+        return Ok(None);
+    }
+    let name = parse_name(name)?;
+    if framing.drops(&name) {
+        return Ok(None);
+    }
+    let value = parse_value(&name, value)?;
+    Ok(Some((name, value)))
+}
+
+fn interned(name: &[u8], value: &[u8]) -> Result<(HeaderName, HeaderValue), String> {
     CACHE.with_borrow_mut(|cache| {
         let known = cache.iter().find(|(n, v)| v == value && n.as_str().as_bytes() == name);
         if let Some(pair) = known {
             return Ok(pair.clone());
         }
-        let pair = parse(name, value)?;
+        let name = parse_name(name)?;
+        let value = parse_value(&name, value)?;
         if cache.len() == INTERNED {
             cache.remove(0);
         }
-        cache.push(pair.clone());
-        Ok(pair)
+        cache.push((name.clone(), value.clone()));
+        Ok((name, value))
     })
 }
 
-fn parse(name: &[u8], value: &[u8]) -> Result<(HeaderName, HeaderValue), String> {
-    let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let parsed =
-        HeaderName::from_bytes(name).map_err(|_| format!("the header name `{}`", lossy(name)))?;
-    let value = HeaderValue::from_bytes(value)
-        .map_err(|_| format!("a value of `{parsed}` with characters that HTTP forbids"))?;
-    Ok((parsed, value))
+fn parse_name(name: &[u8]) -> Result<HeaderName, String> {
+    let lossy = || String::from_utf8_lossy(name).into_owned();
+    HeaderName::from_bytes(name).map_err(|_| format!("the header name `{}`", lossy()))
+}
+
+fn parse_value(name: &HeaderName, value: &[u8]) -> Result<HeaderValue, String> {
+    HeaderValue::from_bytes(value)
+        .map_err(|_| format!("a value of `{name}` with characters that HTTP forbids"))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::Framing;
-
-    #[test]
-    fn framing_stays_with_the_host() {
-        for name in ["connection", "transfer-encoding", "keep-alive"] {
-            assert!(Framing::Known.drops(name.as_bytes()) && Framing::Open.drops(name.as_bytes()));
-        }
-        assert!(Framing::Known.drops(b"content-length"));
-        assert!(!Framing::Open.drops(b"content-length"), "a stream may promise a length");
-        assert!(!Framing::Known.drops(b"x-own"));
-    }
-}
+mod tests;
