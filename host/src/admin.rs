@@ -11,6 +11,7 @@ use std::{fmt, future::Future, path::PathBuf, pin::Pin, sync::Arc};
 use axum::{Router, extract::DefaultBodyLimit, middleware, routing::get, routing::post};
 
 pub use self::{
+    events::EventPlaces,
     forward::{Elsewhere, Relay},
     serve::{Connection, Door, Listener, Transport, serve},
 };
@@ -65,6 +66,8 @@ pub struct Backend {
     pub desk: Desk,
     /// What happens, as it happens.
     pub events: Events,
+    /// How many may listen to that at one time.
+    pub event_places: EventPlaces,
     /// What is.
     pub status: StatusSource,
     /// What is, but for who is in flight; for `/metrics`.

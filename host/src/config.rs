@@ -258,6 +258,8 @@ pub struct Limits {
     pub series_count: usize,
     /// HTTP/2 streams of one connection. 128.
     pub h2_streams_count: u32,
+    /// Open event streams of the control plane. 64.
+    pub event_streams_count: usize,
 }
 
 impl Default for Limits {
@@ -311,6 +313,7 @@ impl Default for Limits {
             blocking_queue_count: 1024,
             series_count: 1000,
             h2_streams_count: 128,
+            event_streams_count: 64,
         }
     }
 }

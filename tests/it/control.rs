@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use hotseat_test_support::{Connection, fault, host, library, start_host, wire};
 
+mod flood;
+
 /// Each thing that is no path has a refusal of its own, in text with a hint as well.
 #[test]
 fn what_is_no_path_is_refused() {

@@ -1,8 +1,10 @@
 //! Listeners and connections of the control plane.
 //!
-//! Owns accepting, the bounds on connections, and the end of both. Knows no route.
-//! Invariant: nothing that happens to one connection, and no lack of descriptors, ends the
-//! accepting; it ends when the [`Door`] says so.
+//! Owns accepting, the bounds on connections and on their silence, and the end of both. Knows no
+//! route.
+//! Invariants: nothing that happens to one connection, and no lack of descriptors, ends the
+//! accepting; it ends when the [`Door`] says so. A peer that neither sends nor takes anything holds
+//! its place for a bounded time.
 
 use std::{io, time::Duration};
 
@@ -17,14 +19,20 @@ use tokio::{
 };
 use tower_service::Service;
 
+use self::impatient::Impatient;
 use crate::status::Address;
 
-/// Open connections of one listener: twice the default queue, because each client that waits for
-/// its order holds one. More of them wait in the kernel's backlog. A flood of one listener leaves
-/// the others alone.
+mod impatient;
+
+/// Open connections of one listener besides its event streams: twice the default queue, because each
+/// client that waits for its order holds one. More of them wait in the kernel's backlog. A flood of
+/// one listener leaves the others alone.
 const CONNECTION_COUNT: usize = 256;
-/// From a connection's begin, or the answer before, to the end of a request's head.
+/// From a connection's begin, or the answer before, to the end of a request's head: hyper's clock
+/// runs while nothing comes, too.
 const HEADER_TIME: Duration = Duration::from_secs(10);
+/// For a peer that takes nothing of its answer while it has no room for more.
+const WRITE_TIME: Duration = Duration::from_secs(30);
 /// A request's head. Units: bytes.
 const HEAD_BYTES: usize = 64 << 10;
 /// Before the next attempt when the process is out of descriptors. Short, because this is the
@@ -96,19 +104,30 @@ async fn reaches(door: &mut watch::Receiver<Door>, wanted: Door) {
 }
 
 /// Answers `listeners` with `router` as `door` says, until it is closed; answers on their way get a
-/// few seconds then.
+/// few seconds then. Each listener has `streams` places more than it needs for other requests.
 ///
 /// # Threads
 /// Spawns onto the runtime that it is called in.
-pub async fn serve(listeners: Vec<Listener>, router: Router, door: watch::Receiver<Door>) {
+pub async fn serve(
+    listeners: Vec<Listener>,
+    router: Router,
+    door: watch::Receiver<Door>,
+    streams: usize,
+) {
+    let places = CONNECTION_COUNT + streams;
     let mut acceptors = JoinSet::new();
     for listener in listeners {
-        acceptors.spawn(accept_all(listener, router.clone(), door.clone()));
+        acceptors.spawn(accept_all(listener, router.clone(), door.clone(), places));
     }
     while acceptors.join_next().await.is_some() {}
 }
 
-async fn accept_all(listener: Listener, router: Router, door: watch::Receiver<Door>) {
+async fn accept_all(
+    listener: Listener,
+    router: Router,
+    door: watch::Receiver<Door>,
+    places: usize,
+) {
     let mut news = door.clone();
     let mut connections = JoinSet::new();
     let mut failing = false;
@@ -117,7 +136,7 @@ async fn accept_all(listener: Listener, router: Router, door: watch::Receiver<Do
         if now >= Door::Left {
             break;
         }
-        let free = now == Door::Open && connections.len() < CONNECTION_COUNT;
+        let free = now == Door::Open && connections.len() < places;
         let accepted = tokio::select! {
             changed = news.changed() => match changed {
                 Ok(()) => continue,
@@ -208,7 +227,7 @@ where
         .max_buf_size(HEAD_BYTES)
         // `curl` and `nc` may shut their writing side and still want the answer.
         .half_close(true)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Impatient::new(stream, WRITE_TIME)), service);
     let mut conversation = std::pin::pin!(conversation);
     // How a connection ended (reset, timed out, garbage) is the client's business.
     tokio::select! {

@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 use tokio::sync::watch;
 use tower_service::Service;
 
-use super::{Backend, Connection, Door, Relay, Transport, router};
+use super::{Backend, Connection, Door, EventPlaces, Relay, Transport, router};
 use crate::{
     deploy::{
         desk::{Desk, Outcome, Refusal},
@@ -68,6 +68,7 @@ pub(crate) fn plane_with(status: Status, change: impl FnOnce(&mut Backend)) -> P
     let mut backend = Backend {
         desk: desk.clone(),
         events: events.clone(),
+        event_places: EventPlaces::new(2),
         ready: Arc::new({
             let readiness = status.readiness();
             move || readiness.clone()

@@ -19,7 +19,7 @@ use tokio::{
 
 use super::{Lead, Picture, asker::Asker};
 use crate::{
-    admin::{self, Backend, Door, LameDuckSwitch, Listener, Relay, UpgradeDesk},
+    admin::{self, Backend, Door, EventPlaces, LameDuckSwitch, Listener, Relay, UpgradeDesk},
     artifact::trust::trusted,
     event::Events,
     metrics::Metrics,
@@ -54,6 +54,7 @@ pub(super) fn backend(
     Ok(Backend {
         desk: picture.desk.clone(),
         events: events.clone(),
+        event_places: EventPlaces::new(picture.config.limits.event_streams_count),
         ready: Arc::new(move || ready.readiness()),
         outline: Arc::new(move || outline.outline()),
         status: Arc::new(move || {
@@ -152,11 +153,12 @@ impl Control {
                 post.try_send(request).map_err(mpsc::error::TrySendError::into_inner)
             });
             let (ready, lame_status) = (backend.ready.clone(), backend.lame_status);
+            let streams = backend.event_places.count();
             let done = runtime.block_on(async {
                 let router = admin::router(backend);
-                let control = admin::serve(listeners(control)?, router, control_opened);
+                let control = admin::serve(listeners(control)?, router, control_opened, streams);
                 let router = admin::health_router(ready, lame_status);
-                let health = admin::serve(listeners(health)?, router, health_opened);
+                let health = admin::serve(listeners(health)?, router, health_opened, 0);
                 tokio::select! {
                     ((), ()) = async { tokio::join!(control, health) } => {}
                     () = run_purges(purges) => {}

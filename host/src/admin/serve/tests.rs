@@ -12,6 +12,8 @@ use tokio::{
 use super::*;
 use crate::{admin::testing::plane, metrics::fixture};
 
+/// Places beside those of other requests.
+const STREAMS: usize = 2;
 /// Long enough for anything that happens at all.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -31,7 +33,7 @@ async fn start() -> Server {
     let listeners = vec![Listener::Tcp(tcp), Listener::Unix(UnixListener::bind(&socket).unwrap())];
     let (door, opened) = watch::channel(Door::Open);
     let router = plane(fixture::serving(UNIX_EPOCH)).router;
-    let ended = tokio::spawn(async move { serve(listeners, router, opened).await });
+    let ended = tokio::spawn(async move { serve(listeners, router, opened, STREAMS).await });
     Server { address, socket, door, ended, _folder: folder }
 }
 
@@ -73,7 +75,7 @@ async fn the_port_of_the_connection_decides_about_origins() {
 async fn connections_are_bounded_and_come_free_again() {
     let server = start().await;
     let mut idle = Vec::new();
-    for _ in 0..CONNECTION_COUNT {
+    for _ in 0..CONNECTION_COUNT + STREAMS {
         let mut stream = TcpStream::connect(server.address).await.unwrap();
         stream.write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
         let mut first = [0; 12];
@@ -117,6 +119,35 @@ async fn a_head_that_does_not_come_ends_its_connection() {
     let begun = tokio::time::Instant::now();
     stream.read_to_end(&mut rest).await.unwrap();
     assert!(begun.elapsed() >= HEADER_TIME, "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_says_nothing_is_let_go() {
+    let server = start().await;
+    let mut silent = TcpStream::connect(server.address).await.unwrap();
+    let begun = tokio::time::Instant::now();
+    assert_eq!(silent.read(&mut [0]).await.unwrap(), 0);
+    assert!(begun.elapsed() >= HEADER_TIME, "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_takes_nothing_is_let_go() {
+    let (stream, mut peer) = tokio::io::duplex(1);
+    let mut stream = Impatient::new(stream, WRITE_TIME);
+    // Whoever takes something, however little, has as long again.
+    let slow = tokio::spawn(async move {
+        for _ in 0..4 {
+            tokio::time::sleep(WRITE_TIME - Duration::from_millis(1)).await;
+            peer.read_exact(&mut [0]).await.unwrap();
+        }
+        peer
+    });
+    stream.write_all(b"12345").await.unwrap();
+    let _peer = slow.await.unwrap();
+    let begun = tokio::time::Instant::now();
+    let error = stream.write_all(b"6").await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    assert!(begun.elapsed() >= WRITE_TIME, "{:?}", begun.elapsed());
 }
 
 const LIVEZ: &[u8] = b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n";

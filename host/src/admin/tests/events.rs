@@ -82,6 +82,25 @@ async fn who_is_slow_is_told_what_is_missing() {
 }
 
 #[tokio::test]
+async fn there_are_so_many_streams_and_each_gives_its_place_back() {
+    let plane = plane(fixture::serving(UNIX_EPOCH));
+    let (_close, connection) = open();
+    let _first = listen(&plane, connection.clone()).await;
+    let second = listen(&plane, connection.clone()).await;
+    // Read only once it is known to end.
+    let refused = plane.router.clone().call(request("GET", "/v1/events", Body::empty())).await;
+    let (parts, body) = refused.unwrap().into_parts();
+    assert_eq!(parts.status, 429);
+    assert_eq!(parts.headers["hotseat-error"], "too_many_event_streams");
+    assert_eq!(parts.headers["connection"], "close");
+    let text = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
+    assert!(text.contains("2 event streams are open already"), "{text}");
+    assert!(text.contains("raise `event_streams_count`"), "{text}");
+    drop(second);
+    let _third = listen(&plane, connection).await;
+}
+
+#[tokio::test]
 async fn the_stream_ends_with_the_plane() {
     let plane = plane(fixture::serving(UNIX_EPOCH));
     let (close, connection) = open();

@@ -34,7 +34,7 @@ impl Host {
                 let listener = Listener::Unix(UnixListener::bind(path).unwrap());
                 ready.send(()).unwrap();
                 let router = plane().router;
-                admin::serve(vec![listener], router, opened).await;
+                admin::serve(vec![listener], router, opened, 0).await;
             });
         });
         bound.recv_timeout(Duration::from_secs(10)).unwrap();

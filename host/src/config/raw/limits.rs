@@ -145,6 +145,8 @@ limits! {
         "Metric series that one plugin may make";
     h2_streams_count: Count<1, 10_000> = "128", "HOTSEAT_H2_STREAMS_COUNT",
         "HTTP/2 streams of one connection";
+    event_streams_count: Count<1, 10_000> = "64", "HOTSEAT_EVENT_STREAMS_COUNT",
+        "Open event streams of the control plane; its other connections are not among them";
 }
 
 #[cfg(test)]
