@@ -260,6 +260,9 @@ pub struct Limits {
     pub h2_streams_count: u32,
     /// Open event streams of the control plane. 64.
     pub event_streams_count: usize,
+    /// Descriptors that no data connection gets, for the control plane, deploys, logs, upgrades and
+    /// plugins; where that is more than half of all, half. 512.
+    pub descriptor_reserve_count: usize,
 }
 
 impl Default for Limits {
@@ -314,6 +317,7 @@ impl Default for Limits {
             series_count: 1000,
             h2_streams_count: 128,
             event_streams_count: 64,
+            descriptor_reserve_count: 512,
         }
     }
 }

@@ -18,11 +18,13 @@ mod handover;
 mod lead;
 mod parts;
 mod picture;
+mod prepare;
 mod signal;
 mod traffic;
 
 pub use handover::FreezeError;
 pub use lead::{Birth, Carried, Lead, Processes};
+pub use prepare::prepare_process;
 
 use std::{
     collections::BTreeMap,
@@ -48,7 +50,6 @@ use crate::{
     serve::{DataPlane, Socket},
     state::StateDir,
     status::Stage,
-    sys,
     watch::Watcher,
 };
 
@@ -296,15 +297,6 @@ impl Worker {
         self.control.end();
         self.record.flush();
     }
-}
-/// Prepares the process for a worker: descriptors and memory arenas.
-///
-/// Call it once, before any thread is made.
-pub fn prepare_process(config: &Config) {
-    if let Err(error) = sys::process::raise_descriptor_limit() {
-        tracing::warn!(%error, "the limit on descriptors could not be raised");
-    }
-    sys::process::bound_arenas(config.threads + 2);
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -5,6 +5,7 @@
 
 use hotseat_test_support::{Answer, Builder, Connection, Host, eventually, fault, host};
 
+mod descriptors;
 mod endless;
 mod going;
 mod hammer;

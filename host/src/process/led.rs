@@ -67,10 +67,10 @@ fn come_up(args: &[OsString], parse: Parse, channel: &Channel) -> anyhow::Result
     // The master's error; a worker is started only with settings that were checked.
     let loaded = parse(args, boot.file).map_err(|error| anyhow::anyhow!("{error}"))?;
     log::start(&loaded.log.filter, loaded.log.format, &format!("worker-{}", boot.number))?;
-    let config = loaded.config;
+    let mut config = loaded.config;
     // The file that is run has no name of its own.
     let _ = rustix::thread::set_name(c"hotseat");
-    prepare_process(&config);
+    prepare_process(&mut config);
     sys::fault::install(page, running_generation).context("prepare for faults")?;
     let sockets = sockets_of(sockets, &boot.listen)?;
     let copies: std::io::Result<Vec<_>> = sockets.data.iter().map(Socket::try_clone).collect();

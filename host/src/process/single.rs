@@ -38,8 +38,8 @@ const STRICT: u8 = 3;
 ///
 /// # Errors
 /// The state is locked, an address is taken, a thread cannot be made.
-pub fn serve(config: Config) -> anyhow::Result<()> {
-    prepare_process(&config);
+pub fn serve(mut config: Config) -> anyhow::Result<()> {
+    prepare_process(&mut config);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let code = runtime.block_on(host(config))?;
     // Not by returning: a library that could not be unloaded may hang the normal end.

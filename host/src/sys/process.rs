@@ -36,6 +36,20 @@ pub fn raise_descriptor_limit() -> io::Result<u64> {
     Ok(limit.maximum.unwrap_or(u64::MAX))
 }
 
+/// The limit of open descriptors as it is.
+#[must_use]
+pub fn descriptor_limit() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// How many of `limit` descriptors one use may have, so that `reserve` are left for all others. Where
+/// the reserve would be the greater part, it is half: a process with few still has to do its work.
+#[must_use]
+pub fn descriptors_beside(reserve: usize, limit: u64) -> usize {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    limit - reserve.min(limit / 2)
+}
+
 /// Keeps the C allocator from making an arena for each of the many short threads that plugins
 /// and loads start: each is 64 MiB of address space and two mappings for good.
 ///
@@ -129,6 +143,15 @@ mod tests {
     #[test]
     fn descriptor_limit_is_the_hard_one_afterwards() {
         let raised = raise_descriptor_limit().unwrap();
-        assert_eq!(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX), raised);
+        assert_eq!(descriptor_limit(), raised);
+    }
+
+    #[test]
+    fn a_reserve_is_left_and_is_half_at_most() {
+        let left = |limit| descriptors_beside(512, limit);
+        assert_eq!(
+            [u64::MAX, 4096, 1025, 1024, 1023, 256, 1, 0].map(left),
+            [usize::MAX - 512, 3584, 513, 512, 512, 128, 1, 0]
+        );
     }
 }

@@ -147,6 +147,8 @@ limits! {
         "HTTP/2 streams of one connection";
     event_streams_count: Count<1, 10_000> = "64", "HOTSEAT_EVENT_STREAMS_COUNT",
         "Open event streams of the control plane; its other connections are not among them";
+    descriptor_reserve_count: Count<1, 1_000_000> = "512", "HOTSEAT_DESCRIPTOR_RESERVE_COUNT",
+        "Descriptors that no connection of the data plane gets; where they are most, half of all";
 }
 
 #[cfg(test)]
