@@ -23,9 +23,13 @@ mod own;
 mod passing;
 mod plane;
 mod pulse;
+mod task;
+mod watchdog;
 
 pub use self::{
     listener::{Socket, bind},
     own::{Health, HealthSource},
     plane::{CoreView, DataPlane, Drain, Shutting},
+    pulse::Stuck,
+    watchdog::OnStuck,
 };

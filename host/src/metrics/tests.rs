@@ -37,6 +37,7 @@ fn the_host_page_is_complete_and_valid() {
         r#"hotseat_panics_total{plugin="handler"} 1"#,
         r#"hotseat_connections{core="1"} 4"#,
         r#"hotseat_blocked_cores{core="1"} 1"#,
+        r#"hotseat_blocked_seconds{core="1",plugin="handler",doing="request"} 5.0"#,
         r#"hotseat_generations{plugin="handler",life="draining"} 1"#,
         r#"hotseat_orders_total{verb="deploy",outcome="swapped"} 2"#,
         r#"hotseat_orders_total{verb="deploy",outcome="preflight_crashed"} 1"#,

@@ -146,3 +146,42 @@ impl Balance {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::serve::pulse::{Doing, Observer, PulseWriter};
+
+    #[test]
+    fn a_thread_that_does_not_turn_gets_nothing_as_long_as_another_turns() {
+        let (inboxes, _receivers): (Vec<_>, Vec<_>) = (0..2).map(|_| mpsc::channel(1)).unzip();
+        let balance = Balance::new(inboxes.into_iter().map(Seat::new).collect());
+        let writers: Vec<_> =
+            balance.seats().iter().map(|it| PulseWriter::new(it.pulse().clone())).collect();
+        let limit = Duration::from_millis(200);
+        let mut now = Instant::now();
+        let mut observers: Vec<_> =
+            balance.seats().iter().map(|it| Observer::new(it.pulse().clone(), now)).collect();
+        let mut look = || {
+            for _ in 0..3 {
+                now += limit / 2;
+                for observer in &mut observers {
+                    let _ = observer.look(now, limit);
+                }
+            }
+        };
+        writers[0].turn(Doing::Request, || {
+            look();
+            let chosen: Vec<_> = (0..4).map(|_| balance.choose()).collect();
+            assert_eq!(chosen, [1; 4], "however many connections it has");
+            writers[1].turn(Doing::Request, || {
+                look();
+                assert_eq!(balance.choose(), 0, "both stand: the fewest connections");
+            });
+        });
+        look();
+        assert_eq!(balance.choose(), 0);
+    }
+}

@@ -13,10 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use slab::Slab;
-use tokio::{
-    sync::mpsc,
-    task::{JoinHandle, spawn_local},
-};
+use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{
     balance::Balance,
@@ -28,7 +25,8 @@ use super::{
     listener::{self, Accepted, Socket},
     own::HealthSource,
     passing::{self, Successor},
-    pulse::PulseWriter,
+    pulse::{Doing, PulseWriter},
+    task,
 };
 use crate::{
     config::Limits,
@@ -51,6 +49,8 @@ const LOOK: Duration = Duration::from_millis(5);
 
 /// What other threads ask of a data thread.
 pub(super) enum Message {
+    /// Show that the thread turns.
+    Turn,
     /// Accept from these sockets too.
     Accept(Vec<Socket>),
     /// Serve this connection.
@@ -77,6 +77,24 @@ pub(super) enum Message {
     End,
 }
 
+impl Message {
+    /// What a thread is at that answers it.
+    fn doing(&self) -> Doing {
+        match self {
+            Self::Turn => Doing::Waiting,
+            Self::Accept(_) | Self::Park(_) => Doing::Accept,
+            Self::Serve(_) => Doing::Connection,
+            Self::Refresh => Doing::Refresh,
+            Self::Purge(_) => Doing::Purge,
+            Self::Holders(_) | Self::Classes(_) => Doing::Question,
+            Self::Cut(_) | Self::CutAll(_) => Doing::Cut,
+            Self::Drain(_) => Doing::Course,
+            Self::TakeOver(_) => Doing::TakeOver,
+            Self::End => Doing::End,
+        }
+    }
+}
+
 /// What a data thread knows.
 #[derive(Debug)]
 pub(super) struct Core {
@@ -88,7 +106,7 @@ pub(super) struct Core {
     pub(super) view: View,
     pub(super) balance: Arc<Balance>,
     pub(super) requests: Cell<u64>,
-    pub(super) pulse: PulseWriter,
+    pub(super) pulse: Rc<PulseWriter>,
     pub(super) exchanges: RefCell<Slab<Weak<Exchange>>>,
     pub(super) connections: RefCell<Slab<Rc<Conn>>>,
     /// That of every connection which comes.
@@ -137,11 +155,11 @@ impl Hold {
         self.doing.set(what);
     }
 
-    /// Runs a poll of the plugin under the watchdog's eyes.
+    /// Runs a poll of the plugin, with what it is about written down before.
     #[inline]
     pub(super) fn watched<T>(&self, exchange: &Exchange, poll: impl FnOnce() -> T) -> T {
-        let about = (exchange.id(), self.lease.generation().0, exchange.path());
-        self.core.pulse.during(about, poll)
+        self.core.pulse.polls(exchange.id(), exchange.path());
+        poll()
     }
 
     pub(super) fn body_failed(&self, error: &StreamError) {
@@ -245,7 +263,8 @@ impl Core {
                 return;
             }
         };
-        spawn_local(serve(core, stream, peer.into(), prefix));
+        let pulse = self.pulse.clone();
+        task::spawn(&pulse, Doing::Connection, serve(core, stream, peer.into(), prefix));
     }
 
     /// What a connection is to do that cannot be handed over, or when there is nobody to.
@@ -308,38 +327,6 @@ impl Core {
         let mut accepting: Vec<JoinHandle<()>> = Vec::new();
         while let Some(message) = inbox.recv().await {
             match message {
-                Message::Accept(sockets) => accepting.extend(
-                    sockets
-                        .into_iter()
-                        .map(|socket| spawn_local(listener::accept(self.clone(), socket))),
-                ),
-                Message::Serve(accepted) => self.serve(accepted),
-                Message::Refresh => {
-                    self.balance.looked(self.index);
-                    self.view.refresh();
-                }
-                Message::Purge(request) => request.run(),
-                Message::Holders(answer) => {
-                    // Whoever asked may have lost patience.
-                    let _ = answer.try_send(self.holders());
-                }
-                Message::Classes(answer) => {
-                    let _ = answer.try_send(self.classes());
-                }
-                Message::Cut(generation) => {
-                    let which = move |it: &Exchange| it.lease().lease.generation() == generation;
-                    self.hand_over_no_more();
-                    self.cut(which);
-                    spawn_local(self.clone().abort_later(which));
-                }
-                Message::CutAll(answer) => {
-                    self.hand_over_no_more();
-                    let _ = answer.try_send(self.cut(|_| true));
-                    // Not what comes afterwards.
-                    let next = self.requests.get();
-                    let which = move |it: &Exchange| it.id() < next;
-                    spawn_local(self.clone().abort_later(which));
-                }
                 Message::Park(done) => {
                     for accepting in accepting.drain(..) {
                         accepting.abort();
@@ -348,18 +335,65 @@ impl Core {
                     }
                     let _ = done.try_send(());
                 }
-                Message::Drain(successor) => self.drain(successor),
-                Message::TakeOver(socket) => {
-                    spawn_local(passing::take_over(self.clone(), socket));
-                }
                 Message::End => {
-                    accepting.iter().for_each(JoinHandle::abort);
-                    self.cut(|_| true);
-                    self.set_course(Course::Close { since: Moment::now(), linger: Duration::ZERO });
+                    self.pulse.turn(Doing::End, || {
+                        accepting.iter().for_each(JoinHandle::abort);
+                        self.cut(|_| true);
+                        let linger = Duration::ZERO;
+                        self.set_course(Course::Close { since: Moment::now(), linger });
+                    });
                     let _ = tokio::time::timeout(CUT_GRACE, self.empty()).await;
                     return;
                 }
+                message => {
+                    let doing = message.doing();
+                    self.pulse.turn(doing, || self.answer(message, &mut accepting));
+                }
             }
+        }
+    }
+
+    /// Does what needs no waiting.
+    fn answer(self: &Rc<Self>, message: Message, accepting: &mut Vec<JoinHandle<()>>) {
+        match message {
+            Message::Accept(sockets) => accepting.extend(sockets.into_iter().map(|socket| {
+                let accept = listener::accept(self.clone(), socket);
+                task::spawn(&self.pulse, Doing::Accept, accept)
+            })),
+            Message::Serve(accepted) => self.serve(accepted),
+            Message::Refresh => {
+                self.balance.looked(self.index);
+                self.view.refresh();
+            }
+            Message::Purge(request) => request.run(),
+            Message::Holders(answer) => {
+                // Whoever asked may have lost patience.
+                let _ = answer.try_send(self.holders());
+            }
+            Message::Classes(answer) => {
+                let _ = answer.try_send(self.classes());
+            }
+            Message::Cut(generation) => {
+                let which = move |it: &Exchange| it.lease().lease.generation() == generation;
+                self.hand_over_no_more();
+                self.cut(which);
+                task::spawn(&self.pulse, Doing::Cut, self.clone().abort_later(which));
+            }
+            Message::CutAll(answer) => {
+                self.hand_over_no_more();
+                let _ = answer.try_send(self.cut(|_| true));
+                // Not what comes afterwards.
+                let next = self.requests.get();
+                let which = move |it: &Exchange| it.id() < next;
+                task::spawn(&self.pulse, Doing::Cut, self.clone().abort_later(which));
+            }
+            Message::Drain(successor) => self.drain(successor),
+            Message::TakeOver(socket) => {
+                let take = passing::take_over(self.clone(), socket);
+                task::spawn(&self.pulse, Doing::TakeOver, take);
+            }
+            // To have been answered is all; the two others take their time, in `run`.
+            Message::Turn | Message::Park(_) | Message::End => {}
         }
     }
 }

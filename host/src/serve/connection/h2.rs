@@ -10,6 +10,7 @@ use std::{
     future::poll_fn,
     io::IoSlice,
     pin::{Pin, pin},
+    rc::Rc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -23,6 +24,8 @@ use crate::serve::{
     core::Core,
     dispatch::Dispatch,
     io::{Io, Stream},
+    pulse::{Doing, PulseWriter},
+    task,
 };
 
 /// Between the first word and the last. Source: RFC 9113, 6.8, which asks for a round trip at
@@ -33,12 +36,12 @@ const FAREWELL_TIME: Duration = Duration::from_secs(1);
 const FAREWELL: [u8; 17] = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0];
 
 /// Runs hyper's streams on the connection's own core.
-#[derive(Clone, Copy, Debug)]
-struct OnThisCore;
+#[derive(Clone, Debug)]
+struct OnThisCore(Rc<PulseWriter>);
 
 impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for OnThisCore {
     fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
+        task::spawn(&self.0, Doing::Connection, future);
     }
 }
 
@@ -100,7 +103,7 @@ pub(super) async fn serve(
 ) {
     let conn = service.conn().clone();
     let head_bytes = u32::try_from(core.limits.head_bytes).unwrap_or(u32::MAX);
-    let http = http2::Builder::new(OnThisCore)
+    let http = http2::Builder::new(OnThisCore(core.pulse.clone()))
         .timer(TokioTimer::new())
         .max_concurrent_streams(core.limits.h2_streams_count)
         .max_header_list_size(head_bytes)

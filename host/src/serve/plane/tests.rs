@@ -20,7 +20,7 @@ use crate::{
     artifact,
     config::Listen,
     event::Events,
-    ids::{PluginName, Version},
+    ids::{Generation, PluginName, Version},
     plugin::{
         blocking::BlockingPool,
         library::{LoadRequest, load},
