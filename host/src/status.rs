@@ -70,6 +70,9 @@ pub struct Totals {
     pub upgrades: BTreeMap<Verdict, u64>,
     /// Workers that ended unasked.
     pub worker_crashes: u64,
+    /// Workers that were replaced because they, or a data thread of theirs, stood still.
+    #[serde(default)]
+    pub stuck_workers: u64,
 }
 
 /// One process of the host.

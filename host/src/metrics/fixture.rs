@@ -153,7 +153,7 @@ pub(crate) fn led(started: SystemTime) -> Status {
         ],
         upgrade: Some(outcome(Verdict::RolledBack, "it died\nof SIGSEGV", started)),
         connections,
-        totals: Totals { upgrades, worker_crashes: 4 },
+        totals: Totals { upgrades, worker_crashes: 4, stuck_workers: 2 },
         ..serving(started)
     }
 }

@@ -185,7 +185,10 @@ impl HostFamilies {
         counters(encoder, "hotseat_upgrades", "Upgrades by how they ended.", rows)?;
         let crashes = ConstCounter::new(status.totals.worker_crashes);
         let (name, help) = ("hotseat_worker_crashes", "Workers that ended unasked.");
-        crashes.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)
+        crashes.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
+        let stuck = ConstCounter::new(status.totals.stuck_workers);
+        let (name, help) = ("hotseat_stuck_workers", "Workers replaced because they stood still.");
+        stuck.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)
     }
 }
 

@@ -120,6 +120,23 @@ impl DataPlane {
         self.balance.seats().iter().zip(self.watchdog.found()).map(view).collect()
     }
 
+    /// Whether a data thread has not turned for `stuck_time`.
+    #[must_use]
+    pub fn is_stuck(&self) -> bool {
+        self.watchdog.found().iter().flatten().any(|stuck| self.is_long(stuck))
+    }
+
+    /// Open connections of the threads that have turned within `stuck_time`.
+    #[must_use]
+    pub fn whole_connection_count(&self) -> usize {
+        let whole = |view: &CoreView| !view.stuck.as_ref().is_some_and(|it| self.is_long(it));
+        self.cores().iter().filter(|view| whole(view)).map(|view| view.connections).sum()
+    }
+
+    fn is_long(&self, stuck: &Stuck) -> bool {
+        stuck.since >= self.limits.stuck_time
+    }
+
     /// Ends the threads and whatever is still in flight. A thread that a handler blocks is left
     /// to the end of the process.
     pub fn end(&self) {

@@ -24,7 +24,7 @@ use super::{
 const LOOK_MAX: Duration = Duration::from_millis(250);
 
 /// Hears which threads have not turned for too long, by their numbers, whenever that changes.
-pub type OnStuck = Box<dyn Fn(Vec<(usize, Stuck)>) + Send + Sync>;
+pub type OnStuck = Arc<dyn Fn(Vec<(usize, Stuck)>) + Send + Sync>;
 
 /// The handle; the thread ends with [`Watchdog::end`].
 pub(super) struct Watchdog {
