@@ -90,6 +90,8 @@ pub(super) struct Led {
     pub(super) blamed: Vec<u64>,
     /// When it may be tried again to replace it.
     pub(super) retry_at: Option<Instant>,
+    /// How often it did not let itself be replaced.
+    pub(super) refusals: u32,
     /// It is being killed.
     pub(super) ending: bool,
     /// How many withdrawals it was told of.
@@ -146,6 +148,7 @@ impl Led {
             stuck: Vec::new(),
             blamed: Vec::new(),
             retry_at: None,
+            refusals: 0,
             ending: false,
             withdraws: 0,
             trouble: None,

@@ -366,6 +366,7 @@ impl WorkerMemory {
             stuck: Vec::new(),
             blamed: Vec::new(),
             retry_at: None,
+            refusals: 0,
             ending: false,
             withdraws: 0,
             trouble: None,

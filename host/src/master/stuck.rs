@@ -17,6 +17,9 @@ const MISSED_MAX: u32 = 3;
 /// Between two attempts to replace a worker.
 const RETRY_TIME: Duration = Duration::from_secs(2);
 
+/// How often a worker that is stuck may refuse to be frozen.
+const REFUSALS_MAX: u32 = 3;
+
 /// On top of `stuck_time`, for a generation to be met again by what makes it stand still: within
 /// that many times `crash_count` its blames are counted together.
 const RELAPSE_TIME: Duration = Duration::from_secs(10);
@@ -89,6 +92,20 @@ impl Master {
         let why = worker.standstill();
         self.make_room_to_drain();
         self.begin_mending(number, why);
+    }
+
+    /// One that is stuck does not give up what only one worker may have. Something of it may wait
+    /// for what holds its threads: then it never will.
+    pub(super) fn does_not_freeze(&mut self, number: u64) {
+        let Some(worker) = self.worker(number) else { return };
+        worker.refusals += 1;
+        if worker.refusals >= REFUSALS_MAX && !worker.ending {
+            tracing::error!(worker = number, "it cannot be replaced in good order: killed");
+            worker.ending = true;
+            worker.trouble = Some(format!("stuck: {}", worker.standstill()));
+            worker.end();
+            self.totals.stuck_workers += 1;
+        }
     }
 
     /// One that is stuck must go, however many drain: the one that has drained for longest ends.

@@ -33,6 +33,8 @@ pub(super) enum Doing {
     Connection,
     /// A poll of a plugin; which request is known.
     Request,
+    /// The end of a task, and of what it held.
+    Destructor,
     Accept,
     TakeOver,
     Refresh,
@@ -44,10 +46,11 @@ pub(super) enum Doing {
 }
 
 impl Doing {
-    const ALL: [(Self, &'static str); 11] = [
+    const ALL: [(Self, &'static str); 12] = [
         (Self::Waiting, "between two turns"),
         (Self::Connection, "connection"),
         (Self::Request, "request"),
+        (Self::Destructor, "destructor"),
         (Self::Accept, "accept"),
         (Self::TakeOver, "take over"),
         (Self::Refresh, "refresh"),

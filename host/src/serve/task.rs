@@ -19,7 +19,7 @@ where
     F: Future + 'static,
     F::Output: 'static,
 {
-    #[expect(clippy::disallowed_methods, reason = "the one place")]
+    #[expect(clippy::disallowed_methods, reason = "this is the one place")]
     tokio::task::spawn_local(Task { pulse: pulse.clone(), doing, future: Some(future) })
 }
 
@@ -37,7 +37,7 @@ pin_project! {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
             if this.future.is_some() {
-                this.pulse.turn(*this.doing, || this.future.set(None));
+                this.pulse.turn(Doing::Destructor, || this.future.set(None));
             }
         }
     }
@@ -52,6 +52,7 @@ impl<F: Future> Future for Task<F> {
         let future = this.future.as_mut().as_pin_mut();
         let ended = future.expect("a task that has ended is not polled").poll(cx);
         if ended.is_ready() {
+            this.pulse.doing(Doing::Destructor);
             this.future.set(None);
         }
         ended

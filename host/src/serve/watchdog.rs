@@ -95,6 +95,14 @@ impl Watchdog {
     }
 }
 
+/// What there is to say of a thread after a look at all of them.
+enum News {
+    TurnsAgain,
+    Stops,
+    /// It has not turned for too long.
+    Stuck,
+}
+
 impl Found {
     /// Looks at every thread once.
     fn round(&self, balance: &Balance, observers: &mut [Observer], limits: Limits) {
@@ -102,6 +110,7 @@ impl Found {
         let is_long =
             |stuck: &Option<Stuck>| stuck.as_ref().is_some_and(|it| it.since >= limits.stuck_time);
         let mut changed = false;
+        let mut news = Vec::new();
         for (core, observer) in observers.iter_mut().enumerate() {
             let found = match observer.look(now, limits.heartbeat) {
                 Look::Turns => continue,
@@ -111,45 +120,55 @@ impl Found {
                     continue;
                 }
                 Look::TurnsAgain => {
-                    tracing::info!(core, "the thread turns again");
+                    news.push((core, News::TurnsAgain));
                     None
                 }
                 Look::Stops(stuck) => {
-                    say(core, stuck);
+                    news.push((core, News::Stops));
                     Some(stuck.clone())
                 }
                 Look::Stands(stuck) => Some(stuck.clone()),
             };
-            let before = std::mem::replace(&mut lock(&self.stuck)[core], found.clone());
-            if is_long(&before) != is_long(&found) {
-                changed = true;
-                if let Some(Stuck { doing, generation, since, .. }) = &found {
-                    tracing::error!(core, ?generation, doing, ?since, "the thread is stuck");
-                }
+            let is = is_long(&found);
+            let was = is_long(&std::mem::replace(&mut lock(&self.stuck)[core], found));
+            changed |= is != was;
+            if is && !was {
+                news.push((core, News::Stuck));
             }
         }
+        if news.is_empty() {
+            return;
+        }
+        let stuck = lock(&self.stuck).clone();
         if changed && let Some(told) = self.told.get() {
-            let stuck = lock(&self.stuck).clone();
-            let stuck = stuck.into_iter().enumerate().filter(|(_, it)| is_long(it));
-            told(stuck.filter_map(|(core, it)| Some((core, it?))).collect());
+            let long = stuck.iter().enumerate().filter(|(_, it)| is_long(it));
+            told(long.filter_map(|(core, it)| Some((core, it.clone()?))).collect());
+        }
+        // Last: a thread may stand still because nobody reads the log.
+        for (core, news) in news {
+            say(core, &news, stuck[core].as_ref());
         }
     }
 }
 
-fn say(core: usize, stuck: &Stuck) {
-    let Stuck { doing, request, generation, .. } = stuck;
+fn say(core: usize, news: &News, stuck: Option<&Stuck>) {
+    let Some(Stuck { doing, request, generation, since }) = stuck else {
+        return tracing::info!(core, "the thread turns again");
+    };
     let (generation, doing) = (generation.map(|it| it.0), *doing);
     let (request, path) = request.as_ref().map(|(request, path)| (*request, &**path)).unzip();
-    if generation.is_some() {
-        tracing::warn!(
+    match news {
+        News::Stuck => {
+            tracing::error!(core, generation, request, path, doing, ?since, "a thread is stuck");
+        }
+        _ if generation.is_some() => tracing::warn!(
             core,
             generation,
             request,
             path,
             doing,
             "code of a plugin blocks its thread; it must not: use `Context::blocking`"
-        );
-    } else {
-        tracing::warn!(core, request, path, doing, "a data thread does not turn");
+        ),
+        _ => tracing::warn!(core, request, path, doing, "a data thread does not turn"),
     }
 }

@@ -13,7 +13,7 @@ use crate::crash::try_get;
 const AT_ONCE: Duration = Duration::from_secs(3);
 
 fn stuck_count(log: &str) -> usize {
-    log.matches("the thread is stuck").count()
+    log.matches("a thread is stuck").count()
 }
 
 /// It has nothing to finish, and another host wants its addresses.

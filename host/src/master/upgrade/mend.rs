@@ -55,6 +55,9 @@ impl Master {
             self.totals.stuck_workers += 1;
         } else {
             tracing::error!(?took, "a worker that is stuck could not be replaced: {text}");
+            if verdict == Verdict::Busy {
+                self.does_not_freeze(upgrade.old);
+            }
         }
         notify::ready(text);
         self.forgets = true;

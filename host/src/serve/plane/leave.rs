@@ -34,16 +34,17 @@ impl DataPlane {
     }
 
     /// Accepts no more and closes every copy of the listeners; connections go on as if nothing
-    /// was. Waits until it is so, or a moment at most for each thread.
+    /// was. Waits until it is so, or a moment at most for each thread that turns.
     ///
-    /// False: a thread did not say so, because a handler blocks it. It has not forgotten: it may
+    /// False: a thread did not say so, because it does not turn. It has not forgotten: it may
     /// accept one more connection, which it serves, before it lets go.
     pub fn park(&self) -> bool {
         let cores = self.balance.cores();
         let (done, dones) = sync_channel(cores);
         let told =
             (0..cores).filter(|it| self.balance.send(*it, Message::Park(done.clone())).is_ok());
-        let told = told.count();
+        let turns = |core: &usize| !self.balance.seats()[*core].pulse().is_blocked();
+        let told = told.filter(turns).count();
         drop(done);
         let parked = (0..told).take_while(|_| dones.recv_timeout(PARK_TIME).is_ok()).count();
         parked == cores
