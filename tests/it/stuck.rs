@@ -17,14 +17,14 @@ mod held;
 mod silent;
 
 /// `--stuck-time` of [`builder`].
-const STUCK_TIME: Duration = Duration::from_secs(1);
+const STUCK_TIME: Duration = Duration::from_secs(2);
 
 /// On top of it, until somebody answers again.
 const MARGIN: Duration = Duration::from_secs(2);
 
 /// Two data threads that are given up soon.
 fn builder() -> Builder {
-    host!().arg("--threads=2").arg("--stuck-time=1s").arg("--beat-time=100ms")
+    host!().arg("--threads=2").arg("--stuck-time=2s").arg("--beat-time=100ms")
 }
 
 /// `handler` v1 answers `v1`; v2, the second generation, stands still where it is told to.

@@ -53,8 +53,8 @@ pub(super) enum Message {
     Turn,
     /// Accept from these sockets too.
     Accept(Vec<Socket>),
-    /// Serve this connection.
-    Serve(Accepted),
+    /// Serve the next of the connections that wait for this thread.
+    Serve,
     /// There is a new table.
     Refresh,
     /// Purge this thread of a library.
@@ -83,7 +83,7 @@ impl Message {
         match self {
             Self::Turn => Doing::Waiting,
             Self::Accept(_) | Self::Park(_) => Doing::Accept,
-            Self::Serve(_) => Doing::Connection,
+            Self::Serve => Doing::Connection,
             Self::Refresh => Doing::Refresh,
             Self::Purge(_) => Doing::Purge,
             Self::Holders(_) | Self::Classes(_) => Doing::Question,
@@ -360,7 +360,12 @@ impl Core {
                 let accept = listener::accept(self.clone(), socket);
                 task::spawn(&self.pulse, Doing::Accept, accept)
             })),
-            Message::Serve(accepted) => self.serve(accepted),
+            Message::Serve => {
+                // Another thread may have it by now.
+                if let Some(accepted) = self.balance.take(self.index) {
+                    self.serve(accepted);
+                }
+            }
             Message::Refresh => {
                 self.balance.looked(self.index);
                 self.view.refresh();

@@ -129,6 +129,9 @@ impl Found {
                 }
                 Look::Stands(stuck) => Some(stuck.clone()),
             };
+            if found.is_some() {
+                balance.call_back(core);
+            }
             let is = is_long(&found);
             let was = is_long(&std::mem::replace(&mut lock(&self.stuck)[core], found));
             changed |= is != was;

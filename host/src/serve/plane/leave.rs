@@ -66,7 +66,27 @@ impl DataPlane {
         self.each(|| {
             let successor = successor.as_ref().map(OwnedFd::try_clone).transpose()?;
             Ok(Message::Drain(successor))
-        })
+        })?;
+        if let Some(successor) = successor {
+            self.hand_on(&successor);
+        }
+        Ok(())
+    }
+
+    /// What waits for threads that do not turn goes over at once: nobody here will serve it.
+    fn hand_on(&self, successor: &OwnedFd) {
+        for (core, seat) in self.balance.seats().iter().enumerate() {
+            while seat.pulse().is_blocked()
+                && let Some(accepted) = self.balance.take(core)
+            {
+                if let Err(error) = passing::send(successor, &accepted) {
+                    tracing::debug!(%error, "a connection that waits could not be handed over");
+                    self.balance.put_back(core, accepted);
+                    break;
+                }
+                self.balance.left(core);
+            }
+        }
     }
 
     /// [`drain`](Self::drain) without a successor.
