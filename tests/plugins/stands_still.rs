@@ -4,11 +4,19 @@
 //! - `/lock` within the handler, by a mutex that it holds already,
 //! - `/bytes` in the destructor of what owns the bytes of its answer,
 //! - `/future` in the destructor of what its future owns, once the answer is made,
-//! - `/body` in the destructor of a body that is streamed.
+//! - `/body` in the destructor of a body that is streamed,
+//! - `/waker` in a waker of its own, when what it waits for wakes it.
 //!
 //! Everything else is answered with the process id.
 
-use std::{hint::spin_loop, sync::Mutex};
+use std::{
+    future::poll_fn,
+    hint::spin_loop,
+    pin::pin,
+    sync::{Arc, Mutex},
+    task::{self, Poll, Wake},
+    time::Duration,
+};
 
 use hotseat_plugin_api::{Bytes, Context, Handler, Request, Response, Result, export_handler};
 
@@ -34,13 +42,23 @@ impl Drop for Bomb {
     }
 }
 
+/// Stands still when somebody wakes it.
+struct Sleeper;
+
+impl Wake for Sleeper {
+    fn wake(self: Arc<Self>) {
+        stand_still();
+    }
+}
+
 struct StandsStill {
+    context: Context,
     lock: Mutex<()>,
 }
 
 impl Handler for StandsStill {
-    fn new(_: &Context) -> Result<Self> {
-        Ok(Self { lock: Mutex::new(()) })
+    fn new(context: &Context) -> Result<Self> {
+        Ok(Self { context: context.clone(), lock: Mutex::new(()) })
     }
 
     async fn call(&self, request: Request<'_>) -> Result<Response> {
@@ -65,6 +83,12 @@ impl Handler for StandsStill {
                     out.send("answered\n").await;
                     Ok(())
                 }));
+            }
+            "/waker" => {
+                let mut time = pin!(self.context.sleep(Duration::from_millis(10)));
+                let waker = Arc::new(Sleeper).into();
+                let mut cx = task::Context::from_waker(&waker);
+                poll_fn(|_| -> Poll<()> { time.as_mut().poll(&mut cx).map(|_| ()) }).await;
             }
             _ => {}
         }

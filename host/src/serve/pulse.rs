@@ -21,7 +21,7 @@ const PATH_BYTES: usize = 64;
 const WORDS: usize = PATH_BYTES / 8;
 
 /// How long a thread may have had no turn before it is asked for one.
-const QUIET: Duration = Duration::from_secs(1);
+const QUIET: Duration = Duration::from_millis(500);
 
 /// What a data thread is at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

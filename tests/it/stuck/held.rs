@@ -14,7 +14,9 @@ use crate::crash::{metric, next_worker, try_get, warning};
 /// It is red at once, answers again in time, and at the third time the version is withdrawn.
 #[test]
 fn a_handler_that_loops_on_every_thread_is_withdrawn_at_the_third_time() {
-    let host = standing(builder().arg("--upgrade-drain=1s").arg("--plugin-stop-time=100ms"));
+    let builder = builder().arg("--upgrade-drain=1s").arg("--plugin-stop-time=100ms");
+    // Too short for more than one, if it counted.
+    let host = standing(builder.arg("--crash-window=1s"));
     let load = newcomers(&host);
     for round in 1..=3 {
         let worker = host.worker_pid();
@@ -39,9 +41,9 @@ fn a_handler_that_loops_on_every_thread_is_withdrawn_at_the_third_time() {
     assert_eq!(metric(&host, "hotseat_worker_crashes_total"), 0.0);
 }
 
-/// Both threads stand still in `target`: seen, blamed, replaced.
+/// Both threads stand still in `target`, at `doing`: seen, blamed, replaced.
 #[track_caller]
-fn check_blamed(target: &str) {
+fn check_blamed(target: &str, doing: &str) {
     let host = standing(builder().arg("--crash-count=1").arg("--upgrade-drain=1s"));
     let load = newcomers(&host);
     let worker = host.worker_pid();
@@ -49,6 +51,7 @@ fn check_blamed(target: &str) {
     let all = blocked(&host);
     assert!(all.iter().all(|it| it["plugin"] == "handler"), "{all:?}");
     assert!(all.iter().all(|it| wire::number(it, "/generation") == 2), "{all:?}");
+    assert!(all.iter().all(|it| it["doing"] == doing), "{all:?}");
     wait_red(&host);
     host.connect().get("/").unwrap().assert_status(200).assert_contains("v1");
     let took = began.elapsed();
@@ -62,23 +65,29 @@ fn check_blamed(target: &str) {
 
 #[test]
 fn a_deadlock_is_seen() {
-    check_blamed("/lock");
+    check_blamed("/lock", "request");
 }
 
 /// Of what owns an answer's bytes: the answer itself has been written.
 #[test]
 fn a_destructor_of_bytes_is_seen() {
-    check_blamed("/bytes");
+    check_blamed("/bytes", "request");
 }
 
 #[test]
 fn a_destructor_of_a_handlers_future_is_seen() {
-    check_blamed("/future");
+    check_blamed("/future", "request");
 }
 
 #[test]
 fn a_destructor_of_a_streamed_body_is_seen() {
-    check_blamed("/body");
+    check_blamed("/body", "request");
+}
+
+/// No poll of a task: the runtime calls it in between.
+#[test]
+fn a_waker_is_seen() {
+    check_blamed("/waker", "between two turns");
 }
 
 /// Connections that came to a thread before anybody could know that it stands still.
@@ -102,7 +111,6 @@ impl Waiting {
             (if soon { &mut answered } else { &mut waiting }).push(connection);
         }
         assert!(!answered.is_empty() && !waiting.is_empty(), "both threads got some");
-        assert!(blocked(host).is_empty(), "nothing is known yet");
         Self { answered, waiting }
     }
 
@@ -136,6 +144,28 @@ fn what_waits_when_no_thread_turns_goes_to_the_next_worker() {
     waiting.assert_answered();
     next_worker(&host, worker);
     assert_eq!(host.wait_role("draining").pid, worker, "they did not wait for its end");
+}
+
+/// A deploy that does not end keeps it from handing over, again and again: it is killed.
+#[test]
+fn a_worker_that_cannot_hand_over_is_killed() {
+    let builder = builder().arg("--freeze-time=10ms").arg("--preflight-time=10min");
+    let host = standing(builder.arg("--crash-count=1"));
+    let worker = host.worker_pid();
+    std::fs::copy(fault("new_hangs"), host.home().path().join("libother_v1.so")).unwrap();
+    let mut deploy = host.control().connect();
+    let (port, path) = (host.ready().control.port(), "./libother_v1.so");
+    let head = format!("Host: localhost:{port}\r\nContent-Length: {}\r\n", path.len());
+    deploy.send(format!("POST / HTTP/1.1\r\n{head}\r\n{path}")).unwrap();
+    let runs = || wire::list(&host.status(), "/orders").iter().any(|it| it["state"] == "running");
+    eventually!(runs(), "a deploy that runs\n{}", host.log_end());
+    let mut lost = host.connect();
+    lost.send_request("GET", "/loop", "").unwrap();
+    host.wait_ended(worker);
+    host.connect().get("/").unwrap().assert_status(200).assert_contains("v1");
+    let log = host.home().read_log();
+    assert!(log.contains("cannot be replaced in good order: killed"), "{}", host.log_end());
+    assert!(log.matches("a deploy is still running").count() >= 3, "{}", host.log_end());
 }
 
 /// A connection of the thread that turns goes over to the next worker; a request there is finished.

@@ -3,6 +3,7 @@
 mod closing;
 mod handover;
 mod shut;
+mod turning;
 
 use std::{
     collections::BTreeMap,

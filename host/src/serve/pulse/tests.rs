@@ -81,7 +81,7 @@ fn many_short_turns_are_no_block() {
 fn a_thread_without_a_turn_is_asked_for_one() {
     let (writer, mut observer, start) = watched();
     let at = |looks: u32| start + STEP * looks;
-    let quiet = 10;
+    let quiet = u32::try_from(QUIET.as_millis() / STEP.as_millis()).unwrap();
     for look in 1..quiet {
         assert_eq!(observer.look(at(look), LIMIT), Look::Turns);
     }
