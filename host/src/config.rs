@@ -240,8 +240,13 @@ pub struct Limits {
     pub binaries_count: usize,
     /// How long one thread may take to answer a purge. 5 s.
     pub purge_time: Duration,
-    /// A poll longer than this is logged and shown. 200 ms.
+    /// A turn of a data thread longer than this is logged and shown. 200 ms.
     pub heartbeat: Duration,
+    /// A data thread that has not turned for that long, or a worker that has not been heard of,
+    /// is given up. 30 s.
+    pub stuck_time: Duration,
+    /// Between two signs of life of a worker. 1 s.
+    pub beat_time: Duration,
     /// Previous versions kept per plugin. 5.
     pub kept_count: usize,
     /// History lines on disk. 10,000.
@@ -308,6 +313,8 @@ impl Default for Limits {
             binaries_count: 3,
             purge_time: Duration::from_secs(5),
             heartbeat: Duration::from_millis(200),
+            stuck_time: Duration::from_secs(30),
+            beat_time: Duration::from_secs(1),
             kept_count: 5,
             history_disk_count: 10_000,
             history_memory_count: 256,

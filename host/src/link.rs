@@ -12,7 +12,7 @@ pub mod wire;
 pub use self::{
     channel::{Channel, Received},
     settings::{ConfigFile, Settings},
-    wire::{Asked, Beat, Boot, Order, Report, Version},
+    wire::{Asked, Beat, Boot, Order, Report, StuckThread, Version},
 };
 
 /// Which protocol this build speaks. Raised when an old master could not lead a new worker.

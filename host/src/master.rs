@@ -27,6 +27,7 @@ mod signals;
 mod sockets;
 mod spawn;
 mod stop;
+mod stuck;
 mod upgrade;
 
 use std::{
@@ -169,7 +170,11 @@ impl Master {
         let left = due.map(|due| due.saturating_duration_since(Instant::now()));
         let time = left.and_then(|left| Timespec::try_from(left).ok());
         match poll(&mut list, time.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => {}
+            Ok(_) | Err(Errno::INTR) => {
+                if let Some(due) = due {
+                    self.overslept(due);
+                }
+            }
             Err(error) => {
                 tracing::error!(%error, "the master cannot wait");
                 // Without memory for the list; it is asked again soon.
@@ -184,7 +189,8 @@ impl Master {
         let hooks = self.hooks.iter().map(|run| run.task().deadline());
         let respawn = self.respawn.filter(|_| self.stop.is_none());
         let upgrade = self.upgrade.as_ref().map(Upgrade::due);
-        workers.chain(hooks).chain(respawn).chain(upgrade).min()
+        let silence = self.silence_due();
+        workers.chain(hooks).chain(respawn).chain(upgrade).chain(silence).min()
     }
 
     /// Does what is due.
@@ -202,6 +208,7 @@ impl Master {
                 }
             }
         }
+        self.tick_silence(now);
         self.tick_hooks(now);
         self.tick_upgrade(now);
         self.guard(now);

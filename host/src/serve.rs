@@ -34,9 +34,12 @@ mod rules;
 mod socket;
 mod task;
 mod thread;
+mod watchdog;
 
 pub use self::{
     own::{Health, HealthSource},
     plane::{CoreView, DataPlane, Drain, Shutting},
+    pulse::Stuck,
     socket::{Socket, bind},
+    watchdog::OnStuck,
 };

@@ -74,6 +74,9 @@ pub struct Totals {
     pub upgrades: BTreeMap<Verdict, u64>,
     /// Workers that ended unasked.
     pub worker_crashes: u64,
+    /// Workers that were replaced because they, or a data thread of theirs, stood still.
+    #[serde(default)]
+    pub stuck_workers: u64,
 }
 
 /// One process of the host.
@@ -164,6 +167,8 @@ pub struct Readiness {
     pub missing: Vec<String>,
     /// Whether anything is in traffic.
     pub serves: bool,
+    /// Whether any data thread turns.
+    pub turns: bool,
 }
 
 impl Readiness {
@@ -176,6 +181,7 @@ impl Readiness {
             Stage::Draining => Some("this worker is draining; another one serves"),
             Stage::Stopping => Some("the host is stopping"),
             Stage::Broken => Some("the deploy thread has ended by a panic"),
+            Stage::Serving if !self.turns => Some("no data thread turns"),
             Stage::Serving if !self.missing.is_empty() => {
                 Some("a mount has nothing that serves it")
             }
@@ -214,6 +220,7 @@ impl Status {
             stage: self.stage,
             missing: self.missing.clone(),
             serves: self.plugins.iter().any(|plugin| plugin.active.is_some()),
+            turns: self.cores.is_empty() || self.cores.iter().any(|core| core.blocked.is_none()),
         }
     }
 }
@@ -344,21 +351,19 @@ pub struct CoreStatus {
     pub core: usize,
     /// Open connections.
     pub connections: usize,
-    /// A poll that has not returned for over the heartbeat limit.
+    /// It does not turn: one turn of it takes longer than the heartbeat limit.
     pub blocked: Option<Blocked>,
 }
 
-/// A handler that blocks its thread.
+/// What a data thread is held up by.
 #[derive(Clone, Debug)]
 pub struct Blocked {
-    /// Which plugin.
-    pub plugin: PluginName,
-    /// Which load.
-    pub generation: Generation,
-    /// Which request.
-    pub request: u64,
-    /// Its path, at most 64 bytes.
-    pub path: String,
+    /// Whose code it runs, as far as that is a plugin's.
+    pub code: Option<(PluginName, Generation)>,
+    /// What the thread was last doing: `request`, `connection`, `purge`, …
+    pub doing: &'static str,
+    /// Which request it was polling a plugin for, and at most 64 bytes of its path.
+    pub request: Option<(u64, String)>,
     /// For how long.
     pub since: Duration,
 }

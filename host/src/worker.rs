@@ -273,6 +273,18 @@ impl Worker {
         self.plane.connection_count()
     }
 
+    /// The same without those of data threads that are stuck.
+    #[must_use]
+    pub fn whole_connection_count(&self) -> usize {
+        self.plane.whole_connection_count()
+    }
+
+    /// Whether a data thread is stuck.
+    #[must_use]
+    pub fn is_stuck(&self) -> bool {
+        self.plane.is_stuck()
+    }
+
     /// Ends what is left: requests, plugins, threads, in this order.
     pub fn end(self) {
         let limits = &self.config.limits;

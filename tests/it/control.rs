@@ -217,14 +217,19 @@ fn it_answers_while_every_data_thread_is_blocked() {
     host.control().get("/livez").assert_status(200);
     // Each of them would take half a second if it asked the thread that is blocked.
     for _ in 0..20 {
-        host.control().get("/readyz").assert_status(200);
-        host.control().get("/metrics").assert_status(200);
+        let ready = host.control().get("/readyz");
+        assert_eq!((ready.status, &*ready.text()), (503, "not ready: no data thread turns\n"));
+        let metrics = host.control().get("/metrics");
+        let blocked = r#"hotseat_blocked_seconds{core="0",plugin="handler",doing="request"}"#;
+        metrics.assert_status(200).assert_contains(blocked);
     }
     let status = host.status();
     let active = wire::plugin(&status, "handler");
     assert_eq!(wire::number(&active, "/active/holder_count"), 1, "what blocks it: {status}");
     assert!(found(), "all of that while the thread was blocked");
     blocked.read_answer().unwrap().assert_status(200);
+    let ready = || host.control().get("/readyz").status == 200;
+    hotseat_test_support::eventually!(ready(), "ready again\n{}", host.log_end());
 }
 
 /// Over a Unix socket, with 0600 and without a port.

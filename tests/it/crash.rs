@@ -22,13 +22,13 @@ fn crash_host() -> Host {
 }
 
 /// GET on a connection of its own that may end without an answer.
-fn try_get(host: &Host, target: &str) -> Option<String> {
+pub(crate) fn try_get(host: &Host, target: &str) -> Option<String> {
     let answer = Connection::open(host.data()).ok()?.get(target).ok()?;
     (answer.status == 200).then(|| answer.text())
 }
 
 /// The status, if the worker that was asked lives long enough.
-fn try_status(host: &Host) -> Option<Value> {
+pub(crate) fn try_status(host: &Host) -> Option<Value> {
     let mut connection = host.control().connect();
     let head = format!("Host: localhost:{}\r\n", host.ready().control.port());
     let head = format!("GET /v1/status HTTP/1.1\r\n{head}Accept: application/json\r\n\r\n");
@@ -39,7 +39,7 @@ fn try_status(host: &Host) -> Option<Value> {
 
 /// The worker that serves, other than `before`.
 #[track_caller]
-fn next_worker(host: &Host, before: u32) -> u32 {
+pub(crate) fn next_worker(host: &Host, before: u32) -> u32 {
     let mut found = 0;
     eventually!(
         {
@@ -59,13 +59,13 @@ fn serving(status: &Value) -> u32 {
 }
 
 /// What the status says against `plugin`.
-fn warning(status: &Value, plugin: &str) -> String {
+pub(crate) fn warning(status: &Value, plugin: &str) -> String {
     wire::plugin(status, plugin)["warning"].as_str().unwrap_or_default().to_owned()
 }
 
 /// One number of `/metrics`.
 #[track_caller]
-fn metric(host: &Host, line: &str) -> f64 {
+pub(crate) fn metric(host: &Host, line: &str) -> f64 {
     let page = host.control().get("/metrics").assert_status(200).text();
     let found = page.lines().find_map(|it| it.strip_prefix(line)?.trim().parse().ok());
     found.unwrap_or_else(|| panic!("no `{line}` in\n{page}"))

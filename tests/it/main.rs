@@ -26,6 +26,7 @@ mod signals;
 mod state;
 mod stop;
 mod stream;
+mod stuck;
 mod supervised;
 mod tidy;
 mod unload;

@@ -150,13 +150,16 @@ fn write_retired(page: &mut String, status: &Status) -> fmt::Result {
 fn write_blocked(page: &mut String, status: &Status) -> fmt::Result {
     let blocked = status.cores.iter().filter_map(|core| Some((core.core, core.blocked.as_ref()?)));
     for (core, blocked) in blocked {
-        let crate::status::Blocked { plugin, generation, request, path, since } = blocked;
-        let (path, since) = (one_line(path), unit::span(*since));
-        writeln!(
-            page,
-            "\nblocked: core {core} for {since} by {plugin} (generation {generation}), request \
-             {request}, {path}"
-        )?;
+        let crate::status::Blocked { code, doing, request, since } = blocked;
+        write!(page, "\nblocked: core {core} for {} by ", unit::span(*since))?;
+        match code {
+            Some((plugin, generation)) => write!(page, "{plugin} (generation {generation})")?,
+            None => page.write_str("the host itself")?,
+        }
+        match request {
+            Some((request, path)) => writeln!(page, ", request {request}, {}", one_line(path))?,
+            None => writeln!(page, ", {doing}")?,
+        }
     }
     Ok(())
 }

@@ -12,6 +12,9 @@ use super::{Config, Limits, Listen};
 /// `ngx_http_upstream_module`.
 const NGINX_KEEPALIVE: Duration = Duration::from_secs(60);
 
+/// Beats that a worker must be able to give before it is given up.
+const BEATS_MIN: u32 = 3;
+
 /// `10s`, `1500ms`: as it would be typed.
 fn typed(time: Duration) -> String {
     match time.as_millis() {
@@ -23,7 +26,7 @@ fn typed(time: Duration) -> String {
 /// Two time-outs of which the first should not be longer, and what comes of it if it is.
 type Pair = (&'static str, &'static str, fn(&Limits) -> (Duration, Duration), &'static str);
 
-const NESTED: [Pair; 5] = [
+const NESTED: [Pair; 6] = [
     (
         "plugin_time",
         "upgrade_drain",
@@ -53,6 +56,12 @@ const NESTED: [Pair; 5] = [
         "boot_time",
         |limits| (limits.ready_time, limits.boot_time),
         "a worker that is still starting is ended before its time is over",
+    ),
+    (
+        "heartbeat",
+        "stuck_time",
+        |limits| (limits.heartbeat, limits.stuck_time),
+        "a data thread is given up as soon as it is seen to stand still",
     ),
 ];
 
@@ -101,6 +110,16 @@ impl Config {
 
     /// What can never work.
     pub(super) fn clash(&self) -> Option<String> {
+        let Limits { stuck_time, beat_time, .. } = self.limits;
+        if stuck_time < BEATS_MIN * beat_time {
+            let (stuck, beat, least) =
+                (typed(stuck_time), typed(beat_time), typed(BEATS_MIN * beat_time));
+            return Some(format!(
+                "`stuck_time` ({stuck}) leaves no room for {BEATS_MIN} beats of `beat_time` \
+                 ({beat}), and a worker that is well would be killed; set `stuck_time` to {least} \
+                 or more"
+            ));
+        }
         let mut taken = BTreeSet::new();
         for listen in self.listen.iter().chain(&self.control).chain(&self.health_listen) {
             // Port 0 is another port each time.
@@ -204,6 +223,24 @@ mod tests {
             },
             &["a hook waits for HUP, which does nothing with `single`: remove the hook, or \
                `single`"],
+        );
+    }
+
+    #[test]
+    fn a_worker_has_time_for_its_beats() {
+        check(
+            |config| config.limits.heartbeat = s(60),
+            &["`heartbeat` (60s) is longer than `stuck_time` (30s): a data thread is given up as \
+               soon as it is seen to stand still; set `stuck_time` to 60s or more"],
+        );
+        let mut config = Config::default();
+        config.limits.stuck_time = s(3);
+        assert_eq!(config.clash(), None);
+        config.limits.stuck_time = Duration::from_millis(2900);
+        assert_eq!(
+            config.clash().unwrap(),
+            "`stuck_time` (2900ms) leaves no room for 3 beats of `beat_time` (1s), and a worker \
+             that is well would be killed; set `stuck_time` to 3s or more"
         );
     }
 

@@ -54,7 +54,7 @@ macro_rules! bounds {
         /// The limits that a master keeps. As in [`Limits`].
         #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
         #[expect(missing_docs, reason = "each is documented where it is set, in `Limits`")]
-        pub struct Bounds { $(pub $name: $kind,)* }
+        pub struct Bounds { $($(#[$doc])* pub $name: $kind,)* }
 
         impl Bounds {
             fn of(limits: &Limits) -> Self {
@@ -87,6 +87,17 @@ bounds! {
     crash_count: usize;
     crash_exit_count: usize;
     binaries_count: usize;
+    // A master of before the two had none, and left none behind.
+    #[serde(default = "stuck_time")] stuck_time: Duration;
+    #[serde(default = "beat_time")] beat_time: Duration;
+}
+
+fn stuck_time() -> Duration {
+    Limits::default().stuck_time
+}
+
+fn beat_time() -> Duration {
+    Limits::default().beat_time
 }
 
 impl Settings {

@@ -139,6 +139,17 @@ pub struct Beat {
     pub connections: Classes,
 }
 
+/// A data thread that has not turned for longer than one may.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StuckThread {
+    /// Which.
+    pub core: usize,
+    /// Whose code it runs; `None`: the host's own.
+    pub generation: Option<u64>,
+    /// What it was last doing, for people.
+    pub doing: String,
+}
+
 /// What a worker tells its master.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "report")]
@@ -182,8 +193,14 @@ pub enum Report {
     Parked,
     /// It accepts again.
     Resumed,
-    /// A sign of life.
+    /// A sign of life: one every `beat_time`, whatever the worker is at once it could serve, until
+    /// it ends its plugins.
     Beat(Beat),
+    /// Its data threads that are stuck: whenever that changes, and with each beat while it is any.
+    Stuck {
+        /// All of them.
+        threads: Vec<StuckThread>,
+    },
     /// What was counted so far, should it end without a last word.
     Counted {
         /// As in [`Boot::counters`].

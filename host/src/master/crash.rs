@@ -31,6 +31,16 @@ pub(super) struct End {
     pub(super) fault: bool,
     /// It has ended as a process does that wants to.
     pub(super) exited: bool,
+    /// It has not ended, but is of no more use: one of its threads stands still.
+    pub(super) stuck: bool,
+}
+
+impl End {
+    /// That of a worker which stands still in the code of `generation`.
+    pub(super) fn stuck(generation: u64) -> Self {
+        let (served, fault, exited, stuck) = (true, false, false, true);
+        Self { generation: Some(generation), served, fault, exited, stuck }
+    }
 }
 
 /// What is done about it.
@@ -58,6 +68,8 @@ pub(super) struct Crashes {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rules {
     pub(super) window: Duration,
+    /// The same for workers that stand still, each of which takes its time.
+    pub(super) stuck_window: Duration,
     pub(super) count: usize,
     pub(super) exit_count: usize,
 }
@@ -70,7 +82,7 @@ impl Crashes {
 
     /// A worker has ended unasked.
     pub(super) fn note(&mut self, now: Instant, end: End, rules: Rules) -> Decision {
-        let longest = GIVE_UP_WINDOW.max(rules.window);
+        let longest = GIVE_UP_WINDOW.max(rules.window).max(rules.stuck_window);
         self.deaths.retain(|death| now.duration_since(death.at) < longest);
         self.deaths.push_back(Death { at: now, end });
         let within = |window| {
@@ -80,8 +92,11 @@ impl Crashes {
         // A kill from outside is no reason to wait; what fails by itself may fail again at once.
         let recent = within(rules.window).filter(|it| it.fault || it.exited || !it.served).count();
         let blamed = end.generation.filter(|generation| {
-            within(rules.window).filter(|it| it.generation == Some(*generation)).count()
-                >= rules.count
+            let counts = |it: &&Death| {
+                let window = if it.end.stuck { rules.stuck_window } else { rules.window };
+                it.end.generation == Some(*generation) && now.duration_since(it.at) < window
+            };
+            self.deaths.iter().filter(counts).count() >= rules.count
         });
         // A kill from outside says nothing about the binary; a fault outside of every plugin and a
         // worker that does not even come up do.
@@ -106,10 +121,15 @@ impl Crashes {
 mod tests {
     use super::*;
 
-    const RULES: Rules = Rules { window: Duration::from_secs(30), count: 3, exit_count: 10 };
+    const RULES: Rules = Rules {
+        window: Duration::from_secs(30),
+        stuck_window: Duration::from_secs(120),
+        count: 3,
+        exit_count: 10,
+    };
 
     fn end(generation: Option<u64>, served: bool, fault: bool) -> End {
-        End { generation, served, fault, exited: false }
+        End { generation, served, fault, exited: false, stuck: false }
     }
 
     #[test]
@@ -130,6 +150,27 @@ mod tests {
                 None
             );
         }
+    }
+
+    /// Between two of them lies the time after which a thread counts as stuck.
+    #[test]
+    fn standstills_are_counted_over_a_longer_time() {
+        let mut crashes = Crashes::default();
+        let start = Instant::now();
+        let mut stuck =
+            |seconds| crashes.note(start + Duration::from_secs(seconds), End::stuck(7), RULES);
+        assert_eq!(stuck(0).withdraw, None);
+        assert_eq!(stuck(40).withdraw, None);
+        let third = stuck(80);
+        assert_eq!((third.withdraw, third.blame_binary, third.give_up), (Some(7), false, false));
+        assert_eq!(stuck(85).withdraw, None);
+        // A crash within its own window counts too.
+        let end = end(Some(7), true, true);
+        assert_eq!(crashes.note(start + Duration::from_secs(90), end, RULES).withdraw, None);
+        assert_eq!(
+            crashes.note(start + Duration::from_secs(91), End::stuck(7), RULES).withdraw,
+            Some(7)
+        );
     }
 
     #[test]

@@ -64,6 +64,7 @@ impl Master {
                     worker.beat = beat;
                 }
             }
+            Report::Stuck { threads } => self.told_stuck(number, threads),
             Report::Asked(asked) => self.ask(Pending {
                 request: asked.request,
                 asker: Some((number, asked.id)),
@@ -101,12 +102,18 @@ impl Master {
         if !self.worker(number).is_some_and(comes_up) || self.candidate_ready(number) {
             return;
         }
-        // It is on the disk by now.
-        self.withdraw.clear();
+        self.told_withdrawals(number);
         self.adopt_cargo(number);
         if let Some(worker) = self.worker(number) {
             worker.tell(&Order::Accept, &[]);
         }
+    }
+
+    /// What a worker was told to take out of traffic is so, on the disk too.
+    pub(super) fn told_withdrawals(&mut self, number: u64) {
+        let told = self.worker(number).map_or(0, |worker| std::mem::take(&mut worker.withdraws));
+        // Others may have been added since.
+        self.withdraw.drain(..told.min(self.withdraw.len()));
     }
 
     fn greeted(&mut self, number: u64, proto: u16, version: &str) {

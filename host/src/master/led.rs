@@ -18,7 +18,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::{Plan, complaints::Complaints};
 use crate::{
-    link::{Beat, Channel, Order, Received, Report, Version, WORKER, channel::Packet},
+    link::{Beat, Channel, Order, Received, Report, StuckThread, Version, WORKER, channel::Packet},
     status::ProcessStatus,
     sys::fault,
 };
@@ -84,6 +84,18 @@ pub(super) struct Led {
     /// The beat when it began to accept: what it has inherited.
     pub(super) base: Beat,
     pub(super) heard: Instant,
+    /// Its data threads that are stuck.
+    pub(super) stuck: Vec<StuckThread>,
+    /// The generations that were blamed for that.
+    pub(super) blamed: Vec<u64>,
+    /// When it may be tried again to replace it.
+    pub(super) retry_at: Option<Instant>,
+    /// How often it did not let itself be replaced.
+    pub(super) refusals: u32,
+    /// It is being killed.
+    pub(super) ending: bool,
+    /// How many withdrawals it was told of.
+    pub(super) withdraws: usize,
     /// Why it cannot go on, in its own words.
     pub(super) trouble: Option<String>,
     /// It has served at some time.
@@ -133,6 +145,12 @@ impl Led {
             beat: Beat::default(),
             base: Beat::default(),
             heard: Instant::now(),
+            stuck: Vec::new(),
+            blamed: Vec::new(),
+            retry_at: None,
+            refusals: 0,
+            ending: false,
+            withdraws: 0,
             trouble: None,
             served: false,
             counted: None,
@@ -234,6 +252,7 @@ impl Led {
     /// Ends it at once; its end is reaped like any other, and nobody is to blame.
     pub(super) fn kill(&mut self) {
         self.dismissed = true;
+        self.ending = true;
         self.end();
     }
 

@@ -28,6 +28,7 @@ impl Master {
     pub(super) fn spawn(&mut self, plan: &Rc<Plan>, added: &Sockets) -> std::io::Result<u64> {
         let number = self.next_number;
         let mut led = Led::spawn(number, plan, &self.origin.workdir)?;
+        led.withdraws = self.withdraw.len();
         self.next_number += 1;
         let selected = self.sockets.selected(added, &plan.settings);
         let boot = Boot {
@@ -137,18 +138,14 @@ impl Master {
         }
         // A plugin that calls `exit` is as bad, though nobody can say which one it was.
         let exited = status.exit_status().is_some();
-        let end = End { generation, served: worker.served, fault: note.is_some(), exited };
+        let (served, fault) = (worker.served, note.is_some());
+        let end = End { generation, served, fault, exited, stuck: false };
         self.replace(end, &why);
     }
 
     /// A worker has ended unasked: sees to the next one, and to what has ended it.
     fn replace(&mut self, end: End, why: &str) {
-        let limits = &self.plan.settings.limits;
-        let rules = Rules {
-            window: limits.crash_window,
-            count: limits.crash_count,
-            exit_count: limits.crash_exit_count,
-        };
+        let rules = self.rules();
         let decision = self.crashes.note(Instant::now(), end, rules);
         if decision.give_up {
             tracing::error!(why, "workers do not stay alive: giving up");
@@ -172,6 +169,17 @@ impl Master {
             self.withdraw.push((generation, why));
         }
         self.respawn = Some(Instant::now() + decision.after);
+    }
+
+    /// What counts as too many ends.
+    pub(super) fn rules(&self) -> Rules {
+        let limits = &self.plan.settings.limits;
+        Rules {
+            window: limits.crash_window,
+            stuck_window: self.stuck_window(),
+            count: limits.crash_count,
+            exit_count: limits.crash_exit_count,
+        }
     }
 
     /// Starts the next worker when its time has come.

@@ -2,7 +2,7 @@
 //!
 //! Owns what an upgrade has gathered so far. Who may have one and what they are told is in [`ask`],
 //! the steps before a worker hears of it in [`check`], those in which workers take turns in
-//! [`turn`], and the way back from them in [`back`].
+//! [`turn`], and the way back from them in [`back`]. [`mend`] is one that nobody has asked for.
 //!
 //! ```text
 //! pre-hook > stage > check > bind > freeze > boot > probe > overlap > park > soak > commit
@@ -12,6 +12,7 @@
 mod ask;
 mod back;
 mod check;
+mod mend;
 mod turn;
 
 pub(super) use self::turn::KILL_MARGIN;
@@ -86,6 +87,8 @@ pub(super) struct Upgrade {
     pending: Pending,
     /// The caller has its answer already.
     answered: bool,
+    /// Nobody has asked: a worker that is stuck is replaced.
+    mends: bool,
     step: Step,
     due: Instant,
     /// Where the candidate's binary is looked for, and what was found there.
@@ -166,6 +169,7 @@ impl Master {
         self.upgrade = Some(Upgrade {
             pending,
             answered: false,
+            mends: false,
             step: Step::Hooks,
             due: Instant::now() + Duration::from_secs(3600),
             source,

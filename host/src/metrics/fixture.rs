@@ -87,10 +87,9 @@ pub(crate) fn serving(started: SystemTime) -> Status {
         rolled_back: true,
     };
     let blocked = Blocked {
-        plugin: name("handler"),
-        generation: Generation(7),
-        request: 21,
-        path: "/slow".to_owned(),
+        code: Some((name("handler"), Generation(7))),
+        doing: "request",
+        request: Some((21, "/slow".to_owned())),
         since: Duration::from_secs(5),
     };
     let counts = Counts { requests: 1204, errors: 3, panics: 1, timeouts: 0, cut: 0 };
@@ -161,7 +160,7 @@ pub(crate) fn led(started: SystemTime) -> Status {
         ],
         upgrade: Some(outcome(Verdict::RolledBack, "it died\nof SIGSEGV", started)),
         connections,
-        totals: Totals { upgrades, worker_crashes: 4 },
+        totals: Totals { upgrades, worker_crashes: 4, stuck_workers: 2 },
         ..serving(started)
     }
 }

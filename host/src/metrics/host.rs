@@ -12,7 +12,7 @@ use prometheus_client::{
 
 use super::{Ends, Word};
 use crate::{
-    status::{Classes, Counts, GenerationStatus, Life, Status},
+    status::{Blocked, Classes, Counts, GenerationStatus, Life, Status},
     upgrade::Verdict,
 };
 
@@ -128,7 +128,16 @@ impl HostFamilies {
         let rows = status.cores.iter().map(|c| (core(c.core), count(c.connections)));
         gauges(encoder, "hotseat_connections", "Open connections of the data plane.", rows)?;
         let rows = status.cores.iter().map(|c| (core(c.core), u64::from(c.blocked.is_some())));
-        gauges(encoder, "hotseat_blocked_cores", "1 where a plugin blocks the thread.", rows)
+        gauges(encoder, "hotseat_blocked_cores", "1 where the thread does not turn.", rows)?;
+        let blocked = status.cores.iter().filter_map(|c| Some((c.core, c.blocked.as_ref()?)));
+        let rows = blocked.map(|(core, Blocked { code, doing, since, .. })| {
+            let plugin = code.as_ref().map_or("", |(plugin, _)| plugin.as_str()).to_owned();
+            let labels =
+                [("core", core.to_string()), ("plugin", plugin), ("doing", (*doing).to_owned())];
+            (labels, since.as_secs_f64())
+        });
+        let help = "For how long the thread has not turned, whose code it runs, and its last work.";
+        gauges(encoder, "hotseat_blocked_seconds", help, rows)
     }
 }
 
@@ -179,7 +188,10 @@ impl HostFamilies {
         counters(encoder, "hotseat_upgrades", "Upgrades by how they ended.", rows)?;
         let crashes = ConstCounter::new(status.totals.worker_crashes);
         let (name, help) = ("hotseat_worker_crashes", "Workers that ended unasked.");
-        crashes.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)
+        crashes.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
+        let stuck = ConstCounter::new(status.totals.stuck_workers);
+        let (name, help) = ("hotseat_stuck_workers", "Workers replaced because they stood still.");
+        stuck.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)
     }
 }
 

@@ -37,6 +37,7 @@ fn the_host_page_is_complete_and_valid() {
         r#"hotseat_panics_total{plugin="handler"} 1"#,
         r#"hotseat_connections{core="1"} 4"#,
         r#"hotseat_blocked_cores{core="1"} 1"#,
+        r#"hotseat_blocked_seconds{core="1",plugin="handler",doing="request"} 5.0"#,
         r#"hotseat_generations{plugin="handler",life="draining"} 1"#,
         r#"hotseat_orders_total{verb="deploy",outcome="swapped"} 2"#,
         r#"hotseat_orders_total{verb="deploy",outcome="preflight_crashed"} 1"#,
@@ -60,6 +61,7 @@ fn a_led_host_counts_processes_and_upgrades() {
     check(&page);
     for line in [
         r#"hotseat_connections_by_class{class="busy"} 3"#,
+        "hotseat_stuck_workers_total 2",
         r#"hotseat_connections_by_class{class="upgraded"} 0"#,
         r#"hotseat_worker_info{pid="4242",number="2"} 1"#,
         r#"hotseat_processes{role="draining"} 2"#,

@@ -11,7 +11,11 @@
 //! not the ones that plugins find, [`self_test`] says so and nothing may ever be unloaded.
 #![expect(unsafe_code, reason = "interposes C functions and calls destructors by address")]
 
-use std::{cell::Cell, fmt, marker::PhantomData};
+use std::{
+    fmt,
+    marker::PhantomData,
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
+};
 
 pub(super) mod blame;
 mod check;
@@ -23,10 +27,12 @@ mod real;
 pub(super) mod registry;
 pub(super) mod signals;
 mod threads;
+mod window;
 
 pub use blame::running_generation;
 pub use check::self_test;
 pub use ledger::purge_thread;
+pub use window::Window;
 
 /// One load of one library in this process; never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,7 +46,8 @@ impl fmt::Display for LibraryId {
 
 thread_local! {
     // 0: no library. Plain data: no destructor, so it works to the thread's last instruction.
-    static CURRENT: Cell<u32> = const { Cell::new(0) };
+    // Written by its thread alone; atomic because others may look at it through a `Window`.
+    static CURRENT: AtomicU32 = const { AtomicU32::new(0) };
 }
 
 /// Until dropped, this thread runs code of one library.
@@ -58,19 +65,25 @@ pub struct Entered {
 /// libstdc++) are attributed by this alone.
 #[inline]
 pub fn enter(id: LibraryId) -> Entered {
-    Entered { before: CURRENT.replace(id.0), here: PhantomData }
+    // Two plain instructions: an exchange would lock the bus.
+    let before = CURRENT.with(|current| {
+        let before = current.load(Relaxed);
+        current.store(id.0, Relaxed);
+        before
+    });
+    Entered { before, here: PhantomData }
 }
 
 impl Drop for Entered {
     #[inline]
     fn drop(&mut self) {
-        CURRENT.set(self.before);
+        CURRENT.with(|current| current.store(self.before, Relaxed));
     }
 }
 
 /// For a thread that belongs to a library from its first to its last instruction.
 fn become_thread_of(id: LibraryId) {
-    CURRENT.set(id.0);
+    CURRENT.with(|current| current.store(id.0, Relaxed));
 }
 
 /// The library whose code this thread runs, if it runs one's.
@@ -80,7 +93,7 @@ pub(super) fn running_library() -> Option<LibraryId> {
 }
 
 fn current() -> Option<LibraryId> {
-    match CURRENT.get() {
+    match CURRENT.with(|current| current.load(Relaxed)) {
         0 => None,
         id => Some(LibraryId(id)),
     }

@@ -36,6 +36,8 @@ pub(super) struct Leaving {
     pub(super) kept: Vec<Socket>,
     /// How long what is in flight may take.
     pub(super) drain: Duration,
+    /// Connections of threads that are stuck are not waited for.
+    pub(super) forsakes: bool,
     pub(super) haste: watch::Receiver<Haste>,
 }
 
@@ -92,9 +94,18 @@ impl Leaving {
         }
     }
 
+    /// How many are waited for.
+    fn left(&self) -> usize {
+        if self.forsakes {
+            self.worker.whole_connection_count()
+        } else {
+            self.worker.connection_count()
+        }
+    }
+
     /// Waits until nobody is left; whether what is left has to be cut.
     async fn finish(&mut self, until: Instant) -> bool {
-        while self.worker.connection_count() > 0 {
+        while self.left() > 0 {
             if *self.haste.borrow() {
                 tracing::warn!(connections = self.worker.connection_count(), "told again: cutting");
                 return true;

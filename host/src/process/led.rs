@@ -12,7 +12,11 @@ mod signals;
 use std::{ffi::OsString, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use tokio::{io::unix::AsyncFd, sync::oneshot, time::MissedTickBehavior};
+use tokio::{
+    io::unix::AsyncFd,
+    sync::oneshot,
+    time::{Interval, MissedTickBehavior},
+};
 
 use self::{
     birth::{Newborn, listen_to_master, sockets_of},
@@ -32,9 +36,6 @@ use crate::{
     sys::{self, inherited, process::exit_now},
     worker::{Birth, Carried, Halt, Worker, prepare_process},
 };
-
-/// Between two signs of life.
-const BEAT: Duration = Duration::from_secs(1);
 
 /// How long a word may take to the master, which always listens.
 const WORD_TIME: Duration = Duration::from_secs(5);
@@ -107,12 +108,13 @@ fn come_up(args: &[OsString], parse: Parse, channel: &Channel) -> anyhow::Result
             mail,
             keeper,
             signals,
-            limits,
             door,
             given,
             told: String::new(),
             kept: None,
             handed: boot.counters.unwrap_or_default(),
+            beat: beats(limits.beat_time),
+            limits,
             halt,
         };
         led.lead(started, stderr).await
@@ -127,6 +129,7 @@ struct Led<'a> {
     keeper: Keeper,
     signals: Signals,
     limits: Limits,
+    beat: Interval,
     /// The data listeners, for the end.
     door: Vec<Socket>,
     /// The places of those that are not ours to empty.
@@ -153,8 +156,6 @@ impl Led<'_> {
         // What is complained from here on is no reason why it does not come up.
         rustix::stdio::dup2_stderr(&stderr).context("take standard error over")?;
         self.say(&Report::Ready);
-        let mut beat = tokio::time::interval(BEAT);
-        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let news = tokio::select! {
                 news = next(&self.socket, self.channel) => news,
@@ -166,9 +167,8 @@ impl Led<'_> {
                     self.post();
                     continue;
                 }
-                _ = beat.tick() => {
-                    self.say_counters(&worker);
-                    self.say(&Report::Beat(beat_of(&worker)));
+                _ = self.beat.tick() => {
+                    self.say_beat(&worker);
                     continue;
                 }
             };
@@ -297,14 +297,29 @@ impl Led<'_> {
         }
     }
 
-    /// Runs `job` where it may take its time; the master is heard again afterwards.
+    /// Runs `job` where it may take its time; the master is heard again afterwards, and hears
+    /// meanwhile that this process lives.
     async fn with<T: Send + 'static>(
-        &self,
+        &mut self,
         worker: &Arc<Worker>,
         job: impl FnOnce(&Worker) -> anyhow::Result<T> + Send + 'static,
     ) -> anyhow::Result<T> {
-        let worker = worker.clone();
-        self.keeper.run(move || job(&worker)).await.context("the worker's keeper is gone")?
+        let theirs = worker.clone();
+        let mut done = self.keeper.run(move || job(&theirs));
+        loop {
+            tokio::select! {
+                done = &mut done => return done.context("the worker's keeper is gone")?,
+                _ = self.beat.tick() => self.say_beat(worker),
+            }
+        }
+    }
+
+    fn say_beat(&mut self, worker: &Worker) {
+        self.say_counters(worker);
+        self.say(&Report::Beat(beat_of(worker)));
+        if let Some(report) = self.mail.still_stuck() {
+            self.say(&report);
+        }
     }
 
     fn answer(&self, done: anyhow::Result<()>, report: &Report) {
@@ -344,6 +359,13 @@ impl Led<'_> {
     fn post(&self) {
         self.mail.post(self.channel);
     }
+}
+
+/// When a sign of life is due.
+fn beats(time: Duration) -> Interval {
+    let mut beats = tokio::time::interval(time);
+    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    beats
 }
 
 fn say(channel: &Channel, report: &Report) {

@@ -151,7 +151,8 @@ async fn stop(
     let (hurry, haste) = watch::channel(false);
     let drain = limits.stop_time;
     let (stop, kept) = (Some(door), Vec::new());
-    let leaving = Leaving { worker: worker.clone(), limits, stop, kept, drain, haste };
+    let forsakes = false;
+    let leaving = Leaving { worker: worker.clone(), limits, stop, kept, drain, forsakes, haste };
     let impatience = async {
         signals.again(first).await;
         let cut = Instant::now();

@@ -1,10 +1,14 @@
 //! Which data thread serves a connection, and how to reach each of them.
 //!
-//! Owns the count of connections per core and the inboxes. Knows nothing of what the messages mean.
+//! Owns the count of connections per core, those that wait for one, and the inboxes. Knows nothing
+//! of what the messages mean.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
 };
 
 use tokio::sync::mpsc;
@@ -29,6 +33,9 @@ pub(super) struct Seat {
     connections: Padded,
     pulse: Arc<Pulse>,
     inbox: mpsc::Sender<Message>,
+    /// Connections on their way to it; beside the inbox, so that they can be called back from a
+    /// thread that does not turn.
+    waiting: Mutex<VecDeque<Accepted>>,
     /// A new table was announced and not looked at yet.
     stale: AtomicBool,
 }
@@ -39,12 +46,17 @@ impl Seat {
             connections: Padded::default(),
             pulse: Arc::default(),
             inbox,
+            waiting: Mutex::default(),
             stale: AtomicBool::new(false),
         }
     }
 
     pub(super) fn pulse(&self) -> &Arc<Pulse> {
         &self.pulse
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, VecDeque<Accepted>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn connection_count(&self) -> usize {
@@ -79,7 +91,10 @@ impl Balance {
     /// short connections would go to the core that has one long one fewer. A blocked core gets
     /// nothing as long as another is not.
     pub(super) fn choose(&self) -> usize {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        self.fewest(self.turn.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn fewest(&self, turn: usize) -> usize {
         let count = self.seats.len();
         let load = |at: usize| {
             let seat = &self.seats[at];
@@ -142,13 +157,41 @@ impl Balance {
     /// Hands a connection over, unless the thread has a long inbox: the rest of it is for what must
     /// not be lost.
     pub(super) fn hand_over(&self, core: usize, accepted: Accepted) -> Result<(), Accepted> {
-        if self.seats[core].inbox.capacity() < INBOX_COUNT / 2 {
+        let seat = &self.seats[core];
+        if seat.inbox.capacity() < INBOX_COUNT / 2 {
             return Err(accepted);
         }
-        self.send(core, Message::Serve(accepted)).map_err(|message| match message {
-            Message::Serve(accepted) => accepted,
-            _ => unreachable!("what was sent comes back"),
-        })
+        seat.waiting().push_back(accepted);
+        if self.send(core, Message::Serve).is_err() {
+            // If the thread has taken it all the same, or another one, it is served.
+            return seat.waiting().pop_back().map_or(Ok(()), Err);
+        }
+        Ok(())
+    }
+
+    /// The next connection that waits for a thread; it stays counted there.
+    pub(super) fn take(&self, core: usize) -> Option<Accepted> {
+        self.seats[core].waiting().pop_front()
+    }
+
+    /// Calls back what waits for a thread that does not turn, for those that do. Returns at once
+    /// when there is none.
+    pub(super) fn call_back(&self, from: usize) {
+        while self.seats.iter().any(|seat| !seat.pulse.is_blocked()) {
+            let Some(accepted) = self.take(from) else { return };
+            let to = self.fewest(self.come());
+            self.left(from);
+            let handed = if to == from { Err(accepted) } else { self.hand_over(to, accepted) };
+            if let Err(accepted) = handed {
+                self.moved(to, from);
+                return self.put_back(from, accepted);
+            }
+        }
+    }
+
+    /// After [`take`](Self::take): it waits on.
+    pub(super) fn put_back(&self, core: usize, accepted: Accepted) {
+        self.seats[core].waiting().push_front(accepted);
     }
 
     /// Tells a thread of a new table; once is enough until it has looked.
@@ -170,5 +213,98 @@ impl Balance {
             mpsc::error::TrySendError::Full(message)
             | mpsc::error::TrySendError::Closed(message) => message,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        os::unix::net::UnixStream,
+        time::{Duration, Instant},
+    };
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::serve::{
+        pulse::{Doing, Observer, PulseWriter},
+        socket::Unregistered,
+    };
+
+    const LIMIT: Duration = Duration::from_millis(200);
+
+    /// Two threads that do nothing but stand still when they are told to.
+    struct Threads {
+        balance: Balance,
+        inboxes: Vec<mpsc::Receiver<Message>>,
+        writers: Vec<PulseWriter>,
+        observers: Vec<Observer>,
+        now: Instant,
+    }
+
+    impl Threads {
+        fn new() -> Self {
+            let (senders, inboxes): (Vec<_>, _) =
+                (0..2).map(|_| mpsc::channel(INBOX_COUNT)).unzip();
+            let balance = Balance::new(senders.into_iter().map(Seat::new).collect());
+            let (pulses, now) = (|| balance.seats().iter().map(Seat::pulse), Instant::now());
+            let writers = pulses().map(|it| PulseWriter::new(it.clone())).collect();
+            let observers = pulses().map(|it| Observer::new(it.clone(), now)).collect();
+            Self { balance, inboxes, writers, observers, now }
+        }
+
+        /// Looks until whoever stands still is known to.
+        fn look(balance: &mut [Observer], now: &mut Instant) {
+            for _ in 0..3 {
+                *now += LIMIT / 2;
+                for observer in &mut *balance {
+                    let _ = observer.look(*now, LIMIT);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_thread_that_does_not_turn_gets_nothing_as_long_as_another_turns() {
+        let Threads { balance, writers, mut observers, mut now, .. } = Threads::new();
+        let mut look = || Threads::look(&mut observers, &mut now);
+        writers[0].turn(Doing::Request, || {
+            look();
+            let chosen: Vec<_> = (0..4).map(|_| balance.choose()).collect();
+            assert_eq!(chosen, [1; 4], "however many connections it has");
+            writers[1].turn(Doing::Request, || {
+                look();
+                assert_eq!(balance.choose(), 0, "both stand: the fewest connections");
+            });
+        });
+        look();
+        assert_eq!(balance.choose(), 0);
+    }
+
+    #[test]
+    fn what_waits_for_a_thread_is_called_back_when_it_stands_still() {
+        let threads = Threads::new();
+        let Threads { balance, mut inboxes, writers, mut observers, mut now } = threads;
+        for _ in 0..4 {
+            let socket = Unregistered::Unix(UnixStream::pair().unwrap().0.into());
+            let accepted = Accepted { socket, peer: "unix".to_owned(), prefix: Bytes::new() };
+            balance.hand_over(balance.choose(), accepted).unwrap();
+        }
+        let counts = || balance.seats().iter().map(Seat::connection_count).collect::<Vec<_>>();
+        assert_eq!(counts(), [2, 2]);
+        let mut look = || Threads::look(&mut observers, &mut now);
+        writers[0].turn(Doing::Request, || {
+            writers[1].turn(Doing::Request, || {
+                look();
+                balance.call_back(0);
+                assert_eq!(counts(), [2, 2], "nobody turns");
+            });
+            look();
+            balance.call_back(0);
+        });
+        assert_eq!(counts(), [0, 4]);
+        assert!(balance.take(0).is_none());
+        assert_eq!(std::iter::from_fn(|| inboxes[1].try_recv().ok()).count(), 4);
+        assert_eq!(std::iter::from_fn(|| balance.take(1)).count(), 4);
     }
 }

@@ -26,6 +26,7 @@ use super::{
     dispatch::Dispatch,
     io::{Io, Stream},
     own, passing,
+    pulse::Doing,
     socket::Accepted,
     task,
 };
@@ -49,10 +50,10 @@ pub(super) fn open(core: &Rc<Core>, accepted: Accepted) {
             return;
         }
     };
-    let core = core.clone();
-    task::spawn(async move {
-        let listed = core.list(peer.into());
-        serve(core, stream, listed.conn.clone(), prefix).await;
+    let theirs = core.clone();
+    task::spawn(&core.pulse, Doing::Connection, async move {
+        let listed = theirs.list(peer.into());
+        serve(theirs, stream, listed.conn.clone(), prefix).await;
     });
 }
 

@@ -18,8 +18,9 @@ use super::{
     hold::InFlight,
     own::{HealthSource, OwnCounts},
     passing::Successor,
+    pulse::{Doing, PulseWriter},
 };
-use crate::{config::Limits, route::View, status::Classes};
+use crate::{config::Limits, plugin::release, route::View, status::Classes};
 
 /// What a data thread knows.
 #[derive(Debug)]
@@ -32,6 +33,7 @@ pub(super) struct Core {
     pub(super) view: View,
     pub(super) balance: Arc<Balance>,
     pub(super) owns: Arc<OwnCounts>,
+    pub(super) pulse: Rc<PulseWriter>,
     pub(super) in_flight: Rc<InFlight>,
     pub(super) connections: RefCell<Slab<Rc<Conn>>>,
     /// That of every connection which comes.
@@ -46,6 +48,15 @@ impl Core {
         let slot = self.connections.borrow_mut().insert(conn.clone());
         conn.set_course(self.course.get());
         Listed { core: self.clone(), conn, slot }
+    }
+
+    /// Lets go of what plugins made and nobody needs any more: for whoever comes back from a poll of
+    /// hyper or h2 in the middle of a task.
+    #[inline]
+    pub(super) fn let_go(&self) {
+        self.pulse.doing(Doing::Destructor);
+        release::empty();
+        self.pulse.doing(Doing::Connection);
     }
 
     pub(super) fn classes(&self) -> Classes {

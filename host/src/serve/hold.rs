@@ -26,7 +26,7 @@ use crate::{
 /// A request in flight on this thread.
 pub(super) type Exchange = exchange::Exchange<Hold, Inbound>;
 
-/// The requests in flight on one thread, and what it is polling.
+/// The requests in flight on one thread.
 #[derive(Debug)]
 pub(super) struct InFlight {
     list: RefCell<Slab<WeakExchange<Hold, Inbound>>>,
@@ -34,7 +34,7 @@ pub(super) struct InFlight {
     /// without sharing.
     next: Cell<u64>,
     step: u64,
-    pulse: PulseWriter,
+    pulse: Rc<PulseWriter>,
 }
 
 /// What a request holds while it is in flight; letting go of it is its `Drop`.
@@ -115,11 +115,11 @@ impl Hold {
         self.doing.set(what);
     }
 
-    /// Runs a poll of the plugin under the watchdog's eyes.
+    /// Runs a poll of the plugin, with what it is about written down before.
     #[inline]
     pub(super) fn watched<T>(&self, exchange: &Exchange, poll: impl FnOnce() -> T) -> T {
-        let about = (exchange.id(), self.generation().0, exchange.path());
-        self.in_flight.pulse.during(about, poll)
+        self.in_flight.pulse.polls(exchange.id(), exchange.path());
+        poll()
     }
 
     pub(super) fn body_failed(&self, error: &StreamError) {
@@ -154,7 +154,7 @@ impl Drop for Hold {
 
 impl InFlight {
     /// The requests of the thread `index` of `threads`.
-    pub(super) fn new(index: usize, threads: usize, pulse: PulseWriter) -> Rc<Self> {
+    pub(super) fn new(index: usize, threads: usize, pulse: Rc<PulseWriter>) -> Rc<Self> {
         let next = Cell::new(index as u64 + 1);
         Rc::new(Self { list: RefCell::default(), next, step: threads as u64, pulse })
     }

@@ -4,10 +4,7 @@ use std::{os::fd::OwnedFd, sync::mpsc::SyncSender};
 
 use tokio::sync::oneshot;
 
-use super::{
-    clock::Moment,
-    socket::{Accepted, Socket},
-};
+use super::{clock::Moment, pulse::Doing, socket::Socket};
 use crate::{
     ids::Generation,
     plugin::purge::PurgeRequest,
@@ -16,10 +13,12 @@ use crate::{
 
 /// What other threads ask of a data thread.
 pub(super) enum Message {
+    /// Show that the thread turns.
+    Turn,
     /// Accept from these sockets too.
     Accept(Vec<Socket>),
-    /// Serve this connection.
-    Serve(Accepted),
+    /// Serve the next of the connections that wait for this thread.
+    Serve,
     /// There is a new table.
     Refresh,
     /// Purge this thread of a library.
@@ -44,4 +43,22 @@ pub(super) enum Message {
     TakeOver(OwnedFd),
     /// End everything now.
     End,
+}
+
+impl Message {
+    /// What a thread is at that answers it.
+    pub(super) fn doing(&self) -> Doing {
+        match self {
+            Self::Turn => Doing::Waiting,
+            Self::Accept(_) | Self::Park(_) => Doing::Accept,
+            Self::Serve => Doing::Connection,
+            Self::Refresh => Doing::Refresh,
+            Self::Purge(_) => Doing::Purge,
+            Self::Holders(_) | Self::Classes(_) | Self::Idlest(_) => Doing::Question,
+            Self::Cut(_) | Self::CutAll(_) => Doing::Cut,
+            Self::Drain(_) | Self::Evict => Doing::Course,
+            Self::TakeOver(_) => Doing::TakeOver,
+            Self::End => Doing::End,
+        }
+    }
 }

@@ -92,6 +92,19 @@ pub(super) async fn pass_on(
     }
 }
 
+/// Hands over a connection that nobody has served yet, at once or not at all.
+///
+/// # Errors
+/// As of the system; it is still here.
+pub(super) fn send(successor: &OwnedFd, accepted: &Accepted) -> io::Result<()> {
+    let Accepted { socket, peer, prefix } = accepted;
+    let peer_len = u8::try_from(peer.len()).map_err(io::Error::other)?;
+    let head = [FORM, peer_len];
+    let parts = [IoSlice::new(&head), IoSlice::new(peer.as_bytes()), IoSlice::new(prefix)];
+    let (Unregistered::Tcp(socket) | Unregistered::Unix(socket)) = socket;
+    Ok(sys::passing::send(successor, &parts, socket.as_fd())?)
+}
+
 /// The connection in a datagram, if it is one.
 pub(super) fn restore(socket: OwnedFd, datagram: &[u8]) -> Option<Accepted> {
     let [FORM, len, rest @ ..] = datagram else { return None };

@@ -1,6 +1,6 @@
 //! The data threads as a whole: started, told, asked, ended.
 //!
-//! Owns the threads and the watchdog over them. [`DataPlane`] is all that the worker sees: what it
+//! Owns the threads. [`DataPlane`] is all that the worker sees: what it
 //! is asked is in `ask`, how its connections come and go in `leave`, the end of its listeners in
 //! `shut`.
 
@@ -14,10 +14,7 @@ use std::{
     cell::{Cell, RefCell},
     io,
     rc::Rc,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        mpsc::{RecvTimeoutError, SyncSender, sync_channel},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -34,13 +31,13 @@ use super::{
     hold::InFlight,
     mail::Message,
     own::{Health, HealthSource, OwnCounts},
-    pulse::{Observer, PulseWriter, Stuck},
+    pulse::{PulseWriter, Stuck},
     task,
     thread::{self, CUT_GRACE},
+    watchdog::{self, OnStuck, Watchdog},
 };
 use crate::{
     config::{Config, Limits},
-    ids::Generation,
     plugin::purge,
     route::{Routes, Tally, View},
 };
@@ -50,10 +47,9 @@ use crate::{
 pub struct DataPlane {
     balance: Arc<Balance>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    stuck: Arc<Mutex<Vec<Option<Stuck>>>>,
     limits: Arc<Limits>,
     owns: Vec<Arc<OwnCounts>>,
-    watchdog: Mutex<Option<(SyncSender<()>, JoinHandle<()>)>>,
+    watchdog: Watchdog,
 }
 
 /// A data thread as the status shows it.
@@ -61,8 +57,8 @@ pub struct DataPlane {
 pub struct CoreView {
     /// Open connections.
     pub connections: usize,
-    /// Request, generation, path and duration of a poll that does not return.
-    pub blocked: Option<(u64, Generation, String, Duration)>,
+    /// It does not turn: it has been in one turn for longer than `heartbeat`.
+    pub stuck: Option<Stuck>,
 }
 
 impl DataPlane {
@@ -101,39 +97,58 @@ impl DataPlane {
             let thread = std::thread::Builder::new().name(format!("core-{index}"));
             threads.push(thread.spawn(move || run(Rc::new(parts.core(index)), inbox))?);
         }
-        let stuck = Arc::new(Mutex::new(vec![None; count]));
-        let watchdog = watch(&balance, config.limits.heartbeat, stuck.clone())?;
+        let Limits { heartbeat, stuck_time, .. } = config.limits;
+        let watchdog = Watchdog::start(&balance, watchdog::Limits { heartbeat, stuck_time })?;
         let ringing = balance.clone();
         routes.on_change(move || {
             for core in 0..ringing.cores() {
                 ringing.ring(core);
             }
         });
-        let watchdog = Mutex::new(Some(watchdog));
-        Ok(Self { balance, threads: threads.into(), stuck, limits, watchdog, owns })
+        Ok(Self { balance, threads: threads.into(), limits, watchdog, owns })
+    }
+
+    /// Has `told` hear which threads have not turned for `stuck_time`. Once.
+    pub fn on_stuck(&self, told: OnStuck) {
+        self.watchdog.tell(told);
+    }
+
+    /// Whether any data thread turns.
+    #[must_use]
+    pub fn turns(&self) -> bool {
+        self.balance.seats().iter().any(|seat| !seat.pulse().is_blocked())
     }
 
     /// Every data thread.
     #[must_use]
     pub fn cores(&self) -> Vec<CoreView> {
-        let stuck = lock(&self.stuck);
-        let view = |(seat, stuck): (&Seat, &Option<Stuck>)| CoreView {
-            connections: seat.connection_count(),
-            blocked: stuck
-                .as_ref()
-                .map(|it| (it.request, Generation(it.generation), it.path.clone(), it.since)),
-        };
-        self.balance.seats().iter().zip(&*stuck).map(view).collect()
+        let view =
+            |(seat, stuck): (&Seat, _)| CoreView { connections: seat.connection_count(), stuck };
+        self.balance.seats().iter().zip(self.watchdog.found()).map(view).collect()
+    }
+
+    /// Whether a data thread has not turned for `stuck_time`.
+    #[must_use]
+    pub fn is_stuck(&self) -> bool {
+        self.watchdog.found().iter().flatten().any(|stuck| self.is_long(stuck))
+    }
+
+    /// Open connections of the threads that have turned within `stuck_time`.
+    #[must_use]
+    pub fn whole_connection_count(&self) -> usize {
+        let whole = |view: &CoreView| !view.stuck.as_ref().is_some_and(|it| self.is_long(it));
+        self.cores().iter().filter(|view| whole(view)).map(|view| view.connections).sum()
+    }
+
+    fn is_long(&self, stuck: &Stuck) -> bool {
+        stuck.since >= self.limits.stuck_time
     }
 
     /// Ends the threads and whatever is still in flight. A thread that a handler blocks is left
     /// to the end of the process.
     pub fn end(&self) {
         self.balance.tell(|| Message::End);
-        if let Some((stop, watchdog)) = lock(&self.watchdog).take() {
-            drop(stop);
-            let _ = watchdog.join();
-        }
+        self.watchdog.end();
         let until = Instant::now() + CUT_GRACE + ask::ANSWER_TIME;
         for thread in std::mem::take(&mut *lock(&self.threads)) {
             while !thread.is_finished() && Instant::now() < until {
@@ -179,7 +194,8 @@ struct Parts {
 
 impl Parts {
     fn core(self, index: usize) -> Core {
-        let pulse = PulseWriter::new(self.balance.seats()[index].pulse().clone());
+        let pulse = self.balance.seats()[index].pulse().clone();
+        let pulse = Rc::new(PulseWriter::new(pulse));
         Core {
             index,
             limits: self.limits,
@@ -187,7 +203,8 @@ impl Parts {
             health_path: self.health_path,
             health: self.health,
             view: View::new(self.routes, self.tally),
-            in_flight: InFlight::new(index, self.balance.cores(), pulse),
+            in_flight: InFlight::new(index, self.balance.cores(), pulse.clone()),
+            pulse,
             owns: self.owns,
             balance: self.balance,
             connections: RefCell::default(),
@@ -219,39 +236,12 @@ fn run(core: Rc<Core>, inbox: mpsc::Receiver<Message>) {
             return;
         }
     };
-    runtime.block_on(task::lead(thread::run(core, inbox)));
-    // Tasks are dropped with the runtime: every plugin value of this thread ends here.
-}
-
-/// Starts the watchdog: it looks four times a heartbeat.
-fn watch(
-    balance: &Arc<Balance>,
-    heartbeat: Duration,
-    stuck: Arc<Mutex<Vec<Option<Stuck>>>>,
-) -> io::Result<(SyncSender<()>, JoinHandle<()>)> {
-    let mut observers: Vec<Observer> =
-        balance.seats().iter().map(|seat| Observer::new(seat.pulse().clone())).collect();
-    let (stop, stopped) = sync_channel(0);
-    let thread = std::thread::Builder::new().name("watchdog".to_owned()).spawn(move || {
-        while stopped.recv_timeout(heartbeat / 4) == Err(RecvTimeoutError::Timeout) {
-            let now = Instant::now();
-            for (core, observer) in observers.iter_mut().enumerate() {
-                let (found, news) = observer.look(now, heartbeat);
-                match (&found, news) {
-                    (Some(it), true) => tracing::warn!(
-                        core, request = it.request, generation = it.generation, path = it.path,
-                        "a handler blocks its thread; handlers must not block: use `Context::blocking`"
-                    ),
-                    (None, true) => tracing::info!(core, "the thread is free again"),
-                    (_, false) => {}
-                }
-                if found.is_some() || news {
-                    lock(&stuck)[core] = found.cloned();
-                }
-            }
-        }
-    })?;
-    Ok((stop, thread))
+    let pulse = core.pulse.clone();
+    pulse.live(|| {
+        runtime.block_on(task::lead(&pulse, thread::run(core, inbox)));
+        // Tasks are dropped with the runtime: every plugin value of this thread ends here.
+        drop(runtime);
+    });
 }
 
 #[cfg(test)]

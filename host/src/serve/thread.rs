@@ -9,8 +9,9 @@ use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{
     clock::Moment, conn::Course, connection, core::Core, hold::Exchange, listener, mail::Message,
-    task,
+    pulse::Doing, task,
 };
+use crate::plugin::release;
 
 /// Between a cut and the end of the connection, for last chunks and close frames.
 pub(super) const CUT_GRACE: Duration = Duration::from_secs(1);
@@ -36,42 +37,6 @@ pub(super) async fn run(core: Rc<Core>, mut inbox: mpsc::Receiver<Message>) {
     let mut accepting: Vec<JoinHandle<()>> = Vec::new();
     while let Some(message) = inbox.recv().await {
         match message {
-            Message::Accept(sockets) => accepting.extend(
-                sockets
-                    .into_iter()
-                    .map(|socket| task::spawn(listener::accept(core.clone(), socket))),
-            ),
-            Message::Serve(accepted) => connection::open(&core, accepted),
-            Message::Refresh => {
-                core.balance.looked(core.index);
-                core.view.refresh();
-            }
-            Message::Purge(request) => request.run(),
-            Message::Holders(answer) => {
-                // Whoever asked may have lost patience.
-                let _ = answer.try_send(core.in_flight.holders());
-            }
-            Message::Classes(answer) => {
-                let _ = answer.try_send(core.classes());
-            }
-            Message::Idlest(answer) => {
-                let _ = answer.send(core.idlest().map(|(since, _)| since));
-            }
-            Message::Evict => core.evict(),
-            Message::Cut(generation) => {
-                let which = move |it: &Exchange| it.lease().generation() == generation;
-                core.hand_over_no_more();
-                core.in_flight.cut(which);
-                task::spawn(abort_later(core.clone(), which));
-            }
-            Message::CutAll(answer) => {
-                core.hand_over_no_more();
-                let _ = answer.try_send(core.in_flight.cut(|_| true));
-                // Not what comes afterwards.
-                let next = core.in_flight.upcoming_id();
-                let which = move |it: &Exchange| it.id() < next;
-                task::spawn(abort_later(core.clone(), which));
-            }
             Message::Park(done) => {
                 for accepting in accepting.drain(..) {
                     accepting.abort();
@@ -80,17 +45,73 @@ pub(super) async fn run(core: Rc<Core>, mut inbox: mpsc::Receiver<Message>) {
                 }
                 let _ = done.try_send(());
             }
-            Message::Drain(successor) => core.drain(successor),
-            Message::TakeOver(socket) => {
-                task::spawn(listener::take_over(core.clone(), socket));
-            }
             Message::End => {
-                accepting.iter().for_each(JoinHandle::abort);
-                core.in_flight.cut(|_| true);
-                core.set_course(Course::Close { since: Moment::now(), linger: Duration::ZERO });
+                core.pulse.turn(Doing::End, || {
+                    accepting.iter().for_each(JoinHandle::abort);
+                    core.in_flight.cut(|_| true);
+                    let linger = Duration::ZERO;
+                    core.set_course(Course::Close { since: Moment::now(), linger });
+                });
                 let _ = tokio::time::timeout(CUT_GRACE, empty(&core)).await;
                 return;
             }
+            message => {
+                let doing = message.doing();
+                core.pulse
+                    .turn(doing, || release::scope(|| answer(&core, message, &mut accepting)));
+            }
         }
+    }
+}
+
+/// Does what needs no waiting.
+fn answer(core: &Rc<Core>, message: Message, accepting: &mut Vec<JoinHandle<()>>) {
+    match message {
+        Message::Accept(sockets) => accepting.extend(sockets.into_iter().map(|socket| {
+            task::spawn(&core.pulse, Doing::Accept, listener::accept(core.clone(), socket))
+        })),
+        Message::Serve => {
+            // Another thread may have it by now.
+            if let Some(accepted) = core.balance.take(core.index) {
+                connection::open(core, accepted);
+            }
+        }
+        Message::Refresh => {
+            core.balance.looked(core.index);
+            core.view.refresh();
+        }
+        Message::Purge(request) => request.run(),
+        Message::Holders(answer) => {
+            // Whoever asked may have lost patience.
+            let _ = answer.try_send(core.in_flight.holders());
+        }
+        Message::Classes(answer) => {
+            let _ = answer.try_send(core.classes());
+        }
+        Message::Idlest(answer) => {
+            let _ = answer.send(core.idlest().map(|(since, _)| since));
+        }
+        Message::Evict => core.evict(),
+        Message::Cut(generation) => {
+            let which = move |it: &Exchange| it.lease().generation() == generation;
+            core.hand_over_no_more();
+            core.in_flight.cut(which);
+            task::spawn(&core.pulse, Doing::Cut, abort_later(core.clone(), which));
+        }
+        Message::CutAll(answer) => {
+            core.hand_over_no_more();
+            let _ = answer.try_send(core.in_flight.cut(|_| true));
+            // Not what comes afterwards.
+            let next = core.in_flight.upcoming_id();
+            let which = move |it: &Exchange| it.id() < next;
+            task::spawn(&core.pulse, Doing::Cut, abort_later(core.clone(), which));
+        }
+        Message::Drain(successor) => core.drain(successor),
+        Message::TakeOver(socket) => {
+            let take = listener::take_over(core.clone(), socket);
+            task::spawn(&core.pulse, Doing::TakeOver, take);
+        }
+        // To have been answered is all; the two others take their time, in `run`.
+        Message::Turn | Message::Park(_) | Message::End => {}
     }
 }

@@ -7,6 +7,7 @@ use std::{fmt, os::fd::OwnedFd, sync::Arc, time::SystemTime};
 use crate::{
     admin::UpgradeDesk,
     ids::{Digest, Generation, PluginName},
+    serve::OnStuck,
     status::{ProcessStatus, Totals},
     upgrade::{Outcome, Verdict},
 };
@@ -40,6 +41,8 @@ pub struct Lead {
     pub serving: Arc<dyn Fn(Vec<Carried>) + Send + Sync>,
     /// Hears of progress while the worker starts.
     pub progress: Arc<dyn Fn(&str) + Send + Sync>,
+    /// Hears which data threads have not turned for `stuck_time`, whenever that changes.
+    pub stuck: OnStuck,
 }
 
 impl fmt::Debug for Lead {
@@ -68,6 +71,8 @@ impl Lead {
             processes: Arc::new(|| (Vec::new(), None, Totals::default())),
             serving: Arc::new(|_| ()),
             progress: Arc::new(|_| ()),
+            // Nobody could replace it; the log and the status say so.
+            stuck: Arc::new(|_| ()),
         }
     }
 }

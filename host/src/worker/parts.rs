@@ -142,6 +142,7 @@ pub(super) fn start_plane(
     let health = HealthSource(Arc::new(move || health.health()));
     let plane = DataPlane::start(config, &base.routes, &base.tally, &health);
     let plane = Arc::new(plane.context("start the data plane")?);
+    plane.on_stuck(picture.lead.stuck.clone());
     // Set once, here.
     let _ = picture.plane.set(plane.clone());
     Ok(plane)

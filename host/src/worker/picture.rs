@@ -7,7 +7,7 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicU8, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
 use super::Lead;
@@ -18,7 +18,7 @@ use crate::{
     metrics::Metrics,
     plugin::reaper::{Report, Unloading},
     route::{Loaded, Mount, Roster, Routes, Tally},
-    serve::{DataPlane, Health},
+    serve::{DataPlane, Health, Stuck},
     status::{
         Address, Blocked, CoreStatus, GenerationStatus, Holder, Life, PluginStatus, Readiness,
         Stage, Status,
@@ -102,7 +102,7 @@ impl Picture {
             holders.entry(generation).or_default().push(holder);
         }
         let views = self.plane().map(|it| it.cores()).unwrap_or_default();
-        add_blocked(&mut holders, views.into_iter().filter_map(|view| view.blocked));
+        add_blocked(&mut holders, views.into_iter().filter_map(|view| view.stuck));
         self.with(holders)
     }
 
@@ -185,9 +185,9 @@ impl Picture {
         let status = |(core, view): (usize, crate::serve::CoreView)| CoreStatus {
             core,
             connections: view.connections,
-            blocked: view.blocked.and_then(|(request, generation, path, since)| {
-                let plugin = self.plugin_of(generation)?;
-                Some(Blocked { plugin, generation, request, path, since })
+            blocked: view.stuck.map(|Stuck { doing, request, generation, since }| {
+                let code = generation.and_then(|it| Some((self.plugin_of(it)?, it)));
+                Blocked { code, doing, request, since }
             }),
         };
         views.into_iter().enumerate().map(status).collect()
@@ -210,6 +210,7 @@ impl Picture {
             stage: self.stage(),
             missing: missing(table.mounts()),
             serves: table.mounts().iter().any(|mount| mount.loaded.is_some()),
+            turns: self.plane().is_none_or(|plane| plane.turns()),
         }
     }
 
@@ -224,12 +225,10 @@ impl Picture {
 /// Who is in flight, by generation.
 type Holders = BTreeMap<Generation, Vec<Holder>>;
 
-/// Request, generation, path and duration of a poll that does not return.
-type Stuck = (u64, Generation, String, Duration);
-
 /// A thread that is blocked cannot say whom it serves; what blocks it is known all the same.
 fn add_blocked(holders: &mut Holders, blocked: impl Iterator<Item = Stuck>) {
-    for (request, generation, path, age) in blocked {
+    for Stuck { request, generation, since: age, .. } in blocked {
+        let (Some((request, path)), Some(generation)) = (request, generation) else { continue };
         let known = holders.entry(generation).or_default();
         // It may have answered in between.
         if known.iter().all(|holder| holder.request != request) {
@@ -263,12 +262,19 @@ fn serving(loaded: &Arc<Loaded>, holders: &Holders) -> GenerationStatus {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
     fn what_blocks_a_thread_holds_its_generation_once() {
         let mut holders = Holders::new();
-        let stuck = || (7, Generation(3), "/slow".to_owned(), Duration::from_secs(5));
+        let stuck = || Stuck {
+            doing: "request",
+            request: Some((7, "/slow".to_owned())),
+            generation: Some(Generation(3)),
+            since: Duration::from_secs(5),
+        };
         add_blocked(&mut holders, [stuck(), stuck()].into_iter());
         let listed = &holders[&Generation(3)];
         assert_eq!(listed.len(), 1);

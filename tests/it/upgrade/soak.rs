@@ -1,6 +1,6 @@
 //! A new worker that turns bad while it is watched: the one before is called back.
 
-use hotseat_test_support::{Failure, Host, LoadPlan, eventually, load::Load, procfs};
+use hotseat_test_support::{Failure, Host, LoadPlan, eventually, fault, load::Load, procfs};
 use rustix::process::Signal;
 
 use super::{FOREVER, Slow, assert_one_worker, last_verdict, pid_of, soaking};
@@ -29,6 +29,24 @@ fn a_stopped_worker_is_taken_back() {
     assert_eq!(upgrade.verdict(), "rolled_back");
     assert_back(&host, old, new);
     assert_eq!(slow.finish(), old);
+}
+
+/// One of its threads stands still in a plugin that the worker before has as well: it has not stood
+/// the test all the same.
+#[test]
+fn a_stuck_worker_is_taken_back() {
+    let builder = soaking(FOREVER).arg("--threads=2").arg("--stuck-time=500ms");
+    let builder = builder.arg("--beat-time=100ms").arg("--mount=/=handler");
+    let host = builder.arg("--mount=/still=still").arg("--upgrade-drain=500ms").start();
+    host.deploy(&fault("stands_still"), "libstill_v1.so").swapped();
+    let old = host.worker_pid();
+    let upgrading = host.begin_upgrade(&["--wait"]);
+    host.wait_role("parked");
+    let new = host.wait_role("soaking").pid;
+    let mut lost = host.connect();
+    lost.send_request("GET", "/still/loop", "").unwrap();
+    upgrading.wait().assert_code(6).assert_says("it is stuck: thread");
+    assert_back(&host, old, new);
 }
 
 /// It dies: a connection that comes at any moment is answered, only not by the dead.

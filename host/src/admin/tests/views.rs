@@ -93,6 +93,7 @@ async fn the_status_object_is_complete() {
             { "core": 1, "connections": 4, "blocked": {
                 "plugin": "handler",
                 "generation": 7,
+                "doing": "request",
                 "request": 21,
                 "path": "/slow",
                 "since_ms": 5000,

@@ -231,10 +231,11 @@ struct Core {
 
 #[derive(Debug, Serialize)]
 struct Blocked {
-    plugin: String,
-    generation: u64,
-    request: u64,
-    path: String,
+    plugin: Option<String>,
+    generation: Option<u64>,
+    doing: &'static str,
+    request: Option<u64>,
+    path: Option<String>,
     since_ms: u64,
 }
 
@@ -242,14 +243,13 @@ impl Core {
     fn new(core: &status::CoreStatus) -> Self {
         let status::CoreStatus { core, connections, blocked } = core;
         let blocked =
-            blocked.as_ref().map(|status::Blocked { plugin, generation, request, path, since }| {
-                Blocked {
-                    plugin: plugin.to_string(),
-                    generation: generation.0,
-                    request: *request,
-                    path: path.clone(),
-                    since_ms: whole_ms(*since),
-                }
+            blocked.as_ref().map(|status::Blocked { code, doing, request, since }| Blocked {
+                plugin: code.as_ref().map(|(plugin, _)| plugin.to_string()),
+                generation: code.as_ref().map(|(_, generation)| generation.0),
+                doing,
+                request: request.as_ref().map(|(request, _)| *request),
+                path: request.as_ref().map(|(_, path)| path.clone()),
+                since_ms: whole_ms(*since),
             });
         Self { core: *core, connections: *connections, blocked }
     }

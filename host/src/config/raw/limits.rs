@@ -128,7 +128,11 @@ limits! {
     purge_time: Time<1, { 10 * MINUTE }> = "5s", "HOTSEAT_PURGE_TIME",
         "How long one thread may take to let go of a library";
     heartbeat: Time<1, { 60 * SECOND }> = "200ms", "HOTSEAT_HEARTBEAT",
-        "A poll of a plugin that takes longer is logged and shown in the status";
+        "A turn of a data thread that takes longer is logged and shown in the status";
+    stuck_time: Time<500, HOUR> = "30s", "HOTSEAT_STUCK_TIME",
+        "A data thread without a turn, or a worker without a beat, for that long is replaced";
+    beat_time: Time<10, MINUTE> = "1s", "HOTSEAT_BEAT_TIME",
+        "Between two beats of a worker, which tell its master that it is alive";
     kept_count: Count<1, 100> = "5", "HOTSEAT_KEPT_COUNT",
         "Previous versions kept of each plugin";
     history_disk_count: Count<1, 1_000_000> = "10000", "HOTSEAT_HISTORY_DISK_COUNT",
@@ -205,7 +209,7 @@ mod tests {
             } else if default.ends_with('B') {
                 "9000"
             } else {
-                "'11ms'"
+                "'600ms'"
             };
             format!("{name} = {value}\n")
         });

@@ -116,6 +116,9 @@ impl Master {
         text: String,
         hint: Option<String>,
     ) {
+        if upgrade.mends {
+            return self.mended(upgrade, verdict, &text);
+        }
         let outcome = self.outcome(&upgrade.pending, verdict, text, hint, upgrade.pids());
         if verdict.is_good() {
             tracing::info!(verdict = verdict.as_str(), took = ?outcome.took, "{}", outcome.text);

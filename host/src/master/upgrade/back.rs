@@ -5,10 +5,7 @@
 
 use std::time::Instant;
 
-use super::{
-    STEP_TIME, Step, failed,
-    turn::{SILENCE_MAX, surplus},
-};
+use super::{STEP_TIME, Step, failed, turn::surplus};
 use crate::{
     link::Order,
     master::{Led, Master, Role},
@@ -33,8 +30,11 @@ impl Master {
         let find = |number| self.workers.iter().find(|worker| worker.number == number);
         let worker = find(upgrade.new?)?;
         let silence = now.duration_since(worker.heard);
-        if silence > SILENCE_MAX {
+        if silence > self.silence_max() {
             return Some(format!("no sign of life for {silence:.1?}"));
+        }
+        if !worker.stuck.is_empty() {
+            return Some(format!("it is stuck: {}", worker.standstill()));
         }
         let limits = &self.plan.settings.limits;
         let (requests, is) = worker.answered();
@@ -62,9 +62,9 @@ impl Master {
         }
         let within = self.plan.settings.limits.freeze_time + STEP_TIME;
         self.step(Step::Returning { why }, within);
-        let now = Instant::now();
+        let (now, patience) = (Instant::now(), self.silence_max());
         match new.and_then(|new| self.worker(new)) {
-            Some(worker) if now.duration_since(worker.heard) <= SILENCE_MAX => {
+            Some(worker) if now.duration_since(worker.heard) <= patience => {
                 worker.tell(&Order::Freeze, &[]);
                 worker.tell(&Order::Park { keep }, &[]);
             }
@@ -166,6 +166,10 @@ impl Master {
         if upgrade.old != worker.number {
             return false;
         }
+        if worker.ending && self.put_off() {
+            return false;
+        }
+        let Some(upgrade) = &self.upgrade else { return false };
         match &upgrade.step {
             Step::Overlapping | Step::Parking | Step::Soaking => {
                 tracing::warn!(worker = worker.number, why, "the worker before has ended early");

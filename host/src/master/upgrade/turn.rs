@@ -21,9 +21,6 @@ use crate::{
     upgrade::{Verdict, Wait},
 };
 
-/// How long a worker may be silent while it is watched. It beats once a second.
-pub(super) const SILENCE_MAX: Duration = Duration::from_secs(3);
-
 /// On top of a drain's limit, before a worker that does not end is killed.
 pub(in crate::master) const KILL_MARGIN: Duration = Duration::from_secs(5);
 
@@ -113,6 +110,12 @@ impl Master {
         if !self.is_at(number, |step| matches!(step, Step::Booting { .. }), true) {
             return false;
         }
+        if self.mends() {
+            // It comes up as after a crash, and nothing but what is stuck is to be gone back to.
+            self.told_withdrawals(number);
+            self.probed();
+            return true;
+        }
         let mut want: Vec<&Version> = self.cargo.iter().map(|(version, _)| version).collect();
         want.sort();
         let have = self.workers.iter().find(|worker| worker.number == number).map(Led::manifest);
@@ -190,6 +193,9 @@ impl Master {
     }
 
     pub(super) fn soak(&mut self) {
+        if self.mends() {
+            return self.commit();
+        }
         let time = self.plan.settings.limits.soak_time;
         self.step(Step::Soaking, time);
         let Some(upgrade) = &mut self.upgrade else { return };
@@ -260,7 +266,9 @@ impl Master {
             self.origin.binary.clone_from(binary);
         }
         self.origin.args.clone_from(&plan.args);
-        self.previous = Some(std::mem::replace(&mut self.plan, plan));
+        if !Rc::ptr_eq(&plan, &self.plan) {
+            self.previous = Some(std::mem::replace(&mut self.plan, plan));
+        }
         self.sockets.join(std::mem::take(&mut upgrade.added));
         // The worker before still has them, and empties their queues.
         let surplus = self.sockets.take_surplus(&self.plan.settings);

@@ -36,7 +36,11 @@ pub(in crate::plugin) fn assign(library: LibraryId, generation: Generation) {
 /// signal handlers.
 #[must_use]
 pub fn running_generation() -> u64 {
-    let library = CURRENT.get();
+    generation_of(CURRENT.with(|current| current.load(Ordering::Relaxed)))
+}
+
+/// The generation that a library is; 0 for none, or for one whose place is another's by now.
+pub(super) fn generation_of(library: u32) -> u64 {
     let entry = entry(library);
     if library == 0 || entry.library.load(Ordering::SeqCst) != library {
         return 0;

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use tokio::{sync::watch, time::MissedTickBehavior};
+use tokio::sync::watch;
 
-use super::{BEAT, Led, WORD_TIME, beat_of, next, say};
+use super::{Led, WORD_TIME, beat_of, next, say};
 use crate::{
     link::{Order, Report},
     process::leave::Leaving,
@@ -40,11 +40,12 @@ impl Led<'_> {
         let stop = stops.then(|| door.into_iter().enumerate().filter_map(ours).collect());
         let kept = self.kept.take().unwrap_or_default();
         let limit = limits.clone();
-        let leaving = Leaving { worker: worker.clone(), limits, stop, kept, drain, haste };
-        let Self { channel, socket, mail, keeper, signals, handed, .. } = &mut self;
+        // Nobody comes after an orphan: it does not wait for what may never end.
+        let forsakes = way == Way::Orphaned;
+        let leaving =
+            Leaving { worker: worker.clone(), limits, stop, kept, drain, forsakes, haste };
+        let Self { channel, socket, mail, keeper, signals, handed, beat, .. } = &mut self;
         let mut left = std::pin::pin!(leaving.leave(keeper, || say(channel, &Report::Shut)));
-        let mut beat = tokio::time::interval(BEAT);
-        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut led = way != Way::Orphaned;
         let mut until = tokio::time::Instant::now() + drain;
         let mut aborted = None;
@@ -91,6 +92,10 @@ impl Led<'_> {
         // Before the plugins are stopped, which may take longer than the master waits.
         let counters = worker.counters_since(handed);
         say(channel, &Report::Ended { counters, aborted: aborted.unwrap_or_default() });
+        if forsakes && worker.is_stuck() {
+            tracing::error!("a data thread is stuck: the process ends without ending its plugins");
+            return Ok(());
+        }
         let patience = limit.plugin_stop_time + limit.preflight_time + limit.load_time + WORD_TIME;
         if tokio::time::timeout(patience, keeper.end(worker)).await.is_err() {
             tracing::error!("the plugins do not end: the process ends without them");

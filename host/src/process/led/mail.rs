@@ -13,7 +13,8 @@ use tokio::sync::{Notify, oneshot};
 
 use super::{Carried, WORD_TIME};
 use crate::{
-    link::{Asked, Channel, Report, Version, channel::DESCRIPTORS_MAX},
+    link::{Asked, Channel, Report, StuckThread, Version, channel::DESCRIPTORS_MAX},
+    serve::Stuck,
     status::{ProcessStatus, Totals},
     upgrade::{Outcome, Request, Verdict},
     worker::Lead,
@@ -29,6 +30,7 @@ struct Inside {
     list: Vec<ProcessStatus>,
     upgrade: Option<Outcome>,
     totals: Totals,
+    stuck: Vec<StuckThread>,
 }
 
 /// See the module.
@@ -87,6 +89,30 @@ impl Mail {
         }
     }
 
+    /// Which data threads are stuck.
+    fn stuck(&self, threads: Vec<(usize, Stuck)>) {
+        let thread = |(core, stuck): (usize, Stuck)| StuckThread {
+            core,
+            generation: stuck.generation.map(|it| it.0),
+            doing: match stuck.request {
+                Some((request, path)) => format!("{} {request}, {path}", stuck.doing),
+                None => stuck.doing.to_owned(),
+            },
+        };
+        self.inside().stuck = threads.into_iter().map(thread).collect();
+        self.put((self.stuck_report(), Vec::new()));
+    }
+
+    fn stuck_report(&self) -> Report {
+        Report::Stuck { threads: self.inside().stuck.clone() }
+    }
+
+    /// To be told again: a master that could not act on it at once may be able to now.
+    pub(super) fn still_stuck(&self) -> Option<Report> {
+        let report = self.stuck_report();
+        matches!(&report, Report::Stuck { threads } if !threads.is_empty()).then_some(report)
+    }
+
     pub(super) fn processes(
         &self,
         list: Vec<ProcessStatus>,
@@ -124,7 +150,8 @@ impl Mail {
     /// How the worker reaches the master.
     pub(super) fn lead(self: &Arc<Self>) -> Lead {
         let this = || self.clone();
-        let (asks, switches, shows, serves, progresses) = (this(), this(), this(), this(), this());
+        let (asks, switches, shows) = (this(), this(), this());
+        let (serves, progresses, stands) = (this(), this(), this());
         Lead {
             upgrade: Arc::new(move |request| {
                 let answered = asks.ask(request);
@@ -139,6 +166,7 @@ impl Mail {
             progress: Arc::new(move |text| {
                 progresses.put((Report::Progress { text: text.to_owned() }, Vec::new()));
             }),
+            stuck: Arc::new(move |threads| stands.stuck(threads)),
         }
     }
 }

@@ -29,7 +29,6 @@ use super::{
 };
 use crate::{
     config::Limits,
-    plugin::release,
     serve::{
         aside::Aside,
         conn::{Conn, Expired, Limit},
@@ -89,7 +88,7 @@ pub(super) async fn serve(
             let done = conn.done();
             let polled = http.poll_without_shutdown(cx);
             // Answers that are written let go of their requests here, outside hyper.
-            release::empty();
+            core.let_go();
             if let Poll::Ready(ended) = polled {
                 return Poll::Ready(answered(&ended));
             }
@@ -102,7 +101,7 @@ pub(super) async fn serve(
             return Poll::Ready(Left::Broken);
         }
         if conn.is_moving()
-            && let Poll::Ready(left) = moves.poll(&mut http, &conn, done, cx)
+            && let Poll::Ready(left) = moves.poll(core, &mut http, (&conn, done), cx)
         {
             return Poll::Ready(left);
         }
@@ -175,9 +174,9 @@ impl Moves {
     /// hyper was polled.
     fn poll(
         &mut self,
+        core: &Core,
         http: &mut Http,
-        conn: &Conn,
-        done: Option<u32>,
+        (conn, done): (&Conn, Option<u32>),
         cx: &mut Context<'_>,
     ) -> Poll<Left> {
         if self.told {
@@ -191,7 +190,7 @@ impl Moves {
             let writes = conn.writes();
             Pin::new(&mut *http).graceful_shutdown();
             let polled = http.poll_without_shutdown(cx);
-            release::empty();
+            core.let_go();
             return polled.map(|ended| {
                 let idle = ended.is_ok() && done == conn.done() && conn.writes() == writes;
                 if idle { Left::Moving } else { answered(&ended) }

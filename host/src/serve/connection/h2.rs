@@ -27,13 +27,13 @@ use self::{
 };
 use crate::{
     config::Limits,
-    plugin::release,
     serve::{
         conn::{Conn, Course, Expired, Limit},
         core::Core,
         dispatch::Dispatch,
         io::{Io, Stream},
         outbound::Data,
+        pulse::Doing,
         task,
     },
 };
@@ -99,7 +99,7 @@ pub(super) async fn serve(
             }
             let ended = accept(&mut http, core, &dispatch, cx).is_ready();
             // Answers that are written let go of their requests here, outside h2.
-            release::empty();
+            core.let_go();
             if ended || conn.is_aborted() {
                 return Poll::Ready(());
             }
@@ -143,7 +143,8 @@ fn accept(
         match accepted {
             Ok((request, respond)) => {
                 let limits = core.limits.clone();
-                task::spawn(stream::serve(dispatch.clone(), limits, request, respond));
+                let answer = stream::serve(dispatch.clone(), limits, request, respond);
+                task::spawn(&core.pulse, Doing::Connection, answer);
             }
             Err(error) => {
                 let conn: &Conn = dispatch.conn();

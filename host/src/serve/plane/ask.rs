@@ -1,11 +1,11 @@
 //! What the data threads are asked while they serve.
 //!
-//! Invariant: no answer is waited for longer than its limit; a thread that a handler blocks is not
-//! asked at all.
+//! Invariant: no answer is waited for longer than its limit; a thread that does not turn is not
+//! asked at all, and not waited for.
 
 use std::{
     collections::BTreeMap,
-    sync::mpsc::{SyncSender, sync_channel},
+    sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel},
     time::{Duration, Instant},
 };
 
@@ -19,6 +19,9 @@ use crate::{
 /// How long a thread may take to answer, before whoever asked goes on without it.
 pub(super) const ANSWER_TIME: Duration = Duration::from_millis(500);
 
+/// Between two looks at whether those who are asked still turn.
+const LOOK: Duration = Duration::from_millis(20);
+
 impl DataPlane {
     /// Who is in flight, by generation. A thread that does not answer is left out.
     #[must_use]
@@ -27,7 +30,7 @@ impl DataPlane {
     }
 
     /// What the connections are at. Those of a thread that does not answer are counted as busy:
-    /// a handler blocks it.
+    /// it does not turn.
     #[must_use]
     pub fn classes(&self) -> Classes {
         let mut all = Classes::default();
@@ -93,14 +96,24 @@ impl DataPlane {
         question: impl Fn(SyncSender<T>) -> Message,
     ) -> Vec<T> {
         let (answer, answers) = sync_channel(self.balance.cores());
-        let asked = (0..self.balance.cores())
-            // A blocked thread would not answer before it is free.
-            .filter(|core| !self.balance.seats()[*core].pulse().is_blocked())
+        let turns = |core: &usize| !self.balance.seats()[*core].pulse().is_blocked();
+        let asked: Vec<usize> = (0..self.balance.cores())
+            // One that does not turn would not answer before it does.
+            .filter(turns)
             .filter(|core| self.balance.send(*core, question(answer.clone())).is_ok())
-            .count();
+            .collect();
         drop(answer);
         let until = Instant::now() + time;
-        let next = |_| answers.recv_timeout(until.saturating_duration_since(Instant::now())).ok();
-        (0..asked).filter_map(next).collect()
+        let mut given = Vec::with_capacity(asked.len());
+        // Nor does one answer that stops turning meanwhile.
+        while given.len() < asked.iter().filter(|core| turns(core)).count() {
+            let left = until.saturating_duration_since(Instant::now());
+            match answers.recv_timeout(left.min(LOOK)) {
+                Ok(answer) => given.push(answer),
+                Err(RecvTimeoutError::Timeout) if !left.is_zero() => {}
+                Err(_) => break,
+            }
+        }
+        given
     }
 }

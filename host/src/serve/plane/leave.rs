@@ -34,16 +34,17 @@ impl DataPlane {
     }
 
     /// Accepts no more and closes every copy of the listeners; connections go on as if nothing
-    /// was. Waits until it is so, or a moment at most for each thread.
+    /// was. Waits until it is so, or a moment at most for each thread that turns.
     ///
-    /// False: a thread did not say so, because a handler blocks it. It has not forgotten: it may
+    /// False: a thread did not say so, because it does not turn. It has not forgotten: it may
     /// accept one more connection, which it serves, before it lets go.
     pub fn park(&self) -> bool {
         let cores = self.balance.cores();
         let (done, dones) = sync_channel(cores);
         let told =
             (0..cores).filter(|it| self.balance.send(*it, Message::Park(done.clone())).is_ok());
-        let told = told.count();
+        let turns = |core: &usize| !self.balance.seats()[*core].pulse().is_blocked();
+        let told = told.filter(turns).count();
         drop(done);
         let parked = (0..told).take_while(|_| dones.recv_timeout(PARK_TIME).is_ok()).count();
         parked == cores
@@ -65,7 +66,27 @@ impl DataPlane {
         self.each(|| {
             let successor = successor.as_ref().map(OwnedFd::try_clone).transpose()?;
             Ok(Message::Drain(successor))
-        })
+        })?;
+        if let Some(successor) = successor {
+            self.hand_on(&successor);
+        }
+        Ok(())
+    }
+
+    /// What waits for threads that do not turn goes over at once: nobody here will serve it.
+    fn hand_on(&self, successor: &OwnedFd) {
+        for (core, seat) in self.balance.seats().iter().enumerate() {
+            while seat.pulse().is_blocked()
+                && let Some(accepted) = self.balance.take(core)
+            {
+                if let Err(error) = passing::send(successor, &accepted) {
+                    tracing::debug!(%error, "a connection that waits could not be handed over");
+                    self.balance.put_back(core, accepted);
+                    break;
+                }
+                self.balance.left(core);
+            }
+        }
     }
 
     /// [`drain`](Self::drain) without a successor.

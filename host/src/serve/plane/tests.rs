@@ -3,6 +3,7 @@
 mod closing;
 mod handover;
 mod shut;
+mod turning;
 
 use std::{
     collections::BTreeMap,
@@ -20,7 +21,7 @@ use crate::{
     artifact,
     config::Listen,
     event::Events,
-    ids::{PluginName, Version},
+    ids::{Generation, PluginName, Version},
     plugin::{
         blocking::BlockingPool,
         library::{LoadRequest, load},

@@ -76,6 +76,7 @@ fn hyper(listener: TcpListener) -> anyhow::Result<()> {
         std::thread::spawn(move || {
             current_thread(async move {
                 while let Some(stream) = receiver.recv().await {
+                    #[expect(clippy::disallowed_methods, reason = "a peer is no data thread")]
                     tokio::task::spawn_local(connection(stream));
                 }
             })

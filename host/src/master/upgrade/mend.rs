@@ -1,0 +1,104 @@
+//! A worker that is stuck is replaced: an upgrade to what runs already.
+//!
+//! Nobody has asked for it and nothing has to be checked, so it begins with the freeze and ends
+//! without a soak. Invariant: as in every upgrade, the worker before is left alone until its
+//! successor accepts.
+
+use std::time::{Duration, Instant};
+
+use super::{Pending, STEP_TIME, Step, Upgrade};
+use crate::{
+    link::Order,
+    master::{Master, Sockets, notify},
+    upgrade::{Request, Verdict},
+};
+
+impl Master {
+    /// Begins to replace `old`, which is stuck: `why`.
+    pub(in crate::master) fn begin_mending(&mut self, old: u64, why: String) {
+        let plan = self.plan.clone();
+        let patience = plan.settings.limits.freeze_time + STEP_TIME;
+        let Some(worker) = self.worker(old) else { return };
+        let now = Instant::now();
+        worker.tell(&Order::Freeze, &[]);
+        let old_pid = worker.status().pid;
+        tracing::warn!(worker = old, why, "the worker is being replaced");
+        notify::status(&format!("worker {old} is stuck and being replaced"));
+        self.upgrade = Some(Upgrade {
+            pending: Pending { request: Request::default(), asker: None, began: now },
+            answered: true,
+            mends: true,
+            step: Step::Freezing,
+            due: now + patience,
+            source: plan.binary.source.clone(),
+            stamp: plan.binary.stamp,
+            binary: Some(plan.binary.clone()),
+            plan: Some(plan),
+            added: Sockets::default(),
+            takes_memory: true,
+            old,
+            old_pid,
+            new: None,
+            new_pid: None,
+        });
+    }
+
+    pub(super) fn mends(&self) -> bool {
+        self.upgrade.as_ref().is_some_and(|upgrade| upgrade.mends)
+    }
+
+    /// Says how it ended. No command of the operator runs: nobody sent a signal.
+    pub(super) fn mended(&mut self, upgrade: &Upgrade, verdict: Verdict, text: &str) {
+        let took: Duration = upgrade.pending.began.elapsed();
+        if verdict.is_good() {
+            tracing::warn!(?took, "a worker that was stuck is replaced: {text}");
+            self.totals.stuck_workers += 1;
+        } else {
+            tracing::error!(?took, "a worker that is stuck could not be replaced: {text}");
+            if verdict == Verdict::Busy {
+                self.does_not_freeze(upgrade.old);
+            }
+        }
+        notify::ready(text);
+        self.forgets = true;
+        let processes = self.processes();
+        self.told.clone_from(&processes);
+        self.tell_processes(processes);
+        self.begin_latched();
+    }
+
+    /// Whether the running upgrade waits for `number`, or will, before it can be replaced.
+    pub(in crate::master) fn waits_for(&self, number: u64) -> bool {
+        self.upgrade.as_ref().is_some_and(|upgrade| upgrade.old == number && upgrade.is_early())
+    }
+
+    /// The worker before does not answer and was killed for it: the upgrade begins anew as soon as
+    /// another one of the plan before serves. False: nothing can be put off.
+    pub(super) fn put_off(&mut self) -> bool {
+        let early = self.upgrade.as_ref().is_some_and(Upgrade::is_early);
+        if !early || self.latched.is_some() {
+            return false;
+        }
+        let Some(upgrade) = self.upgrade.take() else { return false };
+        self.cancel_hooks_before_upgrade();
+        if let Some(task) = upgrade.task() {
+            task.kill();
+        }
+        upgrade.added.remove_files();
+        if !upgrade.mends {
+            tracing::warn!("the upgrade is put off: the worker that it replaces does not answer");
+            self.latched = Some(upgrade.pending);
+        }
+        true
+    }
+}
+
+impl Upgrade {
+    /// Whether no successor is started yet.
+    fn is_early(&self) -> bool {
+        let early = |step: &Step| {
+            matches!(step, Step::Hooks | Step::Staging(_) | Step::Checking(..) | Step::Freezing)
+        };
+        early(&self.step)
+    }
+}

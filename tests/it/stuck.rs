@@ -1,0 +1,76 @@
+//! A data thread, or a whole worker, stands still: it is seen, nothing goes there any more, and
+//! another worker takes its place while nobody is refused.
+//!
+//! Owns what the scenarios share: a host with small limits, and clients that bring it to a stand.
+
+use std::time::{Duration, Instant};
+
+use hotseat_test_support::{
+    Builder, Connection, Failure, Host, Load, LoadPlan, eventually, fault, host, wire,
+};
+use serde_json::Value;
+
+use crate::crash::try_status;
+
+mod alone;
+mod held;
+mod silent;
+
+/// `--stuck-time` of [`builder`].
+const STUCK_TIME: Duration = Duration::from_secs(2);
+
+/// On top of it, until somebody answers again.
+const MARGIN: Duration = Duration::from_secs(2);
+
+/// Two data threads that are given up soon.
+fn builder() -> Builder {
+    host!().arg("--threads=2").arg("--stuck-time=2s").arg("--beat-time=100ms")
+}
+
+/// `handler` v1 answers `v1`; v2, the second generation, stands still where it is told to.
+fn standing(builder: Builder) -> Host {
+    let host = builder.with(fault("plain_v1"), "libhandler_v1.so").start();
+    host.deploy(&fault("stands_still"), "libhandler_v2.so").swapped();
+    host
+}
+
+/// The threads that do not turn, as the status says.
+fn blocked(host: &Host) -> Vec<Value> {
+    let cores = try_status(host).map(|status| wire::list(&status, "/cores")).unwrap_or_default();
+    cores.into_iter().map(|core| core["blocked"].clone()).filter(|it| !it.is_null()).collect()
+}
+
+/// Brings both data threads to a stand. The connections that did it, and when it was.
+#[track_caller]
+fn stop_threads(host: &Host, target: &str) -> ([Connection; 2], Instant) {
+    let began = Instant::now();
+    let connections = [1, 2].map(|count| {
+        let mut connection = host.connect();
+        connection.send_request("GET", target, "").unwrap();
+        eventually!(blocked(host).len() == count, "{count} threads\n{}", host.log_end());
+        connection
+    });
+    (connections, began)
+}
+
+/// Clients that connect again and again.
+fn newcomers(host: &Host) -> Load {
+    let think = Duration::ZERO..=Duration::from_millis(50);
+    let plan = LoadPlan { kept: 0, fresh: 2, think, post_percent: 0, ..LoadPlan::default() };
+    Load::start(host.data(), plan)
+}
+
+/// Whoever came was let in; a request may have ended with the process that had it.
+#[track_caller]
+fn assert_none_refused(load: Load) {
+    load.stop().assert_only(&[Failure::Reset, Failure::Closed, Failure::Short]);
+}
+
+/// Waits until the control plane says that the host is not ready; when that was.
+#[track_caller]
+fn wait_red(host: &Host) -> Instant {
+    let page = || host.control().get("/readyz");
+    eventually!(page().status == 503, "red\n{}", host.log_end());
+    assert_eq!(page().text(), "not ready: no data thread turns\n");
+    Instant::now()
+}
