@@ -18,6 +18,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::patience::patience;
 
 mod answer;
+mod duplex;
 pub use answer::Answer;
 
 /// One connection and what was read too far.
@@ -26,6 +27,7 @@ pub struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
     received: u64,
+    trailers: Vec<String>,
 }
 
 impl Connection {
@@ -45,7 +47,7 @@ impl Connection {
         stream.set_read_timeout(Some(patience()))?;
         stream.set_write_timeout(Some(patience()))?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: Vec::new(), received: 0 })
+        Ok(Self { stream, buffer: Vec::new(), received: 0, trailers: Vec::new() })
     }
 
     /// Sends bytes as they are.
@@ -202,7 +204,7 @@ impl Connection {
         }
     }
 
-    /// One chunk of a chunked body; empty: it was the last (trailers are read and dropped).
+    /// One chunk of a chunked body; empty: it was the last, and the trailers are read.
     ///
     /// # Errors
     /// As the system says, or `InvalidData`.
@@ -212,8 +214,14 @@ impl Connection {
         let wrong = |_| io::Error::new(io::ErrorKind::InvalidData, format!("chunk `{line}`"));
         let count = usize::from_str_radix(digits.trim(), 16).map_err(wrong)?;
         if count == 0 {
-            while !self.read_line()?.is_empty() {}
-            return Ok(Vec::new());
+            self.trailers.clear();
+            loop {
+                let line = self.read_line()?;
+                if line.is_empty() {
+                    return Ok(Vec::new());
+                }
+                self.trailers.push(line);
+            }
         }
         let chunk = self.read_exact(count)?;
         self.read_line()?;

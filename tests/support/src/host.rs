@@ -28,11 +28,13 @@ use crate::{
 mod builder;
 mod family;
 mod launch;
+mod rest;
 mod upgrade;
 
 pub use builder::{Builder, Ready};
 pub use family::Process;
 pub use launch::listener;
+pub use rest::holders;
 pub use upgrade::{Upgrade, Upgrading};
 
 /// A host that has printed its ready line.

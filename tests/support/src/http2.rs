@@ -24,6 +24,11 @@ use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{net::TcpStream, task::JoinSet};
 
+pub mod hpack;
+pub mod raw;
+
+pub use raw::RawHttp2;
+
 /// How many failures are told in words.
 const EXAMPLES_MAX: usize = 12;
 

@@ -1,0 +1,333 @@
+//! Answers made by hand, field by field, as no library would make them.
+//!
+//! The path names the answer, see [`fill`]; `/fine` is one as it should be. `/touched` says whether
+//! the host has read a field that lies beyond its table's `size`.
+#![expect(unsafe_code, reason = "the ABI's raw values are the purpose")]
+
+use std::{
+    ptr,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+};
+
+use hotseat_plugin_api::{
+    Context, Handler, Request, Response, Result,
+    abi::{
+        self, Answer, Bytes, Frame, Growing, Header, Headers, HeadersVt, RequestHead, Str, Stream,
+        StreamVt, Upgrade, Waker, body, poll,
+    },
+    export, manifest,
+};
+
+/// Every body that is one.
+const TEN: &[u8] = b"0123456789";
+
+/// Exactly as many fields as an answer may have.
+const FIELDS_MAX: usize = 512;
+
+/// The host has called a function beyond its table's `size`.
+static TOUCHED: AtomicBool = AtomicBool::new(false);
+
+struct Never;
+
+impl Handler for Never {
+    fn new(_: &Context) -> Result<Self> {
+        Ok(Self)
+    }
+
+    async fn call(&self, _: Request<'_>) -> Result<Response> {
+        Ok(Response::empty())
+    }
+}
+
+// ---- values
+
+const fn bytes(text: &'static [u8]) -> Bytes {
+    Bytes { ptr: text.as_ptr(), len: text.len(), owner: ptr::null_mut(), drop: None }
+}
+
+const NULL: Bytes = Bytes { ptr: ptr::null(), len: 10, owner: ptr::null_mut(), drop: None };
+
+fn plain() -> Answer {
+    Answer {
+        status: 200,
+        body: body::BYTES,
+        reserved: 0,
+        headers: Headers::NONE,
+        bytes: bytes(TEN),
+        stream: Stream { data: ptr::null_mut(), vt: ptr::null() },
+        upgrade: Upgrade { data: ptr::null_mut(), start: None, drop: None },
+        more: [0; 2],
+    }
+}
+
+/// A stream of [`TEN`] that promises `table.len` bytes.
+fn stream(table: &'static StreamVt) -> Stream {
+    Stream { data: Box::into_raw(Box::new(0_u32)).cast(), vt: table }
+}
+
+unsafe extern "C" fn free(data: *mut ()) {
+    // SAFETY: the box made in `stream`; the host frees a stream once.
+    drop(unsafe { Box::from_raw(data.cast::<u32>()) });
+}
+
+unsafe extern "C" fn ten(data: *mut (), _: *const Waker, out: *mut Frame) -> u32 {
+    // SAFETY: the box made in `stream`.
+    let polls = unsafe { &mut *data.cast::<u32>() };
+    *polls += 1;
+    if *polls > 1 {
+        return poll::END;
+    }
+    // SAFETY: the host gives room for one frame.
+    unsafe { out.write(Frame { data: bytes(TEN), trailers: Headers::NONE }) };
+    poll::READY
+}
+
+unsafe extern "C" fn null_piece(data: *mut (), waker: *const Waker, out: *mut Frame) -> u32 {
+    // SAFETY: as the caller promises.
+    let code = unsafe { ten(data, waker, out) };
+    if code == poll::READY {
+        // SAFETY: filled on the line before.
+        unsafe { (*out).data = NULL };
+    }
+    code
+}
+
+unsafe extern "C" fn strange_poll(_: *mut (), _: *const Waker, _: *mut Frame) -> u32 {
+    77
+}
+
+unsafe extern "C" fn five(_: *const ()) -> u64 {
+    5
+}
+
+unsafe extern "C" fn twenty(_: *const ()) -> u64 {
+    20
+}
+
+unsafe extern "C" fn unknown(_: *const ()) -> u64 {
+    abi::UNKNOWN_LEN
+}
+
+type PollNext = unsafe extern "C" fn(*mut (), *const Waker, *mut Frame) -> u32;
+type Len = unsafe extern "C" fn(*const ()) -> u64;
+
+const fn table(poll_next: PollNext, len: Len) -> StreamVt {
+    StreamVt { size: abi::size_of_u32::<StreamVt>(), poll_next, len, drop: free }
+}
+
+static LONGER: StreamVt = table(ten, five);
+static SHORTER: StreamVt = table(ten, twenty);
+static OPEN: StreamVt = table(ten, unknown);
+static STRANGE: StreamVt = table(strange_poll, unknown);
+static NULL_PIECE: StreamVt = table(null_piece, unknown);
+
+// ---- header fields
+
+/// A list that is a slice of pairs, or so many of one field.
+struct Fields {
+    pairs: &'static [(&'static str, &'static str)],
+    count: usize,
+}
+
+impl Fields {
+    fn give(pairs: &'static [(&'static str, &'static str)], count: usize) -> Headers {
+        let list = Box::into_raw(Box::new(Self { pairs, count }));
+        Headers { data: list.cast(), vt: &FIELDS }
+    }
+
+    fn pairs(pairs: &'static [(&'static str, &'static str)]) -> Headers {
+        Self::give(pairs, pairs.len())
+    }
+
+    fn many(count: usize) -> Headers {
+        Self::give(&[("x-many", "1")], count)
+    }
+}
+
+unsafe fn list<'a>(data: *const ()) -> &'a Fields {
+    // SAFETY: the box made in `Fields::give`, which the host has not freed.
+    unsafe { &*data.cast::<Fields>() }
+}
+
+unsafe extern "C" fn count(data: *const ()) -> usize {
+    // SAFETY: called with the list's own data.
+    unsafe { list(data) }.count
+}
+
+unsafe extern "C" fn get(_: *const (), _: Str) -> Str {
+    Str::NONE
+}
+
+unsafe extern "C" fn fill(data: *const (), from: usize, out: *mut Header, cap: usize) -> usize {
+    // SAFETY: called with the list's own data.
+    let list = unsafe { list(data) };
+    let end = list.count.min(from.saturating_add(cap));
+    for number in from..end {
+        let (name, value) = list.pairs[number % list.pairs.len()];
+        let field = Header { name: Str::new(name.as_bytes()), value: Str::new(value.as_bytes()) };
+        // SAFETY: fewer than `cap` fields lie before it.
+        unsafe { out.add(number - from).write(field) };
+    }
+    end.saturating_sub(from)
+}
+
+unsafe extern "C" fn free_list(data: *mut ()) {
+    // SAFETY: the box made in `Fields::give`; the host frees a list once.
+    drop(unsafe { Box::from_raw(data.cast::<Fields>()) });
+}
+
+unsafe extern "C" fn touch(_: *mut ()) {
+    TOUCHED.store(true, Relaxed);
+}
+
+static FIELDS: HeadersVt =
+    HeadersVt { size: abi::size_of_u32::<HeadersVt>(), count, get, fill, drop: Some(free_list) };
+
+/// A table of a build that knows no `drop` yet: what stands there is something else.
+#[expect(clippy::cast_possible_truncation, reason = "the offset of a field is small")]
+static OLDER: HeadersVt = HeadersVt {
+    size: std::mem::offset_of!(HeadersVt, drop) as u32,
+    count,
+    get,
+    fill,
+    drop: Some(touch),
+};
+
+// ---- answers
+
+/// Fills the answer that `name` names; another code than `READY` where that is the fault.
+fn fill_answer(name: &str, answer: &mut Answer) -> u32 {
+    let streamed = |answer: &mut Answer, table| {
+        (answer.body, answer.stream) = (body::STREAM, stream(table));
+    };
+    match name {
+        "kind" => answer.body = 9,
+        "poll" => return 77,
+        "poll-end" => return poll::END,
+        "failed-null" => {
+            answer.bytes = NULL;
+            return poll::FAILED;
+        }
+        "null" => answer.bytes = NULL,
+        "longer" => streamed(answer, &LONGER),
+        "shorter" => streamed(answer, &SHORTER),
+        "open" => streamed(answer, &OPEN),
+        "stream-poll" => streamed(answer, &STRANGE),
+        "stream-null" => streamed(answer, &NULL_PIECE),
+        "stream-no-table" => answer.body = body::STREAM,
+        "upgrade-no-start" => (answer.status, answer.body) = (101, body::UPGRADE),
+        "fields" => answer.headers = Fields::many(FIELDS_MAX),
+        "fields-over" => answer.headers = Fields::many(FIELDS_MAX + 1),
+        "fields-endless" => answer.headers = Fields::many(usize::MAX),
+        "fields-older" => {
+            answer.headers = Headers { vt: &OLDER, ..Fields::pairs(&[("x-older", "1")]) };
+        }
+        "name" => answer.headers = Fields::pairs(&[("x bad", "1")]),
+        "name-empty" => answer.headers = Fields::pairs(&[("", "1")]),
+        "value" => answer.headers = Fields::pairs(&[("x-bad", "1\r\nx-more: 2")]),
+        "hop" => {
+            answer.headers = Fields::pairs(&[
+                ("connection", "close, x-own"),
+                ("keep-alive", "timeout=1"),
+                ("proxy-connection", "close"),
+                ("transfer-encoding", "chunked"),
+                ("te", "trailers"),
+                ("upgrade", "echo"),
+                ("x-own", "1"),
+            ]);
+        }
+        _ => return number(name, answer),
+    }
+    poll::READY
+}
+
+/// `status-CODE`, and `length-HOW` of bytes or `stream-length-HOW` of a stream.
+fn number(name: &str, answer: &mut Answer) -> u32 {
+    if let Some(status) = name.strip_prefix("status-").and_then(|it| it.parse().ok()) {
+        answer.status = status;
+        return poll::READY;
+    }
+    let how = match name.strip_prefix("stream-") {
+        Some(how) => {
+            (answer.body, answer.stream) = (body::STREAM, stream(&OPEN));
+            how
+        }
+        None => name,
+    };
+    answer.headers = match how {
+        "length-word" => Fields::pairs(&[("content-length", "ten")]),
+        "length-signed" => Fields::pairs(&[("content-length", "+10")]),
+        "length-huge" => Fields::pairs(&[("content-length", "99999999999999999999")]),
+        "length-twice" => Fields::pairs(&[("content-length", "10"), ("content-length", "10")]),
+        "length-two" => Fields::pairs(&[("content-length", "10"), ("content-length", "11")]),
+        "length-list" => Fields::pairs(&[("content-length", "10, 10")]),
+        "length-less" => Fields::pairs(&[("content-length", "5")]),
+        "length-more" => Fields::pairs(&[("content-length", "20")]),
+        "length-right" => Fields::pairs(&[("content-length", "10")]),
+        _ => Headers::NONE,
+    };
+    poll::READY
+}
+
+unsafe extern "C" fn poll_answer(data: *mut (), _: *const Waker, out: *mut Answer) -> u32 {
+    // SAFETY: the box made in `call`.
+    let path = unsafe { &*data.cast::<String>() };
+    let mut answer = plain();
+    let code = fill_answer(path.trim_start_matches('/'), &mut answer);
+    if path == "/touched" {
+        answer.bytes = bytes(if TOUCHED.load(Relaxed) { b"touched" } else { b"untouched" });
+    }
+    // SAFETY: the host gives room for one answer.
+    unsafe { out.write(answer) };
+    code
+}
+
+unsafe extern "C" fn free_path(data: *mut ()) {
+    // SAFETY: the box made in `call`; the host frees a future once.
+    drop(unsafe { Box::from_raw(data.cast::<String>()) });
+}
+
+unsafe extern "C" fn call(_: *const (), head: Growing<RequestHead>) -> abi::Future<Answer> {
+    // SAFETY: the head lives until the future is dropped, its texts are UTF-8.
+    let path = unsafe { (*head.ptr).path.bytes() };
+    let path = String::from_utf8_lossy(path).into_owned();
+    let data = Box::into_raw(Box::new(path)).cast();
+    abi::Future { data, poll: poll_answer, drop: free_path }
+}
+
+// ---- the library's entry, as `export_handler!` makes it but for `call`
+
+const PARTS: &[&str] = &[
+    manifest::HEAD,
+    "abi=",
+    manifest::ABI,
+    "\nrequires=",
+    manifest::REQUIRES,
+    "\ncrate=raw_answers\npackage=raw_answers\nversion=1.0.0\nname=\nlabel=\nrustc=",
+    manifest::RUSTC,
+    "\napi=",
+    manifest::API,
+    "\npanic=unwind\n\0",
+];
+
+#[unsafe(export_name = "hotseat_manifest")]
+#[unsafe(link_section = ".hotseat")]
+#[used]
+static MANIFEST: [u8; manifest::length(PARTS)] = manifest::join(PARTS);
+
+struct Entry;
+
+impl export::StaticRoot for Entry {
+    const ROOT: &'static export::RootWithMetadata =
+        &export::RootWithMetadata::new(export::Root::new(
+            Str::new(&MANIFEST),
+            export::new::<Never>,
+            call,
+            export::Table::<Never>::TABLE,
+        ));
+}
+
+// The name is `abi::root::ROOT_SYMBOL`.
+#[unsafe(export_name = "_1as_0lib_1header_0root_bmodule_bloader")]
+#[used]
+static ROOT: export::Export = export::Export::new::<Entry>();

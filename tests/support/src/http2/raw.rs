@@ -1,0 +1,458 @@
+//! HTTP/2 frame by frame: what no proper client would send, and what a proper one does not show.
+//!
+//! Owns one connection with its windows and what has come on each stream. Sends nothing unasked
+//! but acknowledgements, and windows as long as [`RawHttp2::grants`] says so. Never asks twice.
+//! Source: RFC 9113.
+
+use std::{collections::BTreeMap, io, net::SocketAddr, time::Duration};
+
+use super::hpack::{self, Field, Table};
+use crate::client::{Answer, Connection};
+
+/// Types of frames. Source: RFC 9113, 6.
+#[expect(missing_docs, reason = "the names of the RFC")]
+pub mod kind {
+    pub const DATA: u8 = 0;
+    pub const HEADERS: u8 = 1;
+    pub const PRIORITY: u8 = 2;
+    pub const RST_STREAM: u8 = 3;
+    pub const SETTINGS: u8 = 4;
+    pub const PUSH_PROMISE: u8 = 5;
+    pub const PING: u8 = 6;
+    pub const GOAWAY: u8 = 7;
+    pub const WINDOW_UPDATE: u8 = 8;
+    pub const CONTINUATION: u8 = 9;
+}
+
+/// Flags of frames.
+#[expect(missing_docs, reason = "the names of the RFC")]
+pub mod flag {
+    pub const ACK: u8 = 1;
+    pub const END_STREAM: u8 = 1;
+    pub const END_HEADERS: u8 = 4;
+    pub const PADDED: u8 = 8;
+    pub const PRIORITY: u8 = 0x20;
+}
+
+/// Why a stream or a connection ends. Source: RFC 9113, 7.
+#[expect(missing_docs, reason = "the names of the RFC")]
+pub mod code {
+    pub const NO_ERROR: u32 = 0;
+    pub const PROTOCOL_ERROR: u32 = 1;
+    pub const CANCEL: u32 = 8;
+}
+
+/// The setting of a stream's first window.
+pub const INITIAL_WINDOW_SIZE: u16 = 4;
+/// Before anybody says otherwise. Units: bytes.
+const WINDOW: i64 = 65_535;
+/// Units: bytes. Every peer takes frames of this size.
+const FRAME: usize = 16_384;
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// One frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// See [`kind`].
+    pub kind: u8,
+    /// See [`flag`].
+    pub flags: u8,
+    /// 0: the connection.
+    pub stream: u32,
+    /// Everything behind the frame's head.
+    pub payload: Vec<u8>,
+}
+
+impl Frame {
+    /// As it is sent.
+    #[must_use]
+    pub fn bytes(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(payload.len()).unwrap_or(u32::MAX).to_be_bytes();
+        let mut frame = length[1..].to_vec();
+        frame.extend([kind, flags]);
+        frame.extend(stream.to_be_bytes());
+        frame.extend(payload);
+        frame
+    }
+
+    fn number(&self) -> u32 {
+        let bytes = self.payload.first_chunk().copied().unwrap_or_default();
+        u32::from_be_bytes(bytes)
+    }
+}
+
+/// What has come on one stream.
+#[derive(Clone, Debug)]
+pub struct Stream {
+    /// With what has come of the body.
+    pub answer: Option<Answer>,
+    /// Those of the body.
+    pub trailers: Vec<Field>,
+    /// The answer is there whole.
+    pub ended: bool,
+    /// How many answers have begun: never more than one.
+    pub heads: usize,
+    /// The peer has reset it, for this reason.
+    pub reset: Option<u32>,
+    window: i64,
+}
+
+impl Stream {
+    /// Nothing more will come.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.ended || self.reset.is_some()
+    }
+}
+
+/// The peer's last word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Goaway {
+    /// The last stream that it may answer.
+    pub last: u32,
+    /// See [`code`].
+    pub code: u32,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub struct RawHttp2 {
+    connection: Connection,
+    table: Table,
+    streams: BTreeMap<u32, Stream>,
+    window: i64,
+    initial: i64,
+    next: u32,
+    block: Vec<u8>,
+    /// The peer's last word so far.
+    pub goaway: Option<Goaway>,
+    /// Whether what was read is given back to the peer's windows.
+    pub grants: bool,
+}
+
+impl RawHttp2 {
+    /// Connects and greets with these settings.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub fn open(address: SocketAddr, settings: &[(u16, u32)]) -> io::Result<Self> {
+        let mut payload = Vec::new();
+        for (name, value) in settings {
+            payload.extend(name.to_be_bytes());
+            payload.extend(value.to_be_bytes());
+        }
+        let mut connection = Connection::open(address)?;
+        connection.send([PREFACE, &Frame::bytes(kind::SETTINGS, 0, 0, &payload)].concat())?;
+        Ok(Self {
+            connection,
+            table: Table::default(),
+            streams: BTreeMap::new(),
+            window: WINDOW,
+            initial: WINDOW,
+            next: 1,
+            block: Vec::new(),
+            goaway: None,
+            grants: true,
+        })
+    }
+
+    /// The connection below.
+    #[must_use]
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// The connection below, for what is to be done to it alone.
+    #[must_use]
+    pub fn into_connection(self) -> Connection {
+        self.connection
+    }
+
+    /// One frame.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> io::Result<()> {
+        self.connection.send(Frame::bytes(kind, flags, stream, payload))
+    }
+
+    /// Bytes as they are.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub fn send_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.connection.send(bytes)
+    }
+
+    /// The next free number of a stream, which is watched from now on.
+    pub fn stream(&mut self) -> u32 {
+        let stream = self.next;
+        self.next += 2;
+        let fresh = Stream {
+            answer: None,
+            trailers: Vec::new(),
+            ended: false,
+            heads: 0,
+            reset: None,
+            window: self.initial,
+        };
+        self.streams.insert(stream, fresh);
+        stream
+    }
+
+    /// Begins a request on a stream of its own.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub fn begin(
+        &mut self,
+        method: &str,
+        path: &str,
+        extra: &[(&str, &str)],
+        ends: bool,
+    ) -> io::Result<u32> {
+        let stream = self.stream();
+        let flags = flag::END_HEADERS | if ends { flag::END_STREAM } else { 0 };
+        self.send(kind::HEADERS, flags, stream, &head(method, path, extra))?;
+        Ok(stream)
+    }
+
+    /// Whole GET on a stream of its own.
+    ///
+    /// # Errors
+    /// As the system says, or what was read is no answer.
+    pub fn get(&mut self, path: &str) -> io::Result<Stream> {
+        let stream = self.begin("GET", path, &[], true)?;
+        self.finish(stream)
+    }
+
+    /// Sends a body as windows allow; `false` when the peer wants no more of it.
+    ///
+    /// # Errors
+    /// As the system says, or the peer closed.
+    pub fn body(&mut self, stream: u32, mut bytes: &[u8], ends: bool) -> io::Result<bool> {
+        loop {
+            while !self.connection.buffered().is_empty()
+                || self.connection.wait_readable(Duration::ZERO)?
+            {
+                self.step()?;
+            }
+            if self.at(stream).is_over() {
+                return Ok(false);
+            }
+            let room = self.window.min(self.at(stream).window);
+            let room = usize::try_from(room).unwrap_or(0).min(FRAME);
+            let (piece, rest) = bytes.split_at(room.min(bytes.len()));
+            if piece.is_empty() && !bytes.is_empty() {
+                self.step()?;
+                continue;
+            }
+            let last = rest.is_empty() && ends;
+            let flags = if last { flag::END_STREAM } else { 0 };
+            if last || !piece.is_empty() {
+                self.send(kind::DATA, flags, stream, piece)?;
+            }
+            let used = i64::try_from(piece.len()).unwrap_or(0);
+            self.window -= used;
+            if let Some(it) = self.streams.get_mut(&stream) {
+                it.window -= used;
+            }
+            if rest.is_empty() {
+                return Ok(true);
+            }
+            bytes = rest;
+        }
+    }
+
+    /// The trailers, with which a request ends.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub fn trailers(&mut self, stream: u32, fields: &[(&str, &str)]) -> io::Result<()> {
+        let flags = flag::END_HEADERS | flag::END_STREAM;
+        self.send(kind::HEADERS, flags, stream, &hpack::encode(fields))
+    }
+
+    /// Resets a stream.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub fn reset(&mut self, stream: u32, code: u32) -> io::Result<()> {
+        self.send(kind::RST_STREAM, 0, stream, &code.to_be_bytes())
+    }
+
+    /// Adds to the window of a stream, or of the connection (0).
+    ///
+    /// # Errors
+    /// As the system says.
+    pub fn grant(&mut self, stream: u32, bytes: u32) -> io::Result<()> {
+        self.send(kind::WINDOW_UPDATE, 0, stream, &bytes.to_be_bytes())
+    }
+
+    /// What has come on a stream.
+    ///
+    /// # Panics
+    /// When it was never begun.
+    #[must_use]
+    #[track_caller]
+    pub fn at(&self, stream: u32) -> &Stream {
+        self.streams.get(&stream).expect("a stream that was begun")
+    }
+
+    /// What may be sent now on a stream, and on all together. Units: bytes.
+    #[must_use]
+    pub fn windows(&self, stream: u32) -> (i64, i64) {
+        (self.at(stream).window, self.window)
+    }
+
+    /// Reads until the stream is over; the peer's close ends it too.
+    ///
+    /// # Errors
+    /// As the system says, or what was read is no answer.
+    pub fn finish(&mut self, stream: u32) -> io::Result<Stream> {
+        while !self.at(stream).is_over() {
+            self.step()?;
+        }
+        Ok(self.at(stream).clone())
+    }
+
+    /// Reads until the peer has closed: whether it did so in good order.
+    ///
+    /// # Errors
+    /// As the system says; the peer stays.
+    pub fn wait_closed(&mut self) -> io::Result<()> {
+        loop {
+            match self.step() {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(()),
+                // Something was acknowledged that nobody wanted to hear any more.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Asks for a sign of life and reads until it comes: everything sent before was looked at.
+    ///
+    /// # Errors
+    /// As the system says, or the peer closed.
+    pub fn ping(&mut self) -> io::Result<()> {
+        self.send(kind::PING, 0, 0, b"are you?")?;
+        loop {
+            let frame = self.step()?;
+            if frame.kind == kind::PING && frame.flags & flag::ACK != 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads one frame and does what it asks for.
+    ///
+    /// # Errors
+    /// As the system says; `UnexpectedEof` when the peer has closed.
+    pub fn step(&mut self) -> io::Result<Frame> {
+        let head = self.connection.read_exact(9)?;
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let stream = u32::from_be_bytes([head[5] & 0x7f, head[6], head[7], head[8]]);
+        let payload = self.connection.read_exact(usize::try_from(length).unwrap_or(0))?;
+        let frame = Frame { kind: head[3], flags: head[4], stream, payload };
+        self.take(&frame)?;
+        Ok(frame)
+    }
+
+    fn take(&mut self, frame: &Frame) -> io::Result<()> {
+        let (is_ack, ends) = (frame.flags & flag::ACK != 0, frame.flags & flag::END_STREAM != 0);
+        match frame.kind {
+            kind::SETTINGS if !is_ack => self.take_settings(&frame.payload)?,
+            kind::PING if !is_ack => self.send(kind::PING, flag::ACK, 0, &frame.payload)?,
+            kind::WINDOW_UPDATE => {
+                let more = i64::from(frame.number());
+                match self.streams.get_mut(&frame.stream) {
+                    Some(stream) => stream.window += more,
+                    None if frame.stream == 0 => self.window += more,
+                    None => {}
+                }
+            }
+            kind::GOAWAY => {
+                let last = frame.number() & 0x7fff_ffff;
+                let code = frame.payload.get(4..8).and_then(|it| it.try_into().ok());
+                let code = code.map_or(0, u32::from_be_bytes);
+                self.goaway = Some(Goaway { last, code });
+            }
+            kind::RST_STREAM => {
+                if let Some(stream) = self.streams.get_mut(&frame.stream) {
+                    stream.reset = Some(frame.number());
+                }
+            }
+            kind::DATA => self.take_data(frame, ends)?,
+            kind::HEADERS | kind::CONTINUATION => self.take_block(frame, ends)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn take_settings(&mut self, payload: &[u8]) -> io::Result<()> {
+        for setting in payload.chunks_exact(6) {
+            let name = u16::from_be_bytes([setting[0], setting[1]]);
+            let value = u32::from_be_bytes([setting[2], setting[3], setting[4], setting[5]]);
+            if name == INITIAL_WINDOW_SIZE {
+                let change = i64::from(value) - self.initial;
+                self.initial += change;
+                self.streams.values_mut().for_each(|stream| stream.window += change);
+            }
+        }
+        self.send(kind::SETTINGS, flag::ACK, 0, b"")
+    }
+
+    fn take_data(&mut self, frame: &Frame, ends: bool) -> io::Result<()> {
+        let Some(stream) = self.streams.get_mut(&frame.stream) else { return Ok(()) };
+        if let Some(answer) = &mut stream.answer {
+            answer.body.extend(&frame.payload);
+        }
+        stream.ended |= ends;
+        let length = u32::try_from(frame.payload.len()).unwrap_or(0);
+        if self.grants && length > 0 {
+            self.grant(0, length)?;
+            if !ends {
+                self.grant(frame.stream, length)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take_block(&mut self, frame: &Frame, ends: bool) -> io::Result<()> {
+        self.block.extend(&frame.payload);
+        let ends = ends && frame.kind == kind::HEADERS;
+        if let Some(stream) = self.streams.get_mut(&frame.stream) {
+            stream.ended |= ends;
+        }
+        if frame.flags & flag::END_HEADERS == 0 {
+            return Ok(());
+        }
+        let fields = self.table.decode(&std::mem::take(&mut self.block))?;
+        let Some(stream) = self.streams.get_mut(&frame.stream) else { return Ok(()) };
+        let Some((_, status)) = fields.iter().find(|(name, _)| name == ":status") else {
+            stream.trailers = fields;
+            return Ok(());
+        };
+        let status = status.parse().map_err(io::Error::other)?;
+        if status < 200 {
+            return Ok(());
+        }
+        let headers = fields.into_iter().filter(|(name, _)| !name.starts_with(':')).collect();
+        stream.heads += 1;
+        stream.answer = Some(Answer { status, headers, body: Vec::new() });
+        Ok(())
+    }
+}
+
+/// The block of a request's head.
+#[must_use]
+pub fn head(method: &str, path: &str, extra: &[(&str, &str)]) -> Vec<u8> {
+    let own = [(":method", method), (":scheme", "http"), (":authority", "localhost")];
+    let mut fields = own.to_vec();
+    fields.push((":path", path));
+    fields.extend(extra);
+    hpack::encode(&fields)
+}
