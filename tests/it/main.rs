@@ -17,6 +17,7 @@ mod controls;
 mod crash;
 mod demo;
 mod deploy;
+mod edge;
 mod hooks;
 mod http_edge;
 mod proxied;

@@ -147,9 +147,12 @@ async fn answer(context: &Context, ask: &Ask, met: Met) -> Result<Response> {
             trailers.insert("x-sum", HeaderValue::from(size));
             out.trailers(trailers).await;
             Ok(())
-        }),
+        })
+        .with_header("trailer", "x-sum"),
         Answer::Empty => Response::empty(),
-        Answer::Back => of_owner.map_or_else(Response::empty, Response::stream),
+        Answer::Back => {
+            of_owner.map_or_else(Response::empty, Response::stream).with_header("trailer", "x-sum")
+        }
         Answer::Early => early(of_owner),
         Answer::Error => return Err(hotseat_plugin_api::Error::new("as was asked for")),
         Answer::Panic => panic!("as was asked for"),
