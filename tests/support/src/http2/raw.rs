@@ -4,10 +4,18 @@
 //! but acknowledgements, and windows as long as [`RawHttp2::grants`] says so. Never asks twice.
 //! Source: RFC 9113.
 
-use std::{collections::BTreeMap, io, net::SocketAddr, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use super::hpack::{self, Field, Table};
-use crate::client::{Answer, Connection};
+use crate::{
+    client::{Answer, Connection},
+    patience::patience,
+};
 
 /// Types of frames. Source: RFC 9113, 6.
 #[expect(missing_docs, reason = "the names of the RFC")]
@@ -124,6 +132,7 @@ pub struct RawHttp2 {
     initial: i64,
     next: u32,
     block: Vec<u8>,
+    pongs: u64,
     /// The peer's last word so far.
     pub goaway: Option<Goaway>,
     /// Whether what was read is given back to the peer's windows.
@@ -151,6 +160,7 @@ impl RawHttp2 {
             initial: WINDOW,
             next: 1,
             block: Vec::new(),
+            pongs: 0,
             goaway: None,
             grants: true,
         })
@@ -231,7 +241,11 @@ impl RawHttp2 {
     /// # Errors
     /// As the system says, or the peer closed.
     pub fn body(&mut self, stream: u32, mut bytes: &[u8], ends: bool) -> io::Result<bool> {
+        let end = Instant::now() + patience();
         loop {
+            if Instant::now() > end {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
             while !self.connection.buffered().is_empty()
                 || self.connection.wait_readable(Duration::ZERO)?
             {
@@ -305,15 +319,35 @@ impl RawHttp2 {
         (self.at(stream).window, self.window)
     }
 
-    /// Reads until the stream is over; the peer's close ends it too.
+    /// Reads until the stream is over.
     ///
     /// # Errors
-    /// As the system says, or what was read is no answer.
+    /// As the system says, or what was read is no answer; `TimedOut` when patience runs out.
     pub fn finish(&mut self, stream: u32) -> io::Result<Stream> {
-        while !self.at(stream).is_over() {
-            self.step()?;
-        }
+        self.until(|it| it.at(stream).is_over())?;
         Ok(self.at(stream).clone())
+    }
+
+    /// Reads until something of an answer's body has come, or the stream is over.
+    ///
+    /// # Errors
+    /// As [`Self::finish`].
+    pub fn first_piece(&mut self, stream: u32) -> io::Result<()> {
+        let begun = |it: &Stream| it.answer.as_ref().is_some_and(|it| !it.body.is_empty());
+        self.until(|it| begun(it.at(stream)) || it.at(stream).is_over())
+    }
+
+    /// Pings of the peer are signs of life too: without a limit of its own a read could go on for
+    /// ever.
+    fn until(&mut self, done: impl Fn(&Self) -> bool) -> io::Result<()> {
+        let end = Instant::now() + patience();
+        while !done(self) {
+            self.step()?;
+            if Instant::now() > end {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+        }
+        Ok(())
     }
 
     /// Reads until the peer has closed: whether it did so in good order.
@@ -321,8 +355,10 @@ impl RawHttp2 {
     /// # Errors
     /// As the system says; the peer stays.
     pub fn wait_closed(&mut self) -> io::Result<()> {
+        let end = Instant::now() + patience();
         loop {
             match self.step() {
+                Ok(_) if Instant::now() > end => return Err(io::ErrorKind::TimedOut.into()),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(()),
@@ -339,12 +375,8 @@ impl RawHttp2 {
     /// As the system says, or the peer closed.
     pub fn ping(&mut self) -> io::Result<()> {
         self.send(kind::PING, 0, 0, b"are you?")?;
-        loop {
-            let frame = self.step()?;
-            if frame.kind == kind::PING && frame.flags & flag::ACK != 0 {
-                return Ok(());
-            }
-        }
+        let pongs = self.pongs;
+        self.until(|it| it.pongs > pongs)
     }
 
     /// Reads one frame and does what it asks for.
@@ -365,7 +397,8 @@ impl RawHttp2 {
         let (is_ack, ends) = (frame.flags & flag::ACK != 0, frame.flags & flag::END_STREAM != 0);
         match frame.kind {
             kind::SETTINGS if !is_ack => self.take_settings(&frame.payload)?,
-            kind::PING if !is_ack => self.send(kind::PING, flag::ACK, 0, &frame.payload)?,
+            kind::PING if is_ack => self.pongs += 1,
+            kind::PING => self.send(kind::PING, flag::ACK, 0, &frame.payload)?,
             kind::WINDOW_UPDATE => {
                 let more = i64::from(frame.number());
                 match self.streams.get_mut(&frame.stream) {

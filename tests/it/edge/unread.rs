@@ -1,0 +1,291 @@
+//! Bodies that nobody reads: the connection goes on, or says that it does not.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use hotseat_test_support::{
+    Connection, Host, eventually,
+    http2::{RawHttp2, raw::code},
+};
+
+use super::{ALIVE, assert_goes_on, assert_not_smuggled, assert_well, edge, post, post_head};
+
+/// Units: bytes.
+const KIB: usize = 1 << 10;
+/// Units: bytes.
+const MIB: usize = 1 << 20;
+
+/// Streams of one connection whose bodies are let lie; some end, some do not.
+fn unread_streams(host: &Host, count: usize) -> std::io::Result<()> {
+    let mut client = RawHttp2::open(host.data(), &[])?;
+    let body = [b'x'; 16 << 10];
+    let hows = ["ignored", "dropped", "piece", "held&keep=owner"];
+    for number in 0..count {
+        let how = hows[number % hows.len()];
+        let target = format!("/edge?id={number}&read={how}");
+        let stream = client.begin("POST", &target, &[], false)?;
+        client.body(stream, &body[..(number % 3) * 8000 + 1], number % 2 == 0)?;
+        let over = client.finish(stream)?;
+        let answer = over.answer.as_ref().filter(|_| over.ended);
+        let id = number.to_string();
+        assert_eq!(
+            answer.map(|it| (it.status, it.header("x-id"))),
+            Some((200, Some(id.as_str()))),
+            "stream {stream}: {over:?}"
+        );
+    }
+    let last = client.get(ALIVE)?;
+    assert!(last.ended && client.goaway.is_none(), "{last:?} {:?}", client.goaway);
+    let resets: Vec<u32> = (0..count)
+        .filter_map(|number| client.at(u32::try_from(2 * number + 1).unwrap()).reset)
+        .collect();
+    assert!(resets.iter().all(|reset| *reset == code::NO_ERROR), "{resets:?}");
+    Ok(())
+}
+
+/// Two thousand POSTs over HTTP/2 whose bodies nobody reads. More is sent on a connection than its
+/// window holds, so what is not read must be given back.
+#[test]
+fn http2_posts_stop_nobody() {
+    let host = edge().start();
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..10 {
+                    unread_streams(&host, 25).expect("every stream is answered");
+                }
+            });
+        }
+    });
+    assert_well(&host);
+}
+
+/// curl as it was seen to stop a host: a connection for each, a byte each.
+#[test]
+fn single_http2_posts_stop_nobody() {
+    let host = edge().start();
+    for _ in 0..50 {
+        unread_streams(&host, 1).expect("it is answered");
+    }
+    assert_well(&host);
+}
+
+/// Bodies of every size on kept connections: every one is answered, no connection ends.
+#[test]
+fn kept_connections_go_on_behind_unread_bodies() {
+    let host = edge().start();
+    let body = vec![b'x'; 40 * MIB];
+    for (size, count) in [(KIB, 300), (200 * KIB, 60), (8 * MIB, 6), (40 * MIB, 3)] {
+        for how in ["ignored", "dropped", "piece"] {
+            let mut connection = host.connect();
+            for number in 0..count {
+                let target = format!("/edge?read={how}&id={number}");
+                let answer = post(&mut connection, &target, &body[..size]);
+                let answer = answer.unwrap_or_else(|error| {
+                    panic!("{how}, {size} bytes, request {number}: {error}");
+                });
+                answer.assert_status(200);
+                assert_eq!(answer.header("connection"), None, "{how}, {size} bytes: {answer:?}");
+            }
+            assert_goes_on(&mut connection);
+        }
+    }
+    assert_well(&host);
+}
+
+/// The same where a client sends the whole request before it reads, and pipelines the next one.
+#[test]
+fn a_pipelined_request_behind_an_unread_body_is_answered() {
+    let host = edge().start();
+    for size in [1, KIB, 200 * KIB] {
+        let mut connection = host.connect();
+        let head = post_head("/edge?id=first", &format!("Content-Length: {size}\r\n"));
+        let next = format!("GET {ALIVE} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let bytes = [head.as_bytes(), &vec![b'x'; size], next.as_bytes()].concat();
+        connection.send(bytes).unwrap();
+        for id in ["first", "alive"] {
+            let answer = connection.read_answer().unwrap();
+            assert_eq!((answer.status, answer.header("x-id")), (200, Some(id)), "{size} bytes");
+        }
+        assert_goes_on(&mut connection);
+    }
+    assert_well(&host);
+}
+
+/// A body that looks like a request is none.
+#[test]
+fn an_unread_body_is_no_request() {
+    let host = edge().start();
+    let inner = "GET /edge?id=smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(20);
+    for how in ["ignored", "dropped", "piece", "held&keep=owner"] {
+        let mut connection = host.connect();
+        let target = format!("/edge?id=first&read={how}");
+        let answer = post(&mut connection, &target, inner.as_bytes()).unwrap();
+        assert_eq!(answer.header("x-id"), Some("first"));
+        assert_goes_on(&mut connection);
+    }
+    assert_well(&host);
+}
+
+/// What is left of a chunked body and is no body ends the connection; what follows it is never
+/// taken for a request.
+#[test]
+fn a_malformed_rest_is_no_request() {
+    let host = edge().start();
+    let smuggled = "GET /edge?id=smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let rests = [
+        "5\r\nhello\r\nz\r\n",
+        "5\r\nhello\r\n-1\r\n",
+        "5\r\nhello\r\n0x5\r\nhello\r\n",
+        "5\r\nhello\r\nffffffffffffffffff\r\n",
+        "5\r\nhelloX\r\n0\r\n\r\n",
+        "5\r\nhello0\r\n\r\n",
+        "5\nhello\n0\n\n",
+        "\r\n0\r\n\r\n",
+        "5\r\nhello\r\n0\r\nbad trailer\r\n\r\n",
+        "5\r\nhello\r\n0\r\n: none\r\n\r\n",
+    ];
+    for how in ["ignored", "dropped", "piece", "all"] {
+        for rest in rests {
+            let mut connection = host.connect();
+            let head =
+                post_head(&format!("/edge?id=first&read={how}"), "Transfer-Encoding: chunked\r\n");
+            // The rest comes with the head, or when the answer is there already.
+            for late in [false, true] {
+                let bytes = format!("{rest}{smuggled}{smuggled}");
+                if late {
+                    connection = host.connect();
+                    connection.send(&head).unwrap();
+                    if how != "all" && how != "piece" {
+                        connection.read_answer().unwrap().assert_status(200);
+                    }
+                    // It may be refused, and closed, at its first bytes.
+                    let _ = connection.send(&bytes);
+                } else {
+                    connection.send(format!("{head}{bytes}")).unwrap();
+                }
+                let _ = connection.half_close();
+                let answers = assert_not_smuggled(&mut connection);
+                assert!(answers <= 2, "{answers} answers to `{rest:?}` ({how}, late: {late})");
+            }
+        }
+    }
+    assert_well(&host);
+}
+
+/// More than `unread_bytes` is not read away: the answer says so, and arrives although its client is
+/// still sending.
+#[test]
+fn a_body_that_is_too_long_to_read_away_ends_the_connection() {
+    let host = edge().arg("--unread-bytes=64KiB").start();
+    for size in [65 * KIB, 200 * KIB, 8 * MIB] {
+        for target in ["/edge?id=first", "/nowhere", "/edge?answer=error"] {
+            let mut connection = host.connect();
+            let head = post_head(target, &format!("Content-Length: {size}\r\n"));
+            let body = vec![b'x'; size];
+            // All is sent before anything is read, as simple clients do.
+            let sent = connection.send([head.as_bytes(), &body].concat());
+            let answer = connection.read_answer().unwrap_or_else(|error| {
+                panic!("no answer to {size} bytes at {target}: {error} ({sent:?})");
+            });
+            assert_eq!(answer.header("connection"), Some("close"), "{size}: {answer:?}");
+            connection.wait_closed().unwrap();
+        }
+    }
+    // What fits is read away.
+    let mut connection = host.connect();
+    post(&mut connection, "/edge", &[b'x'; 63 * KIB]).unwrap().assert_status(200);
+    assert_goes_on(&mut connection);
+    assert_well(&host);
+}
+
+/// A body whose end does not come in time ends the connection, whatever comes in between.
+#[test]
+fn reading_away_has_a_time_limit() {
+    let host = edge().arg("--unread-time=400ms").start();
+    let begun = Instant::now();
+    let mut silent = host.connect();
+    let mut steady = host.connect();
+    for connection in [&mut silent, &mut steady] {
+        connection.send(post_head("/edge?id=first", "Content-Length: 100000\r\n")).unwrap();
+        connection.read_answer().unwrap().assert_status(200);
+    }
+    let mut writer = steady.writer().unwrap();
+    let steps = thread::spawn(move || {
+        // Ends by the close, which resets what is sent after it.
+        let send = |_: &u32| std::io::Write::write_all(&mut writer, b"x").is_ok();
+        (0..5000)
+            .take_while(send)
+            .inspect(|_| {
+                hotseat_test_support::patience::breathe(Duration::from_millis(5));
+            })
+            .count()
+    });
+    silent.wait_closed().expect("a body that does not come");
+    let took = begun.elapsed();
+    assert!(took >= Duration::from_millis(300), "closed after {took:?}");
+    steady.wait_closed().expect("a body that comes byte by byte");
+    assert!(steps.join().unwrap() < 5000, "it was closed while it sent");
+    assert_well(&host);
+}
+
+/// A client that waits for `100 Continue` is told the answer instead, and that it is the last: no
+/// body was asked for, and none may come.
+#[test]
+fn a_pending_expectation_ends_the_connection() {
+    let host = edge().arg("--mount=/edge=edge").arg("--mount=/vacant=ghost").start();
+    for (target, status) in
+        [("/edge", 200), ("/edge?read=dropped", 200), ("/nowhere", 404), ("/vacant", 503)]
+    {
+        for length in ["Content-Length: 10\r\n", "Transfer-Encoding: chunked\r\n"] {
+            let mut connection = host.connect();
+            let head = post_head(target, &format!("Expect: 100-continue\r\n{length}"));
+            connection.send(head).unwrap();
+            let line = connection.read_line().unwrap();
+            assert!(line.starts_with(&format!("HTTP/1.1 {status}")), "{target}: {line}");
+            let mut lines = vec![line];
+            while lines.last().is_some_and(|line| !line.is_empty()) {
+                lines.push(connection.read_line().unwrap());
+            }
+            lines.pop();
+            let head = hotseat_test_support::Answer::parse(&lines).unwrap();
+            assert_eq!(head.header("connection"), Some("close"), "{target}: {head:?}");
+            connection.read_body(&head).unwrap();
+            connection.wait_end().unwrap();
+        }
+    }
+    // Once it was asked for, it is a body like any other.
+    let mut connection = host.connect();
+    let head = post_head("/edge?read=piece", "Expect: 100-continue\r\nContent-Length: 10\r\n");
+    connection.send(head).unwrap();
+    assert_eq!(connection.read_line().unwrap(), "HTTP/1.1 100 Continue");
+    assert_eq!(connection.read_line().unwrap(), "");
+    connection.send(b"0123456789").unwrap();
+    connection.read_answer().unwrap().assert_status(200);
+    assert_goes_on(&mut connection);
+    assert_well(&host);
+}
+
+/// A client that goes away while its body is read away holds nobody.
+#[test]
+fn clients_leave_while_their_bodies_are_read_away() {
+    let host = edge().start();
+    let open = |status: &serde_json::Value| -> u64 {
+        let classes = status["connections"].as_object().unwrap();
+        classes.values().filter_map(serde_json::Value::as_u64).sum()
+    };
+    for how in ["ignored", "dropped", "held&keep=owner"] {
+        for leaves in [Connection::reset, |it: Connection| it.half_close()] {
+            let mut connection = host.connect();
+            let target = format!("/edge?read={how}");
+            connection.send(post_head(&target, "Content-Length: 1000000\r\n")).unwrap();
+            connection.send([b'x'; KIB]).unwrap();
+            connection.read_answer().unwrap().assert_status(200);
+            leaves(connection).unwrap();
+        }
+    }
+    eventually!(open(&host.status()) == 0, "all gone: {}", host.status());
+    assert_well(&host);
+}
