@@ -11,6 +11,7 @@ NGINX ?= 20
 BODIES ?= 1024
 FLAT ?= 1000
 ROUNDS ?= 5
+SEED ?=
 SUPERVISOR ?= 4.3.0
 HOTSEAT := target/release/hotseat
 EXAMPLES := handler_v1 handler_v2 echo_v1 counter_v1
@@ -23,7 +24,7 @@ PLUGIN_PACKAGES := $(shell awk -F '"' '/^name = / { print $$2; nextfile }' plugi
 PLUGIN_ARGS := $(foreach it,$(PLUGIN_PACKAGES),-p $(it))
 
 .PHONY: help build plugins run demo fresh fmt lint doc test test-one test-packages test-plugins soak soak-upgrade bench \
-        deny hooks packages ci clean-tree
+        fuzz deny hooks packages ci clean-tree
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -126,6 +127,13 @@ bench: build ## compare with axum, hyper and nginx, and time 200 swaps (needs wr
 	target/release/bench serving --host $(HOTSEAT) --rounds $(ROUNDS)
 	target/release/bench swaps --host $(HOTSEAT)
 	@if ls host/benches/*.rs >/dev/null 2>&1; then $(CARGO) bench --locked -p hotseat; fi
+
+# Each round is 200 conversations; without SEED another one begins each time, and is told.
+fuzz: ROUNDS := 50
+fuzz: build ## throw conversations at the edge: ROUNDS=50 SEED=1; what fails can be kept in tests/data/fuzz/
+	$(CARGO) build --locked --release -p hotseat-test-plugins --examples
+	$(CARGO) build --locked --release -p hotseat-test-support --bins
+	target/release/fuzz --host $(HOTSEAT) --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
 
 deny: ## check licences, bans and sources of dependencies
 ifneq ($(HAS_DENY),)

@@ -11,6 +11,7 @@ use hotseat_test_support::{Answer, Builder, Connection, Host, fault, host};
 mod answers;
 mod clocks;
 mod drained;
+mod fuzz;
 mod matrix;
 mod plugins;
 mod rules;

@@ -10,6 +10,7 @@ pub mod client;
 pub mod control;
 pub mod elf;
 pub mod events;
+pub mod fuzz;
 pub mod gate;
 pub mod home;
 pub mod host;

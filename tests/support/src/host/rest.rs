@@ -3,17 +3,26 @@
 //! Owns the two questions. Each thread is asked itself, because a thread that stands still does not
 //! show in any number. Needs a plugin that names its thread in `x-thread`, as `edge` does.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use serde_json::Value;
 
 use super::Host;
-use crate::{client::Connection, patience::patience, wire};
+use crate::{
+    client::Connection,
+    patience::{breathe, patience},
+    wire,
+};
 
 /// A thread that is asked this often has been asked: connections go to the one that has fewest.
 const ASKED_MAX: usize = 64;
 /// For a thread that turns, on a machine that is busy.
 const TURN_TIME: Duration = Duration::from_secs(8);
+/// Between two looks at the status.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// Requests that a status counts as held, of every generation.
 #[must_use]
@@ -56,18 +65,32 @@ impl Host {
         blocked.map_or(Ok(()), |core| Err(format!("blocked: {core}")))
     }
 
+    /// Waits until no request is held or under way any more.
+    ///
+    /// # Errors
+    /// The status, when patience runs out.
+    pub fn nobody_held(&self) -> Result<(), String> {
+        let end = Instant::now() + patience();
+        loop {
+            let status = self.status();
+            let under_way = ["busy", "head", "upgraded"]
+                .iter()
+                .any(|class| status["connections"][class].as_u64().unwrap_or(0) > 0);
+            if holders(&status) == 0 && !under_way {
+                return Ok(());
+            }
+            if Instant::now() > end {
+                return Err(format!("requests are held or under way: {status}"));
+            }
+            breathe(LOOK);
+        }
+    }
+
     /// # Panics
     /// When a data thread does not answer, or requests are held after patience.
     #[track_caller]
     pub fn assert_at_rest(&self, target: &str) {
-        if let Err(text) = self.ask_threads(target) {
-            panic!("{text}\n{}", self.status());
-        }
-        crate::eventually!(holders(&self.status()) == 0, "nobody held: {}", self.status());
-        let classes = ["busy", "head", "upgraded"];
-        let busy = |status: &Value| {
-            classes.iter().any(|it| status["connections"][it].as_u64().unwrap_or(0) > 0)
-        };
-        crate::eventually!(!busy(&self.status()), "no request under way: {}", self.status());
+        let rest = self.ask_threads(target).and_then(|()| self.nobody_held());
+        assert!(rest.is_ok(), "{rest:?}\n{}", self.status());
     }
 }
