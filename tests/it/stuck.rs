@@ -3,7 +3,13 @@
 //!
 //! Owns what the scenarios share: a host with small limits, and clients that bring it to a stand.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
 
 use hotseat_test_support::{
     Builder, Connection, Failure, Host, Load, LoadPlan, eventually, fault, host, wire,
@@ -40,17 +46,50 @@ fn blocked(host: &Host) -> Vec<Value> {
     cores.into_iter().map(|core| core["blocked"].clone()).filter(|it| !it.is_null()).collect()
 }
 
-/// Brings both data threads to a stand. The connections that did it, and when it was.
+/// Measures time in which this machine lets threads run: what a crowded one takes away is nobody's
+/// delay.
+struct Stopwatch(Arc<AtomicU64>);
+
+impl Stopwatch {
+    /// Of what lies between two looks, so much counts.
+    const STEP_MAX: Duration = Duration::from_millis(50);
+
+    fn start() -> Self {
+        let counted = Arc::new(AtomicU64::new(0));
+        let theirs = Arc::downgrade(&counted);
+        std::thread::spawn(move || {
+            let mut last = Instant::now();
+            while let Some(counted) = theirs.upgrade() {
+                std::thread::park_timeout(Self::STEP_MAX / 10);
+                let step = last.elapsed().min(Self::STEP_MAX);
+                last = Instant::now();
+                counted.fetch_add(u64::try_from(step.as_micros()).unwrap(), Relaxed);
+            }
+        });
+        Self(counted)
+    }
+
+    fn elapsed(&self) -> Duration {
+        Duration::from_micros(self.0.load(Relaxed))
+    }
+
+    /// Somebody answers again.
+    #[track_caller]
+    fn assert_in_time(&self, host: &Host) {
+        let took = self.elapsed();
+        assert!(took < STUCK_TIME + MARGIN, "answered after {took:?}\n{}", host.log_end());
+    }
+}
+
+/// Brings both data threads to a stand, by these connections.
 #[track_caller]
-fn stop_threads(host: &Host, target: &str) -> ([Connection; 2], Instant) {
-    let began = Instant::now();
-    let connections = [1, 2].map(|count| {
+fn stop_threads(host: &Host, target: &str) -> [Connection; 2] {
+    [1, 2].map(|count| {
         let mut connection = host.connect();
         connection.send_request("GET", target, "").unwrap();
         eventually!(blocked(host).len() == count, "{count} threads\n{}", host.log_end());
         connection
-    });
-    (connections, began)
+    })
 }
 
 /// Clients that connect again and again.
@@ -66,11 +105,10 @@ fn assert_none_refused(load: Load) {
     load.stop().assert_only(&[Failure::Reset, Failure::Closed, Failure::Short]);
 }
 
-/// Waits until the control plane says that the host is not ready; when that was.
+/// Waits until the control plane says that the host is not ready.
 #[track_caller]
-fn wait_red(host: &Host) -> Instant {
+fn wait_red(host: &Host) {
     let page = || host.control().get("/readyz");
     eventually!(page().status == 503, "red\n{}", host.log_end());
     assert_eq!(page().text(), "not ready: no data thread turns\n");
-    Instant::now()
 }

@@ -258,7 +258,7 @@ impl Observer {
         }
         // A process that was stopped looks late, and its threads could turn as little as it could
         // look: one late look alone is no verdict.
-        self.still += passed.min(limit / 2);
+        self.still += passed.min(limit * 3 / 4);
         let within = !sequence.is_multiple_of(2);
         if !within && !self.asked {
             if self.still < QUIET {

@@ -1,12 +1,12 @@
 //! Threads that stand still where nobody replaces the worker: its master is gone, or it never had
 //! one.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hotseat_test_support::{eventually, fault};
 use rustix::process::Signal;
 
-use super::{blocked, builder, standing, stop_threads, wait_red};
+use super::{Stopwatch, blocked, builder, standing, stop_threads, wait_red};
 use crate::crash::try_get;
 
 /// How long a worker may take to end at once.
@@ -25,9 +25,9 @@ fn an_orphan_that_stands_still_ends_at_once() {
     let _held = stop_threads(&host, "/loop");
     eventually!(stuck_count(&host.home().read_log()) == 2, "{}", host.log_end());
     host.kill_master();
-    let killed = Instant::now();
+    let watch = Stopwatch::start();
     host.wait_ended(worker);
-    assert!(killed.elapsed() < AT_ONCE, "it took {:?}\n{}", killed.elapsed(), host.log_end());
+    assert!(watch.elapsed() < AT_ONCE, "it took {:?}\n{}", watch.elapsed(), host.log_end());
 }
 
 /// What a thread that turns has in flight is finished first.
