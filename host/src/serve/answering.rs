@@ -118,7 +118,9 @@ impl Wire {
     ) {
         self.fit(answer);
         let Some(aside) = aside else { return };
-        let last = last || conn.is_closing() || aside.rest.is_given_up();
+        // Without a length only the end of the connection ends an answer of HTTP/1.0.
+        let unending = self.version == Version::HTTP_10 && !answer.body().is_measured();
+        let last = last || unending || conn.is_closing() || aside.rest.is_given_up();
         if last && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
             aside.rest.give_up();
             answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -151,17 +153,28 @@ impl Wire {
 
 /// A body that can be taken out of its answer.
 pub(super) trait Emptied {
+    /// Whether its length is known.
+    fn is_measured(&self) -> bool;
+
     /// Leaves nothing. Returns how long it was, where that is known and not 0.
     fn empty(&mut self) -> Option<u64>;
 }
 
 impl Emptied for bytes::Bytes {
+    fn is_measured(&self) -> bool {
+        true
+    }
+
     fn empty(&mut self) -> Option<u64> {
         Some(std::mem::take(self).len() as u64).filter(|len| *len > 0)
     }
 }
 
 impl Emptied for Outbound {
+    fn is_measured(&self) -> bool {
+        self.size_hint().exact().is_some()
+    }
+
     fn empty(&mut self) -> Option<u64> {
         let body = std::mem::replace(self, Self::Own(None));
         body.size_hint().exact().filter(|len| *len > 0)

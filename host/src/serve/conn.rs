@@ -365,11 +365,13 @@ pub(super) struct Limit<'a> {
     timer: Pin<&'a mut Sleep>,
     /// For which idle time of a closing connection the timer was set.
     armed: Option<(Course, Moment)>,
+    /// For which standstill of writing it was.
+    stuck: Option<Moment>,
 }
 
 impl<'a> Limit<'a> {
     pub(super) fn new(conn: &'a Conn, limits: &'a Limits, timer: Pin<&'a mut Sleep>) -> Self {
-        Self { conn, limits, timer, armed: None }
+        Self { conn, limits, timer, armed: None, stuck: None }
     }
 
     /// Forgets how long the connection has been idle, after it was asked to go.
@@ -393,6 +395,15 @@ impl<'a> Limit<'a> {
                 Ok(rest) => self.timer.as_mut().reset(Instant::now() + rest.max(TICK)),
             }
         }
+        // So does writing that stands still; it may do so for the first time.
+        let stuck = self.conn.stuck_since.get();
+        if stuck.is_some() && stuck != self.stuck {
+            let due = Instant::now() + self.limits.body_gap;
+            if due < self.timer.deadline() {
+                self.timer.as_mut().reset(due);
+            }
+        }
+        self.stuck = stuck;
         while self.timer.as_mut().poll(cx).is_ready() {
             match self.conn.check(Moment::now(), self.limits) {
                 Err(expired) => return Poll::Ready(expired),

@@ -155,6 +155,11 @@ impl Dispatch {
             _ if path == "*" => return Err(own::BAD_TARGET.into()),
             _ => {}
         }
+        let mut codings = parts.headers.get_all(header::TRANSFER_ENCODING).iter();
+        let coding = codings.next().is_none_or(|it| it.as_bytes().eq_ignore_ascii_case(b"chunked"));
+        if !coding || codings.next().is_some() {
+            return Err(own::BAD_CODING.into());
+        }
         if let Some(expect) = parts.headers.get(header::EXPECT)
             && !expect.as_bytes().eq_ignore_ascii_case(b"100-continue")
         {

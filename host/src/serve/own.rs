@@ -42,7 +42,7 @@ const fn own(status: StatusCode, code: &'static str, text: &'static str) -> Own 
 }
 
 /// Every one of them, for [`OwnCounts`].
-const ALL: [Own; 24] = [
+const ALL: [Own; 25] = [
     BAD_REQUEST,
     BAD_HOST,
     BAD_TARGET,
@@ -66,6 +66,7 @@ const ALL: [Own; 24] = [
     TIMED_OUT,
     CUT,
     BAD_VERSION,
+    BAD_CODING,
     GONE,
 ];
 
@@ -94,6 +95,11 @@ pub(super) const BAD_VERSION: Own = own(
     StatusCode::HTTP_VERSION_NOT_SUPPORTED,
     "bad_version",
     "HTTP/1.0, HTTP/1.1 and HTTP/2 are spoken here",
+);
+pub(super) const BAD_CODING: Own = own(
+    StatusCode::NOT_IMPLEMENTED,
+    "bad_transfer_encoding",
+    "`Transfer-Encoding` may only be `chunked`, once (RFC 9112, 6.1)",
 );
 pub(super) const HEADER_TIMEOUT: Own = own(
     StatusCode::REQUEST_TIMEOUT,
@@ -197,7 +203,10 @@ impl Own {
 
     /// Whether what comes after the request cannot be trusted to be another one.
     pub(super) fn is_last(self) -> bool {
-        matches!(self.status, StatusCode::BAD_REQUEST | StatusCode::REQUEST_TIMEOUT)
+        matches!(
+            self.status,
+            StatusCode::BAD_REQUEST | StatusCode::REQUEST_TIMEOUT | StatusCode::NOT_IMPLEMENTED
+        )
     }
 
     /// The last answer of an HTTP/1 connection, as it goes over the wire.

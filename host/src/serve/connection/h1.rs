@@ -128,7 +128,9 @@ pub(super) async fn serve(
             match expired {
                 Expired::Head => say_timeout(stream, &conn),
                 Expired::Idle if conn.is_closing() => return Left::Idle,
-                Expired::Idle | Expired::Write => {}
+                // What lies in the system's buffers would lie there for long.
+                Expired::Write => conn.break_off(),
+                Expired::Idle => {}
             }
             Left::Broken
         })
