@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+mod growing;
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
 }
