@@ -159,9 +159,11 @@ impl<L: Lease, B: RequestBody> Call<L, B> {
             // What it has put there cannot be known, nor freed.
             other => Err(format!("a body of the unknown kind {other}")),
         };
+        let switches = kind == abi::body::UPGRADE || status == StatusCode::UPGRADE_REQUIRED;
+        let framing = if switches { Framing::Upgrade } else { Framing::Open };
         let entered = exchange.enter();
         // SAFETY: valid until the future is dropped, which is after this call.
-        let copied = unsafe { header::take(fields, Framing::Open, headers) };
+        let copied = unsafe { header::take(fields, framing, headers) };
         drop(entered);
         let (mut body, upgrade) = body.map_err(CallError::Invalid)?;
         copied.map_err(CallError::Invalid)?;

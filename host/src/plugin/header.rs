@@ -98,11 +98,9 @@ unsafe extern "C" fn drop_map(data: *mut ()) {
 /// out: framing and the connection are the host's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Framing {
-    /// The head of an answer whose body the host measures: no `content-length` of the plugin either.
-    Known,
-    /// The head of an answer for which the plugin may promise a length.
+    /// The head of an answer, which may promise a length.
     Open,
-    /// The head of a 101: what it switches to is said here.
+    /// The head of a 101 or a 426: what it switches, or would switch to is said here.
     Upgrade,
     /// The fields behind a body, which may frame and route nothing. Source: RFC 9110, 6.5.1.
     Trailers,
@@ -114,7 +112,7 @@ impl Framing {
     fn drops(self, name: &HeaderName) -> bool {
         match name.as_str() {
             "connection" | "keep-alive" | "proxy-connection" | "te" | "transfer-encoding" => true,
-            "upgrade" => self != Self::Upgrade && self != Self::Open,
+            "upgrade" => self != Self::Upgrade,
             "content-length" => self != Self::Open,
             "host" | "trailer" => self == Self::Trailers,
             _ => false,

@@ -397,7 +397,8 @@ impl<L: Lease, B: RequestBody> PluginStream<L, B> {
         let _entered = self.exchange.enter();
         let mut trailers = HeaderMap::new();
         // SAFETY: the frame's trailers are valid and ours.
-        let taken = unsafe { header::take(frame.trailers, header::Framing::Known, &mut trailers) };
+        let taken =
+            unsafe { header::take(frame.trailers, header::Framing::Trailers, &mut trailers) };
         taken.map(|()| Frame::trailers(trailers)).map_err(StreamError::Invalid)
     }
 }

@@ -340,6 +340,9 @@ fn finish(
     if status.is_server_error() {
         exchange.lease().counters().add(Count::Failure);
     }
+    if status == StatusCode::UPGRADE_REQUIRED && answer.headers().contains_key(header::UPGRADE) {
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    }
     if upgrade.is_some() {
         let protocol = wanted(exchange, answer.headers(), open)?;
         let headers = answer.headers_mut();

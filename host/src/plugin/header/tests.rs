@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 
-const EVERY: [Framing; 4] = [Framing::Known, Framing::Open, Framing::Upgrade, Framing::Trailers];
+const EVERY: [Framing; 3] = [Framing::Open, Framing::Upgrade, Framing::Trailers];
 
 fn dropped(name: &'static str) -> Vec<Framing> {
     let name = HeaderName::from_static(name);
@@ -16,7 +16,7 @@ fn framing_and_the_connection_stay_with_the_host() {
     for name in ["connection", "keep-alive", "proxy-connection", "te", "transfer-encoding"] {
         assert_eq!(dropped(name), EVERY, "{name}");
     }
-    assert_eq!(dropped("upgrade"), [Framing::Known, Framing::Trailers], "a 101 says it");
+    assert_eq!(dropped("upgrade"), [Framing::Open, Framing::Trailers], "a 101 says it");
     assert!(!dropped("content-length").contains(&Framing::Open), "a stream may promise a length");
     for name in ["host", "trailer"] {
         assert_eq!(dropped(name), [Framing::Trailers], "{name}");

@@ -133,6 +133,7 @@ async fn send(
     head.headers.entry(header::DATE).or_insert_with(date);
     // A connection of its own has no meaning here. Source: RFC 9113, 8.2.2.
     head.headers.remove(header::CONNECTION);
+    head.headers.remove(header::UPGRADE);
     let sent = respond.send_response(Response::from_parts(head, ()), ends);
     let stream = sent.map_err(|_| Stopped::Reset(Reason::INTERNAL_ERROR))?;
     if ends {
