@@ -23,6 +23,9 @@ use crate::{config::Limits, status::Classes};
 /// The coarse clock's step, rounded up.
 pub(super) const TICK: Duration = Duration::from_millis(10);
 
+/// How long a connection may be silent at first before it counts as idle.
+const FRESH_TIME: Duration = Duration::from_secs(1);
+
 /// What is to become of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Course {
@@ -61,7 +64,9 @@ pub(super) struct Conn {
     /// To be closed for a newcomer, unless a request has come.
     evicted: Cell<bool>,
     /// An answer was broken off: the peer must not take what it has got for the whole.
-    broken_off: Cell<bool>,
+    broken_off: Cell<Option<Own>>,
+    /// What `writes` was when the last head came.
+    writes_before: Cell<u32>,
     waker: RefCell<Option<Waker>>,
     /// The rest of a body that nobody wants is being read away.
     resting: Cell<bool>,
@@ -96,7 +101,8 @@ impl Conn {
             course: Cell::new(Course::Stay),
             aborted: Cell::new(false),
             evicted: Cell::new(false),
-            broken_off: Cell::new(false),
+            broken_off: Cell::new(None),
+            writes_before: Cell::new(0),
             waker: RefCell::new(None),
             resting: Cell::new(false),
             answering: Cell::new(false),
@@ -130,6 +136,7 @@ impl Conn {
     /// A request's head is complete, whoever answers it.
     pub(super) fn head_done(&self, now: Moment) {
         self.answering.set(true);
+        self.writes_before.set(self.writes.get());
         self.heads.set(self.heads.get().wrapping_add(1));
         self.head_since.set(None);
         self.idle_since.set(now);
@@ -252,10 +259,13 @@ impl Conn {
         *class += 1;
     }
 
-    /// Since when it has been idle, if it is and was not asked to make room before.
-    pub(super) fn evictable(&self) -> Option<Moment> {
+    /// Since when it has been idle, if it is and was not asked to make room before. One that has just
+    /// come is about to say what it wants.
+    pub(super) fn evictable(&self, now: Moment) -> Option<Moment> {
         let idle = self.is_between() && self.head_since.get().is_none() && !self.upgraded.get();
-        (idle && !self.evicted.get()).then(|| self.idle_since.get())
+        let since = self.idle_since.get();
+        let settled = self.heads.get() > 0 || now.since(since) >= FRESH_TIME;
+        (idle && settled && !self.evicted.get()).then_some(since)
     }
 
     /// Asks it to make room for another one.
@@ -274,13 +284,19 @@ impl Conn {
         self.evicted.set(false);
     }
 
-    /// An answer on it ends before its end.
-    pub(super) fn break_off(&self) {
-        self.broken_off.set(true);
+    /// An answer on it ends before its end, for this reason.
+    pub(super) fn break_off(&self, own: Own) {
+        self.broken_off.set(Some(own));
     }
 
-    pub(super) fn is_broken_off(&self) -> bool {
+    /// Why an answer on it ended before its end, if one did.
+    pub(super) fn broken_off(&self) -> Option<Own> {
         self.broken_off.get()
+    }
+
+    /// Whether nothing was written since the last head came.
+    pub(super) fn is_unanswered(&self) -> bool {
+        self.writes.get() == self.writes_before.get()
     }
 
     /// Asks the connection to end at once.

@@ -67,8 +67,8 @@ impl Core {
 
     /// The connection that has been idle longest, and since when.
     pub(super) fn idlest(&self) -> Option<(Moment, Rc<Conn>)> {
-        let connections = self.connections.borrow();
-        let idle = connections.iter().filter_map(|(_, conn)| Some((conn.evictable()?, conn)));
+        let (now, connections) = (Moment::now(), self.connections.borrow());
+        let idle = connections.iter().filter_map(|(_, conn)| Some((conn.evictable(now)?, conn)));
         idle.min_by_key(|(since, _)| *since).map(|(since, conn)| (since, conn.clone()))
     }
 

@@ -11,7 +11,13 @@ use std::{
 
 use slab::Slab;
 
-use super::{clock::Moment, conn::Conn, inbound::Inbound, pulse::PulseWriter};
+use super::{
+    clock::Moment,
+    conn::Conn,
+    inbound::Inbound,
+    own::{self, Own},
+    pulse::PulseWriter,
+};
 use crate::{
     ids::Generation,
     plugin::{
@@ -74,6 +80,16 @@ impl Abort {
     }
 }
 
+/// What to answer in place of a body that has failed before anything of it has gone out.
+pub(super) fn answer_to(error: &StreamError) -> Own {
+    match error {
+        StreamError::Cut => own::CUT,
+        StreamError::Panicked => own::PANICKED,
+        StreamError::Failed(_) => own::FAILED,
+        StreamError::Invalid(_) => own::INVALID,
+    }
+}
+
 impl exchange::Lease for Hold {
     fn instance(&self) -> &Instance {
         self.lease.loaded().instance()
@@ -123,12 +139,13 @@ impl Hold {
     }
 
     pub(super) fn body_failed(&self, error: &StreamError) {
-        self.counters().add(match error {
+        let count = match error {
             StreamError::Cut => Count::Cut,
             StreamError::Panicked => Count::Panic,
             StreamError::Failed(_) | StreamError::Invalid(_) => Count::Error,
-        });
-        self.conn.break_off();
+        };
+        self.counters().add(count);
+        self.conn.break_off(answer_to(error));
         let loaded = self.lease.loaded();
         tracing::warn!(
             plugin = %loaded.plugin, generation = %loaded.version.generation, %error,

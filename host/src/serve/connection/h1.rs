@@ -15,6 +15,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -36,6 +37,7 @@ use crate::{
         core::Core,
         dispatch::Dispatch,
         io::{Io, Stream},
+        own::{self, Own},
     },
 };
 
@@ -129,7 +131,7 @@ pub(super) async fn serve(
                 Expired::Head => say_timeout(stream, &conn),
                 Expired::Idle if conn.is_closing() => return Left::Idle,
                 // What lies in the system's buffers would lie there for long.
-                Expired::Write => conn.break_off(),
+                Expired::Write => conn.break_off(own::GONE),
                 Expired::Idle => {}
             }
             Left::Broken
@@ -138,8 +140,8 @@ pub(super) async fn serve(
     .await;
     match left {
         Left::Broken => {
-            if conn.is_broken_off() {
-                stream.reset_on_close();
+            if let Some(own) = conn.broken_off() {
+                break_off(stream, &conn, own, core.limits.unread_time).await;
             }
             return None;
         }
@@ -203,6 +205,16 @@ impl Moves {
         }
         Poll::Pending
     }
+}
+
+/// An answer has failed. Where none of it has gone out there is still time to say so.
+async fn break_off(stream: &Stream, conn: &Conn, own: Own, time: Duration) {
+    if conn.is_unanswered() && stream.try_write(&own.to_bytes()).is_ok() {
+        conn.count(own);
+        return linger(stream, Lingering::over_a_body(time)).await;
+    }
+    // The client must not take what it has for the whole.
+    stream.reset_on_close();
 }
 
 /// A request that hyper has refused was answered; that answer must arrive too.

@@ -28,11 +28,12 @@ use tokio::time::Sleep;
 use super::unread::Unread;
 use crate::{
     config::Limits,
+    plugin::stream::StreamError,
     serve::{
         answering::Answering,
         conn::Conn,
         dispatch::Dispatch,
-        hold::Abort,
+        hold::{Abort, answer_to},
         outbound::{Data, Outbound},
         own,
     },
@@ -125,9 +126,18 @@ async fn send(
     (abort, conn, unread): (&Abort, &Conn, &mut Unread),
     gap: Duration,
 ) -> Result<(), Stopped> {
-    let (mut head, body) = answer.into_parts();
-    let ends = body.is_end_stream();
-    if !ends && let Some(len) = body.size_hint().exact() {
+    let (mut head, mut body) = answer.into_parts();
+    let mut len = body.size_hint().exact();
+    // Asked before the head goes out: a body that fails at once can still be answered for.
+    let mut first = poll_fn(|cx| Poll::Ready(Pin::new(&mut body).poll_frame(cx))).await;
+    if let Poll::Ready(Some(Err(error))) = &first {
+        let own = answer_to(error);
+        conn.count(own);
+        (head, body) = own.answer().map(Outbound::from).into_parts();
+        (len, first) = (body.size_hint().exact(), Poll::Pending);
+    }
+    let ends = matches!(first, Poll::Ready(None));
+    if !ends && let Some(len) = len {
         head.headers.entry(header::CONTENT_LENGTH).or_insert(len.into());
     }
     head.headers.entry(header::DATE).or_insert_with(date);
@@ -139,12 +149,16 @@ async fn send(
     if ends {
         return Ok(());
     }
-    Sending { stream, body, abort, conn, unread, gap, pace: None }.run().await
+    Sending { stream, first, body, abort, conn, unread, gap, pace: None }.run().await
 }
+
+type Piece = Result<Frame<Data>, StreamError>;
 
 /// The body of an answer on its way.
 struct Sending<'a> {
     stream: SendStream<Data>,
+    /// What the first poll of the body has given.
+    first: Poll<Option<Piece>>,
     body: Outbound,
     abort: &'a Abort,
     conn: &'a Conn,
@@ -191,7 +205,10 @@ impl Sending<'_> {
         if let Poll::Ready(stopped) = self.poll_stopped(cx) {
             return Poll::Ready(Err(stopped));
         }
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let frame = match std::mem::replace(&mut self.first, Poll::Pending) {
+            Poll::Ready(first) => first,
+            Poll::Pending => ready!(Pin::new(&mut self.body).poll_frame(cx)),
+        };
         // The plugin's, and booked: the client must not take it for the whole.
         Poll::Ready(frame.transpose().map_err(|_| Stopped::Reset(Reason::INTERNAL_ERROR)))
     }
