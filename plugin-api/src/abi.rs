@@ -615,10 +615,16 @@ macro_rules! entry {
         let ptr: *const $crate::abi::$ty = $ptr;
         // Size and field are read one by one: a reference to the whole would claim bytes that
         // an older side does not have.
+        // SAFETY: live, as whoever names it says; `size` is the first field of every version.
         let size = unsafe { (*ptr).size } as usize;
         let end = ::core::mem::offset_of!($crate::abi::$ty, $field)
             + $crate::abi::__size_of_field(|it: &$crate::abi::$ty| &it.$field);
-        if end <= size { Some(unsafe { (*ptr).$field }) } else { None }
+        if end > size {
+            None
+        } else {
+            // SAFETY: within the `size` bytes that the other side has.
+            Some(unsafe { (*ptr).$field })
+        }
     }};
 }
 

@@ -187,8 +187,8 @@ fn expect_continue() {
     connection.read_answer().unwrap().assert_status(200);
 }
 
-/// More connections than are allowed: the surplus waits or is closed, those that are there serve
-/// on, and afterwards all is as before.
+/// More connections than are allowed: the surplus waits for those that work, idle ones make room, and
+/// afterwards all is as before.
 #[test]
 fn connections_are_bounded() {
     let host = host!().arg("--connections-count=8").with(fault("reflect"), "libhandler_v1.so");
@@ -196,9 +196,20 @@ fn connections_are_bounded() {
     let mut inside: Vec<Connection> = (0..8).map(|_| host.connect()).collect();
     for connection in &mut inside {
         connection.get("/").unwrap().assert_status(200);
+        connection.send("GET / HTTP/1.1\r\nHo").unwrap();
     }
-    let surplus: Vec<Connection> = (0..8).map(|_| host.connect()).collect();
+    hotseat_test_support::eventually!(
+        host.status()["connections"]["head"].as_u64() == Some(8),
+        "eight that have begun a request: {}",
+        host.status()
+    );
+    let mut surplus: Vec<Connection> = (0..8).map(|_| host.connect()).collect();
     for connection in &mut inside {
+        connection.send("st: a\r\n\r\n").unwrap();
+        connection.read_answer().unwrap().assert_status(200);
+    }
+    // Now they are idle, and those that have waited longest make room.
+    for connection in &mut surplus {
         connection.get("/").unwrap().assert_status(200);
     }
     drop((inside, surplus));

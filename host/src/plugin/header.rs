@@ -7,7 +7,7 @@
 
 use std::{cell::RefCell, mem::MaybeUninit};
 
-use hotseat_plugin_api::abi;
+use hotseat_plugin_api::{abi, entry};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 /// Fields that `fill` hands over at once. Most answers have fewer.
@@ -134,14 +134,12 @@ pub(super) unsafe fn take(
     if vt.is_null() {
         return Ok(());
     }
-    // SAFETY: not null; a list's table is there as long as its library, and every build of it reaches
-    // to the entries of ABI 1.0.
-    let fill = unsafe { (&raw const (*vt).fill).read() };
-    // SAFETY: the list is valid.
-    let copied = unsafe { copy(data, fill, framing, headers) };
-    // SAFETY: as for `fill`.
-    let drop = unsafe { (&raw const (*vt).drop).read() };
-    if let Some(drop) = drop {
+    let copied = match entry!(vt => HeadersVt.fill) {
+        // SAFETY: the list is valid.
+        Some(fill) => unsafe { copy(data, fill, framing, headers) },
+        None => Err("header fields without a way to read them".to_owned()),
+    };
+    if let Some(drop) = entry!(vt => HeadersVt.drop).flatten() {
         // SAFETY: we own the list and do not touch it again.
         unsafe { drop(data) };
     }

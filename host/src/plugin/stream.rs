@@ -19,7 +19,7 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
-use hotseat_plugin_api::abi;
+use hotseat_plugin_api::{abi, entry};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
@@ -266,8 +266,10 @@ impl<L: Lease, B: RequestBody> ReplyBody<L, B> {
 
     /// Takes a stream over. The error says what is wrong with it.
     pub(super) fn stream(stream: abi::Stream, exchange: Exchange<L, B>) -> Result<Self, String> {
-        if stream.vt.is_null() {
-            return Err("a stream without functions".to_owned());
+        let whole = !stream.vt.is_null() && entry!(stream.vt => StreamVt.drop).is_some();
+        if !whole {
+            // Nor can it be freed.
+            return Err("a stream without its functions".to_owned());
         }
         let mut stream = PluginStream { stream, left: None, exchange };
         stream.left = Some(stream.len()).filter(|len| *len != abi::UNKNOWN_LEN);

@@ -48,6 +48,9 @@ pub(super) struct Conn {
     idle_since: Cell<Moment>,
     /// When the first byte came of a head that is not complete.
     head_since: Cell<Option<Moment>>,
+    /// When something was read last while a request was in flight, and nothing was written since: the
+    /// beginning of the next head, if the request ends now.
+    read_last: Cell<Option<Moment>>,
     /// Since when the peer takes nothing that we write.
     stuck_since: Cell<Option<Moment>>,
     /// HTTP/2: bytes between requests are frames, not the beginning of a head.
@@ -93,6 +96,7 @@ impl Conn {
             in_flight: Cell::new(0),
             idle_since: Cell::new(Moment::now()),
             head_since: Cell::new(None),
+            read_last: Cell::new(None),
             stuck_since: Cell::new(None),
             h2: Cell::new(false),
             heads: Cell::new(0),
@@ -113,8 +117,12 @@ impl Conn {
     }
 
     pub(super) fn has_read(&self, count: usize) {
-        let between = self.in_flight.get() == 0 && !self.h2.get() && !self.resting.get();
-        if count > 0 && between && self.head_since.get().is_none() {
+        if count == 0 || self.h2.get() || self.resting.get() {
+            return;
+        }
+        if self.in_flight.get() > 0 {
+            self.read_last.set(Some(Moment::now()));
+        } else if self.head_since.get().is_none() {
             self.head_since.set(Some(Moment::now()));
         }
     }
@@ -123,6 +131,7 @@ impl Conn {
         if progress {
             self.writes.set(self.writes.get().wrapping_add(1));
             self.stuck_since.set(None);
+            self.read_last.set(None);
         } else if self.stuck_since.get().is_none() {
             self.stuck_since.set(Some(Moment::now()));
         }
@@ -139,6 +148,7 @@ impl Conn {
         self.writes_before.set(self.writes.get());
         self.heads.set(self.heads.get().wrapping_add(1));
         self.head_since.set(None);
+        self.read_last.set(None);
         self.idle_since.set(now);
     }
 
@@ -221,6 +231,10 @@ impl Conn {
     pub(super) fn end_request(&self, now: Moment) {
         self.in_flight.set(self.in_flight.get() - 1);
         self.idle_since.set(now);
+        if self.in_flight.get() == 0 && !self.resting.get() {
+            // hyper reads on as soon as the answer is out, before the request is let go of here.
+            self.head_since.set(self.read_last.take());
+        }
     }
 
     /// Says what is to become of the connection.

@@ -39,7 +39,7 @@ pub(super) struct Dispatch {
 enum Refusal {
     Own(Own),
     /// Nothing is wrong with it.
-    Answer(Answer),
+    Answer(Box<Answer>),
 }
 
 impl From<Own> for Refusal {
@@ -87,7 +87,7 @@ impl Dispatch {
             }
             Err(refusal) => {
                 let (mut answer, last) = match refusal {
-                    Refusal::Answer(answer) => (answer, false),
+                    Refusal::Answer(answer) => (*answer, false),
                     Refusal::Own(own) => {
                         self.conn.count(own);
                         (own.answer(), own.is_last())
@@ -151,7 +151,9 @@ impl Dispatch {
         match parts.method {
             Method::CONNECT => return Err(own::NO_CONNECT.into()),
             Method::TRACE => return Err(own::NO_TRACE.into()),
-            Method::OPTIONS if path == "*" => return Err(Refusal::Answer(own::options())),
+            Method::OPTIONS if path == "*" => {
+                return Err(Refusal::Answer(Box::new(own::options())));
+            }
             _ if path == "*" => return Err(own::BAD_TARGET.into()),
             _ => {}
         }
@@ -168,7 +170,7 @@ impl Dispatch {
         let Some(prefix) = self.core.health_path.as_deref() else { return Ok(()) };
         let health = |probe| own::health(&self.core.health, probe);
         match path.strip_prefix(prefix).and_then(health) {
-            Some(answer) => Err(Refusal::Answer(answer)),
+            Some(answer) => Err(Refusal::Answer(Box::new(answer))),
             None => Ok(()),
         }
     }

@@ -151,11 +151,11 @@ impl Inbound {
     }
 }
 
+/// What hyper or h2 have to say of a body.
+type Fault = Box<dyn std::error::Error + Send + Sync>;
+
 impl Source {
-    fn poll_frame(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Box<dyn std::error::Error + Send + Sync>>>> {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
         match self {
             Self::H1 { incoming, asked, .. } => {
                 *asked = true;

@@ -74,8 +74,9 @@ fn host_len(field: &[u8]) -> Option<usize> {
     };
     match port {
         [] => Some(len),
-        [b':', digits @ ..] if digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit) => {
-            Some(len)
+        [b':'] => Some(len),
+        [b':', digits @ ..] if digits.iter().all(u8::is_ascii_digit) => {
+            std::str::from_utf8(digits).ok()?.parse::<u16>().ok().map(|_| len)
         }
         _ => None,
     }

@@ -81,64 +81,8 @@ pub(super) async fn serve(
     let conn = dispatch.conn().clone();
     let io = TokioIo::new(io);
     let mut http = builder(core.half_close, &core.limits).serve_connection(io, dispatch);
-    let mut moves = Moves::default();
-    let mut gone: Option<Pin<Box<dyn Future<Output = ()>>>> = None;
-    let mut upgrading: Option<Pin<Box<Sleep>>> = None;
-    let left = poll_fn(|cx| {
-        conn.remember(cx);
-        let done = loop {
-            let done = conn.done();
-            let polled = http.poll_without_shutdown(cx);
-            // Answers that are written let go of their requests here, outside hyper.
-            core.let_go();
-            if let Poll::Ready(ended) = polled {
-                return Poll::Ready(answered(&ended));
-            }
-            if aside.rest.poll(cx).is_pending() {
-                break done;
-            }
-            // hyper, and whoever waits to answer 101, hear of it in another round.
-        };
-        if conn.is_aborted() || leaves(stream, &conn) {
-            return Poll::Ready(Left::Broken);
-        }
-        if conn.is_moving()
-            && let Poll::Ready(left) = moves.poll(core, &mut http, (&conn, done), cx)
-        {
-            return Poll::Ready(left);
-        }
-        if aside.is_upgrading() {
-            let time = core.limits.body_gap;
-            let timer = upgrading.get_or_insert_with(|| Box::pin(tokio::time::sleep(time)));
-            if timer.as_mut().poll(cx).is_ready() {
-                // The client does not take the 101.
-                return Poll::Ready(Left::Broken);
-            }
-        }
-        if conn.is_busy() {
-            // hyper does not read while a handler works, so it would not see a reset.
-            let gone = gone.get_or_insert_with(|| {
-                let stream = stream.clone();
-                Box::pin(async move { stream.gone().await })
-            });
-            if gone.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Left::Broken);
-            }
-        }
-        expired(stream, limit, cx).map(|expired| {
-            tracing::debug!(peer = %conn.peer, ?expired, "connection timed out");
-            match expired {
-                Expired::Head => say_timeout(stream, &conn),
-                Expired::Idle if conn.is_closing() => return Left::Idle,
-                // What lies in the system's buffers would lie there for long.
-                Expired::Write => conn.break_off(own::GONE),
-                Expired::Idle => {}
-            }
-            Left::Broken
-        })
-    })
-    .await;
-    match left {
+    let mut driven = Driven { core, stream, conn: &conn, aside, waits: Waits::default() };
+    match poll_fn(|cx| driven.poll(&mut http, limit, cx)).await {
         Left::Broken => {
             if let Some(own) = conn.broken_off() {
                 break_off(stream, &conn, own, core.limits.unread_time).await;
@@ -164,6 +108,96 @@ pub(super) async fn serve(
     };
     Box::pin(linger(stream, lingering)).await;
     None
+}
+
+/// A connection that is driven.
+struct Driven<'a> {
+    core: &'a Core,
+    stream: &'a Rc<Stream>,
+    conn: &'a Conn,
+    aside: &'a Aside,
+    waits: Waits,
+}
+
+/// What is waited for beside hyper; made when it is needed first.
+#[derive(Default)]
+struct Waits {
+    moves: Moves,
+    /// The client is gone.
+    gone: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    /// The client does not take a 101.
+    upgrading: Option<Pin<Box<Sleep>>>,
+}
+
+impl Driven<'_> {
+    /// Ready when the connection leaves hyper's hands.
+    fn poll(&mut self, http: &mut Http, limit: &mut Limit<'_>, cx: &mut Context<'_>) -> Poll<Left> {
+        let Self { core, stream, conn, aside, waits } = self;
+        conn.remember(cx);
+        let done = loop {
+            let done = conn.done();
+            let polled = http.poll_without_shutdown(cx);
+            // Answers that are written let go of their requests here, outside hyper.
+            core.let_go();
+            if let Poll::Ready(ended) = polled {
+                return Poll::Ready(answered(&ended));
+            }
+            if aside.rest.poll(cx).is_pending() {
+                break done;
+            }
+            // hyper, and whoever waits to answer 101, hear of it in another round.
+        };
+        if conn.is_aborted() || leaves(stream, conn) {
+            return Poll::Ready(Left::Broken);
+        }
+        if conn.is_moving()
+            && let Poll::Ready(left) = waits.moves.poll(core, http, (conn, done), cx)
+        {
+            return Poll::Ready(left);
+        }
+        if waits.poll(core, stream, (conn, aside), cx).is_ready() {
+            return Poll::Ready(Left::Broken);
+        }
+        expired(stream, limit, cx).map(|expired| {
+            tracing::debug!(peer = %conn.peer, ?expired, "connection timed out");
+            match expired {
+                Expired::Head => say_timeout(stream, conn),
+                Expired::Idle if conn.is_closing() => return Left::Idle,
+                // What lies in the system's buffers would lie there for long.
+                Expired::Write => conn.break_off(own::GONE),
+                Expired::Idle => {}
+            }
+            Left::Broken
+        })
+    }
+}
+
+impl Waits {
+    /// Ready when the client is gone, or as good as gone.
+    fn poll(
+        &mut self,
+        core: &Core,
+        stream: &Rc<Stream>,
+        (conn, aside): (&Conn, &Aside),
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        if aside.is_upgrading() {
+            let time = core.limits.body_gap;
+            let timer = self.upgrading.get_or_insert_with(|| Box::pin(tokio::time::sleep(time)));
+            if timer.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+        }
+        if !conn.is_busy() {
+            return Poll::Pending;
+        }
+        // hyper does not read while a handler works, so it would not see a reset.
+        let gone = self.gone.get_or_insert_with(|| {
+            let stream = stream.clone();
+            Box::pin(async move { stream.gone().await })
+        });
+        gone.as_mut().poll(cx)
+    }
 }
 
 /// A connection on its way to another process.

@@ -35,7 +35,7 @@ fn anything_else_is_refused() {
         "é",
         ".",
         ".:80",
-        "a:123456",
+        "a:65536",
     ] {
         check(wrong, None);
     }
