@@ -17,6 +17,7 @@ mod connection;
 mod converse;
 mod core;
 mod dispatch;
+mod ebb;
 mod hold;
 #[doc(hidden)]
 pub mod in_process;

@@ -16,9 +16,12 @@ use std::{
 
 use super::{
     balance::Balance,
+    ebb::Ebb,
     mail::Message,
     pulse::{Look, Observer, Stuck},
 };
+
+use crate::sys::process::give_back_memory;
 
 /// Between two looks at most, however long a turn may take.
 const LOOK_MAX: Duration = Duration::from_millis(250);
@@ -69,9 +72,13 @@ impl Watchdog {
             let seats = balance.seats().iter();
             let mut observers: Vec<_> =
                 seats.map(|seat| Observer::new(seat.pulse().clone(), now)).collect();
+            let mut ebb = Ebb::default();
             let pause = (limits.heartbeat / 4).min(LOOK_MAX);
             while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
                 theirs.round(&balance, &mut observers, limits);
+                if ebb.look(balance.connection_count()) {
+                    give_back_memory();
+                }
             }
         })?;
         Ok(Self { found, thread: Mutex::new(Some((stop, thread))) })

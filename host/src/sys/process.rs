@@ -94,6 +94,12 @@ pub fn forget_code() {
         // where they are needed, this very function included.
         unsafe { libc::madvise(from as *mut libc::c_void, to - from, libc::MADV_DONTNEED) };
     }
+    give_back_memory();
+}
+
+/// Gives back to the system what the allocator keeps and nobody uses. Takes milliseconds where there
+/// is much of it; who allocates meanwhile may have to wait for a part of that.
+pub fn give_back_memory() {
     // SAFETY: takes any padding; only frees what nobody uses.
     unsafe { libc::malloc_trim(0) };
 }
