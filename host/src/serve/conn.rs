@@ -193,6 +193,11 @@ impl Conn {
         self.streams_since.set(Moment::now());
     }
 
+    /// Heads that have come; wraps.
+    pub(super) fn heads(&self) -> u32 {
+        self.heads.get()
+    }
+
     /// Heads that have come, unless a request is in flight.
     pub(super) fn done(&self) -> Option<u32> {
         (!self.is_busy()).then(|| self.heads.get())

@@ -69,6 +69,7 @@ impl Dispatch {
         abort: Rc<Abort>,
         leftover: &Rc<Leftover>,
     ) -> Answering {
+        self.conn.head_done(Moment::now());
         let (mut parts, stream) = request.into_parts();
         rules::join_cookies(&mut parts.headers);
         let promised = parts.headers.get(header::CONTENT_LENGTH);
@@ -108,7 +109,6 @@ impl Dispatch {
         abort: Option<Rc<Abort>>,
     ) -> Result<(Exchange, Option<Rc<Upload>>), Refusal> {
         let now = Moment::now();
-        self.conn.head_done(now);
         let limits = &self.core.limits;
         // hyper counts fields for HTTP/1 only, and h2 allows a head some room.
         if parts.headers.len() > limits.headers_count {
@@ -182,6 +182,7 @@ impl hyper::service::Service<Request<Incoming>> for Dispatch {
     type Future = Answering;
 
     fn call(&self, request: Request<Incoming>) -> Answering {
+        self.conn.head_done(Moment::now());
         let (parts, incoming) = request.into_parts();
         let expects =
             parts.headers.contains_key(header::EXPECT) && parts.version == Version::HTTP_11;

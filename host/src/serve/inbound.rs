@@ -42,6 +42,7 @@ enum Source {
         /// Taken when it is let go of.
         incoming: Option<Incoming>,
         rest: Rc<Rest>,
+        request: u32,
         /// The client sends without being asked, or was asked.
         asked: bool,
     },
@@ -108,7 +109,8 @@ impl Upload {
 impl Inbound {
     /// A body of HTTP/1. `expects`: the client waits for a `100 Continue`.
     pub(super) fn h1(incoming: Incoming, rest: Rc<Rest>, expects: bool, limits: &Limits) -> Self {
-        Self::new(Source::H1 { incoming: Some(incoming), rest, asked: !expects }, limits)
+        let (incoming, request) = (Some(incoming), rest.request());
+        Self::new(Source::H1 { incoming, rest, request, asked: !expects }, limits)
     }
 
     /// A body of HTTP/2, of `promised` bytes.
@@ -237,9 +239,9 @@ impl Drop for Inbound {
         self.upload.go_on();
         self.upload.over.set(true);
         match &mut self.source {
-            Source::H1 { incoming, rest, asked } => {
+            Source::H1 { incoming, rest, request, asked } => {
                 if let Some(incoming) = incoming.take() {
-                    rest.put(incoming, *asked);
+                    rest.put(incoming, *request, *asked);
                 }
             }
             Source::H2 { stream, leftover, .. } => {

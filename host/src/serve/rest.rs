@@ -60,10 +60,16 @@ impl Rest {
         Rc::new(Self { conn, limits, reading: RefCell::default(), given_up: Cell::new(false) })
     }
 
-    /// Takes what is left of a body that nobody reads any more. `asked`: the client was told to send
-    /// it, or did not wait to be told.
-    pub(super) fn put(&self, incoming: Incoming, asked: bool) {
-        if incoming.is_end_stream() {
+    /// The request whose head has just come, for [`put`](Self::put).
+    pub(super) fn request(&self) -> u32 {
+        self.conn.heads()
+    }
+
+    /// Takes what is left of the body of `request` that nobody reads any more. `asked`: the client
+    /// was told to send it, or did not wait to be told.
+    pub(super) fn put(&self, incoming: Incoming, request: u32, asked: bool) {
+        // Once there is another head, the body before it has come whole, whoever has it.
+        if incoming.is_end_stream() || request != self.conn.heads() {
             return;
         }
         let left = self.limits.unread_bytes;
