@@ -12,6 +12,7 @@ BODIES ?= 1024
 FLAT ?= 1000
 ROUNDS ?= 5
 SEED ?=
+POSTS ?= 10000
 SUPERVISOR ?= 4.3.0
 HOTSEAT := target/release/hotseat
 EXAMPLES := handler_v1 handler_v2 echo_v1 counter_v1
@@ -95,7 +96,7 @@ endif
 test-one: test-plugins ## run the tests whose name contains T, with their output: make test-one T=zoo
 	$(CARGO) test --locked -p hotseat --lib --test it -- --nocapture $(T)
 
-soak: build ## swap under load: SWAPS=10000 of a plain and a hostile plugin, 300 with OpenSSL
+soak: build ## swap under load: SWAPS=10000 of a plain and a hostile plugin, 300 with OpenSSL; POSTS=10000 nobody reads
 	$(CARGO) build --locked --release -p hotseat-test-plugins --examples
 	$(CARGO) build --locked --release -p hotseat-test-support --bins
 	target/release/soak --host $(HOTSEAT) --plugin plain --swaps $(SWAPS)
@@ -106,6 +107,7 @@ ifeq ($(HAS_SSL),yes)
 else
 	@echo "soak of a plugin that links OpenSSL: skipped (install libssl-dev: \`make packages\`)"
 endif
+	target/release/soak --host $(HOTSEAT) --posts $(POSTS)
 	@echo "The negative control: unloading is switched off, memory must grow."
 	target/release/soak --host $(HOTSEAT) --plugin hostile --swaps 500 --unload off
 

@@ -18,6 +18,7 @@ use report::{Report, Sample};
 mod http2;
 mod load;
 mod report;
+mod unread;
 
 /// Swaps a plugin under load and holds the figures against the targets.
 #[derive(Debug, Parser)]
@@ -34,6 +35,10 @@ struct Options {
     /// `off` is the negative control: nothing is unmapped, and that must show.
     #[arg(long, value_enum, default_value_t = Unload::Allow)]
     unload: Unload,
+    /// Instead of swaps: so many POSTs over HTTP/2 whose bodies nobody reads, and large ones over
+    /// HTTP/1.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(100..))]
+    posts: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -136,6 +141,11 @@ fn run(options: &Options) -> anyhow::Result<Report> {
 
 fn main() -> anyhow::Result<ExitCode> {
     let options = Options::parse();
+    if let Some(posts) = options.posts {
+        let outcome = unread::run(&options.host, posts)?;
+        outcome.print();
+        return Ok(end(&outcome.missed()));
+    }
     println!(
         "soak: {} swaps of the {:?} plugin, unload {}",
         options.swaps,
@@ -148,9 +158,14 @@ fn main() -> anyhow::Result<ExitCode> {
         Unload::Allow | Unload::Require => report.missed(),
         Unload::Off => report.missed_growth(options.swaps),
     };
-    for line in &missed {
+    Ok(end(&missed))
+}
+
+/// The verdict.
+fn end(missed: &[String]) -> ExitCode {
+    for line in missed {
         println!("MISSED  {line}");
     }
     println!("{}", if missed.is_empty() { "every target is met" } else { "a target is missed" });
-    Ok(if missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    if missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
