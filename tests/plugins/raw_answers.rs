@@ -1,13 +1,9 @@
 //! Answers made by hand, field by field, as no library would make them.
 //!
-//! The path names the answer, see [`fill`]; `/fine` is one as it should be. `/touched` says whether
-//! the host has read a field that lies beyond its table's `size`.
+//! The path names the answer, see [`fill_answer`]; `/fine` is one as it should be.
 #![expect(unsafe_code, reason = "the ABI's raw values are the purpose")]
 
-use std::{
-    ptr,
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
-};
+use std::ptr;
 
 use hotseat_plugin_api::{
     Context, Handler, Request, Response, Result,
@@ -23,9 +19,6 @@ const TEN: &[u8] = b"0123456789";
 
 /// Exactly as many fields as an answer may have.
 const FIELDS_MAX: usize = 512;
-
-/// The host has called a function beyond its table's `size`.
-static TOUCHED: AtomicBool = AtomicBool::new(false);
 
 struct Never;
 
@@ -176,22 +169,8 @@ unsafe extern "C" fn free_list(data: *mut ()) {
     drop(unsafe { Box::from_raw(data.cast::<Fields>()) });
 }
 
-unsafe extern "C" fn touch(_: *mut ()) {
-    TOUCHED.store(true, Relaxed);
-}
-
 static FIELDS: HeadersVt =
     HeadersVt { size: abi::size_of_u32::<HeadersVt>(), count, get, fill, drop: Some(free_list) };
-
-/// A table of a build that knows no `drop` yet: what stands there is something else.
-#[expect(clippy::cast_possible_truncation, reason = "the offset of a field is small")]
-static OLDER: HeadersVt = HeadersVt {
-    size: std::mem::offset_of!(HeadersVt, drop) as u32,
-    count,
-    get,
-    fill,
-    drop: Some(touch),
-};
 
 // ---- answers
 
@@ -219,9 +198,6 @@ fn fill_answer(name: &str, answer: &mut Answer) -> u32 {
         "fields" => answer.headers = Fields::many(FIELDS_MAX),
         "fields-over" => answer.headers = Fields::many(FIELDS_MAX + 1),
         "fields-endless" => answer.headers = Fields::many(usize::MAX),
-        "fields-older" => {
-            answer.headers = Headers { vt: &OLDER, ..Fields::pairs(&[("x-older", "1")]) };
-        }
         "name" => answer.headers = Fields::pairs(&[("x bad", "1")]),
         "name-empty" => answer.headers = Fields::pairs(&[("", "1")]),
         "value" => answer.headers = Fields::pairs(&[("x-bad", "1\r\nx-more: 2")]),
@@ -274,9 +250,6 @@ unsafe extern "C" fn poll_answer(data: *mut (), _: *const Waker, out: *mut Answe
     let path = unsafe { &*data.cast::<String>() };
     let mut answer = plain();
     let code = fill_answer(path.trim_start_matches('/'), &mut answer);
-    if path == "/touched" {
-        answer.bytes = bytes(if TOUCHED.load(Relaxed) { b"touched" } else { b"untouched" });
-    }
     // SAFETY: the host gives room for one answer.
     unsafe { out.write(answer) };
     code

@@ -10,7 +10,7 @@ use hotseat_test_support::{
         RawHttp2,
         raw::{INITIAL_WINDOW_SIZE, code},
     },
-    patience::breathe,
+    patience::pass,
     wire,
 };
 
@@ -33,7 +33,7 @@ fn a_slow_upload_is_not_the_plugins_time() {
     let mut client = RawHttp2::open(host.data(), &[]).unwrap();
     let stream = client.begin("POST", "/edge?read=all", &[], false).unwrap();
     for step in 1..=20 {
-        breathe(Duration::from_millis(60));
+        pass(Duration::from_millis(60));
         connection.send("x").unwrap();
         assert!(client.body(stream, b"x", step == 20).unwrap(), "{:?}", client.at(stream));
     }
@@ -105,7 +105,7 @@ fn a_peer_that_takes_a_byte_a_second_is_cut() {
     let begun = Instant::now();
     let mut cut = None;
     while cut.is_none() && begun.elapsed() < Duration::from_secs(3) + SLACK {
-        breathe(Duration::from_millis(100));
+        pass(Duration::from_millis(100));
         takes.grant(take, 512).unwrap();
         takes.ping().unwrap();
         assert!(!takes.at(take).is_over(), "one that takes 5 KiB a second was cut");
@@ -119,7 +119,7 @@ fn a_peer_that_takes_a_byte_a_second_is_cut() {
     // For longer than the one that dripped has lived.
     let end = Instant::now() + Duration::from_secs(2);
     while Instant::now() < end {
-        breathe(Duration::from_millis(100));
+        pass(Duration::from_millis(100));
         takes.grant(take, 512).unwrap();
         takes.ping().unwrap();
         assert!(!takes.at(take).is_over(), "one that takes 5 KiB a second was cut");
@@ -188,7 +188,7 @@ fn no_body_clock_runs_without_a_window() {
         client.ping().unwrap();
         let over = client.at(upload);
         assert!(!over.is_over(), "cut while it may send nothing: {over:?}");
-        breathe(Duration::from_millis(50));
+        pass(Duration::from_millis(50));
     }
     for stream in held {
         client.reset(stream, code::CANCEL).unwrap();

@@ -11,7 +11,7 @@ use std::{
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use hotseat_test_support::{Builder, Host};
@@ -26,6 +26,10 @@ mod judge;
 
 /// Cells at a time.
 const CLIENTS: usize = 16;
+/// Of those that mostly wait.
+const IDLE_CLIENTS: usize = 32;
+/// For how long a client takes nothing: several times the limit of its host.
+const STOP_TIME: Duration = Duration::from_secs(3);
 /// Between two looks at the host.
 const BATCH: usize = 256;
 /// More failures than this are told of no more.
@@ -50,10 +54,11 @@ const CLIENTS_THAT_READ: [Client; 5] =
 
 /// What went wrong with some cells, each in a line.
 fn run_batch(host: &Host, batch: &[Cell]) -> Vec<String> {
+    let idle = batch.iter().all(|cell| cell.client == Client::StopsReading);
     let next = AtomicUsize::new(0);
     let failures = Mutex::new(Vec::new());
     thread::scope(|scope| {
-        for _ in 0..CLIENTS {
+        for _ in 0..if idle { IDLE_CLIENTS } else { CLIENTS } {
             scope.spawn(|| {
                 while let Some(cell) = batch.get(next.fetch_add(1, Relaxed)) {
                     let outcome = match cell.protocol {
@@ -157,8 +162,9 @@ fn too_large() {
 /// Long answers that nobody takes are cut within `body_gap`, whatever became of the body.
 #[test]
 fn clients_that_stop_reading() {
-    let answers = [Answer::Bytes, Answer::Known, Answer::Chunked, Answer::Back];
-    let sizes = [SIZES[0], SIZES[2], LARGE];
-    let table = cells(&ALL, &sizes, &answers, &[Client::StopsReading]);
-    run(edge().arg("--body-gap=500ms"), &table);
+    let answers = [Answer::Bytes, Answer::Known, Answer::Chunked];
+    let mut table = cells(&ALL, &[SIZES[2]], &answers, &[Client::StopsReading]);
+    table.extend(cells(&ALL, &[LARGE], &[Answer::Back], &[Client::StopsReading]));
+    // The timer of a connection looks again after `header_time` at the latest.
+    run(edge().arg("--body-gap=500ms").arg("--header-time=500ms"), &table);
 }

@@ -101,7 +101,7 @@ fn host_and_authority_must_agree() {
 #[test]
 fn the_authority_is_checked() {
     let host = reflecting();
-    for authority in ["", "a b", "a/b", "user@a", "a:port", "[::1", "a:80:80", "a:99999"] {
+    for authority in ["", "a b", "a/b", "user@a", "a:port", "[::1", "a:80:80"] {
         check_refused(&host, &[METHOD, SCHEME, (":authority", authority), PATH]);
     }
 }

@@ -26,7 +26,7 @@ fn unread_streams(host: &Host, count: usize) -> std::io::Result<()> {
         let how = hows[number % hows.len()];
         let target = format!("/edge?id={number}&read={how}");
         let stream = client.begin("POST", &target, &[], false)?;
-        client.body(stream, &body[..(number % 3) * 8000 + 1], number % 2 == 0)?;
+        client.body(stream, &body[..(number % 3) * 8000 + 1], number % 12 != 5)?;
         let over = client.finish(stream)?;
         let answer = over.answer.as_ref().filter(|_| over.ended);
         let id = number.to_string();
@@ -59,6 +59,38 @@ fn http2_posts_stop_nobody() {
             });
         }
     });
+    assert_well(&host);
+}
+
+/// A body that was sent whole holds up no answer, and one whose end does not come only the end of
+/// its own, for a moment.
+#[test]
+fn answers_to_unread_bodies_are_not_late() {
+    let host = edge().start();
+    let mut client = RawHttp2::open(host.data(), &[]).unwrap();
+    let mut old = host.connect();
+    for how in ["ignored", "dropped", "piece", "held&keep=owner", "held&keep=stream"] {
+        for answer in ["bytes", "known", "chunked", "trailers", "empty", "error"] {
+            let target = format!("/edge?read={how}&answer={answer}");
+            let mut ask = |ends: bool| {
+                let begun = Instant::now();
+                let stream = client.begin("POST", &target, &[], false).unwrap();
+                client.body(stream, b"a piece", ends).unwrap();
+                assert!(client.finish(stream).unwrap().ended, "{target}");
+                begun.elapsed()
+            };
+            let took: Duration = (0..5).map(|_| ask(true)).sum();
+            assert!(took < Duration::from_millis(400), "{target}: 5 answers took {took:?}");
+            let begun = Instant::now();
+            for _ in 0..5 {
+                post(&mut old, &target, b"a piece").unwrap();
+            }
+            let took = begun.elapsed();
+            assert!(took < Duration::from_millis(400), "{target}: 5 answers took {took:?}");
+            let took = if answer == "bytes" { ask(false) } else { Duration::ZERO };
+            assert!(took < Duration::from_millis(1500), "{target}: an open body: {took:?}");
+        }
+    }
     assert_well(&host);
 }
 

@@ -20,6 +20,15 @@ pub fn breathe(time: Duration) {
     std::thread::park_timeout(time);
 }
 
+/// Lets so much time pass, for a client that does nothing meanwhile: never to wait for somebody.
+pub fn pass(time: Duration) {
+    let end = Instant::now() + time;
+    while let Some(rest) = end.checked_duration_since(Instant::now()) {
+        // It may return early: a thread that was joined may have left a wake-up behind.
+        breathe(rest);
+    }
+}
+
 /// What `future` gives, if it does so within patience.
 ///
 /// # Errors

@@ -107,7 +107,7 @@ pub(super) const SIZES: [usize; 3] = [1, 1 << 10, 200 << 10];
 /// Units: bytes.
 pub(super) const LARGE: usize = 8 << 20;
 /// The answer of a cell whose client stops reading: more than sockets and windows take.
-pub(super) const LONG: usize = 16 << 20;
+pub(super) const LONG: usize = 8 << 20;
 
 /// The part of the table that these make, as far as it makes sense.
 pub(super) fn cells(
@@ -153,14 +153,12 @@ impl Cell {
         let bodiless = self.sent == Sent::Nothing;
         let read = match (self.answer, self.read) {
             (Answer::Back, read) => read == Read::Held,
-            (
-                Answer::Early
-                | Answer::NoMount
-                | Answer::Vacant
-                | Answer::BadExpect
-                | Answer::TooLarge,
-                read,
-            ) => read == Read::Ignored,
+            (Answer::Early | Answer::NoMount | Answer::Vacant | Answer::BadExpect, read) => {
+                read == Read::Ignored
+            }
+            // What says no length is too long only for whoever reads it.
+            (Answer::TooLarge, read) if matches!(self.sent, Sent::Chunked(_)) => read == Read::All,
+            (Answer::TooLarge, read) => read == Read::Ignored,
             (Answer::Empty | Answer::Error | Answer::Panic, Read::Held) => false,
             (Answer::Upgrade, Read::Woken | Read::Freed) => false,
             _ => true,
@@ -198,6 +196,7 @@ impl Cell {
             Read::Held => match self.answer {
                 Answer::Bytes => "held&keep=owner",
                 Answer::Upgrade => "held&keep=converse",
+                Answer::Back => "held",
                 _ => "held&keep=stream",
             },
             Read::Woken => "woken",

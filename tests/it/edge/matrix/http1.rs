@@ -2,9 +2,10 @@
 
 use std::{fmt::Write as _, io, net::SocketAddr};
 
-use hotseat_test_support::{Answer, Connection};
+use hotseat_test_support::{Answer, Connection, patience::pass};
 
 use super::{
+    STOP_TIME,
     cell::{self, Cell, Client, Content, Protocol, Sent},
     judge,
 };
@@ -84,9 +85,21 @@ pub(super) fn run(cell: &Cell, address: SocketAddr) -> Result<(), String> {
             ends_early(cell, &mut connection)
         }
         Client::StopsReading => {
-            let (_, came) =
-                connection.send_beside([&bytes[..]], Connection::wait_cut).map_err(told("send"))?;
-            came.map_err(told("a client that does not read is cut"))
+            // Nothing tells a client that does not read that it was cut: what it has not taken lies
+            // before the end.
+            let stop = |_: &mut Connection| pass(STOP_TIME);
+            let sent = connection.send_beside([&bytes[..]], stop);
+            // A body that goes back is not taken any more when its answer is not.
+            let (_sent, ()) = sent.map_err(told("a second handle"))?;
+            match read(&mut connection) {
+                // Without a length, an answer that is cut ends as a whole one does.
+                Ok((answer, _)) if answer.body.len() < cell::LONG => Ok(()),
+                Ok(_) => Err("a client that did not read still gets all".to_owned()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    Err("a client that did not read is not cut".to_owned())
+                }
+                Err(_) => Ok(()),
+            }
         }
         Client::Waits | Client::HalfCloses => {
             let (sent, came) = if bytes.len() > BESIDE {

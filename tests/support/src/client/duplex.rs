@@ -5,10 +5,7 @@
 
 use std::{io, io::Write as _, net::TcpStream, thread, time::Duration};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-
 use super::Connection;
-use crate::patience::patience;
 
 impl Connection {
     /// The write side, for another thread.
@@ -62,20 +59,6 @@ impl Connection {
     #[must_use]
     pub fn buffered(&self) -> &[u8] {
         &self.buffer
-    }
-
-    /// Reads nothing until the peer has cut the connection.
-    ///
-    /// # Errors
-    /// As the system says; `TimedOut` when the peer still writes to it after patience.
-    pub fn wait_cut(&mut self) -> io::Result<()> {
-        let time = Timespec::try_from(patience()).map_err(io::Error::other)?;
-        // Asked for nothing, poll tells of errors and of both sides' end alone.
-        let mut set = [PollFd::new(&self.stream, PollFlags::RDHUP)];
-        match rustix::io::retry_on_intr(|| poll(&mut set, Some(&time)))? {
-            0 => Err(io::ErrorKind::TimedOut.into()),
-            _ => Ok(()),
-        }
     }
 
     /// Waits for a close in good order, with nothing before it.

@@ -80,7 +80,9 @@ impl Case {
                 }
                 Step::Answer(id) | Step::Head(id) | Step::Own(_, id) => {
                     let what = format!("the answer on stream {id}");
-                    let over = client.finish(*id).map_err(told(&what))?;
+                    let finished = client.finish(*id);
+                    let over =
+                        finished.map_err(|it| format!("{what}: {it}, {:?}", client.goaway))?;
                     let answer = over.answer.as_ref().filter(|_| over.ended);
                     let answer = answer.ok_or_else(|| format!("{what}: reset {:?}", over.reset))?;
                     is_answer(step, answer)?;
@@ -91,7 +93,9 @@ impl Case {
                 }
                 Step::Reset => return client.into_connection().reset().map_err(told("reset")),
                 Step::GoesOn => {
-                    let over = client.get(ALIVE).map_err(told("the next request"))?;
+                    let next = client.get(ALIVE);
+                    let over =
+                        next.map_err(|it| format!("the next request: {it}, {:?}", client.goaway))?;
                     is_alive(&over.answer.ok_or("the next request was reset")?)?;
                 }
                 Step::Ends => {

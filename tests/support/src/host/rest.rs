@@ -35,13 +35,24 @@ pub fn holders(status: &Value) -> u64 {
 }
 
 impl Host {
-    /// Asks every data thread for an answer of `target`: which ones gave none.
+    /// Asks every data thread for an answer of `target`. One that is blocked for a moment has the
+    /// time for it.
     ///
     /// # Errors
     /// In words: a request without an answer, or a thread that could not be reached.
     pub fn ask_threads(&self, target: &str) -> Result<(), String> {
-        let status = self.status();
-        let cores = wire::list(&status, "/cores");
+        let end = Instant::now() + TURN_TIME.min(patience());
+        loop {
+            let asked = self.ask_once(target);
+            if asked.is_ok() || Instant::now() > end {
+                return asked;
+            }
+            breathe(LOOK);
+        }
+    }
+
+    fn ask_once(&self, target: &str) -> Result<(), String> {
+        let cores = wire::list(&self.status(), "/cores");
         let mut seen = BTreeSet::new();
         // Kept open, so that the next one goes elsewhere.
         let mut open = Vec::new();
