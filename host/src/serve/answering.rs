@@ -24,7 +24,7 @@ use super::{
     conn::Conn,
     hold::{Exchange, Hold},
     inbound::{Inbound, Upload},
-    outbound::Outbound,
+    outbound::{Answered, Outbound},
     own::{self, Answer, Own},
     rules,
 };
@@ -349,7 +349,7 @@ fn finish(
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(header::UPGRADE, protocol);
     }
-    *answer.body_mut() = Outbound::Plugin(body, exchange.clone());
+    *answer.body_mut() = Outbound::Plugin(body, Answered(exchange.clone()));
     *answer.status_mut() = status;
     Ok(upgrade)
 }

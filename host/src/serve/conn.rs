@@ -75,6 +75,8 @@ pub(super) struct Conn {
     resting: Cell<bool>,
     /// An answer that was asked for may be on its way to the socket.
     answering: Cell<bool>,
+    /// HTTP/2: pieces of answers that h2 has.
+    pieces: Cell<usize>,
     /// HTTP/2: streams that we still hold a handle of, and since when there is none.
     streams: Cell<usize>,
     streams_since: Cell<Moment>,
@@ -110,6 +112,7 @@ impl Conn {
             waker: RefCell::new(None),
             resting: Cell::new(false),
             answering: Cell::new(false),
+            pieces: Cell::new(0),
             streams: Cell::new(0),
             streams_since: Cell::new(Moment::now()),
             owns,
@@ -180,6 +183,16 @@ impl Conn {
     /// Whether what hyper writes now may be an answer that was asked for; else it is one of its own.
     pub(super) fn is_answering(&self) -> bool {
         self.in_flight.get() > 0 || self.answering.get()
+    }
+
+    /// HTTP/2: h2 has one more piece of an answer.
+    pub(super) fn piece_given(&self) {
+        self.pieces.set(self.pieces.get() + 1);
+    }
+
+    /// HTTP/2: it was written, or thrown away.
+    pub(super) fn piece_gone(&self) {
+        self.pieces.set(self.pieces.get() - 1);
     }
 
     /// HTTP/2: a stream's task has begun.
@@ -351,7 +364,7 @@ impl Conn {
         if let Some(since) = self.stuck_since.get() {
             return rest(since, limits.body_gap, Expired::Write);
         }
-        if self.h2.get() && self.in_flight.get() > 0 && self.streams.get() == 0 {
+        if self.h2.get() && self.pieces.get() > 0 && self.streams.get() == 0 {
             // Everything was within the peer's windows and is not taken: it has shrunk them since.
             return rest(self.streams_since.get(), limits.body_gap, Expired::Write);
         }

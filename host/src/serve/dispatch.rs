@@ -139,7 +139,7 @@ impl Dispatch {
         };
         let upload = body.as_ref().map(Inbound::upload);
         let in_flight = self.core.in_flight.clone();
-        let hold = Hold::new(lease, in_flight, self.conn.clone(), abort, now);
+        let hold = Hold::new(lease, in_flight, self.conn.clone(), (abort, upload.clone()), now);
         let exchange = Exchange::new(parts, body, origin, hold);
         self.core.in_flight.enlist(&exchange);
         Ok((exchange, upload))

@@ -7,6 +7,7 @@ use std::{
     cell::{Cell, RefCell},
     rc::Rc,
     task::{Context, Waker},
+    time::Duration,
 };
 
 use slab::Slab;
@@ -14,9 +15,10 @@ use slab::Slab;
 use super::{
     clock::Moment,
     conn::Conn,
-    inbound::Inbound,
+    inbound::{Inbound, Upload},
     own::{self, Own},
-    pulse::PulseWriter,
+    pulse::{Doing, PulseWriter},
+    task,
 };
 use crate::{
     ids::Generation,
@@ -51,6 +53,8 @@ pub(super) struct Hold {
     conn: Rc<Conn>,
     /// How its stream is ended apart from its connection, where it can be.
     stream: Option<Rc<Abort>>,
+    /// How the request's body comes, if it has one.
+    upload: Option<Rc<Upload>>,
     since: Moment,
     slot: Cell<usize>,
     doing: Cell<&'static str>,
@@ -80,6 +84,39 @@ impl Abort {
     }
 }
 
+/// How long a plugin may neither read nor let go of a body after its answer, which would keep the
+/// connection from its next request. Whoever goes on reading it may take as long as the client does.
+const KEPT_TIME: Duration = Duration::from_secs(5);
+
+/// Takes the body of a request back that was answered, unless somebody still reads it.
+#[cold]
+pub(super) fn take_back(exchange: &Exchange) {
+    let hold = exchange.lease();
+    let Some(upload) = hold.upload.clone().filter(|upload| upload.is_open()) else { return };
+    let (pulse, exchange) = (hold.in_flight.pulse.clone(), exchange.downgrade());
+    task::spawn(&pulse, Doing::Cut, async move {
+        loop {
+            let polls = upload.polls();
+            tokio::time::sleep(KEPT_TIME).await;
+            if !upload.is_open() {
+                return;
+            }
+            // Who waits for the client is not waited for.
+            if upload.polls() == polls && !upload.is_waiting() {
+                break;
+            }
+        }
+        if let Some(exchange) = exchange.get() {
+            tracing::warn!(
+                request = exchange.id(), path = exchange.path(),
+                generation = %exchange.lease().generation(),
+                "a plugin keeps a body that it does not read beyond its answer: it is taken back"
+            );
+            exchange.sever();
+        }
+    });
+}
+
 /// What to answer in place of a body that has failed before anything of it has gone out.
 pub(super) fn answer_to(error: &StreamError) -> Own {
     match error {
@@ -101,13 +138,13 @@ impl Hold {
         lease: Rc<Lease>,
         in_flight: Rc<InFlight>,
         conn: Rc<Conn>,
-        stream: Option<Rc<Abort>>,
+        (stream, upload): (Option<Rc<Abort>>, Option<Rc<Upload>>),
         since: Moment,
     ) -> Self {
         conn.begin_request();
         lease.counters().add(Count::Request);
         let (slot, doing) = (Cell::new(usize::MAX), Cell::new("request"));
-        Self { lease, in_flight, conn, stream, since, slot, doing }
+        Self { lease, in_flight, conn, stream, upload, since, slot, doing }
     }
 
     pub(super) fn counters(&self) -> &Counters {

@@ -83,8 +83,13 @@ impl Fixed {
         let Route::To(lease, _) = table.route(name, parts.uri.path()) else {
             return own::NO_MOUNT.answer().map(Outbound::from);
         };
-        let _hold =
-            Hold::new(lease.clone(), self.core.in_flight.clone(), self.conn.clone(), None, now);
+        let _hold = Hold::new(
+            lease.clone(),
+            self.core.in_flight.clone(),
+            self.conn.clone(),
+            (None, None),
+            now,
+        );
         let body = Outbound::Own(Some(Bytes::from_static(self.body.as_bytes())));
         let mut response = Response::new(body);
         let kind = HeaderValue::from_static("text/plain; charset=utf-8");

@@ -69,6 +69,8 @@ pub(super) struct Upload {
     waiting: Cell<Option<Instant>>,
     /// How long it has waited before.
     waited: Cell<Duration>,
+    /// Counts how often somebody has asked for a piece; wraps.
+    polls: Cell<u32>,
     /// It has come whole, or nobody reads it any more.
     over: Cell<bool>,
 }
@@ -77,6 +79,16 @@ impl Upload {
     /// What the client did wrong: the answer that says so, where the handler fails of it.
     pub(super) fn fault(&self) -> Option<Own> {
         self.fault.get()
+    }
+
+    /// How often somebody has asked for a piece; wraps.
+    pub(super) fn polls(&self) -> u32 {
+        self.polls.get()
+    }
+
+    /// Whether somebody waits for a piece, and may: after a gap there is something to hear.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.waiting.get().is_some_and(|since| since.elapsed() <= self.gap.get())
     }
 
     /// Whether somebody may still read it.
@@ -194,6 +206,7 @@ impl Body for Inbound {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, String>>> {
         let this = &mut *self;
+        this.upload.polls.set(this.upload.polls.get().wrapping_add(1));
         let Poll::Ready(frame) = this.source.poll_frame(cx) else {
             this.upload.wait();
             let gap = this.gap;

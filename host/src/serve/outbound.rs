@@ -13,7 +13,7 @@ use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 
 use super::{
-    hold::{Exchange, Hold},
+    hold::{self, Exchange, Hold},
     inbound::Inbound,
 };
 use crate::plugin::stream::{PluginBytes, ReplyBody, StreamError};
@@ -24,7 +24,20 @@ pub(super) enum Outbound {
     /// The host's own.
     Own(Option<Bytes>),
     /// The plugin's, with the request it belongs to.
-    Plugin(ReplyBody<Hold, Inbound>, Exchange),
+    Plugin(ReplyBody<Hold, Inbound>, Answered),
+}
+
+/// The request of an answer that is on its way; the answer ends with this.
+#[derive(Debug)]
+pub(super) struct Answered(pub(super) Exchange);
+
+impl Drop for Answered {
+    #[inline]
+    fn drop(&mut self) {
+        if self.0.is_lent() {
+            hold::take_back(&self.0);
+        }
+    }
 }
 
 /// A piece of a response.
@@ -99,7 +112,7 @@ impl Outbound {
     pub(super) fn exchange(&self) -> Option<&Exchange> {
         match self {
             Self::Own(_) => None,
-            Self::Plugin(_, exchange) => Some(exchange),
+            Self::Plugin(_, Answered(exchange)) => Some(exchange),
         }
     }
 }
@@ -116,7 +129,7 @@ impl Body for Outbound {
             Self::Own(bytes) => {
                 return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(Data::Own(bytes)))));
             }
-            Self::Plugin(reply, exchange) => (reply, exchange),
+            Self::Plugin(reply, Answered(exchange)) => (reply, &*exchange),
         };
         let polled = if reply.is_stream() {
             exchange.lease().watched(exchange, || Pin::new(reply).poll_frame(cx))

@@ -33,7 +33,7 @@ pub(super) enum Doing {
     Connection,
     /// A poll of a plugin; which request is known.
     Request,
-    /// The end of a task, and of what it held.
+    /// What plugins made goes, or is woken; or the end of a task, and of what it held.
     Destructor,
     Accept,
     TakeOver,
@@ -50,7 +50,7 @@ impl Doing {
         (Self::Waiting, "between two turns"),
         (Self::Connection, "connection"),
         (Self::Request, "request"),
-        (Self::Destructor, "destructor"),
+        (Self::Destructor, "destructor or waker"),
         (Self::Accept, "accept"),
         (Self::TakeOver, "take over"),
         (Self::Refresh, "refresh"),

@@ -24,6 +24,7 @@ use h2::{
 use self::{
     alive::Alive,
     farewell::{FAREWELL_TIME, Farewell},
+    stream::Given,
 };
 use crate::{
     config::Limits,
@@ -32,7 +33,6 @@ use crate::{
         core::Core,
         dispatch::Dispatch,
         io::{Io, Stream},
-        outbound::Data,
         pulse::Doing,
         task,
     },
@@ -49,7 +49,7 @@ const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 /// Units: bytes of a head beyond `head_bytes` that h2 still reads: those we refuse by name.
 const HEAD_ROOM: usize = 64 << 10;
 
-type Http = Connection<Io, Data>;
+type Http = Connection<Io, Given>;
 
 fn builder(limits: &Limits) -> Builder {
     let mut builder = Builder::new();
@@ -70,7 +70,7 @@ pub(super) async fn serve(
     limit: &mut Limit<'_>,
 ) {
     let conn = dispatch.conn().clone();
-    let mut handshake = pin!(builder(&core.limits).handshake::<Io, Data>(io));
+    let mut handshake = pin!(builder(&core.limits).handshake::<Io, Given>(io));
     let shaken = poll_fn(|cx| {
         conn.remember(cx);
         if conn.is_aborted() {
@@ -104,10 +104,7 @@ pub(super) async fn serve(
                 return Poll::Ready(());
             }
             if super::leaves(stream, &conn) {
-                // Said in one go, if the socket takes it.
-                http.abrupt_shutdown(Reason::NO_ERROR);
-                let _ = http.poll_closed(cx);
-                return Poll::Ready(());
+                return say_last(&mut http, cx);
             }
             if told {
                 break;
@@ -115,7 +112,7 @@ pub(super) async fn serve(
             match limit.poll(cx) {
                 Poll::Pending => {}
                 Poll::Ready(Expired::Idle) => leaves = true,
-                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Ready(_) => return say_last(&mut http, cx),
             }
             leaves |= conn.course() != Course::Stay;
             if !leaves {
@@ -130,6 +127,13 @@ pub(super) async fn serve(
         limit.poll(cx).map(|_| ())
     })
     .await;
+}
+
+/// Ends the connection here and now, and says so if the socket takes it.
+fn say_last(http: &mut Http, cx: &mut Context<'_>) -> Poll<()> {
+    http.abrupt_shutdown(Reason::NO_ERROR);
+    let _ = http.poll_closed(cx);
+    Poll::Ready(())
 }
 
 /// Drives the connection and begins a task for each stream that comes. Ready when it has ended.

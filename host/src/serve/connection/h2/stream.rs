@@ -19,7 +19,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use bytes::Buf as _;
+use bytes::Buf;
 use h2::{Reason, RecvStream, SendStream, server::SendResponse};
 use http::{HeaderValue, Request, Response, header};
 use http_body::{Body as _, Frame};
@@ -41,6 +41,40 @@ use crate::{
 
 /// Units: bytes, unless the rest is less. A client that grants a byte a second takes nothing.
 const TAKEN_BYTES_MIN: usize = 1 << 10;
+
+/// A piece of an answer in h2's hands.
+#[derive(Debug)]
+pub(super) struct Given {
+    data: Data,
+    conn: Rc<Conn>,
+}
+
+impl Given {
+    fn new(data: Data, conn: &Rc<Conn>) -> Self {
+        conn.piece_given();
+        Self { data, conn: conn.clone() }
+    }
+}
+
+impl Drop for Given {
+    fn drop(&mut self) {
+        self.conn.piece_gone();
+    }
+}
+
+impl Buf for Given {
+    fn remaining(&self) -> usize {
+        self.data.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.data.chunk()
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.data.advance(count);
+    }
+}
 
 /// Says how many streams of a connection have a task.
 struct Counted(Rc<Conn>);
@@ -64,7 +98,7 @@ pub(super) async fn serve(
     dispatch: Rc<Dispatch>,
     limits: Arc<Limits>,
     request: Request<RecvStream>,
-    mut respond: SendResponse<Data>,
+    mut respond: SendResponse<Given>,
 ) {
     let conn = dispatch.conn().clone();
     conn.stream_began();
@@ -75,7 +109,7 @@ pub(super) async fn serve(
     let mut unread = Unread::new(leftover, &limits);
     let stopped = match answer(answering, &mut respond, &abort, &mut unread).await {
         Ok(answer) => {
-            let end = (&*abort, &*conn, &mut unread);
+            let end = (&*abort, &conn, &mut unread);
             send(answer, &mut respond, end, limits.body_gap).await
         }
         Err(stopped) => Err(stopped),
@@ -102,7 +136,7 @@ fn poll_stopped(
 /// Waits for the answer's head.
 async fn answer(
     mut answering: Answering,
-    respond: &mut SendResponse<Data>,
+    respond: &mut SendResponse<Given>,
     abort: &Abort,
     unread: &mut Unread,
 ) -> Result<Response<Outbound>, Stopped> {
@@ -122,8 +156,8 @@ async fn answer(
 /// Sends an answer, head and body.
 async fn send(
     answer: Response<Outbound>,
-    respond: &mut SendResponse<Data>,
-    (abort, conn, unread): (&Abort, &Conn, &mut Unread),
+    respond: &mut SendResponse<Given>,
+    (abort, conn, unread): (&Abort, &Rc<Conn>, &mut Unread),
     gap: Duration,
 ) -> Result<(), Stopped> {
     let (mut head, mut body) = answer.into_parts();
@@ -156,12 +190,12 @@ type Piece = Result<Frame<Data>, StreamError>;
 
 /// The body of an answer on its way.
 struct Sending<'a> {
-    stream: SendStream<Data>,
+    stream: SendStream<Given>,
     /// What the first poll of the body has given.
     first: Poll<Option<Piece>>,
     body: Outbound,
     abort: &'a Abort,
-    conn: &'a Conn,
+    conn: &'a Rc<Conn>,
     unread: &'a mut Unread,
     gap: Duration,
     /// While the client has no window: until when it must take how much, in bytes.
@@ -245,7 +279,8 @@ impl Sending<'_> {
     }
 
     fn give(&mut self, data: Data, last: bool) -> Result<(), Stopped> {
-        self.stream.send_data(data, last).map_err(|_| Stopped::ByClient)
+        let given = Given::new(data, self.conn);
+        self.stream.send_data(given, last).map_err(|_| Stopped::ByClient)
     }
 
     /// How much the client takes now; an error when it has taken too little for too long.
