@@ -238,8 +238,8 @@ impl<L: Lease, B: RequestBody> Exchange<L, B> {
     pub(super) fn fill_head(&self) -> abi::Growing<abi::RequestHead> {
         let text = |text: &str| abi::Str::new(text.as_bytes());
         let host = self.host.as_ref();
-        let name = host.and_then(HostName::as_str);
         let authority = host.and_then(|it| it.value.to_str().ok());
+        let name = authority.and_then(|text| text.get(..host?.len));
         let head = abi::RequestHead {
             size: abi::size_of_u32::<abi::RequestHead>(),
             version: match self.version {

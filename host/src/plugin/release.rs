@@ -1,17 +1,23 @@
 //! Letting go of what a plugin made, outside every lock that is not ours.
 //!
-//! h2, hyper and tokio free answer bytes and wake and drop wakers inside locks of their own. Code of
-//! a plugin that ran there could come back to the same lock (the last bytes of an answer hold the
-//! request, whose body is h2's) or hold it for as long as it likes. So nothing of a plugin is freed
-//! or woken where it happens to fall: it goes into one place per thread, which is emptied on the
-//! same thread after the outermost [`scope`] has ended.
+//! h2 and tokio free answer bytes and wake and drop wakers inside locks of their own. Code of a plugin
+//! that ran there could come back to the same lock (the last bytes of an answer hold the request, whose
+//! body is h2's) or hold it for as long as it likes. So nothing of a plugin is freed or woken where it
+//! happens to fall: inside a [`scope`] it goes into one place per thread, which is emptied on the same
+//! thread after the outermost one has ended.
 //!
 //! Owns that place, and every call of a plugin's `drop` and `wake` functions. Knows nothing of what
 //! the values are for.
 //!
+//! # HTTP/1
+//! hyper's HTTP/1 has no lock, and what a request holds of hyper's read buffer must be gone before hyper
+//! reads on: else that buffer is made anew for each request. So its polls are a [`turn`] without a
+//! scope, in which values go at once. Wakers wait for the end of the turn all the same: whoever calls
+//! them is in the middle of something.
+//!
 //! # Invariants
-//! - Whoever polls hyper, h2 or tokio on behalf of a request does so inside a [`scope`], and every
-//!   function of the host that a plugin calls and that reaches one of them opens one.
+//! - Whoever polls or drops h2 does so inside a [`scope`], and every function of the host that a plugin
+//!   calls and that reaches hyper, h2 or tokio opens one.
 //! - A value is freed in its own library's code ([`hooks::enter`]), and before what keeps that
 //!   library loaded.
 //! - While something is being let go of, this module holds no borrow: destructors may let go of more.
@@ -106,6 +112,8 @@ impl Leaving {
 struct Place {
     /// Scopes that this thread is in.
     depth: Cell<u32>,
+    /// Turns that it is in.
+    turns: Cell<u32>,
     emptying: Cell<bool>,
     // Without a destructor, so it works to the thread's last instruction.
     leaving: RefCell<ManuallyDrop<VecDeque<Leaving>>>,
@@ -116,6 +124,7 @@ thread_local! {
     static PLACE: Place = const {
         Place {
             depth: Cell::new(0),
+            turns: Cell::new(0),
             emptying: Cell::new(false),
             leaving: RefCell::new(ManuallyDrop::new(VecDeque::new())),
             emptier: RefCell::new(ManuallyDrop::new(None)),
@@ -124,44 +133,78 @@ thread_local! {
 }
 
 /// Lets go of something: at once where no [`scope`] is open, else when the outermost one ends.
+#[inline]
 pub(super) fn let_go(leaving: Leaving) {
-    let now = PLACE.with(|place| {
-        place.leaving.borrow_mut().push_back(leaving);
-        if place.depth.get() > 0 || place.emptying.get() {
-            return false;
+    PLACE.with(|place| {
+        let waker = matches!(leaving, Leaving::Wake(_) | Leaving::Waker(..));
+        if place.depth.get() == 0 && place.turns.get() > 0 && !waker {
+            // A plugin's destructors catch their own panics; hyper catches none of ours.
+            shield(|| leaving.go());
+        } else {
+            place.put(leaving);
         }
-        // Woken by the runtime itself, between two tasks: that is one of its polls too.
-        match &**place.emptier.borrow() {
-            Some(emptier) => emptier.wake_by_ref(),
-            None => return true,
-        }
-        false
     });
-    if now {
-        empty();
-    }
 }
 
-/// Ends a scope also when what runs in it panics.
-struct Inside;
+impl Place {
+    #[inline]
+    fn put(&self, leaving: Leaving) {
+        self.leaving.borrow_mut().push_back(leaving);
+        if self.depth.get() == 0 && self.turns.get() == 0 {
+            self.outside();
+        }
+    }
 
-impl Drop for Inside {
-    fn drop(&mut self) {
-        let outermost = PLACE.with(|place| {
-            place.depth.set(place.depth.get() - 1);
-            place.depth.get() == 0
-        });
-        if outermost {
+    /// What was put came outside every scope and turn.
+    #[cold]
+    fn outside(&self) {
+        // By the runtime itself, between two tasks: that is one of its polls too.
+        if let Some(emptier) = &**self.emptier.borrow() {
+            return emptier.wake_by_ref();
+        }
+        empty();
+    }
+
+    /// Ends a scope or a turn.
+    #[inline]
+    fn leave(&self, level: &Cell<u32>) {
+        level.set(level.get() - 1);
+        if level.get() == 0 && self.depth.get() == 0 {
             empty();
         }
     }
 }
 
-/// Runs `work`, which may poll hyper, h2 or tokio; what is let go of meanwhile goes afterwards.
+/// Ends a scope also when what runs in it panics.
+struct Inside(fn(&Place) -> &Cell<u32>);
+
+impl Inside {
+    #[inline]
+    fn begin(level: fn(&Place) -> &Cell<u32>) -> Self {
+        PLACE.with(|place| level(place).set(level(place).get() + 1));
+        Self(level)
+    }
+}
+
+impl Drop for Inside {
+    #[inline]
+    fn drop(&mut self) {
+        PLACE.with(|place| place.leave((self.0)(place)));
+    }
+}
+
+/// Runs `work`, which may poll or drop h2, or reach the runtime for a plugin; what is let go of
+/// meanwhile goes afterwards.
 #[inline]
 pub fn scope<T>(work: impl FnOnce() -> T) -> T {
-    PLACE.with(|place| place.depth.set(place.depth.get() + 1));
-    let _inside = Inside;
+    let _inside = Inside::begin(|place| &place.depth);
+    work()
+}
+
+/// Runs `work` on a data thread, where the runtime has no lock: values go at once, wakers afterwards.
+#[inline]
+pub fn turn<T>(work: impl FnOnce() -> T) -> T {
+    let _inside = Inside::begin(|place| &place.turns);
     work()
 }
 

@@ -60,8 +60,14 @@ pub(super) struct Calling {
 struct Clock {
     time: Duration,
     upload: Option<Rc<Upload>>,
-    /// Armed only if the handler waits, and since when it runs.
-    timer: Option<(Pin<Box<Sleep>>, Instant)>,
+    /// Armed only if the handler waits.
+    timer: Option<Box<Timer>>,
+}
+
+#[derive(Debug)]
+struct Timer {
+    sleep: Pin<Box<Sleep>>,
+    since: Instant,
 }
 
 impl Clock {
@@ -70,18 +76,18 @@ impl Clock {
         let Self { time, upload, timer } = self;
         let start = || {
             let now = Instant::now();
-            (Box::pin(tokio::time::sleep_until(now + *time)), now)
+            Box::new(Timer { sleep: Box::pin(tokio::time::sleep_until(now + *time)), since: now })
         };
-        let (timer, since) = timer.get_or_insert_with(start);
+        let Timer { sleep, since } = &mut **timer.get_or_insert_with(start);
         loop {
-            ready!(timer.as_mut().poll(cx));
+            ready!(sleep.as_mut().poll(cx));
             let now = Instant::now();
             let waited = upload.as_ref().map_or(Duration::ZERO, |upload| upload.waited(now));
             let due = *since + *time + waited;
             if due <= now {
                 return Poll::Ready(());
             }
-            timer.as_mut().reset(due);
+            sleep.as_mut().reset(due);
         }
     }
 

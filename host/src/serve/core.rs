@@ -50,13 +50,15 @@ impl Core {
         Listed { core: self.clone(), conn, slot }
     }
 
-    /// Lets go of what plugins made and nobody needs any more: for whoever comes back from a poll of
-    /// hyper or h2 in the middle of a task.
-    #[inline]
-    pub(super) fn let_go(&self) {
-        self.pulse.doing(Doing::Destructor);
-        release::empty();
+    /// Works with what has locks of its own (h2); what is let go of meanwhile goes afterwards.
+    pub(super) fn locked<T>(&self, work: impl FnOnce() -> T) -> T {
+        let done = release::scope(|| {
+            let done = work();
+            self.pulse.doing(Doing::Destructor);
+            done
+        });
         self.pulse.doing(Doing::Connection);
+        done
     }
 
     pub(super) fn classes(&self) -> Classes {

@@ -117,6 +117,9 @@ impl Dispatch {
         if self.aside.is_none() && rules::list_size(&parts) > limits.head_bytes {
             return Err(own::HEAD_TOO_LARGE.into());
         }
+        if body.is_some() && !rules::is_coded_well(&parts.headers) {
+            return Err(own::BAD_CODING.into());
+        }
         let host = rules::host_name(&mut parts)?;
         self.refuse(&parts)?;
         let table = self.core.view.current();
@@ -157,11 +160,6 @@ impl Dispatch {
             _ if path == "*" => return Err(own::BAD_TARGET.into()),
             _ => {}
         }
-        let mut codings = parts.headers.get_all(header::TRANSFER_ENCODING).iter();
-        let coding = codings.next().is_none_or(|it| it.as_bytes().eq_ignore_ascii_case(b"chunked"));
-        if !coding || codings.next().is_some() {
-            return Err(own::BAD_CODING.into());
-        }
         if let Some(expect) = parts.headers.get(header::EXPECT)
             && !expect.as_bytes().eq_ignore_ascii_case(b"100-continue")
         {
@@ -184,11 +182,11 @@ impl hyper::service::Service<Request<Incoming>> for Dispatch {
     fn call(&self, request: Request<Incoming>) -> Answering {
         self.conn.head_done(Moment::now());
         let (parts, incoming) = request.into_parts();
-        let expects =
-            parts.headers.contains_key(header::EXPECT) && parts.version == Version::HTTP_11;
-        let body = self.aside.as_ref().filter(|_| !incoming.is_end_stream());
-        let body =
-            body.map(|aside| Inbound::h1(incoming, aside.rest.clone(), expects, &self.core.limits));
+        let body = self.aside.as_ref().filter(|_| !incoming.is_end_stream()).map(|aside| {
+            let expects = parts.headers.contains_key(header::EXPECT);
+            let expects = expects && parts.version == Version::HTTP_11;
+            Inbound::h1(incoming, aside.rest.clone(), expects, &self.core.limits)
+        });
         self.answer(parts, body, None)
     }
 }

@@ -33,7 +33,7 @@ pub async fn plugin(config: &Config, routes: &Arc<Routes>, io: impl Read + Write
     let service = Dispatch::h1(core, conn, aside);
     let mut http = builder(config).serve_connection(io, service);
     // The io ends the connection when it has seen enough.
-    let _ = poll_fn(|cx| release::scope(|| Pin::new(&mut http).poll(cx))).await;
+    let _ = poll_fn(|cx| release::turn(|| Pin::new(&mut http).poll(cx))).await;
 }
 
 /// Serves one connection over `io` the same way, but answers `body` without a plugin.

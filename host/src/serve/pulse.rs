@@ -31,6 +31,8 @@ pub(super) enum Doing {
     Waiting,
     /// A connection, outside of every plugin's polls.
     Connection,
+    /// A stream of HTTP/2, outside of every plugin's polls.
+    Stream,
     /// A poll of a plugin; which request is known.
     Request,
     /// What plugins made goes, or is woken; or the end of a task, and of what it held.
@@ -46,9 +48,10 @@ pub(super) enum Doing {
 }
 
 impl Doing {
-    const ALL: [(Self, &'static str); 12] = [
+    const ALL: [(Self, &'static str); 13] = [
         (Self::Waiting, "between two turns"),
         (Self::Connection, "connection"),
+        (Self::Stream, "stream"),
         (Self::Request, "request"),
         (Self::Destructor, "destructor or waker"),
         (Self::Accept, "accept"),

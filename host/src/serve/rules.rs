@@ -3,54 +3,53 @@
 //! Owns the checks of target, `Host` and `:authority`, and what becomes of them: one field `host`
 //! that says the same as the target. Knows no mounts. Source: RFC 9112, 3.2 and 3.3; RFC 9113, 8.3.1.
 
-use http::{HeaderMap, HeaderValue, Method, Uri, Version, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Method, Version, header, request::Parts};
 
 use super::own::{self, Own};
 use crate::plugin::exchange::HostName;
 
 /// Whom a request is for, checked; `None` where it does not say, as in HTTP/1.0.
+#[inline]
 pub(super) fn host_name(parts: &mut Parts) -> Result<Option<HostName>, Own> {
     let h2 = parts.version == Version::HTTP_2;
-    let field = only_host(&parts.headers)?;
-    let in_field = field.as_ref().map(checked).transpose()?;
-    let Some(in_target) = authority(&parts.uri, &parts.method, h2)? else {
-        let needed = h2 || parts.version == Version::HTTP_11;
-        return if in_field.is_none() && needed { Err(own::BAD_HOST) } else { Ok(in_field) };
-    };
-    match &field {
-        Some(field) if h2 && !field.as_bytes().eq_ignore_ascii_case(in_target.value.as_bytes()) => {
-            return Err(own::BAD_HOST);
-        }
-        Some(_) => {}
-        // A target in absolute form does not stand in for the field.
-        None if parts.version == Version::HTTP_11 => return Err(own::BAD_HOST),
-        None => {}
-    }
-    // The target is what counts: whoever reads the field reads the same.
-    parts.headers.insert(header::HOST, in_target.value.clone());
-    Ok(Some(in_target))
-}
-
-fn only_host(headers: &HeaderMap) -> Result<Option<HeaderValue>, Own> {
-    let mut fields = headers.get_all(header::HOST).iter();
+    let mut fields = parts.headers.get_all(header::HOST).iter();
     let field = fields.next();
     if fields.next().is_some() {
         return Err(own::BAD_HOST);
     }
-    Ok(field.cloned())
-}
-
-/// The authority in a target, checked.
-fn authority(uri: &Uri, method: &Method, h2: bool) -> Result<Option<HostName>, Own> {
-    let Some(authority) = uri.authority() else { return Ok(None) };
-    if !h2 && uri.scheme().is_none() {
+    let in_field = field.map(checked).transpose()?;
+    if let Some(authority) = parts.uri.authority() {
+        if h2 || parts.uri.scheme().is_some() {
+            let name = in_target(authority.as_str(), in_field, parts)?;
+            parts.headers.insert(header::HOST, name.value.clone());
+            return Ok(Some(name));
+        }
         // Authority form: for CONNECT alone, and then it says nothing of who is asked.
-        return if *method == Method::CONNECT { Ok(None) } else { Err(own::BAD_TARGET) };
+        if parts.method != Method::CONNECT {
+            return Err(own::BAD_TARGET);
+        }
     }
-    let value = HeaderValue::from_str(authority.as_str()).map_err(|_| own::BAD_HOST)?;
-    checked(&value).map(Some)
+    let needed = h2 || parts.version == Version::HTTP_11;
+    if in_field.is_none() && needed { Err(own::BAD_HOST) } else { Ok(in_field) }
 }
 
+/// The target says whom the request is for: whoever reads the field is to read the same.
+fn in_target(authority: &str, in_field: Option<HostName>, parts: &Parts) -> Result<HostName, Own> {
+    let value = HeaderValue::from_str(authority).map_err(|_| own::BAD_HOST)?;
+    match in_field {
+        Some(field)
+            if parts.version == Version::HTTP_2
+                && !field.value.as_bytes().eq_ignore_ascii_case(value.as_bytes()) =>
+        {
+            Err(own::BAD_HOST)
+        }
+        // A target in absolute form does not stand in for the field.
+        None if parts.version == Version::HTTP_11 => Err(own::BAD_HOST),
+        _ => checked(&value),
+    }
+}
+
+#[inline]
 fn checked(value: &HeaderValue) -> Result<HostName, Own> {
     let len = host_len(value.as_bytes()).ok_or(own::BAD_HOST)?;
     Ok(HostName { value: value.clone(), len })
@@ -80,6 +79,13 @@ fn host_len(field: &[u8]) -> Option<usize> {
         }
         _ => None,
     }
+}
+
+/// Whether the coding of a body on HTTP/1 is one that we, and hyper, understand alike.
+pub(super) fn is_coded_well(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let known = codings.next().is_none_or(|it| it.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    known && codings.next().is_none()
 }
 
 /// Joins the pieces in which HTTP/2 may send a cookie. Source: RFC 9113, 8.2.3.

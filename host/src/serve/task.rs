@@ -2,8 +2,8 @@
 //!
 //! # Invariants
 //! - Every poll of a task, and its end, is a turn of the thread, whoever's code it runs.
-//! - Within it nothing of a plugin is let go of where it falls: hyper, h2 and the runtime are polled
-//!   there, and hold locks of their own. It goes at the end of the turn.
+//! - The end of a task is a scope in which nothing of a plugin is let go of where it falls, and so is
+//!   every poll of one that holds a stream of h2; see [`release`].
 
 use std::{
     pin::Pin,
@@ -53,13 +53,17 @@ impl<F: Future> Future for Task<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let mut this = self.project();
         let _turn = this.pulse.begin(*this.doing);
-        release::scope(|| {
+        release::turn(|| {
             let future = this.future.as_mut().as_pin_mut();
-            let ended = future.expect("a task that has ended is not polled").poll(cx);
+            let future = future.expect("a task that has ended is not polled");
+            let ended = match this.doing {
+                Doing::Stream => release::scope(|| future.poll(cx)),
+                _ => future.poll(cx),
+            };
             // From here on what was let go of goes.
             this.pulse.doing(Doing::Destructor);
             if ended.is_ready() {
-                this.future.set(None);
+                release::scope(|| this.future.set(None));
             }
             ended
         })

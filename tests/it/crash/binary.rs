@@ -14,19 +14,18 @@ fn a_binary_that_does_not_come_up_again_gives_way_to_the_one_before() {
     let real = env!("CARGO_BIN_EXE_hotseat");
     let (new, flag) = (host.home().path().join("new"), host.home().path().join("flag"));
     binary::fragile(real.as_ref(), &new, &flag);
-    // The master tells its workers of each other a moment after it has acted.
-    let of_worker = || {
-        let serving = || {
-            let status = host.status();
-            let all = wire::list(&status, "/processes");
-            all.iter().find(|it| it["role"] == "serving").map(|it| it["binary"].clone())
-        };
-        eventually!(serving().is_some(), "a worker serves: {}", host.status());
-        serving()
+    let of_worker = |status: &serde_json::Value| {
+        let all = wire::list(status, "/processes");
+        all.iter().find(|it| it["role"] == "serving").map(|it| it["binary"].clone())
     };
-    let good = of_worker().unwrap();
+    // The master tells its workers of each other a moment after it has acted.
+    let served = || {
+        eventually!(of_worker(&host.status()).is_some(), "a worker serves: {}", host.status());
+        of_worker(&host.status()).unwrap()
+    };
+    let good = served();
     host.upgrade(&["--binary", new.to_str().unwrap(), "--wait"]).assert_code(0);
-    let bad = of_worker().unwrap();
+    let bad = served();
     assert_ne!(good, bad);
     let generation = host.active("handler");
     let worker = host.worker_pid();

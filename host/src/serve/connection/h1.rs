@@ -137,8 +137,6 @@ impl Driven<'_> {
         let done = loop {
             let done = conn.done();
             let polled = http.poll_without_shutdown(cx);
-            // Answers that are written let go of their requests here, outside hyper.
-            core.let_go();
             if let Poll::Ready(ended) = polled {
                 return Poll::Ready(answered(&ended));
             }
@@ -151,7 +149,7 @@ impl Driven<'_> {
             return Poll::Ready(Left::Broken);
         }
         if conn.is_moving()
-            && let Poll::Ready(left) = waits.moves.poll(core, http, (conn, done), cx)
+            && let Poll::Ready(left) = waits.moves.poll(http, (conn, done), cx)
         {
             return Poll::Ready(left);
         }
@@ -212,7 +210,6 @@ impl Moves {
     /// hyper was polled.
     fn poll(
         &mut self,
-        core: &Core,
         http: &mut Http,
         (conn, done): (&Conn, Option<u32>),
         cx: &mut Context<'_>,
@@ -228,7 +225,6 @@ impl Moves {
             let writes = conn.writes();
             Pin::new(&mut *http).graceful_shutdown();
             let polled = http.poll_without_shutdown(cx);
-            core.let_go();
             return polled.map(|ended| {
                 let idle = ended.is_ok() && done == conn.done() && conn.writes() == writes;
                 if idle { Left::Moving } else { answered(&ended) }

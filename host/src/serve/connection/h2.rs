@@ -76,7 +76,7 @@ pub(super) async fn serve(
         if conn.is_aborted() {
             return Poll::Ready(None);
         }
-        if let Poll::Ready(shaken) = handshake.as_mut().poll(cx) {
+        if let Poll::Ready(shaken) = core.locked(|| handshake.as_mut().poll(cx)) {
             return Poll::Ready(shaken.ok());
         }
         limit.poll(cx).map(|_| None)
@@ -91,20 +91,18 @@ pub(super) async fn serve(
     poll_fn(|cx| {
         conn.remember(cx);
         loop {
-            if conn.is_aborted() || alive.poll(cx).is_ready() {
+            if conn.is_aborted() || core.locked(|| alive.poll(cx)).is_ready() {
                 return Poll::Ready(());
             }
             if farewell.is_partial() {
                 ready!(farewell.write(cx));
             }
-            let ended = accept(&mut http, core, &dispatch, cx).is_ready();
-            // Answers that are written let go of their requests here, outside h2.
-            core.let_go();
+            let ended = core.locked(|| accept(&mut http, core, &dispatch, cx)).is_ready();
             if ended || conn.is_aborted() {
                 return Poll::Ready(());
             }
             if super::leaves(stream, &conn) {
-                return say_last(&mut http, cx);
+                return core.locked(|| say_last(&mut http, cx));
             }
             if told {
                 break;
@@ -112,7 +110,7 @@ pub(super) async fn serve(
             match limit.poll(cx) {
                 Poll::Pending => {}
                 Poll::Ready(Expired::Idle) => leaves = true,
-                Poll::Ready(_) => return say_last(&mut http, cx),
+                Poll::Ready(_) => return core.locked(|| say_last(&mut http, cx)),
             }
             leaves |= conn.course() != Course::Stay;
             if !leaves {
@@ -122,11 +120,13 @@ pub(super) async fn serve(
             ready!(farewell.poll(cx, &conn));
             told = true;
             limit.start_over();
-            http.graceful_shutdown();
+            core.locked(|| http.graceful_shutdown());
         }
         limit.poll(cx).map(|_| ())
     })
     .await;
+    // With what h2 has not written.
+    core.locked(|| drop(http));
 }
 
 /// Ends the connection here and now, and says so if the socket takes it.
@@ -148,7 +148,7 @@ fn accept(
             Ok((request, respond)) => {
                 let limits = core.limits.clone();
                 let answer = stream::serve(dispatch.clone(), limits, request, respond);
-                task::spawn(&core.pulse, Doing::Connection, answer);
+                task::spawn(&core.pulse, Doing::Stream, answer);
             }
             Err(error) => {
                 let conn: &Conn = dispatch.conn();
