@@ -3,6 +3,8 @@
 //! Each says which text it stands in. The plugin `reflect` tells what it was asked, so that what a
 //! client sends and what a plugin sees are compared.
 
+use std::collections::BTreeMap;
+
 use hotseat_test_support::{
     Answer, Connection, Host, fault, host,
     http2::{
@@ -293,28 +295,57 @@ fn some_statuses_have_no_body() {
     }
 }
 
-/// Every answer that no plugin made has a code, over either protocol.
+/// Notes an answer of the host's own by its code.
+#[track_caller]
+fn note(told: &mut BTreeMap<String, u64>, answer: &Answer, status: u16) {
+    answer.assert_status(status);
+    let code = answer.error_code();
+    let code = code.unwrap_or_else(|| panic!("no code: {answer:?}"));
+    *told.entry(code.to_owned()).or_default() += 1;
+}
+
+/// Every answer that no plugin made has a code, over either protocol, and is counted by it.
 #[test]
-fn own_answers_have_codes() {
+fn own_answers_have_codes_and_are_counted() {
     let host = edge().arg("--mount=/edge=edge").arg("--mount=/vacant=ghost").start();
+    let mut told = BTreeMap::new();
     let asks = [
-        ("GET", "/nowhere", "", 404),
-        ("GET", "/vacant", "", 503),
-        ("TRACE", "/edge", "", 405),
-        ("GET", "/edge", "expect: the-unexpected", 417),
+        ("GET", "/nowhere", None, 404),
+        ("GET", "/vacant", None, 503),
+        ("TRACE", "/edge", None, 405),
+        ("GET", "/edge", Some(("expect", "the-unexpected")), 417),
+        ("GET", "/edge?answer=error", None, 500),
+        ("GET", "/edge?answer=panic", None, 500),
+        ("GET", "/edge?status=777", None, 500),
     ];
     for (method, target, extra, status) in asks {
         let mut connection: Connection = host.connect();
-        let extra_line = if extra.is_empty() { String::new() } else { format!("{extra}\r\n") };
-        connection.send_request(method, target, &extra_line).unwrap();
-        let answer = connection.read_answer().unwrap();
-        answer.assert_status(status);
-        assert!(answer.error_code().is_some(), "{method} {target}: {answer:?}");
+        let line = extra.map(|(name, value)| format!("{name}: {value}\r\n")).unwrap_or_default();
+        connection.send_request(method, target, &line).unwrap();
+        note(&mut told, &connection.read_answer().unwrap(), status);
         let mut client = RawHttp2::open(host.data(), &[]).unwrap();
-        let fields: Vec<_> = extra.split_once(": ").into_iter().collect();
+        let fields: Vec<_> = extra.into_iter().collect();
         let stream = client.begin(method, target, &fields, true).unwrap();
         let answer = client.finish(stream).unwrap().answer.expect("an answer");
-        answer.assert_status(status);
-        assert!(answer.error_code().is_some(), "{method} {target}: {answer:?}");
+        note(&mut told, &answer, status);
     }
+    let many = "x-many: 1\r\n".repeat(120);
+    for (request, status) in [
+        ("GARBAGE\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: a\r\nx\r\n\r\n", 400),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n", 400),
+        (&format!("GET / HTTP/1.1\r\nHost: a\r\n{many}\r\n"), 431),
+    ] {
+        note(&mut told, &host.raw(request), status);
+    }
+    let page = host.control().get("/metrics").text();
+    let counted: BTreeMap<String, u64> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("hotseat_own_answers_total{code=\""))
+        .filter_map(|line| line.split_once("\"} "))
+        .map(|(code, count)| (code.to_owned(), count.parse().unwrap()))
+        .filter(|(_, count)| *count > 0)
+        .collect();
+    assert_eq!(counted, told, "{page}");
 }

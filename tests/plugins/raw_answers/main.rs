@@ -8,11 +8,16 @@ use std::ptr;
 use hotseat_plugin_api::{
     Context, Handler, Request, Response, Result,
     abi::{
-        self, Answer, Bytes, Frame, Growing, Header, Headers, HeadersVt, RequestHead, Str, Stream,
-        StreamVt, Upgrade, Waker, body, poll,
+        self, Answer, Bytes, Growing, Headers, RequestHead, Str, Stream, Upgrade, Waker, body, poll,
     },
     export, manifest,
 };
+
+mod fields;
+mod streams;
+
+use fields::Fields;
+use streams::{LONGER, NULL_PIECE, OPEN, SHORTER, STRANGE, stream};
 
 /// Every body that is one.
 const TEN: &[u8] = b"0123456789";
@@ -52,125 +57,6 @@ fn plain() -> Answer {
         more: [0; 2],
     }
 }
-
-/// A stream of [`TEN`] that promises `table.len` bytes.
-fn stream(table: &'static StreamVt) -> Stream {
-    Stream { data: Box::into_raw(Box::new(0_u32)).cast(), vt: table }
-}
-
-unsafe extern "C" fn free(data: *mut ()) {
-    // SAFETY: the box made in `stream`; the host frees a stream once.
-    drop(unsafe { Box::from_raw(data.cast::<u32>()) });
-}
-
-unsafe extern "C" fn ten(data: *mut (), _: *const Waker, out: *mut Frame) -> u32 {
-    // SAFETY: the box made in `stream`.
-    let polls = unsafe { &mut *data.cast::<u32>() };
-    *polls += 1;
-    if *polls > 1 {
-        return poll::END;
-    }
-    // SAFETY: the host gives room for one frame.
-    unsafe { out.write(Frame { data: bytes(TEN), trailers: Headers::NONE }) };
-    poll::READY
-}
-
-unsafe extern "C" fn null_piece(data: *mut (), waker: *const Waker, out: *mut Frame) -> u32 {
-    // SAFETY: as the caller promises.
-    let code = unsafe { ten(data, waker, out) };
-    if code == poll::READY {
-        // SAFETY: filled on the line before.
-        unsafe { (*out).data = NULL };
-    }
-    code
-}
-
-unsafe extern "C" fn strange_poll(_: *mut (), _: *const Waker, _: *mut Frame) -> u32 {
-    77
-}
-
-unsafe extern "C" fn five(_: *const ()) -> u64 {
-    5
-}
-
-unsafe extern "C" fn twenty(_: *const ()) -> u64 {
-    20
-}
-
-unsafe extern "C" fn unknown(_: *const ()) -> u64 {
-    abi::UNKNOWN_LEN
-}
-
-type PollNext = unsafe extern "C" fn(*mut (), *const Waker, *mut Frame) -> u32;
-type Len = unsafe extern "C" fn(*const ()) -> u64;
-
-const fn table(poll_next: PollNext, len: Len) -> StreamVt {
-    StreamVt { size: abi::size_of_u32::<StreamVt>(), poll_next, len, drop: free }
-}
-
-static LONGER: StreamVt = table(ten, five);
-static SHORTER: StreamVt = table(ten, twenty);
-static OPEN: StreamVt = table(ten, unknown);
-static STRANGE: StreamVt = table(strange_poll, unknown);
-static NULL_PIECE: StreamVt = table(null_piece, unknown);
-
-// ---- header fields
-
-/// A list that is a slice of pairs, or so many of one field.
-struct Fields {
-    pairs: &'static [(&'static str, &'static str)],
-    count: usize,
-}
-
-impl Fields {
-    fn give(pairs: &'static [(&'static str, &'static str)], count: usize) -> Headers {
-        let list = Box::into_raw(Box::new(Self { pairs, count }));
-        Headers { data: list.cast(), vt: &FIELDS }
-    }
-
-    fn pairs(pairs: &'static [(&'static str, &'static str)]) -> Headers {
-        Self::give(pairs, pairs.len())
-    }
-
-    fn many(count: usize) -> Headers {
-        Self::give(&[("x-many", "1")], count)
-    }
-}
-
-unsafe fn list<'a>(data: *const ()) -> &'a Fields {
-    // SAFETY: the box made in `Fields::give`, which the host has not freed.
-    unsafe { &*data.cast::<Fields>() }
-}
-
-unsafe extern "C" fn count(data: *const ()) -> usize {
-    // SAFETY: called with the list's own data.
-    unsafe { list(data) }.count
-}
-
-unsafe extern "C" fn get(_: *const (), _: Str) -> Str {
-    Str::NONE
-}
-
-unsafe extern "C" fn fill(data: *const (), from: usize, out: *mut Header, cap: usize) -> usize {
-    // SAFETY: called with the list's own data.
-    let list = unsafe { list(data) };
-    let end = list.count.min(from.saturating_add(cap));
-    for number in from..end {
-        let (name, value) = list.pairs[number % list.pairs.len()];
-        let field = Header { name: Str::new(name.as_bytes()), value: Str::new(value.as_bytes()) };
-        // SAFETY: fewer than `cap` fields lie before it.
-        unsafe { out.add(number - from).write(field) };
-    }
-    end.saturating_sub(from)
-}
-
-unsafe extern "C" fn free_list(data: *mut ()) {
-    // SAFETY: the box made in `Fields::give`; the host frees a list once.
-    drop(unsafe { Box::from_raw(data.cast::<Fields>()) });
-}
-
-static FIELDS: HeadersVt =
-    HeadersVt { size: abi::size_of_u32::<HeadersVt>(), count, get, fill, drop: Some(free_list) };
 
 // ---- answers
 
