@@ -9,7 +9,8 @@
 //! - `?answer=KIND`: `bytes` (the default), `known` (a stream with its length), `chunked`,
 //!   `trailers`, `empty`, `back` (the body itself), `early` (a first piece before the body is
 //!   read), `error`, `panic`, `never`, `upgrade` (echoes), `loop` (blocks its thread for good).
-//! - `?status=CODE`, `?size=BYTES` of the answer, `?id=TEXT` comes back as `x-id`.
+//! - `?status=CODE`, `?size=BYTES` of the answer, `?length=BYTES` that it claims, `?id=TEXT` comes
+//!   back as `x-id`.
 //! - `?block=MILLIS&at=PLACE` has a destructor that blocks its thread: at the end of the `call`, of
 //!   the answer's `bytes` or its `stream`. `?unstash=1` empties the thread's stash.
 //! - Every answer names its data thread in `x-thread` and counts what was read in `x-length`.
@@ -78,6 +79,10 @@ impl Handler for Edge {
             .with_header("x-trailers", trailers);
         let response = match ask.status {
             Some(status) => response.with_status(status),
+            None => response,
+        };
+        let response = match ask.length {
+            Some(length) => response.with_header("content-length", length.to_string()),
             None => response,
         };
         Ok(match &ask.id {

@@ -24,6 +24,7 @@ use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{net::TcpStream, task::JoinSet};
 
+pub mod frame;
 pub mod hpack;
 pub mod raw;
 

@@ -11,44 +11,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use super::frame::{Frame, code, flag, kind};
 use super::hpack::{self, Field, Table};
 use crate::{
     client::{Answer, Connection},
     patience::patience,
 };
 
-/// Types of frames. Source: RFC 9113, 6.
-#[expect(missing_docs, reason = "the names of the RFC")]
-pub mod kind {
-    pub const DATA: u8 = 0;
-    pub const HEADERS: u8 = 1;
-    pub const PRIORITY: u8 = 2;
-    pub const RST_STREAM: u8 = 3;
-    pub const SETTINGS: u8 = 4;
-    pub const PUSH_PROMISE: u8 = 5;
-    pub const PING: u8 = 6;
-    pub const GOAWAY: u8 = 7;
-    pub const WINDOW_UPDATE: u8 = 8;
-    pub const CONTINUATION: u8 = 9;
-}
-
-/// Flags of frames.
-#[expect(missing_docs, reason = "the names of the RFC")]
-pub mod flag {
-    pub const ACK: u8 = 1;
-    pub const END_STREAM: u8 = 1;
-    pub const END_HEADERS: u8 = 4;
-    pub const PADDED: u8 = 8;
-    pub const PRIORITY: u8 = 0x20;
-}
-
-/// Why a stream or a connection ends. Source: RFC 9113, 7.
-#[expect(missing_docs, reason = "the names of the RFC")]
-pub mod code {
-    pub const NO_ERROR: u32 = 0;
-    pub const PROTOCOL_ERROR: u32 = 1;
-    pub const CANCEL: u32 = 8;
-}
+mod take;
 
 /// The setting of a stream's first window.
 pub const INITIAL_WINDOW_SIZE: u16 = 4;
@@ -57,37 +27,6 @@ const WINDOW: i64 = 65_535;
 /// Units: bytes. Every peer takes frames of this size.
 const FRAME: usize = 16_384;
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// One frame.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Frame {
-    /// See [`kind`].
-    pub kind: u8,
-    /// See [`flag`].
-    pub flags: u8,
-    /// 0: the connection.
-    pub stream: u32,
-    /// Everything behind the frame's head.
-    pub payload: Vec<u8>,
-}
-
-impl Frame {
-    /// As it is sent.
-    #[must_use]
-    pub fn bytes(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-        let length = u32::try_from(payload.len()).unwrap_or(u32::MAX).to_be_bytes();
-        let mut frame = length[1..].to_vec();
-        frame.extend([kind, flags]);
-        frame.extend(stream.to_be_bytes());
-        frame.extend(payload);
-        frame
-    }
-
-    fn number(&self) -> u32 {
-        let bytes = self.payload.first_chunk().copied().unwrap_or_default();
-        u32::from_be_bytes(bytes)
-    }
-}
 
 /// What has come on one stream.
 #[derive(Clone, Debug)]
@@ -391,92 +330,6 @@ impl RawHttp2 {
         let frame = Frame { kind: head[3], flags: head[4], stream, payload };
         self.take(&frame)?;
         Ok(frame)
-    }
-
-    fn take(&mut self, frame: &Frame) -> io::Result<()> {
-        let (is_ack, ends) = (frame.flags & flag::ACK != 0, frame.flags & flag::END_STREAM != 0);
-        match frame.kind {
-            kind::SETTINGS if !is_ack => self.take_settings(&frame.payload)?,
-            kind::PING if is_ack => self.pongs += 1,
-            kind::PING => self.send(kind::PING, flag::ACK, 0, &frame.payload)?,
-            kind::WINDOW_UPDATE => {
-                let more = i64::from(frame.number());
-                match self.streams.get_mut(&frame.stream) {
-                    Some(stream) => stream.window += more,
-                    None if frame.stream == 0 => self.window += more,
-                    None => {}
-                }
-            }
-            kind::GOAWAY => {
-                let last = frame.number() & 0x7fff_ffff;
-                let code = frame.payload.get(4..8).and_then(|it| it.try_into().ok());
-                let code = code.map_or(0, u32::from_be_bytes);
-                self.goaway = Some(Goaway { last, code });
-            }
-            kind::RST_STREAM => {
-                if let Some(stream) = self.streams.get_mut(&frame.stream) {
-                    stream.reset = Some(frame.number());
-                }
-            }
-            kind::DATA => self.take_data(frame, ends)?,
-            kind::HEADERS | kind::CONTINUATION => self.take_block(frame, ends)?,
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn take_settings(&mut self, payload: &[u8]) -> io::Result<()> {
-        for setting in payload.chunks_exact(6) {
-            let name = u16::from_be_bytes([setting[0], setting[1]]);
-            let value = u32::from_be_bytes([setting[2], setting[3], setting[4], setting[5]]);
-            if name == INITIAL_WINDOW_SIZE {
-                let change = i64::from(value) - self.initial;
-                self.initial += change;
-                self.streams.values_mut().for_each(|stream| stream.window += change);
-            }
-        }
-        self.send(kind::SETTINGS, flag::ACK, 0, b"")
-    }
-
-    fn take_data(&mut self, frame: &Frame, ends: bool) -> io::Result<()> {
-        let Some(stream) = self.streams.get_mut(&frame.stream) else { return Ok(()) };
-        if let Some(answer) = &mut stream.answer {
-            answer.body.extend(&frame.payload);
-        }
-        stream.ended |= ends;
-        let length = u32::try_from(frame.payload.len()).unwrap_or(0);
-        if self.grants && length > 0 {
-            self.grant(0, length)?;
-            if !ends {
-                self.grant(frame.stream, length)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn take_block(&mut self, frame: &Frame, ends: bool) -> io::Result<()> {
-        self.block.extend(&frame.payload);
-        let ends = ends && frame.kind == kind::HEADERS;
-        if let Some(stream) = self.streams.get_mut(&frame.stream) {
-            stream.ended |= ends;
-        }
-        if frame.flags & flag::END_HEADERS == 0 {
-            return Ok(());
-        }
-        let fields = self.table.decode(&std::mem::take(&mut self.block))?;
-        let Some(stream) = self.streams.get_mut(&frame.stream) else { return Ok(()) };
-        let Some((_, status)) = fields.iter().find(|(name, _)| name == ":status") else {
-            stream.trailers = fields;
-            return Ok(());
-        };
-        let status = status.parse().map_err(io::Error::other)?;
-        if status < 200 {
-            return Ok(());
-        }
-        let headers = fields.into_iter().filter(|(name, _)| !name.starts_with(':')).collect();
-        stream.heads += 1;
-        stream.answer = Some(Answer { status, headers, body: Vec::new() });
-        Ok(())
     }
 }
 
