@@ -75,6 +75,39 @@ fn wakers_let_go_of_bodies_whose_clients_left() {
     assert_well(&host);
 }
 
+/// The same for byte streams after an upgrade, whose wakers also let go of others of their thread.
+#[test]
+fn wakers_let_go_of_byte_streams() {
+    let host = edge().start();
+    let upgraded = |target: &str| {
+        let mut connection = host.connect();
+        let asks = "Connection: upgrade\r\nUpgrade: echo\r\n";
+        connection.send_request("GET", target, asks).unwrap();
+        connection.read_head().unwrap().assert_status(101);
+        connection
+    };
+    for how in ["woken", "freed"] {
+        for _ in 0..10 {
+            let mut stashed = [(); 4].map(|()| upgraded("/edge?answer=upgrade&keep=stash"));
+            // As many on each thread.
+            let mut converse =
+                [(); 4].map(|()| upgraded(&format!("/edge?answer=upgrade&read={how}")));
+            for connection in &mut converse {
+                connection.send("a word").unwrap();
+                connection.wait_closed().expect("let go of at the latest behind the word");
+            }
+            for connection in &mut stashed {
+                // On a thread whose wakers were woken all are gone; else nothing was begun there.
+                connection.half_close().unwrap();
+            }
+            for _ in 0..8 {
+                host.get("/edge?unstash=1").assert_status(200);
+            }
+        }
+    }
+    assert_well(&host);
+}
+
 /// Answers whose bytes own the request's body: freed when they are sent, or never sent.
 #[test]
 fn bytes_own_bodies() {

@@ -18,6 +18,7 @@ pub(crate) const PIECE: usize = 16 << 10;
 
 thread_local! {
     static KEPT: RefCell<BTreeMap<u64, Box<dyn Any>>> = const { RefCell::new(BTreeMap::new()) };
+    static STASHED: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Tickets so far, of all threads: one that strays must not meet another thread's thing.
@@ -47,10 +48,9 @@ pub(crate) fn take<T: 'static>(number: u64) -> Option<T> {
     kept.downcast().ok().map(|thing| *thing)
 }
 
-/// Lets go of everything that this thread keeps.
-pub(crate) fn let_all_go() {
-    // Dropped when nothing is borrowed any more: it may come back here.
-    drop(KEPT.take());
+/// A ticket for each thing that was stashed on this thread; it has none any more.
+pub(crate) fn stashed() -> Vec<Ticket> {
+    STASHED.take().into_iter().map(Ticket::of).collect()
 }
 
 impl Ticket {
@@ -69,9 +69,10 @@ impl Ticket {
         drop(thing);
     }
 
-    /// Leaves the thing where it is.
-    pub(crate) fn forget(mut self) {
+    /// Leaves the thing where it is, for whoever takes what was [`stashed`].
+    pub(crate) fn stash(mut self) {
         self.holds = false;
+        STASHED.with_borrow_mut(|all| all.push(self.number));
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! - `?read=HOW` is what becomes of the body: `ignored` (never asked for), `dropped` (taken, not
 //!   read), `piece` (one piece is read), `all`, `held` (taken, and kept as `keep` says), `woken`
-//!   and `freed` (read by wakers of its own, see [`wakers`]).
+//!   and `freed` (read by wakers of its own, see [`wakers`], and so is an upgraded connection).
 //! - `?keep=WHERE` is where a body that was taken stays: `owner` (of the answer's bytes), `stream`
 //!   (of the answer), `converse` (of an upgrade), `stash` (a thread-local). Else it is let go of
 //!   before the answer.
@@ -59,7 +59,7 @@ impl Handler for Edge {
         let ask = Ask::of(&request)?;
         let _blocks = ask.block("call").map(Blocks);
         if ask.unstash {
-            kept::let_all_go();
+            drop(kept::stashed());
         }
         let context = request.context();
         let early = ask.answer == Answer::Early;
@@ -130,7 +130,7 @@ async fn answer(context: &Context, ask: &Ask, met: Met) -> Result<Response> {
     if ask.keep == Keep::Stash {
         // Stays until the thread's end, or until somebody empties the stash.
         if let Some(body) = rest.take() {
-            kept::keep(body).forget();
+            kept::keep(body).stash();
         }
     }
     let blocks = ask.block("stream").map(Blocks);
@@ -169,9 +169,13 @@ async fn answer(context: &Context, ask: &Ask, met: Met) -> Result<Response> {
             std::thread::park_timeout(Duration::from_secs(1));
         },
         Answer::Upgrade if ask.keep == Keep::Stash => Response::upgrade("echo", |io| async {
-            kept::keep(io).forget();
+            kept::keep(io).stash();
             Ok(())
         }),
+        Answer::Upgrade if matches!(ask.read, Read::Woken | Read::Freed) => {
+            let when_woken = ask.read == Read::Woken;
+            Response::upgrade("echo", move |io| wakers::converse(io, when_woken))
+        }
         Answer::Upgrade => {
             let held = of_owner.filter(|_| ask.keep == Keep::Converse);
             Response::upgrade("echo", move |io| echo(io, held))

@@ -1,7 +1,8 @@
-//! An executor of the plugin's own: it polls the request's body under wakers that own the body.
+//! An executor of the plugin's own: it polls bodies and byte streams under wakers that own them, and
+//! whatever else was stashed on their thread.
 //!
-//! Owns wakers that let go of the body as they are woken, or as they are dropped: whoever calls them
-//! under a lock that the body's end needs too waits for itself.
+//! Owns wakers that let go of all that as they are woken, or as they are dropped: whoever calls them
+//! under a lock that its end needs too waits for itself.
 
 use std::{
     future::{Future as _, poll_fn},
@@ -10,14 +11,21 @@ use std::{
     task::{Context, Poll, Wake, Waker},
 };
 
-use hotseat_plugin_api::{Body, BodyError};
+use hotseat_plugin_api::{Body, BodyError, Io, Result};
 
 use crate::kept::{self, Ticket};
 
 struct Owning {
-    ticket: Ticket,
+    tickets: Vec<Ticket>,
     when_woken: bool,
     caller: Waker,
+}
+
+/// A waker that owns what is kept under `number`, and what is stashed.
+fn owning(number: u64, when_woken: bool, caller: &Waker) -> Waker {
+    let mut tickets = kept::stashed();
+    tickets.push(Ticket::of(number));
+    Waker::from(Arc::new(Owning { tickets, when_woken, caller: caller.clone() }))
 }
 
 impl Wake for Owning {
@@ -27,7 +35,7 @@ impl Wake for Owning {
 
     fn wake_by_ref(self: &Arc<Self>) {
         if self.when_woken {
-            self.ticket.let_go();
+            self.tickets.iter().for_each(Ticket::let_go);
         }
         self.caller.wake_by_ref();
     }
@@ -41,9 +49,7 @@ pub(crate) async fn read(body: Body, when_woken: bool) -> Result<usize, BodyErro
     let number = last.number();
     poll_fn(|cx: &mut Context<'_>| {
         let Some(mut body) = kept::take::<Body>(number) else { return Poll::Ready(Ok(length)) };
-        let ticket = Ticket::of(number);
-        let waker =
-            Waker::from(Arc::new(Owning { ticket, when_woken, caller: cx.waker().clone() }));
+        let waker = owning(number, when_woken, cx.waker());
         loop {
             let polled = {
                 let next = pin!(body.next());
@@ -58,6 +64,30 @@ pub(crate) async fn read(body: Body, when_woken: bool) -> Result<usize, BodyErro
         }
         // From here on the waker owns it, of which the host has a clone.
         kept::put(number, body);
+        Poll::Pending
+    })
+    .await
+}
+
+/// Echoes until the end, or until a waker has let go of the byte stream.
+pub(crate) async fn converse(io: Io, when_woken: bool) -> Result<()> {
+    let last = kept::keep(io);
+    let number = last.number();
+    poll_fn(|cx: &mut Context<'_>| {
+        let Some(mut io) = kept::take::<Io>(number) else { return Poll::Ready(Ok(())) };
+        let mut piece = [0; 1024];
+        // The second waker takes the place of the first, which is dropped where it was.
+        let mut wakers = 0;
+        while wakers < 2 {
+            let waker = owning(number, when_woken, cx.waker());
+            match io.poll_read(&mut Context::from_waker(&waker), &mut piece) {
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Ok(())),
+                // As much as the connection takes at once.
+                Poll::Ready(Ok(count)) => drop(io.poll_write(cx, &piece[..count])),
+                Poll::Pending => wakers += 1,
+            }
+        }
+        kept::put(number, io);
         Poll::Pending
     })
     .await
