@@ -355,9 +355,22 @@ fn finish(
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(header::UPGRADE, protocol);
     }
-    *answer.body_mut() = Outbound::Plugin(body, Answered(exchange.clone()));
+    let answered = Answered(exchange.clone());
+    *answer.body_mut() = match described(status, answer.headers()) {
+        None => Outbound::Plugin(body, answered),
+        Some(len) => Outbound::Described(len, answered),
+    };
     *answer.status_mut() = status;
     Ok(upgrade)
+}
+
+/// How long the body is that a 304 does not send, if it says so.
+#[inline]
+fn described(status: StatusCode, headers: &HeaderMap) -> Option<u64> {
+    if status != StatusCode::NOT_MODIFIED {
+        return None;
+    }
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// The protocol of a 101: one that the request has asked for. Source: RFC 9110, 7.8.

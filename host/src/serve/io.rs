@@ -58,11 +58,23 @@ impl Stream {
     fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<usize>> {
         loop {
             ready!(either!(self, socket => socket.poll_read_ready(cx)))?;
+            let room = buf.remaining();
             match either!(self, socket => socket.try_read_buf(buf)) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(count) if 0 < count && count < room => {
+                    self.has_read_all();
+                    return Poll::Ready(Ok(count));
+                }
                 done => return Poll::Ready(done),
             }
         }
+    }
+
+    /// A short read has taken all that there was: the next one waits, instead of asking the system
+    /// in vain. What comes after it is announced anew.
+    fn has_read_all(&self) {
+        let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+        let _ = either!(self, socket => socket.try_io(Interest::READABLE, nothing));
     }
 
     pub(super) fn poll_write(

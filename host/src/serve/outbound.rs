@@ -25,6 +25,8 @@ pub(super) enum Outbound {
     Own(Option<Bytes>),
     /// The plugin's, with the request it belongs to.
     Plugin(ReplyBody<Hold, Inbound>, Answered),
+    /// One of so many bytes that is not sent (304): hyper keeps its length only where there is one.
+    Described(u64, Answered),
 }
 
 /// The request of an answer that is on its way; the answer ends with this.
@@ -112,7 +114,9 @@ impl Outbound {
     pub(super) fn exchange(&self) -> Option<&Exchange> {
         match self {
             Self::Own(_) => None,
-            Self::Plugin(_, Answered(exchange)) => Some(exchange),
+            Self::Plugin(_, Answered(exchange)) | Self::Described(_, Answered(exchange)) => {
+                Some(exchange)
+            }
         }
     }
 }
@@ -130,6 +134,7 @@ impl Body for Outbound {
                 return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(Data::Own(bytes)))));
             }
             Self::Plugin(reply, Answered(exchange)) => (reply, &*exchange),
+            Self::Described(..) => return Poll::Ready(None),
         };
         let polled = if reply.is_stream() {
             exchange.lease().watched(exchange, || Pin::new(reply).poll_frame(cx))
@@ -147,6 +152,7 @@ impl Body for Outbound {
         match self {
             Self::Own(bytes) => bytes.is_none(),
             Self::Plugin(reply, _) => reply.is_end_stream(),
+            Self::Described(..) => false,
         }
     }
 
@@ -156,6 +162,7 @@ impl Body for Outbound {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
             Self::Plugin(reply, _) => reply.size_hint(),
+            Self::Described(len, _) => SizeHint::with_exact(*len),
         }
     }
 }
