@@ -98,7 +98,7 @@ pub(super) async fn serve(
             let parts = http.into_parts();
             if let Some(upgrade) = aside.take_upgrade() {
                 let io = parts.io.into_inner().rewind(parts.read_buf);
-                Box::pin(converse(upgrade, io, limit)).await;
+                Box::pin(converse(upgrade, io, stream, limit)).await;
             }
         }
     }
