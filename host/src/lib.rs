@@ -22,6 +22,7 @@ pub mod serve;
 pub mod state;
 pub mod status;
 pub mod sys;
+pub mod thread;
 pub mod upgrade;
 pub mod watch;
 pub mod worker;

@@ -28,7 +28,6 @@ pub mod reaper;
 pub mod release;
 pub mod services;
 mod shield;
-mod side;
 pub mod stream;
 pub mod upgrade;
 pub mod waker;

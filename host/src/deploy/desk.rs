@@ -5,11 +5,12 @@
 
 use std::{
     collections::VecDeque,
+    ops::ControlFlow,
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        Arc, MutexGuard,
         mpsc::{SyncSender, sync_channel},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::oneshot;
@@ -19,6 +20,7 @@ use crate::{
     error::{Coded, Kind},
     event::{Events, Phase},
     status::OrderStatus,
+    thread::Inbox,
 };
 
 /// Why an order was not carried out; shared, because the log, the history and the caller all
@@ -126,12 +128,28 @@ struct State {
     ended: VecDeque<OrderStatus>,
 }
 
+impl State {
+    fn take_out(&mut self) -> ControlFlow<Option<Work>, Option<Instant>> {
+        if self.closed.is_some() {
+            return ControlFlow::Break(None);
+        }
+        let work = if let Some(done) = self.reconcile.take() {
+            Work::Reconcile(done)
+        } else if let Some(job) = self.waiting.pop_front() {
+            self.running = Some(describe(&job, "running"));
+            Work::Order(job)
+        } else {
+            return ControlFlow::Continue(None);
+        };
+        self.busy = true;
+        ControlFlow::Break(Some(work))
+    }
+}
+
 #[derive(Debug)]
 struct Shared {
     limit: usize,
-    state: Mutex<State>,
-    arrived: Condvar,
-    finished: Condvar,
+    state: Inbox<State>,
     events: Events,
 }
 
@@ -142,12 +160,9 @@ pub struct Attendant(Desk);
 impl Drop for Attendant {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let mut state = self.0.state();
-            (state.running, state.busy) = (None, false);
-            drop(state);
-            self.0.close_with(DeskError::Broken);
             // Whoever waits for the desk to settle has waited long enough.
-            self.0.shared.finished.notify_all();
+            self.0.shared.state.tell(|state| (state.running, state.busy) = (None, false));
+            self.0.close_with(DeskError::Broken);
         }
     }
 }
@@ -162,18 +177,11 @@ impl Desk {
     /// A queue of at most `limit` waiting orders.
     #[must_use]
     pub fn new(limit: usize, events: Events) -> Self {
-        let shared = Shared {
-            limit,
-            state: Mutex::default(),
-            arrived: Condvar::new(),
-            finished: Condvar::new(),
-            events,
-        };
-        Self { shared: Arc::new(shared) }
+        Self { shared: Arc::new(Shared { limit, state: Inbox::default(), events }) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.state.lock()
     }
 
     /// Queues `order`.
@@ -182,49 +190,38 @@ impl Desk {
     /// [`DeskError::Busy`] when the queue is full, [`DeskError::Frozen`] while it is frozen,
     /// [`DeskError::Stopping`] or [`DeskError::Broken`] once it is closed.
     pub fn submit(&self, order: Order) -> Result<Ticket, DeskError> {
-        let mut state = self.state();
-        // Also of a worker that ends after it has handed over: its successor takes orders.
-        if state.frozen {
-            return Err(DeskError::Frozen);
-        }
-        if let Some(why) = state.closed {
-            return Err(why);
-        }
-        if state.waiting.len() >= self.shared.limit {
-            return Err(DeskError::Busy { limit: self.shared.limit });
-        }
-        state.next += 1;
-        let number = state.next;
-        let (answer, receiver) = oneshot::channel();
-        state.waiting.push_back(Job { number, order, answer });
-        // Published under the lock, so that `queued` never follows `staged`.
-        self.shared.events.publish(Phase::Queued, |event| event.order = Some(number));
-        drop(state);
-        self.shared.arrived.notify_one();
-        Ok(Ticket { order: number, answer: receiver })
+        self.shared.state.tell(|state| {
+            // Also of a worker that ends after it has handed over: its successor takes orders.
+            if state.frozen {
+                return Err(DeskError::Frozen);
+            }
+            if let Some(why) = state.closed {
+                return Err(why);
+            }
+            if state.waiting.len() >= self.shared.limit {
+                return Err(DeskError::Busy { limit: self.shared.limit });
+            }
+            state.next += 1;
+            let number = state.next;
+            let (answer, receiver) = oneshot::channel();
+            state.waiting.push_back(Job { number, order, answer });
+            // Published under the lock, so that `queued` never follows `staged`.
+            self.shared.events.publish(Phase::Queued, |event| event.order = Some(number));
+            Ok(Ticket { order: number, answer: receiver })
+        })
     }
 
     /// Takes the next piece of work out, waiting for one. `None` once the desk is closed. Whoever
     /// asks is done with the piece before.
     #[must_use]
     pub fn next(&self) -> Option<Work> {
-        let mut state = self.state();
-        state.busy = false;
-        self.shared.finished.notify_all();
-        loop {
-            if state.closed.is_some() {
-                return None;
-            }
-            if let Some(done) = state.reconcile.take() {
-                state.busy = true;
-                return Some(Work::Reconcile(done));
-            }
-            if let Some(job) = state.waiting.pop_front() {
-                state.running = Some(describe(&job, "running"));
-                state.busy = true;
-                return Some(Work::Order(job));
-            }
-            state = self.shared.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+        let first = self.shared.state.tell(|state| {
+            state.busy = false;
+            state.take_out()
+        });
+        match first {
+            ControlFlow::Break(work) => work,
+            ControlFlow::Continue(_) => self.shared.state.wait(State::take_out),
         }
     }
 
@@ -251,7 +248,6 @@ impl Desk {
         drop(state);
         // The client may have gone; the order is done all the same.
         let _ = job.answer.send(outcome);
-        self.shared.finished.notify_all();
     }
 
     /// Takes no order in until [`thaw`](Self::thaw); those that wait are still carried out.
@@ -269,22 +265,19 @@ impl Desk {
     #[must_use]
     pub fn reconcile(&self, patience: Duration) -> bool {
         let (done, over) = sync_channel(1);
-        let mut state = self.state();
-        if state.closed.is_some() {
-            return false;
-        }
-        state.reconcile = Some(done);
-        drop(state);
-        self.shared.arrived.notify_one();
+        // Where it is closed nobody ever answers: `done` is dropped.
+        self.shared.state.tell(|state| {
+            if state.closed.is_none() {
+                state.reconcile = Some(done);
+            }
+        });
         over.recv_timeout(patience).is_ok()
     }
 
     /// Waits until no order waits or runs, at most `patience`. Whether that is so.
     #[must_use]
     pub fn settle(&self, patience: Duration) -> bool {
-        let busy = |state: &mut State| !state.waiting.is_empty() || state.busy;
-        let waited = self.shared.finished.wait_timeout_while(self.state(), patience, busy);
-        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+        self.shared.state.wait_for(patience, |state| state.waiting.is_empty() && !state.busy)
     }
 
     /// Refuses everything that waits and all that comes.
@@ -293,11 +286,10 @@ impl Desk {
     }
 
     fn close_with(&self, why: DeskError) {
-        let mut state = self.state();
-        state.closed = Some(why);
-        let waiting = std::mem::take(&mut state.waiting);
-        drop(state);
-        self.shared.arrived.notify_all();
+        let waiting = self.shared.state.tell(|state| {
+            state.closed = Some(why);
+            std::mem::take(&mut state.waiting)
+        });
         for job in waiting {
             let _ = job.answer.send(Err(Arc::new(why)));
         }

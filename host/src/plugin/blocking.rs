@@ -8,9 +8,11 @@
 use std::{
     collections::VecDeque,
     fmt, io,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak},
+    ops::ControlFlow,
+    sync::{Arc, Mutex, PoisonError, Weak},
     task::{Poll, Waker},
     thread,
+    time::Instant,
 };
 
 use hotseat_plugin_api::abi;
@@ -20,6 +22,7 @@ use super::{
     lease::LibraryLease,
     purge::{PurgeRequest, register_thread},
 };
+use crate::thread::Inbox;
 
 /// The pool's queue has no room; the job was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -103,27 +106,43 @@ struct Queue {
     closed: bool,
 }
 
+/// What one of the threads does next.
+enum Work {
+    Purges(Vec<PurgeRequest>),
+    Task(Task),
+}
+
+impl Queue {
+    /// `None`: the thread is to end.
+    fn next(&mut self, thread: usize) -> ControlFlow<Option<Work>, Option<Instant>> {
+        let purges = std::mem::take(&mut self.purges[thread]);
+        ControlFlow::Break(if !purges.is_empty() {
+            Some(Work::Purges(purges))
+        } else if self.closed {
+            None
+        } else if let Some(task) = self.tasks.pop_front() {
+            Some(Work::Task(task))
+        } else {
+            return ControlFlow::Continue(None);
+        })
+    }
+}
+
 struct Shared {
     limit: usize,
-    queue: Mutex<Queue>,
-    changed: Condvar,
+    queue: Inbox<Queue>,
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn post(&self, thread: usize, request: PurgeRequest) -> Result<(), PurgeRequest> {
-        let mut queue = self.lock();
-        if queue.closed {
-            return Err(request);
-        }
-        queue.purges[thread].push(request);
-        drop(queue);
-        // All, because the one that is meant cannot be chosen.
-        self.changed.notify_all();
-        Ok(())
+        // All are told, because the one that is meant cannot be chosen.
+        self.queue.tell(|queue| {
+            if queue.closed {
+                return Err(request);
+            }
+            queue.purges[thread].push(request);
+            Ok(())
+        })
     }
 
     fn work(self: &Arc<Self>, thread: usize) {
@@ -133,23 +152,11 @@ impl Shared {
                 Some(shared) => shared.post(thread, request),
                 None => Err(request),
             });
-        let mut queue = self.lock();
-        queue.started += 1;
-        self.changed.notify_all();
-        loop {
-            let purges = std::mem::take(&mut queue.purges[thread]);
-            if !purges.is_empty() {
-                drop(queue);
-                purges.into_iter().for_each(PurgeRequest::run);
-                queue = self.lock();
-            } else if queue.closed {
-                return;
-            } else if let Some(task) = queue.tasks.pop_front() {
-                drop(queue);
-                task.run();
-                queue = self.lock();
-            } else {
-                queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        self.queue.tell(|queue| queue.started += 1);
+        while let Some(work) = self.queue.wait(|queue| queue.next(thread)) {
+            match work {
+                Work::Purges(purges) => purges.into_iter().for_each(PurgeRequest::run),
+                Work::Task(task) => task.run(),
             }
         }
     }
@@ -169,53 +176,49 @@ impl BlockingPool {
     pub fn start(threads: usize, queue_count: usize) -> io::Result<Self> {
         let queue =
             Queue { purges: (0..threads).map(|_| Vec::new()).collect(), ..Queue::default() };
-        let shared =
-            Shared { limit: queue_count, queue: Mutex::new(queue), changed: Condvar::new() };
+        let shared = Shared { limit: queue_count, queue: Inbox::new(queue) };
         let pool = Self { shared: Arc::new(shared) };
         for thread in 0..threads {
             let shared = Arc::clone(&pool.shared);
             let name = format!("blocking-{thread}");
             thread::Builder::new().name(name).spawn(move || shared.work(thread))?;
         }
-        let mut queue = pool.shared.lock();
-        while queue.started < threads {
-            queue = pool.shared.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
-        }
-        drop(queue);
+        let all = |queue: &mut Queue| (queue.started == threads).then_some(());
+        pool.shared.queue.wait_until(None, all);
         Ok(pool)
     }
 
     /// How many jobs wait.
     #[must_use]
     pub fn waiting_count(&self) -> usize {
-        self.shared.lock().tasks.len()
+        self.shared.queue.lock().tasks.len()
     }
 
     pub(super) fn submit(&self, job: abi::Job, lease: LibraryLease) -> Result<JobEnd, QueueFull> {
         let end = Arc::new(Mutex::new(End::default()));
         let task = Task { job: Some(job), end: Arc::clone(&end), lease };
-        let mut queue = self.shared.lock();
-        if queue.closed || queue.tasks.len() >= self.shared.limit {
-            // The job is dropped by plugin code, which may come back here.
-            drop(queue);
-            drop(task);
-            return Err(QueueFull { limit: self.shared.limit });
+        let limit = self.shared.limit;
+        let refused = self.shared.queue.tell_one(|queue| {
+            if queue.closed || queue.tasks.len() >= limit {
+                return Some(task);
+            }
+            queue.tasks.push_back(task);
+            None
+        });
+        // Dropped by plugin code, which may come back here: outside the lock.
+        if refused.is_some() {
+            return Err(QueueFull { limit });
         }
-        queue.tasks.push_back(task);
-        drop(queue);
-        self.shared.changed.notify_one();
         Ok(JobEnd { end })
     }
 }
 
 impl Drop for BlockingPool {
     fn drop(&mut self) {
-        let waiting = {
-            let mut queue = self.shared.lock();
+        let waiting = self.shared.queue.tell(|queue| {
             queue.closed = true;
             std::mem::take(&mut queue.tasks)
-        };
-        self.shared.changed.notify_all();
+        });
         drop(waiting);
     }
 }

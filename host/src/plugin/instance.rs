@@ -18,9 +18,11 @@ use super::{
     lease::{Holding, LibraryLease},
     library::{Library, LoadProblem, LoadRequest},
     services::{self, PanicReport},
-    side::Side,
 };
-use crate::ids::{Generation, PluginName};
+use crate::{
+    ids::{Generation, PluginName},
+    thread::Side,
+};
 
 /// A library that is loaded and whose instance can be called.
 #[derive(Debug)]

@@ -28,9 +28,11 @@ use super::{
     hooks::{self, LibraryId, blame, object, registry, registry::Record},
     instance::Instance,
     services::{Context, LogTo, Services},
-    side::{NoResult, Side},
 };
-use crate::ids::{Generation, Label, PluginName};
+use crate::{
+    ids::{Generation, Label, PluginName},
+    thread::{NoResult, Side},
+};
 
 mod close;
 mod error;

@@ -11,14 +11,15 @@ use std::{
     collections::BTreeMap,
     fmt,
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     thread::ThreadId,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use super::hooks::{self, LibraryId};
+use crate::thread::Inbox;
 
 type Post = Arc<dyn Fn(PurgeRequest) -> Result<(), PurgeRequest> + Send + Sync>;
 
@@ -79,8 +80,7 @@ impl PurgeRequest {
     /// Runs what the library left on this thread, then answers.
     pub fn run(self) {
         hooks::purge_thread(self.library);
-        self.answers.lock().remove(&self.member);
-        self.answers.changed.notify_all();
+        self.answers.tell(|missing| missing.remove(&self.member));
     }
 }
 
@@ -91,17 +91,7 @@ impl fmt::Debug for PurgeRequest {
 }
 
 /// Who has not answered yet. A name is kept for each, because the thread may leave meanwhile.
-#[derive(Default)]
-struct Answers {
-    missing: Mutex<BTreeMap<u64, String>>,
-    changed: Condvar,
-}
-
-impl Answers {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, String>> {
-        self.missing.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+type Answers = Inbox<BTreeMap<u64, String>>;
 
 /// A purge of all threads that is under way.
 pub(super) struct Purge {
@@ -146,21 +136,12 @@ impl Purge {
 
     /// The threads that have not answered within `patience`.
     pub(super) fn missing(&mut self, patience: Duration) -> Vec<String> {
-        let until = Instant::now() + patience;
         self.offer();
         // Before the answers' lock: `run` takes that one on a thread that may leave under the other.
         let present: Vec<u64> = members().keys().copied().collect();
-        let mut missing = self.answers.lock();
-        missing.retain(|member, _| present.contains(member));
-        while !missing.is_empty() {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            let woken = self.answers.changed.wait_timeout(missing, left);
-            missing = woken.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        missing.values().cloned().collect()
+        self.answers.lock().retain(|member, _| present.contains(member));
+        self.answers.wait_for(patience, BTreeMap::is_empty);
+        self.answers.lock().values().cloned().collect()
     }
 }
 

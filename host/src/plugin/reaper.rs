@@ -11,18 +11,20 @@
 use std::{
     collections::VecDeque,
     fmt, io,
+    mem::take,
+    ops::ControlFlow,
     path::PathBuf,
-    sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        mpsc::{Receiver, sync_channel},
-    },
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
 use self::going::Going;
 use super::instance::Instance;
-use crate::ids::Generation;
+use crate::{
+    ids::Generation,
+    thread::{Inbox, Side},
+};
 
 mod going;
 
@@ -78,43 +80,32 @@ pub struct ReaperRules {
     pub grace: Duration,
 }
 
-struct Inbox {
+#[derive(Default)]
+struct News {
+    /// As long as the number of loads at most; `retire` must never wait nor fail.
     arrived: VecDeque<Retired>,
     closing: Option<Instant>,
     held: bool,
 }
 
-struct Shared {
-    /// As long as the number of loads at most; `retire` must never wait nor fail.
-    inbox: Mutex<Inbox>,
-    changed: Condvar,
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Inbox> {
-        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// The thread that unloads.
 pub struct Reaper {
-    shared: Arc<Shared>,
-    /// Says once how many generations did not stop in time.
-    left: Mutex<Receiver<usize>>,
+    inbox: Arc<Inbox<News>>,
+    /// Ends with how many generations did not stop in time.
+    thread: Side<usize>,
 }
 
 /// Hands retired generations over; clones reach the same reaper.
 #[derive(Clone)]
 pub struct ReaperHandle {
-    shared: Arc<Shared>,
+    inbox: Arc<Inbox<News>>,
 }
 
 impl ReaperHandle {
     /// Hands a generation over. Never waits, so that the last lease may be dropped anywhere. After
     /// [`Reaper::shut_down`] the generation just stays.
     pub fn retire(&self, retired: Retired) {
-        self.shared.lock().arrived.push_back(retired);
-        self.shared.changed.notify_one();
+        self.inbox.tell(|news| news.arrived.push_back(retired));
     }
 }
 
@@ -124,29 +115,23 @@ impl Reaper {
     /// # Errors
     /// The system's own, when the thread cannot be started.
     pub fn start(rules: ReaperRules, report: impl Fn(Report) + Send + 'static) -> io::Result<Self> {
-        let inbox = Inbox { arrived: VecDeque::new(), closing: None, held: false };
-        let shared = Arc::new(Shared { inbox: Mutex::new(inbox), changed: Condvar::new() });
-        let here = Arc::clone(&shared);
-        let (say, left) = sync_channel(1);
-        let work = move || {
-            // Nobody hears it when the process has lost patience.
-            let _ = say.send(run(&here, &rules, &report));
-        };
-        thread::Builder::new().name("reaper".to_owned()).spawn(work)?;
-        Ok(Self { shared, left: Mutex::new(left) })
+        let inbox = Arc::<Inbox<News>>::default();
+        let here = Arc::clone(&inbox);
+        // Nobody hears its number when the process has lost patience.
+        let thread = Side::start("reaper", move || run(&here, &rules, &report), drop)?;
+        Ok(Self { inbox, thread })
     }
 
     /// A way to hand generations over.
     #[must_use]
     pub fn handle(&self) -> ReaperHandle {
-        ReaperHandle { shared: Arc::clone(&self.shared) }
+        ReaperHandle { inbox: Arc::clone(&self.inbox) }
     }
 
     /// Nothing is unloaded from now on: the process is about to end, which frees everything, and an
     /// unload could only go wrong. What arrives is still stopped.
     pub fn hold(&self) {
-        self.shared.lock().held = true;
-        self.shared.changed.notify_one();
+        self.inbox.tell(|news| news.held = true);
     }
 
     /// For the end of the process: every generation handed over so far is stopped and freed, side
@@ -154,12 +139,10 @@ impl Reaper {
     /// `usize::MAX` when the reaper itself does not answer.
     #[must_use]
     pub fn shut_down(self, deadline: Instant) -> usize {
-        self.shared.lock().closing = Some(deadline);
-        self.shared.changed.notify_one();
+        self.inbox.tell(|news| news.closing = Some(deadline));
         // It looks at the deadline every millisecond, unless it hangs or panicked in `report`.
         let time = deadline.saturating_duration_since(Instant::now()) + ANSWER_TIME;
-        let left = self.left.into_inner().unwrap_or_else(PoisonError::into_inner);
-        left.recv_timeout(time).unwrap_or(usize::MAX)
+        self.thread.wait(time).unwrap_or(usize::MAX)
     }
 }
 
@@ -175,10 +158,10 @@ impl fmt::Debug for ReaperHandle {
     }
 }
 
-fn run(shared: &Shared, rules: &ReaperRules, report: &impl Fn(Report)) -> usize {
+fn run(inbox: &Inbox<News>, rules: &ReaperRules, report: &impl Fn(Report)) -> usize {
     let mut all: Vec<Going> = Vec::new();
     loop {
-        let Inbox { arrived, closing, held } = wait(shared, all.iter().map(Going::due).min());
+        let News { arrived, closing, held } = wait(inbox, all.iter().map(Going::due).min());
         all.extend(arrived.into_iter().map(Going::start));
         if let Some(deadline) = closing {
             return stop_all(all, deadline);
@@ -202,28 +185,15 @@ fn run(shared: &Shared, rules: &ReaperRules, report: &impl Fn(Report)) -> usize 
 }
 
 /// Waits for an arrival, the end, or, unless everything is held, the moment `due`.
-fn wait(shared: &Shared, due: Option<Instant>) -> Inbox {
-    let mut inbox = shared.lock();
-    loop {
-        let news = |inbox: &mut Inbox| Inbox {
-            arrived: std::mem::take(&mut inbox.arrived),
-            closing: inbox.closing,
-            held: inbox.held,
-        };
-        if !inbox.arrived.is_empty() || inbox.closing.is_some() {
-            return news(&mut inbox);
+fn wait(inbox: &Inbox<News>, due: Option<Instant>) -> News {
+    inbox.wait(|news| {
+        let due = due.filter(|_| !news.held);
+        let is_due = due.is_some_and(|due| due <= Instant::now());
+        if news.arrived.is_empty() && news.closing.is_none() && !is_due {
+            return ControlFlow::Continue(due);
         }
-        let Some(due) = due.filter(|_| !inbox.held) else {
-            inbox = shared.changed.wait(inbox).unwrap_or_else(PoisonError::into_inner);
-            continue;
-        };
-        let left = due.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return news(&mut inbox);
-        }
-        let woken = shared.changed.wait_timeout(inbox, left);
-        inbox = woken.unwrap_or_else(PoisonError::into_inner).0;
-    }
+        ControlFlow::Break(News { arrived: take(&mut news.arrived), ..*news })
+    })
 }
 
 /// Each has begun to stop when it arrived.

@@ -4,43 +4,24 @@
 //! Made before the first plugin is opened: one that hangs in the loader must not keep the process
 //! from stopping.
 
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        mpsc::{SyncSender, sync_channel},
-    },
-};
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use tokio::sync::oneshot;
 
-use crate::worker::Worker;
-
-type Job = Box<dyn FnOnce() + Send>;
+use crate::{thread::Jobs, worker::Worker};
 
 /// Jobs that may wait: more than there are orders of a master in a row.
 const JOBS_COUNT: usize = 64;
 
 /// The handle of the thread, which ends when it is dropped.
-pub(super) struct Keeper {
-    jobs: SyncSender<Job>,
-}
-
-impl fmt::Debug for Keeper {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Keeper")
-    }
-}
+#[derive(Debug)]
+pub(super) struct Keeper(Jobs);
 
 impl Keeper {
     pub(super) fn start() -> anyhow::Result<Self> {
-        let (jobs, given) = sync_channel::<Job>(JOBS_COUNT);
-        let thread = std::thread::Builder::new().name("keeper".to_owned());
-        thread
-            .spawn(move || given.into_iter().for_each(|job| job()))
-            .context("start the thread that keeps the worker")?;
-        Ok(Self { jobs })
+        let jobs = Jobs::start("keeper", JOBS_COUNT);
+        Ok(Self(jobs.context("start the thread that keeps the worker")?))
     }
 
     /// Has `job` done after those before it. The receiver fails when too many wait.
@@ -48,15 +29,10 @@ impl Keeper {
         &self,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> oneshot::Receiver<T> {
-        let (say, done) = oneshot::channel();
-        let job: Job = Box::new(move || {
-            // Nobody waits any more when the operator has lost patience.
-            let _ = say.send(job());
-        });
-        if self.jobs.try_send(job).is_err() {
+        self.0.run(job).unwrap_or_else(|| {
             tracing::error!("the worker's keeper has too much to do");
-        }
-        done
+            oneshot::channel().1
+        })
     }
 
     /// Has the worker ended, which nobody else may hold any more.

@@ -8,11 +8,12 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     fmt, io,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    mem::take,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use crate::ids::Generation;
+use crate::{ids::Generation, thread::Inbox};
 
 /// Callbacks that wait for one generation; what comes beyond is dropped.
 const WAITING_COUNT: usize = 16;
@@ -27,22 +28,22 @@ struct Callback {
 }
 
 #[derive(Default)]
-struct Inbox {
+struct News {
     arrived: VecDeque<Callback>,
     /// Whose callback has come back.
     returned: Vec<Generation>,
     ended: bool,
 }
 
-#[derive(Default)]
-struct Shared {
-    inbox: Mutex<Inbox>,
-    changed: Condvar,
+impl News {
+    fn is_some(&self) -> bool {
+        !self.arrived.is_empty() || !self.returned.is_empty() || self.ended
+    }
 }
 
 /// The handle of the thread; it ends once this is dropped.
 pub(super) struct Callbacks {
-    shared: Arc<Shared>,
+    inbox: Arc<Inbox<News>>,
 }
 
 impl fmt::Debug for Callbacks {
@@ -53,11 +54,11 @@ impl fmt::Debug for Callbacks {
 
 impl Callbacks {
     pub(super) fn start() -> io::Result<Self> {
-        let shared = Arc::new(Shared::default());
-        let theirs = shared.clone();
+        let inbox = Arc::new(Inbox::default());
+        let theirs = inbox.clone();
         let thread = std::thread::Builder::new().name("callbacks".to_owned());
         thread.spawn(move || run(&theirs))?;
-        Ok(Self { shared })
+        Ok(Self { inbox })
     }
 
     /// Has `work` done on a thread of its own, after what was put for the same generation before.
@@ -69,9 +70,9 @@ impl Callbacks {
         work: impl FnOnce() + Send + 'static,
     ) {
         let callback = Callback { about, limit, work: Box::new(work) };
-        self.shared.tell(|inbox| {
-            if inbox.arrived.len() < ARRIVED_COUNT {
-                inbox.arrived.push_back(callback);
+        self.inbox.tell(|news| {
+            if news.arrived.len() < ARRIVED_COUNT {
+                news.arrived.push_back(callback);
             } else {
                 tracing::warn!(generation = %about, "the loader is held: it is not told");
             }
@@ -81,35 +82,7 @@ impl Callbacks {
 
 impl Drop for Callbacks {
     fn drop(&mut self) {
-        self.shared.tell(|inbox| inbox.ended = true);
-    }
-}
-
-impl Shared {
-    fn tell(&self, tell: impl FnOnce(&mut Inbox)) {
-        tell(&mut self.inbox());
-        self.changed.notify_one();
-    }
-
-    fn inbox(&self) -> MutexGuard<'_, Inbox> {
-        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits for news, or until `due`.
-    fn wait(&self, due: Option<Instant>) -> Inbox {
-        let mut inbox = self.inbox();
-        while inbox.arrived.is_empty() && inbox.returned.is_empty() && !inbox.ended {
-            let left = due.map(|due| due.saturating_duration_since(Instant::now()));
-            inbox = match left {
-                None => self.changed.wait(inbox).unwrap_or_else(PoisonError::into_inner),
-                Some(Duration::ZERO) => break,
-                Some(left) => {
-                    let waited = self.changed.wait_timeout(inbox, left);
-                    waited.unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
-        }
-        std::mem::take(&mut *inbox)
+        self.inbox.tell(|news| news.ended = true);
     }
 }
 
@@ -120,22 +93,23 @@ struct Busy {
     waiting: VecDeque<Callback>,
 }
 
-fn run(shared: &Arc<Shared>) {
+fn run(inbox: &Arc<Inbox<News>>) {
     let mut busy: BTreeMap<Generation, Busy> = BTreeMap::new();
     loop {
         let due = busy.values().filter_map(|it| it.due).min();
-        let Inbox { arrived, returned, ended } = shared.wait(due);
+        let news = inbox.wait_until(due, |news| news.is_some().then(|| take(news)));
+        let News { arrived, returned, ended } = news.unwrap_or_default();
         if ended {
             return;
         }
         for generation in returned {
             let next = busy.remove(&generation).map(|it| it.waiting).unwrap_or_default();
-            begin(shared, &mut busy, next);
+            begin(inbox, &mut busy, next);
         }
         for callback in arrived {
             let generation = callback.about;
             match busy.get_mut(&generation) {
-                None => begin(shared, &mut busy, VecDeque::from([callback])),
+                None => begin(inbox, &mut busy, VecDeque::from([callback])),
                 Some(it) if it.waiting.len() < WAITING_COUNT => it.waiting.push_back(callback),
                 Some(_) => {
                     tracing::warn!(%generation, "it hangs in a callback and is not told of more");
@@ -156,14 +130,14 @@ fn run(shared: &Arc<Shared>) {
 
 /// Begins the first of `waiting`, all of one generation; the others follow when it returns.
 fn begin(
-    shared: &Arc<Shared>,
+    inbox: &Arc<Inbox<News>>,
     busy: &mut BTreeMap<Generation, Busy>,
     mut waiting: VecDeque<Callback>,
 ) {
     while let Some(Callback { about: generation, limit, work }) = waiting.pop_front() {
-        let shared = shared.clone();
+        let inbox = inbox.clone();
         let thread = std::thread::Builder::new().name("callback".to_owned()).spawn(move || {
-            let _back = Back(shared, generation);
+            let _back = Back(inbox, generation);
             work();
         });
         match thread {
@@ -177,12 +151,12 @@ fn begin(
 }
 
 /// Says that a callback is over, also when a bug of the host broke it off.
-struct Back(Arc<Shared>, Generation);
+struct Back(Arc<Inbox<News>>, Generation);
 
 impl Drop for Back {
     fn drop(&mut self) {
         let generation = self.1;
-        self.0.tell(|inbox| inbox.returned.push(generation));
+        self.0.tell(|news| news.returned.push(generation));
     }
 }
 

@@ -9,8 +9,8 @@ mod notice;
 
 use std::{
     collections::{BTreeSet, VecDeque},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak},
-    thread::JoinHandle,
+    mem::take,
+    sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 
@@ -18,7 +18,11 @@ use hotseat_plugin_api::abi;
 
 use self::notice::Notices;
 use super::{Loaded, callback::Callbacks};
-use crate::{ids::Generation, plugin::hooks};
+use crate::{
+    ids::Generation,
+    plugin::hooks,
+    thread::{Inbox, Side},
+};
 
 /// Between the last call and the cut, for close frames and their answers; at most half the limit.
 const LAST_CALL_MAX: Duration = Duration::from_secs(5);
@@ -27,45 +31,16 @@ const LAST_CALL_MAX: Duration = Duration::from_secs(5);
 const JOIN_TIME: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Default)]
-struct Inbox {
+struct News {
     /// As many as the pipeline retires between two looks; handing over must never wait.
     arrived: VecDeque<Arc<Loaded>>,
     stop: Option<Limit>,
     ended: bool,
 }
 
-#[derive(Debug, Default)]
-struct Shared {
-    inbox: Mutex<Inbox>,
-    changed: Condvar,
-}
-
-impl Shared {
-    fn tell(&self, tell: impl FnOnce(&mut Inbox)) {
-        tell(&mut self.inbox());
-        self.changed.notify_one();
-    }
-
-    fn inbox(&self) -> MutexGuard<'_, Inbox> {
-        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits for news, or until `due`.
-    fn wait(&self, due: Option<Instant>) -> Inbox {
-        let mut inbox = self.inbox();
-        while inbox.arrived.is_empty() && inbox.stop.is_none() && !inbox.ended {
-            let Some(due) = due else {
-                inbox = self.changed.wait(inbox).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            };
-            let left = due.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            let waited = self.changed.wait_timeout(inbox, left);
-            inbox = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        std::mem::take(&mut *inbox)
+impl News {
+    fn has_news(&self) -> bool {
+        !self.arrived.is_empty() || self.stop.is_some() || self.ended
     }
 }
 
@@ -90,8 +65,8 @@ impl Limit {
 /// The handle of the thread.
 #[derive(Debug)]
 pub struct Drains {
-    shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    inbox: Arc<Inbox<News>>,
+    thread: Side<()>,
     callbacks: Callbacks,
 }
 
@@ -111,13 +86,11 @@ impl Drains {
         limit: Duration,
         cut: impl Fn(Generation) + Send + 'static,
     ) -> std::io::Result<Self> {
-        let shared = Arc::new(Shared::default());
+        let inbox = Arc::new(Inbox::default());
         let notices = Notices::start()?;
-        let theirs = shared.clone();
-        let thread = std::thread::Builder::new()
-            .name("drain".to_owned())
-            .spawn(move || run(&theirs, limit, &notices, &cut))?;
-        Ok(Self { shared, thread: Some(thread), callbacks: Callbacks::start()? })
+        let theirs = inbox.clone();
+        let thread = Side::start("drain", move || run(&theirs, limit, &notices, &cut), drop)?;
+        Ok(Self { inbox, thread, callbacks: Callbacks::start()? })
     }
 
     /// Tells everything in `serving` of a signal: a number of `abi::signal` at one of
@@ -145,37 +118,34 @@ impl Drains {
 
     /// Watches over a generation that has just left the table. Never waits.
     pub fn watch(&self, loaded: Arc<Loaded>) {
-        self.shared.tell(|inbox| inbox.arrived.push_back(loaded));
+        self.inbox.tell(|news| news.arrived.push_back(loaded));
     }
 
     /// The host stops within `time`: everything that serves is told, and nothing that drains has
     /// longer than that. Never waits.
     pub fn stop(&self, serving: impl IntoIterator<Item = Arc<Loaded>>, time: Duration) {
-        self.shared.tell(|inbox| {
-            inbox.arrived.extend(serving);
-            inbox.stop = Some(Limit::after(time));
+        self.inbox.tell(|news| {
+            news.arrived.extend(serving);
+            news.stop = Some(Limit::after(time));
         });
     }
 }
 
 impl Drop for Drains {
     fn drop(&mut self) {
-        self.shared.tell(|inbox| inbox.ended = true);
-        let Some(thread) = self.thread.take() else { return };
+        self.inbox.tell(|news| news.ended = true);
         // It may wait for the loader, which a library that hangs there holds.
-        let until = Instant::now() + JOIN_TIME;
-        while !thread.is_finished() && Instant::now() < until {
-            std::thread::park_timeout(Duration::from_millis(1));
-        }
+        let _ = self.thread.wait(JOIN_TIME);
     }
 }
 
-fn run(shared: &Shared, limit: Duration, notices: &Notices, cut: &dyn Fn(Generation)) {
+fn run(inbox: &Inbox<News>, limit: Duration, notices: &Notices, cut: &dyn Fn(Generation)) {
     let mut draining: Vec<Draining> = Vec::new();
     let mut stop: Option<Limit> = None;
     loop {
         let due = draining.iter().map(Draining::due).min();
-        let Inbox { arrived, stop: told, ended } = shared.wait(due);
+        let news = inbox.wait_until(due, |news| news.has_news().then(|| take(news)));
+        let News { arrived, stop: told, ended } = news.unwrap_or_default();
         if ended {
             return;
         }

@@ -9,11 +9,15 @@ use std::{
     collections::BTreeSet,
     fs::File,
     io,
+    mem::take,
+    ops::ControlFlow,
     path::{Path, PathBuf},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     thread::JoinHandle,
     time::{Duration, Instant},
 };
+
+use crate::thread::Inbox;
 
 /// Files that may wait one by one; beyond it the whole file system is synced at once.
 const FILES_COUNT_MAX: usize = 64;
@@ -31,22 +35,18 @@ struct Backlog {
     manifest_done: Option<u64>,
 }
 
-#[derive(Debug, Default)]
-struct Shared {
-    backlog: Mutex<Backlog>,
-    changed: Condvar,
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Backlog> {
-        self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// What is brought to the disk at once.
+struct Batch {
+    files: BTreeSet<PathBuf>,
+    manifest: Option<(PathBuf, u64)>,
+    whole: bool,
+    asked: u64,
 }
 
 /// The thread that calls fsync. Dropping it finishes what waits and ends the thread.
 #[derive(Debug)]
 pub struct Syncer {
-    shared: Arc<Shared>,
+    backlog: Arc<Inbox<Backlog>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -56,12 +56,12 @@ impl Syncer {
     /// # Errors
     /// When the system has no thread left.
     pub fn start() -> io::Result<Self> {
-        let shared = Arc::new(Shared::default());
-        let theirs = Arc::clone(&shared);
+        let backlog = Arc::new(Inbox::default());
+        let theirs = Arc::clone(&backlog);
         let thread = std::thread::Builder::new()
             .name("hotseat-sync".to_owned())
             .spawn(move || run(&theirs))?;
-        Ok(Self { shared, thread: Some(thread) })
+        Ok(Self { backlog, thread: Some(thread) })
     }
 
     /// Has the file at `path` and its folder brought to the disk.
@@ -82,40 +82,28 @@ impl Syncer {
 
     /// Whether the disk has the manifest that was written for the `number`th time.
     pub(super) fn has_manifest(&self, number: u64) -> bool {
-        self.shared.lock().manifest_done >= Some(number)
+        self.backlog.lock().manifest_done >= Some(number)
     }
 
     /// Waits until everything handed in so far was brought to the disk (or failed to, which is
     /// logged). False when that takes longer than `patience`.
     #[must_use]
     pub fn flush(&self, patience: Duration) -> bool {
-        let deadline = Instant::now() + patience;
-        let mut backlog = self.shared.lock();
-        let asked = backlog.asked;
-        while backlog.done < asked {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return false;
-            }
-            let waited = self.shared.changed.wait_timeout(backlog, left);
-            backlog = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        true
+        let asked = self.backlog.lock().asked;
+        self.backlog.wait_for(patience, |backlog| backlog.done >= asked)
     }
 
     fn ask(&self, add: impl FnOnce(&mut Backlog)) {
-        let mut backlog = self.shared.lock();
-        add(&mut backlog);
-        backlog.asked += 1;
-        drop(backlog);
-        self.shared.changed.notify_all();
+        self.backlog.tell(|backlog| {
+            add(backlog);
+            backlog.asked += 1;
+        });
     }
 }
 
 impl Drop for Syncer {
     fn drop(&mut self) {
-        self.shared.lock().stopping = true;
-        self.shared.changed.notify_all();
+        self.backlog.tell(|backlog| backlog.stopping = true);
         if let Some(thread) = self.thread.take() {
             // It only panics where fsync does not; there is nobody left to tell.
             let _ = thread.join();
@@ -123,28 +111,31 @@ impl Drop for Syncer {
     }
 }
 
-fn run(shared: &Shared) {
-    let mut backlog = shared.lock();
-    loop {
-        if backlog.done == backlog.asked {
-            if backlog.stopping {
-                return;
-            }
-            backlog = shared.changed.wait(backlog).unwrap_or_else(PoisonError::into_inner);
-            continue;
-        }
-        let files = std::mem::take(&mut backlog.files);
-        let manifest = backlog.manifest.take();
-        let whole = std::mem::take(&mut backlog.whole);
-        let asked = backlog.asked;
-        drop(backlog);
+fn run(inbox: &Inbox<Backlog>) {
+    while let Some(Batch { files, manifest, whole, asked }) = inbox.wait(next) {
         let durable = sync(&files, manifest.as_ref(), whole);
-        backlog = shared.lock();
-        backlog.done = asked;
-        if let Some((_, number)) = manifest.filter(|_| durable) {
-            backlog.manifest_done = backlog.manifest_done.max(Some(number));
-        }
-        shared.changed.notify_all();
+        inbox.tell(|backlog| {
+            backlog.done = asked;
+            if let Some((_, number)) = manifest.filter(|_| durable) {
+                backlog.manifest_done = backlog.manifest_done.max(Some(number));
+            }
+        });
+    }
+}
+
+/// What waits, or `None` when nothing does and nothing more will come.
+fn next(backlog: &mut Backlog) -> ControlFlow<Option<Batch>, Option<Instant>> {
+    if backlog.done < backlog.asked {
+        ControlFlow::Break(Some(Batch {
+            files: take(&mut backlog.files),
+            manifest: backlog.manifest.take(),
+            whole: take(&mut backlog.whole),
+            asked: backlog.asked,
+        }))
+    } else if backlog.stopping {
+        ControlFlow::Break(None)
+    } else {
+        ControlFlow::Continue(None)
     }
 }
 
@@ -216,7 +207,7 @@ mod tests {
             let path = dir.path().join(number.to_string());
             File::create(&path).unwrap();
             syncer.file(path);
-            assert!(syncer.shared.lock().files.len() <= FILES_COUNT_MAX);
+            assert!(syncer.backlog.lock().files.len() <= FILES_COUNT_MAX);
         }
         assert!(syncer.flush(PATIENCE));
         drop(syncer);

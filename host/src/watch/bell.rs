@@ -5,18 +5,17 @@
 //! for ever.
 
 use std::{
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    ops::ControlFlow,
     time::{Duration, Instant},
 };
+
+use crate::thread::Inbox;
 
 /// How many quiet times a constant writer can postpone a look.
 const POSTPONED_MAX: u32 = 10;
 
 #[derive(Debug, Default)]
-pub(super) struct Bell {
-    state: Mutex<State>,
-    changed: Condvar,
-}
+pub(super) struct Bell(Inbox<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -46,91 +45,77 @@ fn due(rung: Option<Rung>, look_at: Instant, debounce: Duration) -> Instant {
 }
 
 impl Bell {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn change(&self, change: impl FnOnce(&mut State)) {
-        change(&mut self.state());
-        self.changed.notify_all();
-    }
-
     /// Something in the folder may have changed.
     pub(super) fn ring(&self) {
         let now = Instant::now();
-        self.change(|state| {
+        self.0.tell(|state| {
             let first = state.rung.map_or(now, |rung| rung.first);
             state.rung = Some(Rung { first, last: now });
         });
     }
 
     pub(super) fn begin(&self) {
-        self.change(|state| state.begun = true);
+        self.0.tell(|state| state.begun = true);
     }
 
     /// The first look is over.
     pub(super) fn has_looked(&self) {
-        self.change(|state| state.looked = true);
+        self.0.tell(|state| state.looked = true);
     }
 
     /// Waits for the first look to be over, at most `patience`.
     pub(super) fn wait_for_look(&self, patience: Duration) {
-        let waiting = |state: &mut State| !state.looked && !state.stopping;
-        drop(self.changed.wait_timeout_while(self.state(), patience, waiting));
+        self.0.wait_for(patience, |state| state.looked || state.stopping);
     }
 
     /// No look begins until [`go_on`](Self::go_on); waits for one that is going on, at most
     /// `patience`. Whether none is.
     pub(super) fn pause(&self, patience: Duration) -> bool {
-        self.change(|state| state.paused = true);
-        let looking = |state: &mut State| state.looking;
-        let waited = self.changed.wait_timeout_while(self.state(), patience, looking);
-        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+        self.0.tell(|state| state.paused = true);
+        self.0.wait_for(patience, |state| !state.looking)
     }
 
     /// Looks again; what has rung meanwhile counts.
     pub(super) fn go_on(&self) {
-        self.change(|state| state.paused = false);
+        self.0.tell(|state| state.paused = false);
     }
 
     pub(super) fn stop(&self) {
-        self.change(|state| state.stopping = true);
+        self.0.tell(|state| state.stopping = true);
     }
 
     /// False when it is to stop instead.
     pub(super) fn wait_for_begin(&self) -> bool {
-        let waiting = |state: &mut State| (!state.begun || state.paused) && !state.stopping;
-        let state = self.changed.wait_while(self.state(), waiting);
-        let mut state = state.unwrap_or_else(PoisonError::into_inner);
-        // The first look sees everything that has rung so far.
-        state.rung = None;
-        state.looking = !state.stopping;
-        !state.stopping
+        self.0.wait(|state| {
+            if (!state.begun || state.paused) && !state.stopping {
+                return ControlFlow::Continue(None);
+            }
+            // The first look sees everything that has rung so far.
+            state.rung = None;
+            state.looking = !state.stopping;
+            ControlFlow::Break(!state.stopping)
+        })
     }
 
     /// Waits for the next look: `debounce` after the last ring, else at `look_at`. False when it
     /// is to stop instead.
     pub(super) fn wait(&self, look_at: Instant, debounce: Duration) -> bool {
-        let mut state = self.state();
-        state.looking = false;
-        self.changed.notify_all();
-        loop {
+        self.0.tell(|state| state.looking = false);
+        self.0.wait(|state| {
             if state.stopping {
-                return false;
+                return ControlFlow::Break(false);
             }
             if state.paused {
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-                continue;
+                return ControlFlow::Continue(None);
             }
-            let left = due(state.rung, look_at, debounce).saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                state.rung = None;
-                state.looking = true;
-                return true;
+            let due = due(state.rung, look_at, debounce);
+            if Instant::now() < due {
+                return ControlFlow::Continue(Some(due));
             }
-            let waited = self.changed.wait_timeout(state, left);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
+            state.rung = None;
+            state.looking = true;
+            ControlFlow::Break(true)
+        })
     }
 }
 

@@ -13,8 +13,8 @@ use crate::{
         instance::{Ended, Instance},
         library::{CloseError, Library, unanswered},
         purge::Purge,
-        side::{NoResult, Side},
     },
+    thread::{NoResult, Side},
 };
 
 /// How long the first look may wait for a side thread or a purge; most end sooner. Later looks do

@@ -4,18 +4,14 @@
 //! loader, and behind it one thread a notice. Invariant: a thread that hangs holds its
 //! generation, so nothing is unloaded beneath it, and the next notice goes out without it.
 
-use std::{
-    collections::VecDeque,
-    io,
-    sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        mpsc::{RecvTimeoutError, sync_channel},
-    },
-    time::Duration,
-};
+use std::{collections::VecDeque, io, ops::ControlFlow, sync::Arc, time::Duration};
 
 use super::super::Loaded;
-use crate::{ids::Generation, plugin::hooks};
+use crate::{
+    ids::Generation,
+    plugin::hooks,
+    thread::{Inbox, NoResult, Side},
+};
 
 /// How long a notice may take before the next one no longer waits for it.
 const NOTICE_TIME: Duration = Duration::from_secs(1);
@@ -30,28 +26,20 @@ struct Queue {
     ended: bool,
 }
 
-#[derive(Default)]
-struct Shared {
-    queue: Mutex<Queue>,
-    changed: Condvar,
-}
-
 /// The handle of the thread; it ends once this is dropped and nobody is being told.
-pub(super) struct Notices {
-    shared: Arc<Shared>,
-}
+pub(super) struct Notices(Arc<Inbox<Queue>>);
 
 impl Notices {
     pub(super) fn start() -> io::Result<Self> {
-        let shared = Arc::new(Shared::default());
-        let theirs = shared.clone();
+        let inbox = Arc::new(Inbox::default());
+        let theirs = inbox.clone();
         let thread = std::thread::Builder::new().name("notices".to_owned());
         thread.spawn(move || {
-            while let Some(notice) = theirs.next() {
+            while let Some(notice) = next(&theirs) {
                 tell(notice);
             }
         })?;
-        Ok(Self { shared })
+        Ok(Self(inbox))
     }
 
     /// Has `loaded` told of `phase`, one of `abi::drain`'s constants. Never waits.
@@ -66,48 +54,29 @@ impl Notices {
     }
 
     fn put(&self, about: Generation, notice: impl FnOnce() + Send + 'static) {
-        self.shared.queue().waiting.push_back((about, Box::new(notice)));
-        self.shared.changed.notify_one();
+        self.0.tell(|queue| queue.waiting.push_back((about, Box::new(notice))));
     }
 }
 
 impl Drop for Notices {
     fn drop(&mut self) {
-        self.shared.queue().ended = true;
-        self.shared.changed.notify_one();
+        self.0.tell(|queue| queue.ended = true);
     }
 }
 
-impl Shared {
-    fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The next notice; `None` when the thread is to end.
-    fn next(&self) -> Option<Notice> {
-        let mut queue = self.queue();
-        loop {
-            if queue.ended {
-                return None;
-            }
-            if let Some(next) = queue.waiting.pop_front() {
-                return Some(next);
-            }
-            queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
+/// The next notice; `None` when the thread is to end.
+fn next(inbox: &Inbox<Queue>) -> Option<Notice> {
+    inbox.wait(|queue| match queue.waiting.pop_front() {
+        _ if queue.ended => ControlFlow::Break(None),
+        None => ControlFlow::Continue(None),
+        next => ControlFlow::Break(next),
+    })
 }
 
 fn tell((generation, notice): Notice) {
-    let (done, waited) = sync_channel::<()>(1);
-    let thread = std::thread::Builder::new().name("notice".to_owned()).spawn(move || {
-        notice();
-        drop(done);
-    });
-    match thread {
+    match Side::start("notice", notice, drop) {
         Err(error) => tracing::error!(%generation, %error, "no thread for a drain notice"),
-        // Nothing is ever sent: the end of the sender is the news.
-        Ok(_) if waited.recv_timeout(NOTICE_TIME) == Err(RecvTimeoutError::Timeout) => {
+        Ok(side) if side.wait(NOTICE_TIME) == Err(NoResult::TimedOut) => {
             tracing::warn!(
                 %generation,
                 "its drain notice has not returned: it stays loaded until that returns"
@@ -119,6 +88,8 @@ fn tell((generation, notice): Notice) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::sync_channel;
+
     use super::*;
 
     #[test]
