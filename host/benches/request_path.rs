@@ -23,7 +23,8 @@ use hotseat::{
     ids::{Generation, PluginName, Version},
     plugin::{
         blocking::BlockingPool,
-        library::{LoadRequest, load},
+        library::LoadRequest,
+        load::load,
         reaper::{GRACE, Reaper, ReaperRules},
         services::{MetricSink, Services},
     },

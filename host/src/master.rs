@@ -41,6 +41,7 @@ use rustix::{
     io::Errno,
 };
 
+pub use self::launch::{launch, resume};
 use self::{
     binary::Pinned,
     crash::Crashes,
@@ -53,7 +54,6 @@ use self::{
     stop::Stopping,
     upgrade::{Pending, Upgrade},
 };
-pub use self::{launch::launch, memory::resume};
 use crate::{
     link::{ConfigFile, Order, Settings},
     state::StateDir,

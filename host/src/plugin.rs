@@ -1,7 +1,7 @@
 //! The only room with `dlopen` and ABI code: loads a library, runs it, and unloads it for real.
 //!
 //! Owns the interposed C functions ([`hooks`]), the child that tries a candidate first
-//! ([`preflight`]), the load in the serving process ([`library`], [`instance`]), what a plugin may
+//! ([`preflight`]), the load in the serving process ([`load`], [`library`], [`instance`]), what a plugin may
 //! ask of the host ([`services`], [`blocking`], [`waker`]) and the way out ([`reaper`], [`purge`]).
 //! Knows nothing of HTTP, routes or orders.
 //!
@@ -14,14 +14,17 @@
 //! - Text that a plugin made is copied into host memory before anything else happens to it.
 
 pub mod blocking;
+mod body;
 pub mod call;
 pub mod exchange;
+pub mod future;
 mod header;
 pub mod hooks;
 pub mod instance;
 pub mod lease;
 mod lent;
 pub mod library;
+pub mod load;
 pub mod preflight;
 pub mod purge;
 pub mod reaper;

@@ -12,7 +12,8 @@ use crate::{
     event::{Event, Events, Phase},
     ids::{Digest, Generation, Label, PluginName, Version},
     plugin::{
-        library::{self, LoadError, LoadRequest},
+        library::{LoadError, LoadRequest},
+        load::load,
         preflight::{self, PreflightError, PreflightRequest},
         reaper::ReaperHandle,
         services::Services,
@@ -175,7 +176,7 @@ impl Workshop {
         let Passed { subject, mut file, .. } = passed;
         let Some(path) = file.0.clone() else { unreachable!("taken only here, below") };
         let limits = &self.config.limits;
-        let instance = library::load(LoadRequest {
+        let instance = load(LoadRequest {
             path: path.clone(),
             plugin: subject.plugin.clone(),
             label: subject.label.clone(),

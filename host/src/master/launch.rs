@@ -1,4 +1,5 @@
-//! The first start: from a command line that was parsed to a master that leads.
+//! The start of an image: from a command line that was parsed, or from the image before, to a master
+//! that leads.
 //!
 //! Parsing leaves its marks on a process (code and memory that a master never needs again), so the
 //! master is a fresh image of the same process: the same way on which it later goes over to
@@ -26,6 +27,7 @@ use super::{
 };
 use crate::{
     link::{ConfigFile, Settings},
+    log,
     serve::Socket,
     state::StateDir,
     status::Totals,
@@ -48,9 +50,34 @@ pub fn launch(args: Vec<OsString>, settings: Settings, file: ConfigFile) -> anyh
     }
 }
 
+/// Leads a host, from what the image before has written down; the exit code.
+#[must_use]
+pub fn resume(number: &str) -> u8 {
+    match recall(number) {
+        Ok(master) => master.run(),
+        Err(error) => {
+            eprintln!("{error:#}");
+            1
+        }
+    }
+}
+
+fn recall(number: &str) -> anyhow::Result<Master> {
+    let Memory { origin, plan, running, .. } = memory::read(number)?;
+    let format = if plan.settings.log_json { log::LogFormat::Json } else { log::LogFormat::Text };
+    log::start(&plan.settings.log.parse()?, format, "master")?;
+    // A master holds descriptors for every worker and every version in traffic.
+    if let Err(error) = sys::process::raise_descriptor_limit() {
+        tracing::warn!(%error, "the limit on descriptors could not be raised");
+    }
+    match running {
+        None => begin(origin, plan),
+        Some(running) => Ok(memory::go_on(origin, plan, running)?),
+    }
+}
+
 /// What a master begins with: the state, the sockets, the first worker on its way.
-pub(super) fn begin(origin: Origin, plan: PlanMemory) -> anyhow::Result<Master> {
-    prepare();
+fn begin(origin: Origin, plan: PlanMemory) -> anyhow::Result<Master> {
     let signals = Signals::take(&TAKEN).context("take the signals")?;
     // Sockets that were meant for another process are in nobody's way.
     inherited::keep_all();
@@ -114,13 +141,6 @@ pub(super) fn begin(origin: Origin, plan: PlanMemory) -> anyhow::Result<Master> 
     notify::status("booting");
     master.spawn(&plan, &Sockets::default()).context("start a worker")?;
     Ok(master)
-}
-
-/// A master holds descriptors for every worker and every version in traffic.
-pub(super) fn prepare() {
-    if let Err(error) = sys::process::raise_descriptor_limit() {
-        tracing::warn!(%error, "the limit on descriptors could not be raised");
-    }
 }
 
 /// Sockets that a service manager has opened. Source: sd_listen_fds(3).

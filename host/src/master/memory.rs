@@ -29,7 +29,6 @@ use super::{
     binary::{Pinned, Stamp},
     complaints::Complaints,
     crash::Crashes,
-    launch,
     origin::Origin,
     pid_file::PidFile,
     signals::{Reached, TAKEN},
@@ -38,7 +37,6 @@ use super::{
 use crate::{
     config::Listen,
     link::{Beat, Channel, ConfigFile, MASTER_FD, MEMORY_SCHEMA as SCHEMA, Settings, Version},
-    log,
     serve::Socket,
     state::StateDir,
     status::Totals,
@@ -64,14 +62,14 @@ pub(super) struct PlanMemory {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Memory {
     schema: u16,
-    origin: Origin,
-    plan: PlanMemory,
+    pub(super) origin: Origin,
+    pub(super) plan: PlanMemory,
     /// Nothing: the host begins.
-    running: Option<Running>,
+    pub(super) running: Option<Running>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Running {
+pub(super) struct Running {
     previous: Option<PlanMemory>,
     lock: RawFd,
     pid_file: Option<PathBuf>,
@@ -258,35 +256,19 @@ fn write_down(master: &mut Master, leave: &mut Leave) -> io::Result<Memory> {
     })
 }
 
-/// Leads a host, from what the image before has written down; the exit code.
-#[must_use]
-pub fn resume(number: &str) -> u8 {
-    match recall(number) {
-        Ok(master) => master.run(),
-        Err(error) => {
-            eprintln!("{error:#}");
-            1
-        }
-    }
-}
-
-fn recall(number: &str) -> anyhow::Result<Master> {
+/// Reads what the image before has written down.
+pub(super) fn read(number: &str) -> anyhow::Result<Memory> {
     let mut file = File::from(inherited::take(number.parse()?)?);
     let mut text = Vec::new();
     file.read_to_end(&mut text)?;
     let memory: Memory = serde_json::from_slice(&text)?;
-    let Memory { schema, origin, plan, running } = memory;
+    let schema = memory.schema;
     anyhow::ensure!(schema == SCHEMA, "a master of another kind has left schema {schema}");
-    let format = if plan.settings.log_json { log::LogFormat::Json } else { log::LogFormat::Text };
-    log::start(&plan.settings.log.parse()?, format, "master")?;
-    match running {
-        None => launch::begin(origin, plan),
-        Some(running) => Ok(go_on(origin, plan, running)?),
-    }
+    Ok(memory)
 }
 
-fn go_on(origin: Origin, plan: PlanMemory, running: Running) -> io::Result<Master> {
-    launch::prepare();
+/// Goes on with what ran under the image before.
+pub(super) fn go_on(origin: Origin, plan: PlanMemory, running: Running) -> io::Result<Master> {
     // The signals are blocked since the image before: none was lost.
     let signals = Signals::take(&TAKEN)?;
     let mut sockets = Sockets::default();

@@ -19,12 +19,10 @@ use http::{HeaderMap, Method, StatusCode, header::CONTENT_LENGTH};
 
 use super::{
     exchange::{Exchange, Lease, RequestBody},
+    future::{CallError, PluginFuture},
     header::{self, Framing},
-    release::{self, Leaving},
-    services::PanicReport,
     stream::{PluginBytes, ReplyBody},
     upgrade::PluginUpgrade,
-    waker::HostWaker,
 };
 
 /// What a call ended with.
@@ -41,23 +39,6 @@ impl<L: Lease, B: RequestBody> fmt::Debug for Reply<L, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reply").field("status", &self.status).finish_non_exhaustive()
     }
-}
-
-/// Why there is no reply. Owned text only.
-#[derive(Debug, thiserror::Error)]
-pub enum CallError {
-    /// The handler returned an error.
-    #[error("{0}")]
-    Failed(String),
-    /// The handler panicked.
-    #[error("panicked{}", .0.as_ref().map_or_else(String::new, |it| format!(" at {}: {}", it.location, it.message)))]
-    Panicked(Option<PanicReport>),
-    /// The handler answered something that is no HTTP.
-    #[error("answered {0}")]
-    Invalid(String),
-    /// The call was cut at a drain limit.
-    #[error("was cut at the drain limit")]
-    Cut,
 }
 
 /// A call that is under way.
@@ -82,12 +63,12 @@ impl<L: Lease, B: RequestBody> Call<L, B> {
         // alive; the head lives in the exchange, which the future holds from here on.
         let future = unsafe { call(instance, head) };
         drop(entered);
-        Self { future: PluginFuture { future, exchange } }
+        Self { future: PluginFuture::new(future, exchange) }
     }
 
     /// The request.
     pub fn exchange(&self) -> &Exchange<L, B> {
-        &self.future.exchange
+        self.future.exchange()
     }
 
     /// Runs the handler until it waits or answers; its header fields are copied into `headers`.
@@ -205,30 +186,5 @@ impl<L: Lease, B: RequestBody> Call<L, B> {
             headers.insert(CONTENT_LENGTH, len.into());
         }
         Ok(())
-    }
-}
-
-/// A future of the plugin that is dropped in the plugin's code, before its exchange.
-pub(super) struct PluginFuture<T, L: Lease, B: RequestBody> {
-    pub(super) future: abi::Future<T>,
-    pub(super) exchange: Exchange<L, B>,
-}
-
-impl<T, L: Lease, B: RequestBody> PluginFuture<T, L, B> {
-    /// Polls once; returns the code, with `out` filled as the code says.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, out: &mut MaybeUninit<T>) -> u32 {
-        let waker = HostWaker::new(cx.waker());
-        let _entered = self.exchange.enter();
-        // SAFETY: the future came from the plugin that the exchange keeps loaded, has not been
-        // dropped, and is not polled after it has ended (the callers drop it then).
-        unsafe { (self.future.poll)(self.future.data, waker.as_ptr(), out.as_mut_ptr()) }
-    }
-}
-
-impl<T, L: Lease, B: RequestBody> Drop for PluginFuture<T, L, B> {
-    #[inline]
-    fn drop(&mut self) {
-        let future = (self.future.data, self.future.drop);
-        release::let_go(Leaving::Future(future, self.exchange.keeper()));
     }
 }

@@ -21,20 +21,20 @@ use std::{
     task::{Context, Waker},
 };
 
-use bytes::Bytes;
 use hotseat_plugin_api::abi;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, request::Parts};
-use http_body::Body;
 
+pub use super::body::RequestBody;
 use super::{
+    body::HostBody,
     header,
     hooks::{self, LibraryId},
     instance::Instance,
     lease::{Holding, LibraryLease},
+    lent::{Lent, Owner},
     release::{self, Keep, Keeper, Leaving},
     services::PanicReport,
     shield::shield,
-    stream::HostBody,
 };
 
 /// Keeps an instance alive: whoever holds the value may call it.
@@ -45,11 +45,6 @@ pub trait Lease: 'static {
     /// The instance that is kept alive.
     fn instance(&self) -> &Instance;
 }
-
-/// The body of a request as the host reads it. Polls and drops may reach hyper and h2.
-pub trait RequestBody: Body<Data = Bytes, Error = String> + Unpin + 'static {}
-
-impl<B: Body<Data = Bytes, Error = String> + Unpin + 'static> RequestBody for B {}
 
 /// The parts of a path that the mount table knows: where the prefix ends.
 #[derive(Clone, Copy, Debug, Default)]
@@ -86,12 +81,6 @@ pub struct Origin {
     pub host: Option<HostName>,
     /// The client's address as text.
     pub peer: Rc<str>,
-}
-
-/// Something that a plugin was lent and may still have.
-pub(super) trait Lent {
-    /// Takes back what is in it. The plugin keeps a shell that answers with errors.
-    fn sever(&self);
 }
 
 /// A handle of a request. Plain counting, on one thread; the last one goes by way of [`release`].
@@ -179,6 +168,21 @@ impl<L: Lease, B: RequestBody> Keep for State<L, B> {
     }
 }
 
+impl<L: Lease, B: RequestBody> Owner for Exchange<L, B> {
+    fn lend(&self, lent: Weak<dyn Lent>) {
+        let mut places = self.lent.borrow_mut();
+        let free = places.iter_mut().find(|it| it.as_ref().is_none_or(|it| it.strong_count() == 0));
+        // Never more than the body and the connection.
+        if let Some(free) = free {
+            *free = Some(lent);
+        }
+    }
+
+    fn waker_lease(&self) -> LibraryLease {
+        self.lease.instance().lease(Holding::Waker)
+    }
+}
+
 impl<L: Lease, B: RequestBody> Exchange<L, B> {
     /// Takes a request apart. `body` is `None` where the request has none.
     #[must_use]
@@ -222,16 +226,6 @@ impl<L: Lease, B: RequestBody> Exchange<L, B> {
     /// For a value of the plugin that must go before the request does.
     pub(super) fn keeper(&self) -> Keeper {
         Rc::clone(&self.0) as Keeper
-    }
-
-    /// Notes that the plugin has something of the request.
-    pub(super) fn lend(&self, lent: Weak<dyn Lent>) {
-        let mut places = self.lent.borrow_mut();
-        let free = places.iter_mut().find(|it| it.as_ref().is_none_or(|it| it.strong_count() == 0));
-        // Never more than the body and the connection.
-        if let Some(free) = free {
-            *free = Some(lent);
-        }
     }
 
     /// Writes the head into its place and returns its address.
@@ -385,11 +379,6 @@ impl<L: Lease, B: RequestBody> State<L, B> {
     /// Enters the plugin's code on this thread.
     pub(super) fn enter(&self) -> hooks::Entered {
         hooks::enter(self.library())
-    }
-
-    /// Keeps the library loaded for a waker of the plugin that the host stores.
-    pub(super) fn waker_lease(&self) -> LibraryLease {
-        self.lease.instance().lease(Holding::Waker)
     }
 
     /// What the plugin's panic hook reported last on this thread.

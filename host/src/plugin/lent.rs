@@ -10,12 +10,27 @@ use std::{
     rc::{Rc, Weak},
 };
 
-use super::exchange::{Exchange, Lease, Lent, RequestBody};
+use super::lease::LibraryLease;
 
-/// A value and the request that it belongs to, until they are taken back.
-pub(super) struct Shell<V, L: Lease, B: RequestBody>(RefCell<Option<(V, Exchange<L, B>)>>);
+/// What a value belongs to that is lent: a request.
+pub(super) trait Owner: Clone + 'static {
+    /// Notes that the plugin has it.
+    fn lend(&self, lent: Weak<dyn Lent>);
 
-impl<V: 'static, L: Lease, B: RequestBody> Lent for Shell<V, L, B> {
+    /// Keeps the library loaded for a waker of the plugin that the value stores.
+    fn waker_lease(&self) -> LibraryLease;
+}
+
+/// Something that a plugin was lent and may still have.
+pub(super) trait Lent {
+    /// Takes back what is in it. The plugin keeps a shell that answers with errors.
+    fn sever(&self);
+}
+
+/// A value and what it belongs to, until they are taken back.
+pub(super) struct Shell<V, O: Owner>(RefCell<Option<(V, O)>>);
+
+impl<V: 'static, O: Owner> Lent for Shell<V, O> {
     fn sever(&self) {
         // In use further down this thread's stack: then it is polled, and hears of the cut.
         let taken = self.0.try_borrow_mut().ok().and_then(|mut inner| inner.take());
@@ -23,12 +38,12 @@ impl<V: 'static, L: Lease, B: RequestBody> Lent for Shell<V, L, B> {
     }
 }
 
-impl<V: 'static, L: Lease, B: RequestBody> Shell<V, L, B> {
+impl<V: 'static, O: Owner> Shell<V, O> {
     /// Lends `value`; the pointer is the plugin's until it gives it back to [`Self::free`].
-    pub(super) fn lend(value: V, exchange: Exchange<L, B>) -> *mut () {
-        let shell = Rc::new(Self(RefCell::new(Some((value, exchange.clone())))));
+    pub(super) fn lend(value: V, owner: O) -> *mut () {
+        let shell = Rc::new(Self(RefCell::new(Some((value, owner.clone())))));
         let weak: Weak<Self> = Rc::downgrade(&shell);
-        exchange.lend(weak);
+        owner.lend(weak);
         Rc::into_raw(shell).cast_mut().cast()
     }
 
@@ -37,14 +52,11 @@ impl<V: 'static, L: Lease, B: RequestBody> Shell<V, L, B> {
     /// # Safety
     /// `data` must come from [`Self::lend`] of the same types and not have been freed, and this must
     /// be the thread that it was lent on.
-    pub(super) unsafe fn with<T>(
-        data: *const (),
-        work: impl FnOnce(&mut V, &Exchange<L, B>) -> T,
-    ) -> Option<T> {
+    pub(super) unsafe fn with<T>(data: *const (), work: impl FnOnce(&mut V, &O) -> T) -> Option<T> {
         // SAFETY: alive, as the caller says.
         let shell = unsafe { &*data.cast::<Self>() };
         let mut inner = shell.0.try_borrow_mut().ok()?;
-        inner.as_mut().map(|(value, exchange)| work(value, exchange))
+        inner.as_mut().map(|(value, owner)| work(value, owner))
     }
 
     /// Takes the pointer back, with what is left behind it.

@@ -1,8 +1,7 @@
-//! One library in this process: opened from a file of its own, brought to life, closed for real.
+//! One library in this process: opened from a file of its own, and closed for real.
 //!
-//! [`load`] is the serving process's way in; a preflight child takes the same steps one by one
-//! (`open`, `bring_up`). abi_stable's own loaders are never used: they leak the library. Knows
-//! nothing of requests.
+//! Owns its handle, its entries and the words for why it does not load. abi_stable's own loaders
+//! are never used: they leak the library. Knows nothing of instances and requests.
 //!
 //! # Invariants
 //! - The layout check runs in a preflight child only; it leaves pointers into the library behind.
@@ -13,7 +12,6 @@
 
 use std::{
     ffi::CString,
-    fs,
     mem::ManuallyDrop,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
@@ -26,13 +24,9 @@ use libloading::os::unix::{Library as Handle, RTLD_LOCAL, RTLD_NOW};
 
 use super::{
     hooks::{self, LibraryId, blame, object, registry, registry::Record},
-    instance::Instance,
     services::{Context, LogTo, Services},
 };
-use crate::{
-    ids::{Generation, Label, PluginName},
-    thread::{NoResult, Side},
-};
+use crate::ids::{Generation, Label, PluginName};
 
 mod close;
 mod error;
@@ -60,49 +54,6 @@ pub struct LoadRequest {
     pub load_time: Duration,
     /// How long one thread may take to answer a purge, should the load fail.
     pub purge_time: Duration,
-}
-
-/// Loads a library that a preflight child has accepted, and makes its instance.
-///
-/// # Errors
-/// [`LoadError`]; nothing of the library is left then, unless
-/// [`resident`](LoadError::resident) says otherwise. A load that runs out of time goes on, on its
-/// own thread, and takes itself back when it ends after all.
-pub fn load(request: LoadRequest) -> Result<Instance, LoadError> {
-    let time = request.load_time;
-    let purge_time = request.purge_time;
-    let file = request.path.clone();
-    let work = move || {
-        let library = open(&request, LogTo::Tracing)?;
-        let instance = bring_up(library, &request, 0, false)?;
-        // No registry knows this thread, and it ends after its report.
-        hooks::purge_thread(instance.library());
-        Ok(instance)
-    };
-    let late = move |loaded: Result<Instance, LoadError>| {
-        let Ok(instance) = loaded else { return };
-        let generation = instance.generation().0;
-        match instance.discard(LATE_QUIET_TIME, purge_time) {
-            Ok(()) => {
-                // Nobody else will: the one who asked has been told that it stays.
-                let removed = fs::remove_file(&file).is_ok();
-                tracing::warn!(generation, removed, "a load that ran out of time was taken back");
-            }
-            Err(reason) => tracing::error!(generation, reason, "a late load stays resident"),
-        }
-    };
-    let side = Side::start("load", work, late).map_err(LoadProblem::Spawn)?;
-    match side.wait(time) {
-        Ok(loaded) => loaded,
-        Err(NoResult::TimedOut) => Err(LoadError {
-            problem: LoadProblem::Timeout { time },
-            resident: Some("its load has not returned".to_owned()),
-        }),
-        Err(NoResult::Died) => Err(LoadError {
-            problem: LoadProblem::Broken,
-            resident: Some("its load broke off".to_owned()),
-        }),
-    }
 }
 
 /// An open library. Dropping it leaves it open for good; see [`Library::close`].
@@ -166,26 +117,6 @@ pub(super) fn open(request: &LoadRequest, log_to: LogTo) -> Result<Library, Load
     Ok(library)
 }
 
-/// Reads the entries of an open library and makes an instance; closes the library if that fails.
-///
-/// `flags` are `abi::new_flags`; `check_layout` is for a process that ends soon.
-pub(super) fn bring_up(
-    library: Library,
-    request: &LoadRequest,
-    flags: u32,
-    check_layout: bool,
-) -> Result<Instance, LoadError> {
-    let entries = match library.entries(check_layout) {
-        Ok(entries) => entries,
-        Err(problem) => return Err(library.give_up(problem, request.purge_time)),
-    };
-    let created = super::instance::create(&library, &entries, request, flags);
-    match created {
-        Ok(instance) => Ok(Instance::new(library, entries, instance, request.generation)),
-        Err(problem) => Err(library.give_up(problem, request.purge_time)),
-    }
-}
-
 impl Library {
     pub(super) fn id(&self) -> LibraryId {
         self.record.id()
@@ -205,7 +136,7 @@ impl Library {
         self.nodelete
     }
 
-    fn entries(&self, check_layout: bool) -> Result<Entries, LoadProblem> {
+    pub(super) fn entries(&self, check_layout: bool) -> Result<Entries, LoadProblem> {
         let entered = hooks::enter(self.id());
         // SAFETY: the address of that symbol in this library, which outlives the entries.
         let entries = unsafe { root::read(self.root, check_layout) };
@@ -223,9 +154,6 @@ impl Library {
         LoadError { problem, resident: self.close_soon(QUIET_TIME, purge_time).err() }
     }
 }
-
-/// How long a load that came too late waits for that; nobody waits for the load.
-const LATE_QUIET_TIME: Duration = Duration::from_secs(10);
 
 /// How long a failed load waits for what `new` started.
 const QUIET_TIME: Duration = Duration::from_millis(300);

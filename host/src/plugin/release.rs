@@ -38,8 +38,11 @@ use super::{
     hooks::{self, LibraryId},
     lease::LibraryLease,
     shield::shield,
-    waker::Foreign,
 };
+
+mod foreign;
+
+pub(super) use self::foreign::Foreign;
 
 /// Keeps a library loaded as long as it is held.
 pub(super) trait Keep {
@@ -65,6 +68,11 @@ pub(super) enum Leaving {
 }
 
 impl Leaving {
+    /// A future that is not used again.
+    pub(super) fn future<T>(future: &abi::Future<T>, keeper: Keeper) -> Self {
+        Self::Future((future.data, future.drop), keeper)
+    }
+
     fn go(self) {
         match self {
             Self::Keeper(keeper) => drop(keeper),
@@ -144,6 +152,16 @@ pub(super) fn let_go(leaving: Leaving) {
             place.put(leaving);
         }
     });
+}
+
+/// Lets go of bytes that are not used again; nothing where they are nobody's.
+#[inline]
+pub(super) fn let_go_of_bytes(bytes: &mut abi::Bytes, keeper: impl FnOnce() -> Keeper) {
+    let abi::Bytes { ptr, len, owner, .. } = *bytes;
+    if let Some(free) = bytes.drop.take() {
+        let bytes = abi::Bytes { ptr, len, owner, drop: Some(free) };
+        let_go(Leaving::Bytes(bytes, keeper()));
+    }
 }
 
 impl Place {

@@ -15,9 +15,9 @@ use hotseat_plugin_api::abi;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
-    call::{CallError, PluginFuture},
     exchange::{Exchange, Lease, RequestBody},
-    lent::Shell,
+    future::{CallError, PluginFuture},
+    lent::{Owner, Shell},
     release::{self, Leaving},
     shield::shield,
     stream::PluginBytes,
@@ -26,7 +26,8 @@ use super::{
 
 /// What a plugin wants to do with the connection, until the 101 has been sent.
 pub struct PluginUpgrade<L: Lease, B: RequestBody> {
-    upgrade: abi::Upgrade,
+    /// Until it has begun.
+    upgrade: Option<abi::Upgrade>,
     exchange: Exchange<L, B>,
 }
 
@@ -38,7 +39,7 @@ impl<L: Lease, B: RequestBody> std::fmt::Debug for PluginUpgrade<L, B> {
 
 impl<L: Lease, B: RequestBody> PluginUpgrade<L, B> {
     pub(super) fn new(upgrade: abi::Upgrade, exchange: Exchange<L, B>) -> Self {
-        Self { upgrade, exchange }
+        Self { upgrade: Some(upgrade), exchange }
     }
 
     /// The request it answers.
@@ -51,23 +52,21 @@ impl<L: Lease, B: RequestBody> PluginUpgrade<L, B> {
     where
         T: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let start = self.upgrade.start?;
-        self.upgrade.drop = None;
+        let start = self.upgrade.as_ref()?.start?;
+        let abi::Upgrade { data, .. } = self.upgrade.take()?;
         let exchange = self.exchange.clone();
         let io = HostIo::into_abi(io, exchange.clone());
         let entered = exchange.enter();
         // SAFETY: consumes `data`, which is not dropped any more; the exchange keeps the library.
-        let future = unsafe { start(self.upgrade.data, io) };
+        let future = unsafe { start(data, io) };
         drop(entered);
-        Some(Conversation { future: PluginFuture { future, exchange } })
+        Some(Conversation { future: PluginFuture::new(future, exchange) })
     }
 }
 
 impl<L: Lease, B: RequestBody> Drop for PluginUpgrade<L, B> {
     fn drop(&mut self) {
-        let abi::Upgrade { data, start, drop } = self.upgrade;
-        if drop.is_some() {
-            let upgrade = abi::Upgrade { data, start, drop };
+        if let Some(upgrade) = self.upgrade.take() {
             release::let_go(Leaving::Upgrade(upgrade, self.exchange.keeper()));
         }
     }
@@ -87,7 +86,7 @@ impl<L: Lease, B: RequestBody> std::fmt::Debug for Conversation<L, B> {
 impl<L: Lease, B: RequestBody> Conversation<L, B> {
     /// The request it began with.
     pub fn exchange(&self) -> &Exchange<L, B> {
-        &self.future.exchange
+        self.future.exchange()
     }
 
     /// Runs the conversation until it waits or ends.
@@ -115,13 +114,12 @@ impl<L: Lease, B: RequestBody> Conversation<L, B> {
 }
 
 /// A connection in the plugin's hands.
-pub(super) struct HostIo<T, L, B>(std::marker::PhantomData<(T, L, B)>);
+pub(super) struct HostIo<T, O>(std::marker::PhantomData<(T, O)>);
 
-impl<T, L, B> HostIo<T, L, B>
+impl<T, O> HostIo<T, O>
 where
     T: AsyncRead + AsyncWrite + Unpin + 'static,
-    L: Lease,
-    B: RequestBody,
+    O: Owner,
 {
     const VT: &'static abi::IoVt = &abi::IoVt {
         size: abi::size_of_u32::<abi::IoVt>(),
@@ -132,8 +130,8 @@ where
         drop: Self::drop,
     };
 
-    pub(super) fn into_abi(io: T, exchange: Exchange<L, B>) -> abi::Io {
-        abi::Io { data: Shell::lend(io, exchange), vt: Self::VT }
+    pub(super) fn into_abi(io: T, owner: O) -> abi::Io {
+        abi::Io { data: Shell::lend(io, owner), vt: Self::VT }
     }
 
     /// # Safety
@@ -143,8 +141,8 @@ where
         waker: *const abi::Waker,
         work: impl FnOnce(Pin<&mut T>, &mut Context<'_>) -> Poll<io::Result<usize>>,
     ) -> i64 {
-        let poll = |io: &mut T, exchange: &Exchange<L, B>| {
-            let lease = || exchange.waker_lease();
+        let poll = |io: &mut T, owner: &O| {
+            let lease = || owner.waker_lease();
             // SAFETY: the caller's promise.
             let waker = unsafe { waker::to_std(waker, lease) };
             work(Pin::new(io), &mut Context::from_waker(&waker))
@@ -205,6 +203,6 @@ where
 
     unsafe extern "C" fn drop(data: *mut ()) {
         // SAFETY: made by `into_abi`; called once.
-        shield(|| release::scope(|| unsafe { Shell::<T, L, B>::free(data) }));
+        shield(|| release::scope(|| unsafe { Shell::<T, O>::free(data) }));
     }
 }

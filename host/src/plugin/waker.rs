@@ -2,28 +2,19 @@
 //!
 //! A host waker goes out with its raw parts in it, so that it is recognised when it comes back
 //! (through a stream or timer of the host that the plugin polls) and no wrapper is made. A waker
-//! that the plugin made (a `join` or `select` wraps the host's) becomes an `Arc` around a clone of
-//! it, with a lease: its functions lie in the library, and never run where it is woken or dropped.
+//! that the plugin made (a `join` or `select` wraps the host's) becomes a `Foreign` around a clone
+//! of it. Owns every waker of the standard library that is made of a plugin's.
 #![expect(unsafe_code, reason = "takes wakers apart and puts them together")]
 
 use std::{
     mem::ManuallyDrop,
     ptr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::{RawWakerVTable, Wake, Waker},
+    task::{RawWakerVTable, Waker},
 };
 
 use hotseat_plugin_api::abi;
 
-use super::{
-    hooks,
-    lease::LibraryLease,
-    release::{self, Leaving},
-    shield::shield,
-};
+use super::{hooks, lease::LibraryLease, release::Foreign, shield::shield};
 
 /// The functions of every waker of the host; its address is how one is recognised.
 static HOST_VT: abi::WakerVt =
@@ -99,57 +90,6 @@ unsafe extern "C" fn free(parts: *mut abi::Waker) {
     shield(|| drop(waker));
 }
 
-/// A plugin's waker as a waker of the host: all that hyper, h2 and tokio ever see of it.
-///
-/// They wake and drop wakers inside their own locks, so neither runs the plugin's code there: a wake
-/// is noted and passed on, and the waker freed, by way of [`release`].
-pub(super) struct Foreign {
-    waker: abi::Waker,
-    /// Taken when it is dropped.
-    lease: Option<LibraryLease>,
-    /// A wake is on its way.
-    woken: AtomicBool,
-}
-
-// SAFETY: every function of `abi::WakerVt` may be called from any thread.
-unsafe impl Send for Foreign {}
-// SAFETY: as above.
-unsafe impl Sync for Foreign {}
-
-impl Foreign {
-    /// Passes a wake on. Runs the plugin's code.
-    pub(super) fn wake_now(&self) {
-        // Before the plugin hears of it: a wake that comes meanwhile is another one.
-        self.woken.store(false, Ordering::Release);
-        let Some(lease) = &self.lease else { return };
-        let _entered = hooks::enter(lease.library());
-        // SAFETY: a live waker's table reaches to its base entries; the lease keeps it loaded.
-        let wake = unsafe { (&raw const (*self.waker.vt).wake_by_ref).read() };
-        // SAFETY: an owned waker, not dropped before `self` is.
-        unsafe { wake(&raw const self.waker) };
-    }
-}
-
-impl Wake for Foreign {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        if !self.woken.swap(true, Ordering::AcqRel) {
-            release::let_go(Leaving::Wake(Arc::clone(self)));
-        }
-    }
-}
-
-impl Drop for Foreign {
-    fn drop(&mut self) {
-        let Some(lease) = self.lease.take() else { return };
-        let abi::Waker { data, aux, vt } = self.waker;
-        release::let_go(Leaving::Waker(abi::Waker { data, aux, vt }, lease));
-    }
-}
-
 /// A waker of the standard library that wakes `waker`: the host's own if it was one, else an
 /// owned wrapper that holds the lease which `lease` makes.
 ///
@@ -171,7 +111,7 @@ pub unsafe fn to_std(waker: *const abi::Waker, lease: impl FnOnce() -> LibraryLe
     // SAFETY: called with the waker that the function belongs to.
     let waker = unsafe { clone(waker) };
     drop(entered);
-    Waker::from(Arc::new(Foreign { waker, lease: Some(lease), woken: AtomicBool::new(false) }))
+    Waker::from(Foreign::new(waker, lease))
 }
 
 #[cfg(test)]

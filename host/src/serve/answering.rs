@@ -29,7 +29,10 @@ use super::{
     rules,
 };
 use crate::{
-    plugin::call::{self, CallError, Reply},
+    plugin::{
+        call::{self, Reply},
+        future::CallError,
+    },
     route::Count,
 };
 

@@ -8,7 +8,7 @@ use super::{
     conn::{Expired, Limit},
     io::{Io, Stream},
 };
-use crate::{plugin::call::CallError, route::Count};
+use crate::{plugin::future::CallError, route::Count};
 
 /// Runs what the plugin wants to do with the connection, to its end, or until the client has reset
 /// it. Of the limits only the one on a peer that takes nothing applies: what is spoken is the plugin's

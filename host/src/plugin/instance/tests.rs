@@ -8,7 +8,7 @@ use hotseat_test_support::fault;
 use super::*;
 use crate::plugin::{
     blocking::BlockingPool,
-    library::load,
+    load::load,
     services::{MetricSink, Services},
 };
 

@@ -29,6 +29,7 @@ use crate::{
         hooks::{self, LibraryId, registry::Record},
         instance::{Ended, Instance, take_text},
         library::{self, LoadError, LoadProblem, LoadRequest, panic_text},
+        load::bring_up,
         services::LogTo,
         waker::HostWaker,
     },
@@ -137,7 +138,7 @@ fn load(voice: &Voice, request: &LoadRequest) -> Result<(Instance, Arc<Record>, 
     let record = Arc::clone(library.record());
     let nodelete = library.nodelete();
     voice.stage(Stage::New);
-    let instance = library::bring_up(library, request, abi::new_flags::PREFLIGHT, true)?;
+    let instance = bring_up(library, request, abi::new_flags::PREFLIGHT, true)?;
     hooks::purge_thread(record.id());
     Ok((instance, record, nodelete))
 }

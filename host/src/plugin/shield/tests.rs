@@ -16,9 +16,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::shield;
 use crate::plugin::{
+    body::HostBody,
     exchange::{Exchange, Lease, Origin, Prefix},
     instance::Instance,
-    stream::HostBody,
     upgrade::HostIo,
     waker::HostWaker,
 };

@@ -1,6 +1,12 @@
 //! Wakers that come back, and wakers of a plugin.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::Wake,
+};
 
 use super::*;
 use crate::plugin::{hooks::tests::Played, lease::Holding};

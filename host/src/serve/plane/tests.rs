@@ -24,7 +24,8 @@ use crate::{
     ids::{Generation, PluginName, Version},
     plugin::{
         blocking::BlockingPool,
-        library::{LoadRequest, load},
+        library::LoadRequest,
+        load::load,
         reaper::{GRACE, Reaper, ReaperRules},
         services::{MetricSink, Services},
     },
