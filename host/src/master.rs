@@ -9,6 +9,14 @@
 //! - A listening socket is closed only when its address was removed from the settings, or at the
 //!   end, by then without anything in its queue.
 //! - No error of an upgrade ends the master or changes what serves.
+//!
+//! # Order of the files
+//! Each imports only from those before it, which `tests/it/tidy` reads here; the state itself,
+//! defined below, is everybody's.
+//! - `binary` `child` `complaints` `crash` `notify` `origin` `pid_file` `probe` `sockets`: parts
+//! - `led`: a worker
+//! - `upgrade` `hooks` `signals` `inbox` `spawn` `stop` `stuck`: what moves the host on
+//! - `memory` `launch`: what an image leaves and begins with
 
 mod binary;
 mod child;

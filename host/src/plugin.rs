@@ -12,6 +12,15 @@
 //! - What a plugin made is freed, and its wakers are woken, by [`release`] alone: never inside a poll
 //!   of hyper, h2 or tokio.
 //! - Text that a plugin made is copied into host memory before anything else happens to it.
+//!
+//! # Order of the files
+//! Each imports only from those before it, which `tests/it/tidy` reads here.
+//! - `hooks` `shield` `lease` `purge`: the ground: whose code runs, what keeps it loaded
+//! - `lent` `release` `waker` `header`: what crosses the border, and how it is let go of
+//! - `body` `blocking` `services`: what the host lends and offers
+//! - `library` `instance` `load`: a library, what lives in it, how it comes to be
+//! - `exchange` `future` `stream` `upgrade` `call`: a request, its answer, a conversation
+//! - `preflight` `reaper`: before the first request, and after the last
 
 pub mod blocking;
 mod body;

@@ -7,6 +7,16 @@
 //! # Invariants
 //! - A request takes no lock, opens no file and changes no thread.
 //! - Everything of a connection stays on its core, so it is counted and owned without atomics.
+//!
+//! # Order of the files
+//! Each imports only from those before it, which `tests/it/tidy` reads here.
+//! - `own` `clock` `pulse` `task`: the host's own answers, the time, what a thread is at
+//! - `conn` `io` `socket` `passing`: a connection, its bytes, its way to another process
+//! - `rest` `inbound` `hold` `aside` `outbound`: bodies, who is in flight, what a connection does next
+//! - `rules` `answering` `converse`: from a call to its answer, and on after a 101
+//! - `mail` `balance` `watchdog`: what threads tell and know of each other
+//! - `core` `dispatch` `connection` `listener` `thread`: one thread, its data first, its run last
+//! - `plane` `in_process`: all of them; one request without a socket
 
 mod answering;
 mod aside;
