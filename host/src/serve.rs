@@ -14,7 +14,7 @@
 //! - `conn` `io` `socket` `passing`: a connection, its bytes, its way to another process
 //! - `rest` `inbound` `hold` `aside` `outbound`: bodies, who is in flight, what a connection does next
 //! - `rules` `answering` `converse`: from a call to its answer, and on after a 101
-//! - `mail` `balance` `watchdog`: what threads tell and know of each other
+//! - `mail` `balance` `ebb` `watchdog`: what threads tell and know of each other
 //! - `core` `dispatch` `connection` `listener` `thread`: one thread, its data first, its run last
 //! - `plane` `in_process`: all of them; one request without a socket
 

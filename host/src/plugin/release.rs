@@ -32,7 +32,7 @@ use std::{
     task::{Context, Waker},
 };
 
-use hotseat_plugin_api::abi;
+use hotseat_plugin_api::{abi, entry};
 
 use super::{
     hooks::{self, LibraryId},
@@ -152,6 +152,11 @@ pub(super) fn let_go(leaving: Leaving) {
             place.put(leaving);
         }
     });
+}
+
+/// Whether a stream has its functions, the last of which frees it.
+pub(super) fn can_free(stream: &abi::Stream) -> bool {
+    !stream.vt.is_null() && entry!(stream.vt => StreamVt.drop).is_some()
 }
 
 /// Lets go of bytes that are not used again; nothing where they are nobody's.

@@ -17,7 +17,7 @@ use std::{
 };
 
 use bytes::Buf;
-use hotseat_plugin_api::{abi, entry};
+use hotseat_plugin_api::abi;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
@@ -162,9 +162,7 @@ impl<L: Lease, B: RequestBody> ReplyBody<L, B> {
 
     /// Takes a stream over. The error says what is wrong with it.
     pub(super) fn stream(stream: abi::Stream, exchange: Exchange<L, B>) -> Result<Self, String> {
-        let whole = !stream.vt.is_null() && entry!(stream.vt => StreamVt.drop).is_some();
-        if !whole {
-            // Nor can it be freed.
+        if !release::can_free(&stream) {
             return Err("a stream without its functions".to_owned());
         }
         let mut stream = PluginStream { stream, left: None, exchange };

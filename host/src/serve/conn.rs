@@ -26,6 +26,10 @@ pub(super) const TICK: Duration = Duration::from_millis(10);
 /// How long a connection may be silent at first before it counts as idle.
 const FRESH_TIME: Duration = Duration::from_secs(1);
 
+/// How long it must have been idle after an answer before its place is given away: a client that works
+/// asks again at once. A newcomer waits no longer for it.
+const SETTLED_TIME: Duration = Duration::from_millis(25);
+
 /// What is to become of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Course {
@@ -296,7 +300,8 @@ impl Conn {
     pub(super) fn evictable(&self, now: Moment) -> Option<Moment> {
         let idle = self.is_between() && self.head_since.get().is_none() && !self.upgraded.get();
         let since = self.idle_since.get();
-        let settled = self.heads.get() > 0 || now.since(since) >= FRESH_TIME;
+        let least = if self.heads.get() > 0 { SETTLED_TIME } else { FRESH_TIME };
+        let settled = now.since(since) >= least;
         (idle && settled && !self.evicted.get()).then_some(since)
     }
 

@@ -11,7 +11,6 @@ use super::{
     clock::Moment, conn::Course, connection, core::Core, hold::Exchange, listener, mail::Message,
     pulse::Doing, task,
 };
-use crate::plugin::release;
 
 /// Between a cut and the end of the connection, for last chunks and close frames.
 pub(super) const CUT_GRACE: Duration = Duration::from_secs(1);
@@ -57,8 +56,7 @@ pub(super) async fn run(core: Rc<Core>, mut inbox: mpsc::Receiver<Message>) {
             }
             message => {
                 let doing = message.doing();
-                core.pulse
-                    .turn(doing, || release::scope(|| answer(&core, message, &mut accepting)));
+                core.pulse.turn(doing, || core.locked(|| answer(&core, message, &mut accepting)));
             }
         }
     }

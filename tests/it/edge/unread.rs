@@ -206,3 +206,21 @@ fn a_malformed_rest_is_no_request() {
     }
     assert_well(&host);
 }
+
+/// A body that its handler has put away is taken back after the answer, whole or not: nothing waits
+/// for it for ever.
+#[test]
+fn a_body_that_is_put_away_is_taken_back() {
+    let host = edge().start();
+    let target = "/edge?read=held&keep=stash";
+    let mut whole = host.connect();
+    let next = format!("GET {ALIVE} HTTP/1.1\r\nHost: a\r\n\r\n");
+    whole.send(post_head(target, "Content-Length: 4\r\n") + "body" + &next).unwrap();
+    whole.read_answer().unwrap().assert_status(200);
+    let mut half = host.connect();
+    half.send(post_head(target, "Content-Length: 8\r\n") + "half").unwrap();
+    half.read_answer().unwrap().assert_status(200);
+    drop(half);
+    whole.read_answer().unwrap().assert_status(200);
+    host.assert_at_rest(ALIVE);
+}

@@ -164,3 +164,17 @@ fn an_upgrade_that_nobody_asked_for_is_no_answer() {
     }
     assert_well(&host);
 }
+
+/// A conversation in which nothing is said ends when its client resets the connection.
+#[test]
+fn a_client_that_is_gone_ends_a_silent_conversation() {
+    let host = edge().start();
+    let mut connection = host.connect();
+    connection.send_request("GET", "/edge?answer=mute", ASKS).unwrap();
+    connection.read_head().unwrap().assert_status(101);
+    let upgraded = || host.status()["connections"]["upgraded"].as_u64();
+    eventually!(upgraded() == Some(1), "it was upgraded: {}", host.status());
+    connection.reset().unwrap();
+    eventually!(upgraded() == Some(0), "it is gone: {}", host.status());
+    assert_well(&host);
+}

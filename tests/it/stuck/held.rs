@@ -71,7 +71,7 @@ fn a_deadlock_is_seen() {
 /// Of what owns an answer's bytes: the answer itself has been written.
 #[test]
 fn a_destructor_of_bytes_is_seen() {
-    check_blamed("/bytes", "destructor or waker");
+    check_blamed("/bytes", "request");
 }
 
 #[test]

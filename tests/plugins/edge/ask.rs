@@ -43,6 +43,8 @@ pub(crate) enum Answer {
     Never,
     Loop,
     Upgrade,
+    /// A conversation in which nothing is said.
+    Mute,
 }
 
 /// All of it.
@@ -114,6 +116,7 @@ impl Ask {
                     ("never", Answer::Never),
                     ("loop", Answer::Loop),
                     ("upgrade", Answer::Upgrade),
+                    ("mute", Answer::Mute),
                 ],
             )?,
             status: number("status")?.map(u16::try_from).transpose()?,

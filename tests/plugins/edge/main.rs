@@ -168,6 +168,10 @@ async fn answer(context: &Context, ask: &Ask, met: Met) -> Result<Response> {
         Answer::Loop => loop {
             std::thread::park_timeout(Duration::from_secs(1));
         },
+        Answer::Mute => Response::upgrade("echo", |io| async move {
+            let _io = io;
+            std::future::pending().await
+        }),
         Answer::Upgrade if ask.keep == Keep::Stash => Response::upgrade("echo", |io| async {
             kept::keep(io).stash();
             Ok(())
