@@ -11,7 +11,7 @@
 //! # Order of the files
 //! Each imports only from those before it, which `tests/it/tidy` reads here.
 //! - `own` `clock` `pulse` `task`: the host's own answers, the time, what a thread is at
-//! - `conn` `io` `socket` `passing`: a connection, its bytes, its way to another process
+//! - `conn` `limit` `io` `socket` `passing`: a connection, its times, its bytes, its way to another process
 //! - `rest` `inbound` `hold` `aside` `outbound`: bodies, who is in flight, what a connection does next
 //! - `rules` `answering` `converse`: from a call to its answer, and on after a 101
 //! - `mail` `balance` `ebb` `watchdog`: what threads tell and know of each other
@@ -33,6 +33,7 @@ mod hold;
 pub mod in_process;
 mod inbound;
 mod io;
+mod limit;
 mod listener;
 mod mail;
 mod outbound;

@@ -1,18 +1,14 @@
-//! One connection as everything on its core sees it, and its time limits.
+//! One connection as everything on its core sees it: whoever reads, writes or answers notes it here.
 //!
-//! Owns no socket. Invariant: a limit costs nothing per request: one timer a connection, re-armed
-//! only when it fires; whoever reads, writes or answers only notes when.
+//! Owns no socket and no timer; says which limit has passed at a moment.
 
 use std::{
     cell::{Cell, RefCell},
-    pin::Pin,
     rc::Rc,
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::{Context, Waker},
     time::Duration,
 };
-
-use tokio::time::{Instant, Sleep};
 
 use super::{
     clock::Moment,
@@ -72,8 +68,8 @@ pub(super) struct Conn {
     evicted: Cell<bool>,
     /// An answer was broken off: the peer must not take what it has got for the whole.
     broken_off: Cell<Option<Own>>,
-    /// What `writes` was when the last head came.
-    writes_before: Cell<u32>,
+    /// What `writes` was when the last head came; `None`: answers before it were not all written.
+    writes_before: Cell<Option<u32>>,
     waker: RefCell<Option<Waker>>,
     /// The rest of a body that nobody wants is being read away.
     resting: Cell<bool>,
@@ -81,7 +77,8 @@ pub(super) struct Conn {
     answering: Cell<bool>,
     /// HTTP/2: pieces of answers that h2 has.
     pieces: Cell<usize>,
-    /// HTTP/2: streams that we still hold a handle of, and since when there is none.
+    /// HTTP/2: streams that we still hold a handle of, and since when there is none, or no piece has
+    /// moved.
     streams: Cell<usize>,
     streams_since: Cell<Moment>,
     owns: Arc<OwnCounts>,
@@ -112,7 +109,7 @@ impl Conn {
             aborted: Cell::new(false),
             evicted: Cell::new(false),
             broken_off: Cell::new(None),
-            writes_before: Cell::new(0),
+            writes_before: Cell::new(None),
             waker: RefCell::new(None),
             resting: Cell::new(false),
             answering: Cell::new(false),
@@ -151,8 +148,8 @@ impl Conn {
 
     /// A request's head is complete, whoever answers it.
     pub(super) fn head_done(&self, now: Moment) {
-        self.answering.set(true);
-        self.writes_before.set(self.writes.get());
+        let behind = self.answering.replace(true);
+        self.writes_before.set((!behind).then(|| self.writes.get()));
         self.heads.set(self.heads.get().wrapping_add(1));
         self.head_since.set(None);
         self.read_last.set(None);
@@ -194,6 +191,16 @@ impl Conn {
         self.pieces.set(self.pieces.get() + 1);
     }
 
+    /// HTTP/2: whether h2 has any.
+    pub(super) fn has_pieces(&self) -> bool {
+        self.pieces.get() > 0
+    }
+
+    /// HTTP/2: a part of it was written.
+    pub(super) fn piece_moved(&self) {
+        self.streams_since.set(Moment::now());
+    }
+
     /// HTTP/2: it was written, or thrown away.
     pub(super) fn piece_gone(&self) {
         self.pieces.set(self.pieces.get() - 1);
@@ -225,9 +232,19 @@ impl Conn {
         self.heads.get() == 0 && self.writes.get() == 0 && self.stuck_since.get().is_none()
     }
 
+    /// Since when the peer takes nothing that we write.
+    pub(super) fn stuck_since(&self) -> Option<Moment> {
+        self.stuck_since.get()
+    }
+
     /// Whether the peer takes nothing that we write.
     pub(super) fn is_stuck(&self) -> bool {
         self.stuck_since.get().is_some()
+    }
+
+    /// Counts it as idle from now on, whatever it was before.
+    pub(super) fn idles_anew(&self) {
+        self.idle_since.set(Moment::now());
     }
 
     /// Changes with each write that took something.
@@ -333,7 +350,7 @@ impl Conn {
 
     /// Whether nothing was written since the last head came.
     pub(super) fn is_unanswered(&self) -> bool {
-        self.writes.get() == self.writes_before.get()
+        self.writes_before.get() == Some(self.writes.get())
     }
 
     /// Asks the connection to end at once.
@@ -362,7 +379,7 @@ impl Conn {
     }
 
     /// Which limit has passed, else when to look again.
-    fn check(&self, now: Moment, limits: &Limits) -> Result<Duration, Expired> {
+    pub(super) fn check(&self, now: Moment, limits: &Limits) -> Result<Duration, Expired> {
         let rest = |since: Moment, limit: Duration, why: Expired| {
             limit.checked_sub(now.since(since)).filter(|rest| !rest.is_zero()).ok_or(why)
         };
@@ -405,65 +422,8 @@ impl Conn {
     }
 
     /// A closing connection's course, and since when it has been without a request.
-    fn closing_idle(&self) -> Option<(Course, Moment)> {
+    pub(super) fn closing_idle(&self) -> Option<(Course, Moment)> {
         let idle = self.is_closing() && !self.is_busy() && !self.h2.get();
         idle.then(|| (self.course.get(), self.idle_since.get()))
-    }
-}
-
-/// The limits of one connection, as a future that ends when one has passed.
-pub(super) struct Limit<'a> {
-    conn: &'a Conn,
-    limits: &'a Limits,
-    timer: Pin<&'a mut Sleep>,
-    /// For which idle time of a closing connection the timer was set.
-    armed: Option<(Course, Moment)>,
-    /// For which standstill of writing it was.
-    stuck: Option<Moment>,
-}
-
-impl<'a> Limit<'a> {
-    pub(super) fn new(conn: &'a Conn, limits: &'a Limits, timer: Pin<&'a mut Sleep>) -> Self {
-        Self { conn, limits, timer, armed: None, stuck: None }
-    }
-
-    /// Forgets how long the connection has been idle, after it was asked to go.
-    pub(super) fn start_over(&mut self) {
-        self.conn.idle_since.set(Moment::now());
-        self.timer.as_mut().reset(Instant::now() + TICK);
-    }
-
-    /// Looks again in a moment, at a connection that was found not to be idle after all.
-    pub(super) fn look_again(&mut self) {
-        self.timer.as_mut().reset(Instant::now() + TICK);
-    }
-
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Expired> {
-        // Closing shortens the limit of an idle connection: the timer may be set to much later.
-        let closing = self.conn.closing_idle();
-        if closing.is_some() && closing != self.armed {
-            self.armed = closing;
-            match self.conn.check(Moment::now(), self.limits) {
-                Err(expired) => return Poll::Ready(expired),
-                Ok(rest) => self.timer.as_mut().reset(Instant::now() + rest.max(TICK)),
-            }
-        }
-        // So does writing that stands still; it may do so for the first time.
-        let stuck = self.conn.stuck_since.get();
-        if stuck.is_some() && stuck != self.stuck {
-            let due = Instant::now() + self.limits.body_gap;
-            if due < self.timer.deadline() {
-                self.timer.as_mut().reset(due);
-            }
-        }
-        self.stuck = stuck;
-        while self.timer.as_mut().poll(cx).is_ready() {
-            match self.conn.check(Moment::now(), self.limits) {
-                Err(expired) => return Poll::Ready(expired),
-                // The coarse clock may lag one tick behind the timer.
-                Ok(rest) => self.timer.as_mut().reset(Instant::now() + rest.max(TICK)),
-            }
-        }
-        Poll::Pending
     }
 }

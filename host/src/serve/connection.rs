@@ -21,10 +21,11 @@ use bytes::{Bytes, BytesMut};
 use self::linger::linger;
 use super::{
     aside::Aside,
-    conn::{Conn, Expired, Limit},
+    conn::{Conn, Expired},
     core::Core,
     dispatch::Dispatch,
     io::{Io, Stream},
+    limit::Limit,
     own, passing,
     pulse::Doing,
     socket::Accepted,

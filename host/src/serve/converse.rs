@@ -5,8 +5,9 @@ use std::{pin::pin, task::Poll};
 use super::{
     answering::say,
     aside::Upgrade,
-    conn::{Expired, Limit},
+    conn::Expired,
     io::{Io, Stream},
+    limit::Limit,
 };
 use crate::{plugin::future::CallError, route::Count};
 

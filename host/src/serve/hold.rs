@@ -64,6 +64,8 @@ pub(super) struct Hold {
 #[derive(Debug, Default)]
 pub(super) struct Abort {
     asked: Cell<bool>,
+    /// It has no task any more.
+    over: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -76,11 +78,18 @@ impl Abort {
         self.asked.get()
     }
 
-    fn ask(&self) {
+    /// The stream's task has ended: what is left of its answer is in h2's hands.
+    pub(super) fn is_over(&self) {
+        self.over.set(true);
+    }
+
+    /// False: there is no task that could.
+    fn ask(&self) -> bool {
         self.asked.set(true);
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
+        !self.over.get()
     }
 }
 
@@ -190,11 +199,12 @@ impl Hold {
         );
     }
 
-    /// Ends what carries the answer: the stream, else the connection.
+    /// Ends what carries the answer: the stream where that is still possible, else the connection.
     fn abort(&self) {
         match &self.stream {
-            Some(stream) => stream.ask(),
-            None => self.conn.abort(),
+            // What keeps it is what the plugin was lent, or bytes that h2 cannot write.
+            Some(stream) if stream.ask() || !self.conn.has_pieces() => {}
+            _ => self.conn.abort(),
         }
     }
 }

@@ -22,7 +22,7 @@ use super::{
     own::{self, Own},
     rest::Rest,
 };
-use crate::config::Limits;
+use crate::{config::Limits, plugin::release};
 
 /// A request's body: bounded in size and in the time between two pieces.
 #[derive(Debug)]
@@ -257,13 +257,14 @@ impl Drop for Inbound {
                     rest.put(incoming, *request, *asked);
                 }
             }
-            Source::H2 { stream, leftover, .. } => {
+            // h2 may throw away what it has of the answer with it, inside its lock.
+            Source::H2 { stream, leftover, .. } => release::scope(|| {
                 let stream = stream.take().filter(|stream| !stream.is_end_stream());
                 // Without anybody to read it away it is reset here.
                 if let Some(leftover) = leftover.upgrade() {
                     leftover.replace(stream);
                 }
-            }
+            }),
         }
     }
 }

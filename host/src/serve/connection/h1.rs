@@ -32,11 +32,12 @@ use crate::{
     config::Limits,
     serve::{
         aside::Aside,
-        conn::{Conn, Expired, Limit},
+        conn::{Conn, Expired},
         converse::converse,
         core::Core,
         dispatch::Dispatch,
         io::{Io, Stream},
+        limit::Limit,
         own::{self, Own},
     },
 };

@@ -29,10 +29,11 @@ use self::{
 use crate::{
     config::Limits,
     serve::{
-        conn::{Conn, Course, Expired, Limit},
+        conn::{Conn, Course, Expired},
         core::Core,
         dispatch::Dispatch,
         io::{Io, Stream},
+        limit::Limit,
         pulse::Doing,
         task,
     },

@@ -73,20 +73,23 @@ impl Buf for Given {
 
     fn advance(&mut self, count: usize) {
         self.data.advance(count);
+        self.conn.piece_moved();
     }
 }
 
-/// Says how many streams of a connection have a task.
-struct Counted(Rc<Conn>);
+/// Says how many streams of a connection have a task, and to whoever wants to end one that it has
+/// none any more.
+struct Counted(Rc<Conn>, Rc<Abort>);
 
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.stream_ended();
+        self.1.is_over();
     }
 }
 
 /// Why an answer does not go on.
-enum Stopped {
+pub(super) enum Stopped {
     /// The client has reset the stream, or is gone.
     ByClient,
     /// It is to be reset for this reason.
@@ -102,8 +105,8 @@ pub(super) async fn serve(
 ) {
     let conn = dispatch.conn().clone();
     conn.stream_began();
-    let _counted = Counted(conn.clone());
     let abort = Rc::new(Abort::default());
+    let _counted = Counted(conn.clone(), abort.clone());
     let leftover = Rc::default();
     let answering = dispatch.stream(request, abort.clone(), &leftover);
     let mut unread = Unread::new(leftover, &limits);
@@ -171,6 +174,14 @@ async fn send(
         (len, first) = (body.size_hint().exact(), Poll::Pending);
     }
     let ends = matches!(first, Poll::Ready(None));
+    if ends {
+        // As in `Sending::end`.
+        poll_fn(|cx| {
+            let stopped = poll_stopped(abort, |cx| respond.poll_reset(cx), cx);
+            unread.poll_over(stopped, cx)
+        })
+        .await?;
+    }
     if !ends && let Some(len) = len {
         head.headers.entry(header::CONTENT_LENGTH).or_insert(len.into());
     }
@@ -269,10 +280,9 @@ impl Sending<'_> {
     /// Ends the answer with `last`, which the client takes, but not before the rest of the request's
     /// body is read away: a client that has the whole answer may no longer send, nor listen (curl).
     async fn end(&mut self, last: Data) -> Result<(), Stopped> {
-        poll_fn(|cx| match self.poll_stopped(cx) {
-            Poll::Ready(stopped) => Poll::Ready(Err(stopped)),
-            Poll::Pending if self.unread.is_there() => Poll::Pending,
-            Poll::Pending => Poll::Ready(Ok(())),
+        poll_fn(|cx| {
+            let stopped = poll_stopped(self.abort, |cx| self.stream.poll_reset(cx), cx);
+            self.unread.poll_over(stopped, cx)
         })
         .await?;
         self.give(last, true)

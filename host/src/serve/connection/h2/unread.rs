@@ -13,6 +13,7 @@ use std::{
 
 use tokio::time::{Instant, Sleep};
 
+use super::stream::Stopped;
 use crate::{config::Limits, serve::inbound::Leftover};
 
 /// How long nothing may come of it. A client that sends on comes well within it.
@@ -36,6 +37,21 @@ impl Unread {
     /// Whether there is a body that nobody reads.
     pub(super) fn is_there(&self) -> bool {
         self.leftover.borrow().is_some()
+    }
+
+    /// Ready when there is no body that nobody reads, or the stream is to be `stopped`.
+    pub(super) fn poll_over(
+        &mut self,
+        stopped: Poll<Stopped>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Stopped>> {
+        if let Poll::Ready(stopped) = stopped {
+            return Poll::Ready(Err(stopped));
+        }
+        if self.is_there() && self.poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Reads away what has come. Ready when there is no more, or it is to be reset; pending also
