@@ -231,10 +231,9 @@ pub fn turn<T>(work: impl FnOnce() -> T) -> T {
     work()
 }
 
-/// Empties this thread's place now. For whoever polls hyper inside a larger [`scope`] and has just
-/// come back from it.
+/// Empties this thread's place, unless that is being done further down its stack.
 #[inline]
-pub fn empty() {
+fn empty() {
     PLACE.with(|place| {
         if !place.leaving.borrow().is_empty() && !place.emptying.replace(true) {
             run(place);
