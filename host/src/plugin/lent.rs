@@ -53,8 +53,11 @@ impl<V: 'static, O: Owner> Shell<V, O> {
     /// `data` must come from [`Self::lend`] of the same types and not have been freed, and this must
     /// be the thread that it was lent on.
     pub(super) unsafe fn with<T>(data: *const (), work: impl FnOnce(&mut V, &O) -> T) -> Option<T> {
-        // SAFETY: alive, as the caller says.
-        let shell = unsafe { &*data.cast::<Self>() };
+        // Held meanwhile: a waker of the plugin that is cloned in there could free it.
+        // SAFETY: alive, as the caller says, so the count is at least one.
+        unsafe { Rc::increment_strong_count(data.cast::<Self>()) };
+        // SAFETY: the handle that was just counted.
+        let shell = unsafe { Rc::from_raw(data.cast::<Self>()) };
         let mut inner = shell.0.try_borrow_mut().ok()?;
         inner.as_mut().map(|(value, owner)| work(value, owner))
     }

@@ -125,6 +125,8 @@ struct Place {
     emptying: Cell<bool>,
     // Without a destructor, so it works to the thread's last instruction.
     leaving: RefCell<ManuallyDrop<VecDeque<Leaving>>>,
+    /// To be woken, or freed, at the end of the turn.
+    wakers: RefCell<ManuallyDrop<VecDeque<Leaving>>>,
     emptier: RefCell<ManuallyDrop<Option<Waker>>>,
 }
 
@@ -135,6 +137,7 @@ thread_local! {
             turns: Cell::new(0),
             emptying: Cell::new(false),
             leaving: RefCell::new(ManuallyDrop::new(VecDeque::new())),
+            wakers: RefCell::new(ManuallyDrop::new(VecDeque::new())),
             emptier: RefCell::new(ManuallyDrop::new(None)),
         }
     };
@@ -144,12 +147,13 @@ thread_local! {
 #[inline]
 pub(super) fn let_go(leaving: Leaving) {
     PLACE.with(|place| {
-        let waker = matches!(leaving, Leaving::Wake(_) | Leaving::Waker(..));
-        if place.depth.get() == 0 && place.turns.get() > 0 && !waker {
+        if matches!(leaving, Leaving::Wake(_) | Leaving::Waker(..)) {
+            place.put(&place.wakers, leaving);
+        } else if place.depth.get() == 0 && place.turns.get() > 0 {
             // A plugin's destructors catch their own panics; hyper catches none of ours.
             shield(|| leaving.go());
         } else {
-            place.put(leaving);
+            place.put(&place.leaving, leaving);
         }
     });
 }
@@ -171,8 +175,8 @@ pub(super) fn let_go_of_bytes(bytes: &mut abi::Bytes, keeper: impl FnOnce() -> K
 
 impl Place {
     #[inline]
-    fn put(&self, leaving: Leaving) {
-        self.leaving.borrow_mut().push_back(leaving);
+    fn put(&self, queue: &RefCell<ManuallyDrop<VecDeque<Leaving>>>, leaving: Leaving) {
+        queue.borrow_mut().push_back(leaving);
         if self.depth.get() == 0 && self.turns.get() == 0 {
             self.outside();
         }
@@ -235,21 +239,31 @@ pub fn turn<T>(work: impl FnOnce() -> T) -> T {
 #[inline]
 fn empty() {
     PLACE.with(|place| {
-        if !place.leaving.borrow().is_empty() && !place.emptying.replace(true) {
-            run(place);
+        let nothing = place.leaving.borrow().is_empty() && place.wakers.borrow().is_empty();
+        if !nothing && !place.emptying.replace(true) {
+            place.run();
+            place.emptying.set(false);
         }
     });
 }
 
-fn run(place: &Place) {
-    loop {
-        // In a statement of its own: the borrow ends before the value goes.
-        let next = place.leaving.borrow_mut().pop_front();
-        let Some(leaving) = next else { break };
-        // A plugin's destructors catch their own panics; one of the host's must not lose the rest.
-        shield(|| leaving.go());
+impl Place {
+    /// The next to go. Within a turn wakers wait: whoever calls them may be in the middle of anything.
+    fn next(&self) -> Option<Leaving> {
+        // In statements of their own: the borrows end before the value goes.
+        let value = self.leaving.borrow_mut().pop_front();
+        if value.is_some() || self.turns.get() > 0 {
+            return value;
+        }
+        self.wakers.borrow_mut().pop_front()
     }
-    place.emptying.set(false);
+
+    fn run(&self) {
+        while let Some(leaving) = self.next() {
+            // A plugin's destructors catch their own panics; one of ours must not lose the rest.
+            shield(|| leaving.go());
+        }
+    }
 }
 
 /// Notes whom to wake when something is let go of on this thread outside every scope, by the runtime

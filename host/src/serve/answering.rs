@@ -146,7 +146,9 @@ impl Wire {
         let reset = answer.status() == StatusCode::RESET_CONTENT;
         let bodiless =
             reset || matches!(answer.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        let here = if self.is_h2() { bodiless || self.head } else { reset };
+        // The length that a HEAD describes need not be that of the body beside it.
+        let described = self.head && answer.headers().contains_key(header::CONTENT_LENGTH);
+        let here = if self.is_h2() { bodiless || self.head } else { reset || described };
         if !here {
             return;
         }
@@ -236,6 +238,7 @@ impl Answering {
     fn poll_upgrade(&mut self) -> Poll<Result<Response<Outbound>, Infallible>> {
         let Self::Upgrading { answer, upgrade, aside } = self else { return Poll::Pending };
         if aside.rest.is_reading() {
+            aside.rest.is_awaited();
             return Poll::Pending;
         }
         let mut answer = std::mem::replace(&mut **answer, Response::new(Outbound::Own(None)));

@@ -192,6 +192,8 @@ impl Balance {
     /// After [`take`](Self::take): it waits on.
     pub(super) fn put_back(&self, core: usize, accepted: Accepted) {
         self.seats[core].waiting().push_front(accepted);
+        // The message for it may have been read meanwhile; one too many does no harm.
+        let _ = self.send(core, Message::Serve);
     }
 
     /// Tells a thread of a new table; once is enough until it has looked.

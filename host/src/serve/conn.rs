@@ -77,10 +77,10 @@ pub(super) struct Conn {
     answering: Cell<bool>,
     /// HTTP/2: pieces of answers that h2 has.
     pieces: Cell<usize>,
-    /// HTTP/2: streams that we still hold a handle of, and since when there is none, or no piece has
-    /// moved.
+    /// HTTP/2: since when none of them has moved.
+    pieces_since: Cell<Moment>,
+    /// HTTP/2: streams that we still hold a handle of.
     streams: Cell<usize>,
-    streams_since: Cell<Moment>,
     owns: Arc<OwnCounts>,
 }
 
@@ -115,7 +115,7 @@ impl Conn {
             answering: Cell::new(false),
             pieces: Cell::new(0),
             streams: Cell::new(0),
-            streams_since: Cell::new(Moment::now()),
+            pieces_since: Cell::new(Moment::now()),
             owns,
         })
     }
@@ -188,6 +188,9 @@ impl Conn {
 
     /// HTTP/2: h2 has one more piece of an answer.
     pub(super) fn piece_given(&self) {
+        if self.pieces.get() == 0 {
+            self.piece_moved();
+        }
         self.pieces.set(self.pieces.get() + 1);
     }
 
@@ -198,7 +201,7 @@ impl Conn {
 
     /// HTTP/2: a part of it was written.
     pub(super) fn piece_moved(&self) {
-        self.streams_since.set(Moment::now());
+        self.pieces_since.set(Moment::now());
     }
 
     /// HTTP/2: it was written, or thrown away.
@@ -214,7 +217,6 @@ impl Conn {
     /// HTTP/2: a stream's task has ended; what is left of its answer is in the library's hands.
     pub(super) fn stream_ended(&self) {
         self.streams.set(self.streams.get() - 1);
-        self.streams_since.set(Moment::now());
     }
 
     /// Heads that have come; wraps.
@@ -315,7 +317,8 @@ impl Conn {
     /// Since when it has been idle, if it is and was not asked to make room before. One that has just
     /// come is about to say what it wants.
     pub(super) fn evictable(&self, now: Moment) -> Option<Moment> {
-        let idle = self.is_between() && self.head_since.get().is_none() && !self.upgraded.get();
+        let works = self.upgraded.get() || self.streams.get() > 0 || self.has_pieces();
+        let idle = self.is_between() && self.head_since.get().is_none() && !works;
         let since = self.idle_since.get();
         let least = if self.heads.get() > 0 { SETTLED_TIME } else { FRESH_TIME };
         let settled = now.since(since) >= least;
@@ -386,9 +389,9 @@ impl Conn {
         if let Some(since) = self.stuck_since.get() {
             return rest(since, limits.body_gap, Expired::Write);
         }
-        if self.h2.get() && self.pieces.get() > 0 && self.streams.get() == 0 {
+        if self.h2.get() && self.pieces.get() > 0 {
             // Everything was within the peer's windows and is not taken: it has shrunk them since.
-            return rest(self.streams_since.get(), limits.body_gap, Expired::Write);
+            return rest(self.pieces_since.get(), limits.body_gap, Expired::Write);
         }
         if self.is_busy() {
             // The body's and the plugin's own limits rule.

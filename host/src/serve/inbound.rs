@@ -8,7 +8,7 @@ use std::{
     cell::{Cell, RefCell},
     pin::Pin,
     rc::{Rc, Weak},
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
@@ -58,7 +58,38 @@ enum Source {
 }
 
 /// Where an HTTP/2 body goes that nobody reads any more.
-pub(super) type Leftover = RefCell<Option<RecvStream>>;
+#[derive(Debug, Default)]
+pub(super) struct Leftover {
+    stream: RefCell<Option<RecvStream>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Leftover {
+    fn put(&self, stream: RecvStream) {
+        self.stream.replace(Some(stream));
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Puts back what was only looked at.
+    pub(super) fn put_back(&self, stream: RecvStream) {
+        self.stream.replace(Some(stream));
+    }
+
+    /// What has been put here; else whoever asks is woken when something is.
+    pub(super) fn take(&self, cx: &Context<'_>) -> Option<RecvStream> {
+        let stream = self.stream.take();
+        if stream.is_none() {
+            self.waker.replace(Some(cx.waker().clone()));
+        }
+        stream
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.stream.borrow().is_none()
+    }
+}
 
 /// How a body's upload goes, for whoever waits for the handler that reads it.
 #[derive(Debug, Default)]
@@ -173,6 +204,8 @@ impl Source {
         match self {
             Self::H1 { incoming, asked, .. } => {
                 *asked = true;
+                // hyper tells the end of a body that is read after its answer only at the next head.
+                let incoming = incoming.as_mut().filter(|incoming| !incoming.is_end_stream());
                 let Some(incoming) = incoming else { return Poll::Ready(None) };
                 Pin::new(incoming).poll_frame(cx).map_err(Into::into)
             }
@@ -261,8 +294,8 @@ impl Drop for Inbound {
             Source::H2 { stream, leftover, .. } => release::scope(|| {
                 let stream = stream.take().filter(|stream| !stream.is_end_stream());
                 // Without anybody to read it away it is reset here.
-                if let Some(leftover) = leftover.upgrade() {
-                    leftover.replace(stream);
+                if let (Some(leftover), Some(stream)) = (leftover.upgrade(), stream) {
+                    leftover.put(stream);
                 }
             }),
         }

@@ -30,6 +30,8 @@ pub(super) struct Rest {
     limits: Arc<Limits>,
     reading: RefCell<Option<Reading>>,
     given_up: Cell<bool>,
+    /// An answer waits for its end: then hyper says when that has come.
+    awaited: Cell<bool>,
 }
 
 #[derive(Debug)]
@@ -57,11 +59,20 @@ const GAP: Duration = Duration::from_secs(5);
 
 impl Rest {
     pub(super) fn new(conn: Rc<Conn>, limits: Arc<Limits>) -> Rc<Self> {
-        Rc::new(Self { conn, limits, reading: RefCell::default(), given_up: Cell::new(false) })
+        Rc::new(Self {
+            conn,
+            limits,
+            reading: RefCell::default(),
+            given_up: Cell::new(false),
+            awaited: Cell::new(false),
+        })
     }
 
     /// The request whose head has just come, for [`put`](Self::put).
     pub(super) fn request(&self) -> u32 {
+        // hyper has read on: whatever was given up had come all the same.
+        self.given_up.set(false);
+        self.awaited.set(false);
         self.conn.heads()
     }
 
@@ -97,6 +108,11 @@ impl Rest {
         self.given_up.get()
     }
 
+    /// An answer waits for the end of what is being read away.
+    pub(super) fn is_awaited(&self) {
+        self.awaited.set(true);
+    }
+
     /// Whether something is being read away.
     pub(super) fn is_reading(&self) -> bool {
         self.reading.borrow().is_some()
@@ -112,7 +128,8 @@ impl Rest {
         };
         // Given up or not: hyper is told by the drop.
         drop(reading);
-        self.given_up.set(end == End::GivenUp);
+        let missed = end == End::Silent && self.awaited.take();
+        self.given_up.set(end == End::GivenUp || missed);
         self.conn.set_resting(false);
         Poll::Ready(())
     }

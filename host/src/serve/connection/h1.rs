@@ -163,7 +163,10 @@ impl Driven<'_> {
                 Expired::Head => say_timeout(stream, conn),
                 Expired::Idle if conn.is_closing() => return Left::Idle,
                 // What lies in the system's buffers would lie there for long.
-                Expired::Write => conn.break_off(own::GONE),
+                Expired::Write => {
+                    conn.count(own::GONE);
+                    conn.break_off(own::GONE);
+                }
                 Expired::Idle => {}
             }
             Left::Broken
@@ -240,7 +243,8 @@ impl Moves {
 
 /// An answer has failed. Where none of it has gone out there is still time to say so.
 async fn break_off(stream: &Stream, conn: &Conn, own: Own, time: Duration) {
-    if conn.is_unanswered() && stream.try_write(&own.to_bytes()).is_ok() {
+    let heard = own != own::GONE && conn.is_unanswered();
+    if heard && stream.try_write(&own.to_bytes()).is_ok() {
         conn.count(own);
         return linger(stream, Lingering::over_a_body(time)).await;
     }

@@ -231,6 +231,7 @@ impl Sending<'_> {
                     }
                 }
                 Err(frame) => {
+                    self.wait_for_the_end().await?;
                     let trailers = frame.into_trailers().unwrap_or_default();
                     let sent = self.stream.send_trailers(trailers);
                     return sent.map_err(|_| Stopped::Reset(Reason::INTERNAL_ERROR));
@@ -277,15 +278,20 @@ impl Sending<'_> {
         }
     }
 
-    /// Ends the answer with `last`, which the client takes, but not before the rest of the request's
-    /// body is read away: a client that has the whole answer may no longer send, nor listen (curl).
+    /// Ends the answer with `last`, which the client takes.
     async fn end(&mut self, last: Data) -> Result<(), Stopped> {
+        self.wait_for_the_end().await?;
+        self.give(last, true)
+    }
+
+    /// The answer does not end before the rest of the request's body is read away: a client that has
+    /// all of it may no longer send, nor listen (curl).
+    async fn wait_for_the_end(&mut self) -> Result<(), Stopped> {
         poll_fn(|cx| {
             let stopped = poll_stopped(self.abort, |cx| self.stream.poll_reset(cx), cx);
             self.unread.poll_over(stopped, cx)
         })
-        .await?;
-        self.give(last, true)
+        .await
     }
 
     fn give(&mut self, data: Data, last: bool) -> Result<(), Stopped> {

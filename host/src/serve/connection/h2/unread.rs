@@ -36,7 +36,7 @@ impl Unread {
 
     /// Whether there is a body that nobody reads.
     pub(super) fn is_there(&self) -> bool {
-        self.leftover.borrow().is_some()
+        !self.leftover.is_empty()
     }
 
     /// Ready when there is no body that nobody reads, or the stream is to be `stopped`.
@@ -58,7 +58,7 @@ impl Unread {
     /// where somebody still reads.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // Not held while it is polled: h2 may wake whom it likes.
-        let Some(mut stream) = self.leftover.take() else { return Poll::Pending };
+        let Some(mut stream) = self.leftover.take(cx) else { return Poll::Pending };
         let gap = || (Instant::now(), Box::pin(tokio::time::sleep(GAP)));
         let (began, timer) = self.began.get_or_insert_with(gap);
         let until = *began + self.time;
@@ -74,7 +74,7 @@ impl Unread {
         }
         let over = timer.as_mut().poll(cx);
         if over.is_pending() {
-            self.leftover.replace(Some(stream));
+            self.leftover.put_back(stream);
         }
         ready!(over);
         Poll::Ready(())
