@@ -11,14 +11,17 @@ use hotseat_test_support::{Answer, Builder, Connection, Host, fault, host};
 mod answers;
 mod clocks;
 mod drained;
+mod faults;
 mod fuzz;
 mod given_up;
 mod matrix;
 mod own;
 mod plugins;
+mod read_away;
 mod rules;
 mod unread;
 mod upgrades;
+mod windows;
 
 /// A host of two data threads whose plugin `edge` meets bodies and answers as it is asked to.
 fn edge() -> Builder {

@@ -6,7 +6,7 @@ use hotseat_test_support::{Connection, Host, fault, host, http2::RawHttp2, wire}
 
 /// What has to come of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wanted {
+pub(super) enum Wanted {
     /// 500 with the host's code.
     Invalid,
     /// The head is out before the fault shows: a body that is seen as cut; else as above.
@@ -20,19 +20,22 @@ enum Wanted {
 use Wanted::{Cut, Failed, Fine, Invalid};
 
 /// The answers of the test plugin `raw_answers`, by their paths.
-const ANSWERS: [(&str, Wanted); 44] = [
+const ANSWERS: [(&str, Wanted); 47] = [
     ("fine", Fine(200)),
     ("kind", Invalid),
     ("poll", Invalid),
     ("poll-end", Invalid),
     ("failed-null", Failed),
     ("null", Invalid),
+    ("huge", Invalid),
     ("longer", Cut),
     ("shorter", Cut),
     ("open", Fine(200)),
     ("stream-poll", Cut),
     ("stream-null", Cut),
     ("stream-no-table", Invalid),
+    ("trailers-early", Cut),
+    ("upgrade-200", Invalid),
     ("upgrade-no-start", Invalid),
     ("fields", Fine(200)),
     ("fields-over", Invalid),
@@ -71,13 +74,13 @@ const ANSWERS: [(&str, Wanted); 44] = [
 const DOUBLED: [&str; 4] =
     ["length-twice", "length-list", "stream-length-twice", "stream-length-list"];
 
-fn raw() -> Host {
+pub(super) fn raw() -> Host {
     host!().arg("--threads=2").with(fault("raw_answers"), "libhandler_v1.so").start()
 }
 
 /// What came of a request.
 #[derive(Debug)]
-enum Came {
+pub(super) enum Came {
     Whole(hotseat_test_support::Answer),
     /// An end before the answer's.
     Broken,
@@ -120,7 +123,7 @@ fn over_http2(host: &Host, path: &str) -> Came {
 }
 
 #[track_caller]
-fn check(path: &str, wanted: Wanted, came: &Came) {
+pub(super) fn check(path: &str, wanted: Wanted, came: &Came) {
     match (wanted, came) {
         (Cut, Came::Broken) => {}
         (Invalid | Cut, Came::Whole(answer)) => {
@@ -143,7 +146,7 @@ fn check(path: &str, wanted: Wanted, came: &Came) {
 
 /// Errors of the plugin so far, as the metrics tell.
 #[track_caller]
-fn counted(host: &Host) -> u64 {
+pub(super) fn counted(host: &Host) -> u64 {
     let page = host.control().get("/metrics").text();
     let line =
         page.lines().find_map(|it| it.strip_prefix("hotseat_errors_total{plugin=\"handler\"} "));
@@ -164,6 +167,11 @@ fn check_all(over: fn(&Host, &str) -> Came) {
         let came = over(&host, path);
         let fine = matches!(&came, Came::Whole(answer) if answer.status == 200);
         check(path, if fine { Fine(200) } else { Invalid }, &came);
+    }
+    let log = host.home().read_log();
+    for (path, _) in ANSWERS.iter().filter(|(_, wanted)| matches!(wanted, Invalid | Failed)) {
+        let told = |line: &str| line.contains("without an answer") && line.contains(path);
+        assert!(log.lines().any(told), "{path} is logged");
     }
     let status = host.status();
     assert!(wire::list(&status, "/cores").iter().all(|core| core["blocked"].is_null()), "{status}");

@@ -216,3 +216,24 @@ fn a_body_that_stops_is_its_clients_fault() {
     assert_eq!(wire::number(&plugin, "/counts/errors"), 0, "{plugin}");
     assert_well(&host);
 }
+
+/// What a handler has asked for and does not come back to is its own time: at once where it has let
+/// go of the body, and after a gap where it keeps it.
+#[test]
+fn a_body_that_is_asked_for_once_does_not_stop_the_clock() {
+    for (gap, keep) in [("10s", ""), ("1s", "&keep=stream")] {
+        let host =
+            edge().arg("--plugin-time=400ms").arg(format!("--body-gap={gap}").as_str()).start();
+        let target = format!("/edge?read=polled&answer=never{keep}");
+        let mut connection = host.connect();
+        let begun = Instant::now();
+        connection.send(post_head(&target, "Content-Length: 10\r\n")).unwrap();
+        connection.read_answer().unwrap().assert_error(504, "plugin_timeout");
+        let most = Duration::from_millis(1400) + SLACK;
+        assert!(begun.elapsed() < most, "{target}: {:?}", begun.elapsed());
+        assert_eq!(timeouts(&host), 1, "{}", host.status());
+        // What it has not sent would be waited for.
+        connection.reset().unwrap();
+        assert_well(&host);
+    }
+}

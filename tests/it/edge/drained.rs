@@ -95,12 +95,17 @@ fn a_cut_answer_does_not_look_whole() {
     let head = old.read_head().unwrap();
     let mut client = RawHttp2::open(host.data(), &[]).unwrap();
     client.grants = false;
+    // One that waits for its plugin, and one that waits for its client.
+    let waits = client.begin("POST", "/edge?answer=early&length=100", &[], false).unwrap();
+    client.first_piece(waits).unwrap();
     let stream = client.begin("GET", target, &[], true).unwrap();
     client.first_piece(stream).unwrap();
     let mut events = host.events();
     let before = swap(&host);
-    let over = client.finish(stream).unwrap();
-    assert!(over.reset.is_some() && !over.ended && client.goaway.is_none(), "{:?}", over.reset);
+    for cut in [stream, waits] {
+        let over = client.finish(cut).unwrap();
+        assert!(over.reset.is_some() && !over.ended && client.goaway.is_none(), "{:?}", over.reset);
+    }
     client.grant(0, 1 << 20).unwrap();
     assert!(client.get(ALIVE).unwrap().ended);
     events.wait_generation(before, "unloaded");

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hotseat_test_support::{Connection, eventually};
+use hotseat_test_support::{Connection, eventually, patience::pass};
 
 use super::{assert_goes_on, assert_well, edge, post, post_head};
 
@@ -124,5 +124,50 @@ fn clients_leave_while_their_bodies_are_read_away() {
         }
     }
     eventually!(open(&host.status()) == 0, "all gone: {}", host.status());
+    assert_well(&host);
+}
+
+/// Who still sends may go on although nobody listens: the close lingers longer than where nothing
+/// more is expected.
+#[test]
+fn a_slow_client_is_not_cut_off_behind_its_answer() {
+    let host = edge().arg("--unread-bytes=1KiB").start();
+    let mut connection = host.connect();
+    connection.send(post_head("/edge", "Content-Length: 100000\r\n")).unwrap();
+    let answer = connection.read_answer().unwrap();
+    assert_eq!(answer.header("connection"), Some("close"), "{answer:?}");
+    for step in 0..30 {
+        pass(Duration::from_millis(100));
+        connection.send("x").unwrap_or_else(|error| panic!("step {step}: {error}"));
+    }
+    connection.half_close().unwrap();
+    connection.wait_end().unwrap();
+    assert_well(&host);
+}
+
+/// An answer that only the end of the connection ends does not wait for a body that does not come.
+#[test]
+fn an_answer_without_a_length_ends_before_the_body() {
+    let host = edge().start();
+    let mut connection = host.connect();
+    let head = "POST /edge?answer=chunked HTTP/1.0\r\nContent-Length: 10\r\n\r\n";
+    connection.send(head.to_owned() + "half").unwrap();
+    let whole = connection.read_to_end().expect("an answer and its end");
+    assert!(whole.ends_with(b"eeee"), "{}", String::from_utf8_lossy(&whole));
+    assert_well(&host);
+}
+
+/// A chunked body of which nothing more comes is not waited for as long as one that comes.
+#[test]
+fn a_chunked_body_that_falls_silent_ends_the_connection() {
+    let host = edge().arg("--unread-time=60s").start();
+    let mut connection = host.connect();
+    connection
+        .send(post_head("/edge", "Transfer-Encoding: chunked\r\n") + "5\r\nhello\r\n")
+        .unwrap();
+    connection.read_answer().unwrap().assert_status(200);
+    let begun = Instant::now();
+    connection.wait_closed().expect("nothing comes any more");
+    assert!(begun.elapsed() >= Duration::from_secs(4), "closed after {:?}", begun.elapsed());
     assert_well(&host);
 }

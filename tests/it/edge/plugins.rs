@@ -5,8 +5,11 @@ use std::{thread, time::Duration};
 
 use hotseat_test_support::{
     Host, eventually,
-    http2::{RawHttp2, raw::code},
-    patience::breathe,
+    http2::{
+        RawHttp2,
+        raw::{INITIAL_WINDOW_SIZE, code},
+    },
+    patience::{breathe, pass},
 };
 
 use super::{ALIVE, assert_goes_on, assert_well, edge, post};
@@ -59,6 +62,10 @@ fn wakers_let_go_of_bodies_whose_clients_left() {
         for leaves in [true, false] {
             for _ in 0..10 {
                 let mut client = RawHttp2::open(host.data(), &[]).unwrap();
+                // The waker owns that too, which is h2's and nobody's else by now.
+                let stash = client.begin("POST", "/edge?read=held&keep=stash", &[], false).unwrap();
+                client.body(stash, b"half", false).unwrap();
+                client.finish(stash).unwrap();
                 let target = format!("/edge?read={how}");
                 let stream = client.begin("POST", &target, &[], false).unwrap();
                 client.body(stream, b"a piece", false).unwrap();
@@ -177,4 +184,39 @@ fn destructors_that_block_when_clients_leave() {
         eventually!(none(), "nobody held: {}", host.status());
     }
     assert_well(&host);
+}
+
+/// A client with large windows that reads nothing: its socket is full, and what it is answered from
+/// now on lies in h2. A body of its own is stashed, whose stream is over.
+fn stuffed(host: &Host) -> RawHttp2 {
+    let mut client = RawHttp2::open(host.data(), &[(INITIAL_WINDOW_SIZE, 1 << 30)]).unwrap();
+    client.grant(0, 1 << 30).unwrap();
+    let stash = client.begin("POST", "/edge?read=held&keep=stash", &[], false).unwrap();
+    client.body(stash, b"half", false).unwrap();
+    client.finish(stash).unwrap();
+    client.begin("GET", "/edge?answer=known&size=100000000", &[], true).unwrap();
+    pass(Duration::from_millis(300));
+    client
+}
+
+/// Bytes that own the body of another stream, freed by h2 unsent: when their own is reset by the
+/// client or by the host, and when the connection ends.
+#[test]
+fn unsent_bytes_own_bodies_of_others() {
+    let host = edge().arg("--body-gap=2s").start();
+    for (answer, resets) in [("bytes", true), ("bytes", false), ("fails", false)] {
+        let mut client = stuffed(&host);
+        let target = format!("/edge?answer={answer}&keep=stashed&size=100000");
+        let stream = client.begin("GET", &target, &[], true).unwrap();
+        pass(Duration::from_millis(100));
+        if resets {
+            client.reset(stream, code::CANCEL).unwrap();
+            host.ask_threads(ALIVE).expect("every data thread turns");
+        }
+        // The host gives up on a client that takes nothing.
+        let open = || host.status()["connections"]["h2"].as_u64();
+        eventually!(open() == Some(0), "{answer}: {}", host.status());
+        host.ask_threads(ALIVE).expect("every data thread turns");
+    }
+    host.assert_at_rest(ALIVE);
 }

@@ -178,3 +178,20 @@ fn a_client_that_is_gone_ends_a_silent_conversation() {
     eventually!(upgraded() == Some(0), "it is gone: {}", host.status());
     assert_well(&host);
 }
+
+/// Nor where there is nothing to switch: in HTTP/1.0, and before the request is over.
+#[test]
+fn an_upgrade_before_its_time_is_no_answer() {
+    let host = edge().start();
+    let old = format!("GET {UPGRADE} HTTP/1.0\r\nHost: localhost\r\n{ASKS}\r\n");
+    let held = format!("{UPGRADE}&read=held&keep=converse");
+    let early = post_head(&held, &format!("{ASKS}Content-Length: 10\r\n")) + "half";
+    for (number, request) in (1..).zip([old, early]) {
+        let mut connection = host.connect();
+        connection.send(&request).unwrap();
+        let answer = connection.read_answer().unwrap();
+        answer.assert_error(500, "plugin_invalid_answer");
+        assert_eq!(errors(&host), number, "{request}");
+    }
+    assert_well(&host);
+}

@@ -91,6 +91,36 @@ fn a_plugins_waker_is_wrapped_in_one_place() {
     only("plugin", &[("waker", "the place")], makes);
 }
 
+/// Holds each line of `folder` that has one of `words` to have `guard` too; there are `count`.
+#[track_caller]
+fn guarded(folder: &str, words: &[&str], guard: &str, count: usize) {
+    let all =
+        lines(folder).into_iter().filter(|(_, line)| words.iter().any(|it| line.contains(it)));
+    let (inside, outside): (Vec<_>, Vec<_>) = all.partition(|(_, line)| line.contains(guard));
+    let outside = outside.iter().map(|(file, line)| format!("{folder}/{file}: {line}"));
+    assert_none(&outside.collect::<Vec<_>>());
+    assert_eq!(inside.len(), count, "{words:?} in {folder}: {inside:?}");
+}
+
+/// Others' values are let go of inside hyper, h2 and tokio: whoever reaches them, or ends what holds
+/// a handle of theirs, does so in a scope.
+#[test]
+fn what_may_hold_a_lock_is_reached_in_a_scope() {
+    // A length is asked of nobody who has a lock.
+    let lent = ["Shell::with(data, poll)", "Shell::<B, O>::free(", "Shell::<T, O>::free("];
+    guarded("plugin", &lent, "release::scope(", 4);
+    guarded("serve", &["future.set(None)"], "release::scope(", 2);
+    let h2 = [
+        "handshake.as_mut()",
+        "alive.poll(",
+        "accept(&mut http",
+        "say_last(&mut http",
+        "http.graceful_shutdown(",
+        "drop(http)",
+    ];
+    guarded("serve", &h2, "core.locked(", 7);
+}
+
 #[test]
 fn a_data_threads_tasks_are_made_in_one_place() {
     let words = ["spawn_local", "spawn_blocking", "JoinSet", "LocalSet::spawn"];

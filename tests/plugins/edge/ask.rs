@@ -16,6 +16,8 @@ pub(crate) enum Read {
     Held,
     Woken,
     Freed,
+    Polled,
+    Stashed,
 }
 
 /// Where a body that was taken stays.
@@ -26,6 +28,7 @@ pub(crate) enum Keep {
     Stream,
     Converse,
     Stash,
+    Stashed,
 }
 
 /// What is answered.
@@ -38,6 +41,7 @@ pub(crate) enum Answer {
     Empty,
     Back,
     Early,
+    Fails,
     Error,
     Panic,
     Never,
@@ -87,6 +91,8 @@ impl Ask {
                     ("held", Read::Held),
                     ("woken", Read::Woken),
                     ("freed", Read::Freed),
+                    ("polled", Read::Polled),
+                    ("stashed", Read::Stashed),
                 ],
             )?,
             keep: word(
@@ -98,6 +104,7 @@ impl Ask {
                     ("stream", Keep::Stream),
                     ("converse", Keep::Converse),
                     ("stash", Keep::Stash),
+                    ("stashed", Keep::Stashed),
                 ],
             )?,
             answer: word(
@@ -111,6 +118,7 @@ impl Ask {
                     ("empty", Answer::Empty),
                     ("back", Answer::Back),
                     ("early", Answer::Early),
+                    ("fails", Answer::Fails),
                     ("error", Answer::Error),
                     ("panic", Answer::Panic),
                     ("never", Answer::Never),

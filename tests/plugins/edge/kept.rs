@@ -11,7 +11,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use hotseat_plugin_api::Bytes;
+use hotseat_plugin_api::{Body, BodyError, Bytes};
 
 /// Pieces of an answer's stream. Units: bytes.
 pub(crate) const PIECE: usize = 16 << 10;
@@ -82,6 +82,18 @@ impl Drop for Ticket {
             self.let_go();
         }
     }
+}
+
+/// Reads every body that was stashed on this thread: how much it was.
+pub(crate) async fn read_stashed() -> Result<usize, BodyError> {
+    let mut length = 0;
+    for ticket in stashed() {
+        let Some(mut body) = take::<Body>(ticket.number()) else { continue };
+        while let Some(piece) = body.next().await? {
+            length += piece.len();
+        }
+    }
+    Ok(length)
 }
 
 /// `size` letters.

@@ -2,13 +2,14 @@
 //!
 //! - `?read=HOW` is what becomes of the body: `ignored` (never asked for), `dropped` (taken, not
 //!   read), `piece` (one piece is read), `all`, `held` (taken, and kept as `keep` says), `woken`
-//!   and `freed` (read by wakers of its own, see [`wakers`], and so is an upgraded connection).
+//!   and `freed` (read by wakers of its own, see [`wakers`], and so is an upgraded connection),
+//!   `polled` (asked for a piece once), `stashed` (those of the thread's stash are read instead).
 //! - `?keep=WHERE` is where a body that was taken stays: `owner` (of the answer's bytes), `stream`
 //!   (of the answer), `converse` (of an upgrade), `stash` (a thread-local). Else it is let go of
-//!   before the answer.
+//!   before the answer. `stashed`: the answer's bytes own what was stashed on their thread before.
 //! - `?answer=KIND`: `bytes` (the default), `known` (a stream with its length), `chunked`,
 //!   `trailers`, `empty`, `back` (the body itself), `early` (a first piece before the body is
-//!   read), `error`, `panic`, `never`, `upgrade` (echoes), `loop` (blocks its thread for good).
+//!   read), `fails` (behind a first piece), `error`, `panic`, `never`, `upgrade` (echoes), `loop` (blocks its thread for good).
 //! - `?status=CODE`, `?size=BYTES` of the answer, `?length=BYTES` that it claims, `?id=TEXT` comes
 //!   back as `x-id`.
 //! - `?block=MILLIS&at=PLACE` has a destructor that blocks its thread: at the end of the `call`, of
@@ -18,7 +19,8 @@
 use std::time::{Duration, Instant};
 
 use hotseat_plugin_api::{
-    Body, Context, Handler, HeaderMap, HeaderValue, Io, Request, Response, Result, export_handler,
+    Body, Bytes, Context, Handler, HeaderMap, HeaderValue, Io, Request, Response, Result,
+    export_handler,
 };
 
 mod ask;
@@ -106,9 +108,14 @@ async fn meet(request: &Request<'_>, ask: &Ask) -> Result<Met> {
             met.length = wakers::read(request.body(), ask.read == Read::Woken).await?;
             return Ok(met);
         }
-        Read::Dropped | Read::Piece | Read::All | Read::Held => request.body(),
+        Read::Stashed => {
+            met.length = kept::read_stashed().await?;
+            return Ok(met);
+        }
+        Read::Dropped | Read::Piece | Read::All | Read::Held | Read::Polled => request.body(),
     };
     match ask.read {
+        Read::Polled => met.length = wakers::poll_once(&mut body).await,
         Read::Piece => met.length = body.next().await?.map_or(0, |piece| piece.len()),
         Read::All => {
             while let Some(piece) = body.next().await? {
@@ -137,10 +144,14 @@ async fn answer(context: &Context, ask: &Ask, met: Met) -> Result<Response> {
     let stream = ask.keep == Keep::Stream;
     let (of_stream, of_owner) = if stream { (rest, None) } else { (None, rest) };
     Ok(match ask.answer {
+        Answer::Bytes if ask.keep == Keep::Stashed => {
+            Response::bytes(kept::owned(size, Some(kept::stashed()), None::<()>))
+        }
         Answer::Bytes => {
             let ticket = of_owner.filter(|_| ask.keep == Keep::Owner).map(kept::keep);
             Response::bytes(kept::owned(size, ticket, ask.block("bytes").map(Blocks)))
         }
+        Answer::Fails => fails(kept::owned(size, Some(kept::stashed()), None::<()>)),
         Answer::Known => {
             written(size, (of_stream, blocks)).with_header("content-length", size.to_string())
         }
@@ -198,6 +209,13 @@ fn written<T: 'static>(size: usize, held: T) -> Response {
             out.send(kept::letters(piece)).await;
         }
         Ok(())
+    })
+}
+
+fn fails(piece: Bytes) -> Response {
+    Response::streaming(move |mut out| async move {
+        out.send(piece).await;
+        Err(hotseat_plugin_api::Error::new("as was asked for"))
     })
 }
 

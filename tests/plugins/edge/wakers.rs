@@ -69,6 +69,18 @@ pub(crate) async fn read(body: Body, when_woken: bool) -> Result<usize, BodyErro
     .await
 }
 
+/// Asks for a piece, and waits for none: how much has come.
+pub(crate) async fn poll_once(body: &mut Body) -> usize {
+    poll_fn(|cx| {
+        let next = pin!(body.next());
+        match next.poll(cx) {
+            Poll::Ready(Ok(Some(piece))) => Poll::Ready(piece.len()),
+            _ => Poll::Ready(0),
+        }
+    })
+    .await
+}
+
 /// Echoes until the end, or until a waker has let go of the byte stream.
 pub(crate) async fn converse(io: Io, when_woken: bool) -> Result<()> {
     let last = kept::keep(io);

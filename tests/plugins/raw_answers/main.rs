@@ -17,7 +17,7 @@ mod fields;
 mod streams;
 
 use fields::Fields;
-use streams::{LONGER, NULL_PIECE, OPEN, SHORTER, STRANGE, stream};
+use streams::{EARLY, LONGER, NULL_PIECE, OPEN, SHORTER, STRANGE, stream};
 
 /// Every body that is one.
 const TEN: &[u8] = b"0123456789";
@@ -74,12 +74,19 @@ fn fill_answer(name: &str, answer: &mut Answer) -> u32 {
             return poll::FAILED;
         }
         "null" => answer.bytes = NULL,
+        "huge" => answer.bytes = Bytes { len: usize::MAX, ..bytes(TEN) },
         "longer" => streamed(answer, &LONGER),
         "shorter" => streamed(answer, &SHORTER),
         "open" => streamed(answer, &OPEN),
         "stream-poll" => streamed(answer, &STRANGE),
         "stream-null" => streamed(answer, &NULL_PIECE),
         "stream-no-table" => answer.body = body::STREAM,
+        "trailers-early" => streamed(answer, &EARLY),
+        "upgrade-200" => answer.body = body::UPGRADE,
+        "upgrade-code" => {
+            (answer.status, answer.body) = (101, body::UPGRADE);
+            answer.upgrade.start = Some(streams::converse);
+        }
         "upgrade-no-start" => (answer.status, answer.body) = (101, body::UPGRADE),
         "fields" => answer.headers = Fields::many(FIELDS_MAX),
         "fields-over" => answer.headers = Fields::many(FIELDS_MAX + 1),

@@ -1,9 +1,11 @@
 //! Bodies that break their word.
 #![expect(unsafe_code, reason = "functions that the host calls with raw pointers")]
 
-use hotseat_plugin_api::abi::{self, Frame, Headers, Stream, StreamVt, Waker, poll};
+use hotseat_plugin_api::abi::{
+    self, Done, Frame, Future, Headers, Io, Stream, StreamVt, Waker, poll,
+};
 
-use crate::{NULL, TEN, bytes};
+use crate::{NULL, TEN, bytes, fields::Fields};
 
 /// A stream of [`TEN`] that promises `table.len` bytes.
 pub(crate) fn stream(table: &'static StreamVt) -> Stream {
@@ -37,6 +39,19 @@ unsafe extern "C" fn null_piece(data: *mut (), waker: *const Waker, out: *mut Fr
     code
 }
 
+/// Trailers behind half of what it promises.
+unsafe extern "C" fn early(data: *mut (), waker: *const Waker, out: *mut Frame) -> u32 {
+    // SAFETY: as the caller promises.
+    let code = unsafe { ten(data, waker, out) };
+    if code != poll::END {
+        return code;
+    }
+    let trailers = Fields::pairs(&[("x-sum", "10")]);
+    // SAFETY: the host gives room for one frame.
+    unsafe { out.write(Frame { data: bytes(b""), trailers }) };
+    poll::READY
+}
+
 unsafe extern "C" fn strange_poll(_: *mut (), _: *const Waker, _: *mut Frame) -> u32 {
     77
 }
@@ -62,6 +77,23 @@ const fn table(poll_next: PollNext, len: Len) -> StreamVt {
 
 pub(crate) static LONGER: StreamVt = table(ten, five);
 pub(crate) static SHORTER: StreamVt = table(ten, twenty);
+pub(crate) static EARLY: StreamVt = table(early, twenty);
 pub(crate) static OPEN: StreamVt = table(ten, unknown);
 pub(crate) static STRANGE: StreamVt = table(strange_poll, unknown);
 pub(crate) static NULL_PIECE: StreamVt = table(null_piece, unknown);
+
+unsafe extern "C" fn strange_end(_: *mut (), _: *const Waker, _: *mut Done) -> u32 {
+    77
+}
+
+/// Takes the connection, and says nothing on it.
+pub(crate) unsafe extern "C" fn converse(_: *mut (), io: Io) -> Future<Done> {
+    Future { data: Box::into_raw(Box::new(io)).cast(), poll: strange_end, drop: free_io }
+}
+
+unsafe extern "C" fn free_io(data: *mut ()) {
+    // SAFETY: the box made in `converse`; the host frees a future once.
+    let io = unsafe { Box::from_raw(data.cast::<Io>()) };
+    // SAFETY: a live table, as the host gave it, and the last use of its data.
+    unsafe { ((*io.vt).drop)(io.data) };
+}

@@ -102,14 +102,19 @@ static THEIR_VT: abi::WakerVt = abi::WakerVt {
     drop: their_free,
 };
 
-#[test]
-fn a_plugins_waker_runs_none_of_its_code_inside_a_scope() {
-    let played = Played::start();
+/// A waker of the host around one of a plugin.
+fn theirs(played: &Played) -> Waker {
     let lease = || LibraryLease::new(Arc::clone(&played.record), Holding::Waker);
     // SAFETY: makes a value of its argument alone.
     let theirs = unsafe { their_clone(std::ptr::null()) };
-    // SAFETY: `theirs` lives until the end of the test.
-    let waker = unsafe { crate::plugin::waker::to_std(&raw const theirs, lease) };
+    // SAFETY: `theirs` lives until the end of the call.
+    unsafe { crate::plugin::waker::to_std(&raw const theirs, lease) }
+}
+
+#[test]
+fn a_plugins_waker_runs_none_of_its_code_inside_a_scope() {
+    let played = Played::start();
+    let waker = theirs(&played);
     scope(|| {
         waker.wake_by_ref();
         waker.wake_by_ref();
@@ -117,7 +122,29 @@ fn a_plugins_waker_runs_none_of_its_code_inside_a_scope() {
         assert!(logged().is_empty());
     });
     assert_eq!(logged(), ["woken", "freed"], "two wakes before it hears of one are one");
+    let waker = theirs(&played);
+    scope(|| {
+        drop(waker);
+        assert!(logged().is_empty(), "nobody has woken it before");
+    });
+    assert_eq!(logged(), ["freed"]);
     assert!(played.record.is_quiet());
+}
+
+#[test]
+fn within_a_turn_values_go_at_once_and_wakers_afterwards() {
+    let played = Played::start();
+    let library = played.record.id();
+    let (woken, dropped) = (theirs(&played), theirs(&played));
+    turn(|| {
+        let_go(Leaving::Bytes(bytes(1, freed), Rc::new(Kept(library))));
+        let of = Some(library);
+        assert_eq!(logged(), [format!("bytes 1 of {of:?}"), "kept".to_owned()]);
+        woken.wake_by_ref();
+        drop(dropped);
+        assert!(logged().is_empty(), "whoever does that is in the middle of something");
+    });
+    assert_eq!(logged(), ["woken", "freed"]);
 }
 
 #[test]
