@@ -23,7 +23,7 @@ fn a_body_that_comes_is_heard_to_its_end() {
     let host = edge().start();
     let mut client = RawHttp2::open(host.data(), &[]).unwrap();
     for how in ["ignored", "dropped", "piece"] {
-        for answer in ["bytes", "chunked"] {
+        for answer in ["bytes", "chunked", "empty", "empty&status=204"] {
             let target = format!("/edge?read={how}&answer={answer}");
             let stream = client.begin("POST", &target, &[], false).unwrap();
             for step in 0..8 {
