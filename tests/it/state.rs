@@ -96,16 +96,18 @@ fn label_of(host: &Host, generation: u64) -> Option<u64> {
 #[test]
 fn a_bad_manifest_falls_back_to_the_one_before() {
     let mut host = crate::plain_host();
-    // The one before is kept from the moment that it is on the disk; each deploy looks anew.
+    // The one before is kept from the moment that it is on the disk; each deploy looks anew. The very
+    // first has no version yet.
     let mut label = 2;
     eventually!(
         {
             let library = fault(if label % 2 == 0 { "plain_v2" } else { "plain_v1" });
             host.deploy(&library, &format!("libhandler_v{label}.so")).swapped();
             label += 1;
-            host.state_file("manifest.previous.json").exists()
+            let before = fs::read_to_string(host.state_file("manifest.previous.json"));
+            before.is_ok_and(|text| text.contains("handler"))
         },
-        "the manifest before is kept"
+        "a manifest before with a version is kept"
     );
     host.kill9();
     fs::write(host.state_file("manifest.json"), b"{ this is no manifest").unwrap();
