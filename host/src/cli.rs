@@ -115,7 +115,7 @@ fn serve(args: &[OsString], work: &Work) -> u8 {
         Err(error) => return complain(&error, USAGE),
     };
     let loaded = &settings.loaded;
-    if let Err(error) = log::start(&loaded.log.filter, loaded.log.format, "hotseat") {
+    if let Err(error) = log::start(&loaded.log, "hotseat") {
         explain(&error.to_string(), None);
         return FAILED;
     }

@@ -5,7 +5,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use crate::ids::PluginName;
+use crate::{ids::PluginName, log::Bounds};
 
 mod nesting;
 pub mod raw;
@@ -247,6 +247,15 @@ pub struct Limits {
     pub stuck_time: Duration,
     /// Between two signs of life of a worker. 1 s.
     pub beat_time: Duration,
+    /// Log lines of one process that wait to be written. 1 MiB.
+    pub log_queue_bytes: usize,
+    /// How long the end of a process waits until its log is written. 1 s.
+    pub log_flush_time: Duration,
+    /// Lines about failing requests, of one generation and kind, that are written within
+    /// `log_repeat_time`. 10.
+    pub log_repeat_count: usize,
+    /// See `log_repeat_count`. 10 s.
+    pub log_repeat_time: Duration,
     /// Previous versions kept per plugin. 5.
     pub kept_count: usize,
     /// History lines on disk. 10,000.
@@ -268,6 +277,19 @@ pub struct Limits {
     /// Descriptors that no data connection gets, for the control plane, deploys, logs, upgrades and
     /// plugins; where that is more than half of all, half. 512.
     pub descriptor_reserve_count: usize,
+}
+
+impl Limits {
+    /// Those of the log.
+    #[must_use]
+    pub fn of_log(&self) -> Bounds {
+        Bounds {
+            queue_bytes: self.log_queue_bytes,
+            flush_time: self.log_flush_time,
+            repeat_count: self.log_repeat_count,
+            repeat_time: self.log_repeat_time,
+        }
+    }
 }
 
 impl Default for Limits {
@@ -315,6 +337,10 @@ impl Default for Limits {
             heartbeat: Duration::from_millis(200),
             stuck_time: Duration::from_secs(30),
             beat_time: Duration::from_secs(1),
+            log_queue_bytes: 1 << 20,
+            log_flush_time: Duration::from_secs(1),
+            log_repeat_count: 10,
+            log_repeat_time: Duration::from_secs(10),
             kept_count: 5,
             history_disk_count: 10_000,
             history_memory_count: 256,

@@ -14,6 +14,7 @@ mod amend;
 pub mod boot;
 pub mod candidate;
 pub mod desk;
+mod line;
 pub mod order;
 pub mod pipeline;
 pub mod record;

@@ -1,22 +1,42 @@
 //! Where log lines go: standard error, as text or as one JSON object a line.
 //!
-//! Owns the process's one subscriber. Everybody else only uses `tracing`'s macros.
-//! Invariant: nothing but log lines of the host goes through here; data for people and programs
-//! goes to standard output.
+//! Owns the process's one subscriber, and the thread that writes. Everybody else only uses
+//! `tracing`'s macros.
+//!
+//! # Invariants
+//! - No line blocks whoever writes it, and no error of the log ends anything: lines wait in a queue
+//!   (`lines`), and what does not fit is dropped and counted.
+//! - Nothing but lines of the host, and what is printed past them (`printed`), goes through here;
+//!   data for people and programs goes to standard output.
+
+mod lines;
+mod printed;
+mod record;
+mod repeats;
 
 use std::{
+    backtrace::{Backtrace, BacktraceStatus},
     fmt,
     io::{self, Write},
+    os::fd::OwnedFd,
+    panic::PanicHookInfo,
     str::FromStr,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::{Duration, Instant},
 };
 
-use tracing_subscriber::{
-    EnvFilter,
-    fmt::{
-        format::Writer,
-        time::{FormatTime, SystemTime},
-    },
+use rustix::{io::fcntl_dupfd_cloexec, time::Timespec};
+use tracing_subscriber::EnvFilter;
+
+use self::{
+    lines::LINES,
+    record::{HEAD, Head, Json, Stamp},
 };
+pub use self::{
+    record::{fields, pairs},
+    repeats::is_news,
+};
+use crate::sys::signals::without_signals;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
@@ -57,6 +77,9 @@ pub enum LogError {
     /// There is one already.
     #[error("this process logs already")]
     Started,
+    /// No descriptor or no thread is left.
+    #[error("cannot start to log: {0}")]
+    System(#[from] io::Error),
 }
 
 impl Filter {
@@ -92,59 +115,169 @@ impl<'de> serde::Deserialize<'de> for Filter {
     }
 }
 
-/// Begins to log. Once a process. `who` stands in each line, with the process id: several processes
-/// of a host share one standard error.
+/// Bounds of the log. As in [`Limits`](crate::config::Limits).
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Lines that wait to be written. Units: bytes.
+    pub queue_bytes: usize,
+    /// How long the end of the process waits for them.
+    pub flush_time: Duration,
+    /// Lines about failing requests of one generation that are written within `repeat_time`; of
+    /// more only their number is.
+    pub repeat_count: usize,
+    /// See `repeat_count`.
+    pub repeat_time: Duration,
+}
+
+/// Milliseconds that a flush may take.
+static FLUSH_MS: AtomicU64 = AtomicU64::new(1000);
+
+/// What to log, and how.
+#[derive(Clone, Debug)]
+pub struct LogSettings {
+    /// Which lines.
+    pub filter: Filter,
+    /// How they look.
+    pub format: LogFormat,
+    /// How much of it, and how long.
+    pub bounds: Bounds,
+}
+
+/// Begins to log, to standard error. Once a process. `who` stands in each line, with the process
+/// id: several processes of a host share one standard error.
 ///
 /// # Errors
 /// See [`LogError`].
-pub fn start(filter: &Filter, format: LogFormat, who: &str) -> Result<(), LogError> {
-    let Filter(text) = filter;
+pub fn start(settings: &LogSettings, who: &str) -> Result<(), LogError> {
+    let LogSettings { filter: Filter(text), format, bounds } = settings;
     let levels = EnvFilter::try_new(text).map_err(|_| LogError::Filter(text.clone()))?;
+    let head = Head { format: *format, who: who.to_owned(), pid: std::process::id() };
+    HEAD.set(head).map_err(|_| LogError::Started)?;
+    FLUSH_MS.store(bounds.flush_time.as_millis().try_into().unwrap_or(u64::MAX), Relaxed);
+    {
+        let mut recent = repeats::recent();
+        recent.whole_count = bounds.repeat_count as u64;
+        recent.window = bounds.repeat_time;
+    }
+    // A descriptor of its own: what a plugin does to standard error is not done to the log.
+    let sink = fcntl_dupfd_cloexec(io::stderr(), 3).map_err(io::Error::from)?;
+    without_signals(|| LINES.start(sink, bounds.queue_bytes))?;
     // The feature for colours is not even compiled in.
     let lines = tracing_subscriber::fmt().with_env_filter(levels);
-    let pid = std::process::id();
+    let lines = lines.with_writer(|| Queued).log_internal_errors(false);
     match format {
-        LogFormat::Text => {
-            let timer = Stamp { who: format!(" {who}[{pid}]"), timer: SystemTime };
-            lines.with_writer(io::stderr).with_timer(timer).try_init()
-        }
-        LogFormat::Json => {
-            let head = format!("{{\"process\":\"{who}\",\"pid\":{pid},");
-            lines.json().flatten_event(true).with_writer(move || Tagged(head.clone())).try_init()
-        }
+        LogFormat::Text => lines.with_timer(Stamp).try_init(),
+        LogFormat::Json => lines.event_format(Json).try_init(),
     }
-    .map_err(|_| LogError::Started)
+    .map_err(|_| LogError::Started)?;
+    std::panic::set_hook(Box::new(note_panic));
+    Ok(())
 }
 
-/// The time of a line, and who writes it.
-struct Stamp {
-    who: String,
-    timer: SystemTime,
+/// From now on the log goes to `sink`, and whatever this process prints on its standard streams is
+/// read by the log: nobody who prints is ever blocked, or ended, by who reads. What standard output
+/// was before.
+///
+/// For a process that runs plugins. Once a process, after [`start`].
+///
+/// # Errors
+/// The system's own: no descriptor or no thread is left.
+pub fn take_streams(sink: OwnedFd) -> io::Result<OwnedFd> {
+    let before = without_signals(printed::take)?;
+    LINES.redirect(sink);
+    Ok(before)
 }
 
-impl FormatTime for Stamp {
-    fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
-        self.timer.format_time(writer)?;
-        writer.write_str(&self.who)
+/// What another process has printed, or logged, becomes lines of this log.
+#[derive(Debug, Default)]
+pub struct Relay(printed::Text);
+
+impl Relay {
+    /// Passes on every line that is whole by now.
+    pub fn add(&mut self, piece: &[u8]) {
+        self.0.add(piece);
+    }
+
+    /// Passes on what is there.
+    pub fn finish(&mut self) {
+        self.0.finish();
     }
 }
 
-/// Writes one object a line, with more at its head.
-struct Tagged(String);
+/// Waits until every line is written: at most as long as the settings say, and not at all where
+/// lines cannot be written at present. To be called before the process ends.
+pub fn flush() {
+    let until = Instant::now() + Duration::from_millis(FLUSH_MS.load(Relaxed));
+    // What was printed comes into the queue by itself.
+    while printed::unread() > 0 && Instant::now() < until {
+        std::thread::park_timeout(LOOK);
+    }
+    let _ = LINES.settle(until.saturating_duration_since(Instant::now()));
+}
 
-impl Write for Tagged {
-    /// Whole lines come in one piece, and leave in one: lines of several processes never mix.
+/// The same in a signal handler, where the process dies: only looks, and lets the other threads do
+/// it.
+pub fn flush_in_signal() {
+    let looks = FLUSH_MS.load(Relaxed).min(DYING_MS);
+    let pause = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+    for _ in 0..looks {
+        if printed::unread() == 0 && LINES.unwritten() == 0 {
+            return;
+        }
+        let _ = rustix::thread::nanosleep(&pause);
+    }
+}
+
+/// Before another look.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// How long a dying process waits for its log: until then nobody starts another one. Units:
+/// milliseconds.
+const DYING_MS: u64 = 200;
+
+/// Lines that were dropped, because they were not taken in time.
+#[must_use]
+pub fn dropped() -> u64 {
+    LINES.dropped()
+}
+
+/// Gives up what is not written by now; [`dropped`] afterwards. For a process that becomes another.
+#[must_use]
+pub fn abandon() -> u64 {
+    LINES.abandon()
+}
+
+/// A panic of the host, as a line of the log: the standard library would print it, and wait for
+/// whoever reads.
+fn note_panic(info: &PanicHookInfo<'_>) {
+    let thread = std::thread::current();
+    let thread = thread.name().unwrap_or("unnamed");
+    let text = info.payload().downcast_ref::<&str>().copied();
+    let text = text.or_else(|| info.payload().downcast_ref::<String>().map(String::as_str));
+    let message = text.unwrap_or("something that is no text");
+    let at = info.location().map(ToString::to_string);
+    let backtrace = Backtrace::capture();
+    let backtrace = (backtrace.status() == BacktraceStatus::Captured).then_some(backtrace);
+    let backtrace = backtrace.as_ref().map(tracing::field::display);
+    tracing::error!(thread, at, backtrace, "panicked: {message}");
+    // It ends the process, and nobody else does this before.
+    if thread == "main" {
+        flush();
+    }
+}
+
+/// Puts lines into the queue; never fails.
+struct Queued;
+
+impl Write for Queued {
+    /// Whole lines come in one piece.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let whole = match line.strip_prefix(b"{") {
-            Some(rest) => [self.0.as_bytes(), rest].concat(),
-            None => line.to_vec(),
-        };
-        io::stderr().write_all(&whole)?;
+        LINES.push(line);
         Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
+        Ok(())
     }
 }
 

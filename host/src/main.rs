@@ -10,21 +10,28 @@ use hotseat::{
     },
     config::raw::file::FileText,
     link::{ConfigFile, MASTER_FD, Settings},
-    master,
+    log, master,
     plugin::preflight,
     process,
+    sys::signals::ignore_writing,
 };
 
 fn main() -> ExitCode {
     // The next image of a master: it has parsed its command line already.
-    if let Ok(number) = std::env::var(MASTER_FD) {
-        return ExitCode::from(master::resume(&number));
-    }
-    let work = Work { serve, check: trial::run, preflight_child: preflight::child::main, worker };
-    cli::run(std::env::args_os(), &work)
+    let code = if let Ok(number) = std::env::var(MASTER_FD) {
+        ignore_writing();
+        ExitCode::from(master::resume(&number))
+    } else {
+        let work =
+            Work { serve, check: trial::run, preflight_child: preflight::child::main, worker };
+        cli::run(std::env::args_os(), &work)
+    };
+    log::flush();
+    code
 }
 
 fn serve(args: Vec<OsString>, settings: ServeSettings) -> anyhow::Result<()> {
+    ignore_writing();
     if !settings.loaded.config.single {
         let file = ConfigFile { path: settings.file.path, text: settings.file.text };
         return Err(master::launch(args, Settings::of(&settings.loaded), file));
@@ -33,6 +40,7 @@ fn serve(args: Vec<OsString>, settings: ServeSettings) -> anyhow::Result<()> {
 }
 
 fn worker(args: &[OsString]) -> anyhow::Result<()> {
+    ignore_writing();
     process::led::run(args, |args, file| {
         let file = FileText { path: file.path, text: file.text };
         match serve_settings(args, Some(file)) {

@@ -64,6 +64,7 @@ use self::{
 };
 use crate::{
     link::{ConfigFile, Order, Settings},
+    log,
     state::StateDir,
     status::{Classes, ProcessStatus, Totals},
     sys::{process::forget_code, signals::Signals},
@@ -119,6 +120,8 @@ pub struct Master {
     totals: Totals,
     /// What the workers were last told of the host.
     told: Vec<ProcessStatus>,
+    /// The same, of the lines that this image has dropped.
+    told_dropped: u64,
     began: SystemTime,
     /// The ready line was printed.
     announced: bool,
@@ -206,7 +209,11 @@ impl Master {
         for worker in &mut self.workers {
             worker.flush();
             if worker.kill_at.is_some_and(|at| at <= now) {
-                tracing::warn!(worker = worker.number, pid = ?worker.pid, "killed: its time was up");
+                tracing::warn!(
+                    worker = worker.number,
+                    worker_pid = worker.id(),
+                    "killed: its time was up"
+                );
                 worker.kill_at = None;
                 if matches!(worker.role, Role::Booting | Role::Soaking | Role::Serving) {
                     worker.trouble.get_or_insert_with(|| "it was not up in time".to_owned());
@@ -271,17 +278,19 @@ impl Master {
 
     /// Tells the workers what the status is to show, when it has changed.
     fn publish(&mut self) {
-        let list = self.processes();
-        if list == self.told {
+        let (list, dropped) = (self.processes(), log::dropped());
+        if list == self.told && dropped == self.told_dropped {
             return;
         }
         self.told.clone_from(&list);
+        self.told_dropped = dropped;
         self.tell_processes(list);
     }
 
     fn tell_processes(&mut self, list: Vec<ProcessStatus>) {
         let mut totals = self.totals.clone();
         totals.worker_crashes = self.crashes.total;
+        totals.log_dropped += log::dropped();
         let order = Order::Processes { list, upgrade: self.last.clone(), totals };
         for worker in &mut self.workers {
             worker.tell(&order, &[]);

@@ -46,6 +46,7 @@ pub struct Metrics {
     own_answers: Mutex<BTreeMap<Word, u64>>,
     /// Of the processes before this one.
     evicted: AtomicU64,
+    log_dropped: AtomicU64,
     series: PluginSeries,
 }
 
@@ -59,6 +60,7 @@ impl Metrics {
             unloads,
             own_answers,
             evicted: AtomicU64::new(0),
+            log_dropped: AtomicU64::new(0),
             series: PluginSeries::new(series_count),
         }
     }
@@ -115,6 +117,7 @@ impl Metrics {
             totals.add_own_answers(code, *count);
         }
         totals.add_evicted(self.evicted.load(Ordering::Relaxed));
+        totals.add_log_dropped(self.log_dropped.load(Ordering::Relaxed));
         totals.series = self.series.totals();
         totals
     }
@@ -129,6 +132,7 @@ impl Metrics {
             *lock(&self.unloads).entry(outcome.clone().into()).or_default() += count;
         }
         self.evicted.fetch_add(totals.evicted, Ordering::Relaxed);
+        self.log_dropped.fetch_add(totals.log_dropped, Ordering::Relaxed);
         for (code, count) in &totals.own_answers {
             *lock(&self.own_answers).entry(code.clone().into()).or_default() += count;
         }
@@ -148,6 +152,7 @@ impl Metrics {
         let host = HostFamilies {
             own_answers,
             evicted: self.evicted.load(Ordering::Relaxed) + status.evicted,
+            log_dropped: self.log_dropped.load(Ordering::Relaxed) + status.all_log_dropped(),
             status: status.clone(),
             orders: lock(&self.orders).clone(),
             unloads: lock(&self.unloads).clone(),

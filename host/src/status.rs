@@ -64,6 +64,16 @@ pub struct Status {
     pub own_answers: BTreeMap<&'static str, u64>,
     /// Idle connections of this process that were closed for newcomers.
     pub evicted: u64,
+    /// Lines of this process's log that were dropped.
+    pub log_dropped: u64,
+}
+
+impl Status {
+    /// Lines of the log that this process and its master have dropped.
+    #[must_use]
+    pub fn all_log_dropped(&self) -> u64 {
+        self.log_dropped + self.totals.log_dropped
+    }
 }
 
 /// What a master counts over the life of the host.
@@ -77,6 +87,9 @@ pub struct Totals {
     /// Workers that were replaced because they, or a data thread of theirs, stood still.
     #[serde(default)]
     pub stuck_workers: u64,
+    /// Lines of the master's log that were dropped.
+    #[serde(default)]
+    pub log_dropped: u64,
 }
 
 /// One process of the host.

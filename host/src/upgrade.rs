@@ -21,6 +21,15 @@ pub struct Request {
     pub wait: Wait,
 }
 
+impl Request {
+    /// Both files as text, for a line of the log.
+    #[must_use]
+    pub fn paths(&self) -> (Option<String>, Option<String>) {
+        let text = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+        (text(&self.binary), text(&self.config))
+    }
+}
+
 /// When whoever asked for an upgrade is answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -20,6 +20,7 @@ mod deploy;
 mod edge;
 mod hooks;
 mod http_edge;
+mod logs;
 mod proxied;
 mod rollback;
 mod routing;

@@ -59,6 +59,9 @@ fn write_status(
     } else {
         page.write_str(&plugins(&status.plugins))?;
     }
+    if let lines @ 1.. = status.all_log_dropped() {
+        writeln!(page, "log: {lines} lines were dropped, because nobody took them in time")?;
+    }
     for mount in &status.missing {
         writeln!(page, "missing: nothing serves {}", one_line(mount))?;
     }

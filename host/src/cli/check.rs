@@ -71,7 +71,7 @@ pub(super) fn carry_out(args: CheckArgs, work: &Work) -> u8 {
         Ok(loaded) => loaded,
         Err(error) => return complain(&error, USAGE),
     };
-    if let Err(error) = log::start(&loaded.log.filter, loaded.log.format, "hotseat") {
+    if let Err(error) = log::start(&loaded.log, "hotseat") {
         explain(&error.to_string(), None);
         return FAILED;
     }

@@ -23,7 +23,7 @@ use self::{
     values::Count,
 };
 use super::Config;
-use crate::log::{Filter, LogFormat};
+use crate::log::{Filter, LogFormat, LogSettings};
 
 pub mod address;
 mod build;
@@ -167,15 +167,6 @@ pub struct RawConfig {
     /// Bounds on every queue, wait and size.
     #[command(flatten)]
     pub limits: RawLimits,
-}
-
-/// What to log, and how.
-#[derive(Clone, Debug, Default)]
-pub struct LogSettings {
-    /// Which lines.
-    pub filter: Filter,
-    /// How they look.
-    pub format: LogFormat,
 }
 
 /// Everything that `serve` and `check` get from their settings.

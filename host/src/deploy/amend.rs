@@ -46,7 +46,11 @@ impl Pipeline {
                     self.record.warn(&plugin, text);
                 }
                 None => {
-                    tracing::warn!(%generation, why, "not active any more, so it is not withdrawn");
+                    tracing::warn!(
+                        generation = generation.0,
+                        why,
+                        "not active any more, so it is not withdrawn"
+                    );
                 }
             }
             return;
@@ -57,7 +61,7 @@ impl Pipeline {
             None => "there is no version before it".to_owned(),
         };
         let text = format!("generation {generation} ({label}) was withdrawn: {why}; {instead}");
-        tracing::error!(%plugin, %generation, "{text}");
+        tracing::error!(%plugin, generation = generation.0, "{text}");
         self.record.warn(&plugin, text.clone());
         self.workshop.events.publish(Phase::Withdrawn, |event: &mut Event| {
             event.plugin = Some(plugin.clone());

@@ -80,11 +80,11 @@ pub(super) fn load_first(
         match found {
             Ok(found) => {
                 let Some(failed) = failed else {
-                    tracing::info!(%plugin, %generation, %label, "the committed version serves");
+                    tracing::info!(%plugin, generation = generation.0, %label, "the committed version serves");
                     return found;
                 };
                 tracing::error!(
-                    %plugin, %generation, %label,
+                    %plugin, generation = generation.0, %label,
                     "an older version serves, because the committed one does not load"
                 );
                 let warning = format!("{failed}; serving generation {generation}");
@@ -93,7 +93,7 @@ pub(super) fn load_first(
             }
             Err(error) => {
                 tracing::error!(
-                    %plugin, %generation, %label, code = error.code(), %error,
+                    %plugin, generation = generation.0, %label, code = error.code(), %error,
                     "a committed version does not load"
                 );
                 failed.get_or_insert_with(|| {

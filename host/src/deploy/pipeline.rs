@@ -5,7 +5,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -13,6 +13,7 @@ use std::{
 use super::{
     candidate::{Candidate, CandidateError, Passed, Subject, Workshop},
     desk::{Desk, Job, Outcome, Refusal, Work},
+    line,
     order::{Change, Deployed, Order, Source},
     record::{Commit, Record},
 };
@@ -294,8 +295,8 @@ impl Pipeline {
 
     /// Writes down how an order ended: log, history, metrics, events.
     fn note(&self, number: u64, order: &Order, outcome: &Outcome, about: &About, took: Duration) {
-        let (verb, source, path): (_, _, Option<&PathBuf>) = match order {
-            Order::Deploy { path, source, .. } => ("deploy", *source, Some(path)),
+        let (verb, source, path): (_, _, Option<&Path>) = match order {
+            Order::Deploy { path, source, .. } => ("deploy", *source, Some(&**path)),
             Order::Rollback { .. } => ("rollback", Source::Control, None),
             Order::Unload { .. } => ("unload", Source::Control, None),
         };
@@ -321,16 +322,12 @@ impl Pipeline {
                 entry.from = done.from;
                 entry.outcome = done.change.as_str().to_owned();
                 entry.text = done.line();
-                tracing::info!(order = number, verb, source = entry.source, "{}", entry.text);
+                line::done(&entry, path);
             }
             Err(refusal) => {
                 entry.outcome = refusal.code().to_owned();
                 entry.text = refusal.to_string();
-                let hint = refusal.hint();
-                tracing::warn!(
-                    order = number, verb, source = entry.source, code = refusal.code(),
-                    path = ?path, hint, "refused: {}", entry.text
-                );
+                line::refused(&entry, path, refusal);
                 self.workshop.events.publish(Phase::Refused, |event: &mut Event| {
                     event.order = Some(number);
                     event.plugin = about.plugin.clone();

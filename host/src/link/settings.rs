@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     config::{Hook, Limits, Listen, raw::Loaded},
-    log::LogFormat,
+    log::{self, LogFormat},
 };
 
 /// The configuration file as it was when it was checked.
@@ -90,6 +90,9 @@ bounds! {
     // A master of before the two had none, and left none behind.
     #[serde(default = "stuck_time")] stuck_time: Duration;
     #[serde(default = "beat_time")] beat_time: Duration;
+    // Since the log has a queue.
+    #[serde(default = "log_queue_bytes")] log_queue_bytes: usize;
+    #[serde(default = "log_flush_time")] log_flush_time: Duration;
 }
 
 fn stuck_time() -> Duration {
@@ -98,6 +101,14 @@ fn stuck_time() -> Duration {
 
 fn beat_time() -> Duration {
     Limits::default().beat_time
+}
+
+fn log_queue_bytes() -> usize {
+    Limits::default().log_queue_bytes
+}
+
+fn log_flush_time() -> Duration {
+    Limits::default().log_flush_time
 }
 
 impl Settings {
@@ -119,5 +130,19 @@ impl Settings {
             log_json: log.format == LogFormat::Json,
             limits: Bounds::of(&config.limits),
         }
+    }
+
+    /// How the master logs.
+    ///
+    /// # Errors
+    /// A master of another version has taken a filter that this one does not know.
+    pub fn logging(&self) -> Result<log::LogSettings, log::LogError> {
+        let format = if self.log_json { LogFormat::Json } else { LogFormat::Text };
+        let limits = Limits {
+            log_queue_bytes: self.limits.log_queue_bytes,
+            log_flush_time: self.limits.log_flush_time,
+            ..Limits::default()
+        };
+        Ok(log::LogSettings { filter: self.log.parse()?, format, bounds: limits.of_log() })
     }
 }

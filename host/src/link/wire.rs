@@ -119,6 +119,15 @@ pub enum Order {
     },
 }
 
+impl Order {
+    /// What it is called, for a line of the log: it may carry whole files.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let text = format!("{self:?}");
+        text.chars().take_while(char::is_ascii_alphabetic).collect()
+    }
+}
+
 /// A question of a worker to its master.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Asked {

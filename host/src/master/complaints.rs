@@ -2,9 +2,11 @@
 //! that whoever asked for an upgrade reads why it failed.
 
 use std::{
-    io::{self, Write as _},
+    io,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
 };
+
+use crate::log::Relay;
 
 /// How much is kept. Units: bytes.
 const TAIL_BYTES: usize = 4096;
@@ -14,6 +16,7 @@ const TAIL_BYTES: usize = 4096;
 pub(super) struct Complaints {
     pipe: Option<OwnedFd>,
     tail: Vec<u8>,
+    log: Relay,
 }
 
 impl Complaints {
@@ -21,7 +24,7 @@ impl Complaints {
         if let Some(pipe) = &pipe {
             rustix::io::ioctl_fionbio(pipe, true)?;
         }
-        Ok(Self { pipe, tail: Vec::new() })
+        Ok(Self { pipe, ..Self::default() })
     }
 
     /// What the event loop waits for.
@@ -34,19 +37,23 @@ impl Complaints {
         let mut piece = [0; 8192];
         while let Some(pipe) = &self.pipe {
             match rustix::io::read(pipe, &mut piece) {
-                Ok(0) => self.pipe = None,
+                Ok(0) => self.end(),
                 Ok(count) => {
-                    // Nobody may be reading; what is kept is kept all the same.
-                    let _ = io::stderr().write_all(&piece[..count]);
+                    self.log.add(&piece[..count]);
                     self.tail.extend_from_slice(&piece[..count]);
                     let over = self.tail.len().saturating_sub(TAIL_BYTES);
                     self.tail.drain(..over);
                 }
                 Err(rustix::io::Errno::INTR) => {}
                 Err(rustix::io::Errno::AGAIN) => return,
-                Err(_) => self.pipe = None,
+                Err(_) => self.end(),
             }
         }
+    }
+
+    fn end(&mut self) {
+        self.pipe = None;
+        self.log.finish();
     }
 
     /// The end of it.

@@ -170,7 +170,7 @@ impl Master {
         worker.served = true;
         worker.kill_at = None;
         let text = format!("worker {number} serves");
-        tracing::info!(worker = number, pid = ?worker.pid, "a worker serves");
+        tracing::info!(worker = number, worker_pid = worker.id(), "a worker serves");
         notify::ready(&text);
         self.announce();
         self.begin_latched();

@@ -7,12 +7,12 @@
 
 use std::{
     ffi::OsString,
-    io::Write as _,
     rc::Rc,
     time::{Instant, SystemTime},
 };
 
 use anyhow::Context as _;
+use rustix::io::fcntl_dupfd_cloexec;
 
 use super::{
     Master, Plan, Sockets,
@@ -56,7 +56,7 @@ pub fn resume(number: &str) -> u8 {
     match recall(number) {
         Ok(master) => master.run(),
         Err(error) => {
-            eprintln!("{error:#}");
+            tracing::error!("{error:#}");
             1
         }
     }
@@ -64,8 +64,7 @@ pub fn resume(number: &str) -> u8 {
 
 fn recall(number: &str) -> anyhow::Result<Master> {
     let Memory { origin, plan, running, .. } = memory::read(number)?;
-    let format = if plan.settings.log_json { log::LogFormat::Json } else { log::LogFormat::Text };
-    log::start(&plan.settings.log.parse()?, format, "master")?;
+    log::start(&plan.settings.logging()?, "master")?;
     // A master holds descriptors for every worker and every version in traffic.
     if let Err(error) = sys::process::raise_descriptor_limit() {
         tracing::warn!(%error, "the limit on descriptors could not be raised");
@@ -87,7 +86,8 @@ fn begin(origin: Origin, plan: PlanMemory) -> anyhow::Result<Master> {
     let bound = sockets.bind_missing(&plan.settings, &mut given)?;
     sockets.join(bound);
     for socket in &given {
-        tracing::warn!(?socket, "a socket was given that the settings do not name: it is closed");
+        let address = socket.address().map_or_else(|error| error.to_string(), |it| it.to_string());
+        tracing::warn!(address, "a socket was given that the settings do not name: it is closed");
     }
     drop(given);
     let pid_file = plan.settings.pid_file.as_deref().map(PidFile::write).transpose();
@@ -131,6 +131,7 @@ fn begin(origin: Origin, plan: PlanMemory) -> anyhow::Result<Master> {
         last: None,
         totals: Totals::default(),
         told: Vec::new(),
+        told_dropped: 0,
         began: SystemTime::now(),
         announced: false,
         exit: None,
@@ -177,10 +178,9 @@ impl Master {
             self.sockets.shown(1),
             std::process::id(),
         );
-        let mut out = std::io::stdout().lock();
-        // Nobody may be reading; that is no reason not to serve.
-        if let Err(error) = writeln!(out, "{line}").and_then(|()| out.flush()) {
-            tracing::warn!(%error, "the ready line could not be written");
+        match fcntl_dupfd_cloexec(std::io::stdout(), 3) {
+            Ok(out) => sys::process::say_aside(out, format!("{line}\n")),
+            Err(error) => tracing::warn!(%error, "the ready line could not be written"),
         }
     }
 
@@ -232,6 +232,6 @@ impl Master {
         let begun = Instant::now();
         // Only comes back when it cannot be done.
         let error = memory::change_image(self);
-        tracing::error!(%error, took = ?begun.elapsed(), "the master stays with the image it has");
+        tracing::error!(%error, seconds = begun.elapsed().as_secs_f64(), "the master stays with the image it has");
     }
 }

@@ -170,7 +170,7 @@ impl Led {
     /// not told: whatever waits for its answer has a limit, and a worker that serves goes on.
     pub(super) fn tell(&mut self, order: &Order, descriptors: &[BorrowedFd<'_>]) {
         if let Err(error) = self.try_tell(order, descriptors) {
-            tracing::error!(worker = self.number, %error, ?order, "a worker could not be told");
+            tracing::error!(worker = self.number, %error, order = order.name(), "a worker could not be told");
         }
     }
 
@@ -259,6 +259,11 @@ impl Led {
     /// Ends it at once, because it is of no use; that counts as its own end.
     pub(super) fn end(&self) {
         let _ = kill_process(self.pid, Signal::KILL);
+    }
+
+    /// Its process, for a line of the log.
+    pub(super) fn id(&self) -> i32 {
+        self.pid.as_raw_nonzero().get()
     }
 
     /// What it has answered by itself: all, and in percent what ended badly.

@@ -37,6 +37,7 @@ use super::{
 use crate::{
     config::Listen,
     link::{Beat, Channel, ConfigFile, MASTER_FD, MEMORY_SCHEMA as SCHEMA, Settings, Version},
+    log,
     serve::Socket,
     state::StateDir,
     status::Totals,
@@ -190,6 +191,8 @@ pub(super) fn change_image(master: &mut Master) -> io::Error {
         Err(error) => return error,
     };
     tracing::info!(version = master.plan.version, "the master goes over to the new binary");
+    // The next image has a queue of its own: what this one's has is written, or counted.
+    log::flush();
     let error = exec(&memory, &master.plan.binary.clone(), &[]);
     // What prepares for another image restores this.
     sys::signals::ignore_broken_pipes();
@@ -247,7 +250,10 @@ fn write_down(master: &mut Master, leave: &mut Leave) -> io::Result<Memory> {
             lame_duck: master.lame_duck,
             next_number: master.next_number,
             last: master.last.clone(),
-            totals: master.totals.clone(),
+            totals: Totals {
+                log_dropped: master.totals.log_dropped + log::dropped(),
+                ..master.totals.clone()
+            },
             began: master.began,
             crashes: master.crashes.total,
             respawn: master.respawn.is_some(),
@@ -315,6 +321,7 @@ pub(super) fn go_on(origin: Origin, plan: PlanMemory, running: Running) -> io::R
         last: running.last,
         totals: running.totals,
         told: Vec::new(),
+        told_dropped: 0,
         began: running.began,
         announced: true,
         exit: None,

@@ -64,7 +64,12 @@ impl Master {
         if self.upgrade.is_none() && self.announced {
             led.kill_at = Some(Instant::now() + plan.settings.limits.ready_time);
         }
-        tracing::info!(worker = number, pid = ?led.pid, version = plan.version, "a worker is started");
+        tracing::info!(
+            worker = number,
+            worker_pid = led.id(),
+            version = plan.version,
+            "a worker is started"
+        );
         self.workers.push(led);
         Ok(number)
     }
@@ -98,10 +103,18 @@ impl Master {
             || self.stop.is_some()
             || matches!(worker.role, Role::Draining | Role::Parked)
         {
-            tracing::info!(worker = worker.number, pid = ?worker.pid, how, "a worker has ended");
+            tracing::info!(
+                worker = worker.number,
+                worker_pid = worker.id(),
+                how,
+                "a worker has ended"
+            );
         } else {
             tracing::error!(
-                worker = worker.number, pid = ?worker.pid, generation, why,
+                worker = worker.number,
+                worker_pid = worker.id(),
+                generation,
+                why,
                 "a worker has ended unasked"
             );
         }
@@ -126,10 +139,8 @@ impl Master {
         }
         if !self.announced {
             // The host never came up: whoever starts it hears why.
-            eprintln!(
-                "{}",
-                if why.is_empty() { "the worker has ended before it served" } else { &why }
-            );
+            let why = if why.is_empty() { "the worker has ended before it served" } else { &why };
+            tracing::error!("{why}");
             self.exit = Some(1);
             return;
         }
@@ -156,7 +167,8 @@ impl Master {
             && let Some(previous) = self.previous.take()
         {
             tracing::error!(
-                binary = ?self.plan.binary.digest, back_to = ?previous.binary.digest,
+                binary = self.plan.binary.digest,
+                back_to = previous.binary.digest,
                 "the binary is to blame: going back to the one before"
             );
             self.go_back_to(previous);

@@ -141,7 +141,8 @@ impl Master {
         for number in silent {
             let Some(worker) = self.worker(number) else { continue };
             let silence = now.duration_since(worker.heard);
-            tracing::error!(worker = number, pid = ?worker.pid, ?silence, "a worker is silent: killed");
+            let (worker_pid, seconds) = (worker.id(), silence.as_secs_f64());
+            tracing::error!(worker = number, worker_pid, seconds, "a worker is silent: killed");
             worker.ending = true;
             if matches!(worker.role, Role::Serving | Role::Soaking) {
                 worker.trouble = Some(format!("no sign of life for {silence:.1?}"));

@@ -163,7 +163,8 @@ impl Master {
     fn begin(&mut self, pending: Pending) {
         let Some(serving) = self.serving() else { return };
         let (old, old_pid) = (serving.number, serving.status().pid);
-        tracing::info!(request = ?pending.request, worker = old, "an upgrade begins");
+        let (binary, config) = pending.request.paths();
+        tracing::info!(binary, config, worker = old, "an upgrade begins");
         notify::reloading("upgrading");
         let source = pending.request.binary.clone().unwrap_or_else(|| self.origin.binary.clone());
         self.upgrade = Some(Upgrade {

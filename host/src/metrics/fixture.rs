@@ -55,6 +55,7 @@ pub(crate) fn empty(started: SystemTime) -> Status {
         resident_count: 0,
         own_answers: BTreeMap::new(),
         evicted: 0,
+        log_dropped: 0,
         cores: Vec::new(),
         orders: Vec::new(),
         missing: Vec::new(),
@@ -110,6 +111,7 @@ pub(crate) fn serving(started: SystemTime) -> Status {
         ],
         resident_count: 1,
         evicted: 5,
+        log_dropped: 8,
         own_answers: BTreeMap::from([("no_mount", 3)]),
         cores: vec![
             CoreStatus { core: 0, connections: 3, blocked: None },
@@ -160,7 +162,7 @@ pub(crate) fn led(started: SystemTime) -> Status {
         ],
         upgrade: Some(outcome(Verdict::RolledBack, "it died\nof SIGSEGV", started)),
         connections,
-        totals: Totals { upgrades, worker_crashes: 4, stuck_workers: 2 },
+        totals: Totals { upgrades, worker_crashes: 4, stuck_workers: 2, log_dropped: 0 },
         ..serving(started)
     }
 }

@@ -23,6 +23,7 @@ pub(super) struct HostFamilies {
     pub(super) orders: Ends,
     pub(super) unloads: BTreeMap<Word, u64>,
     pub(super) evicted: u64,
+    pub(super) log_dropped: u64,
     /// By code.
     pub(super) own_answers: BTreeMap<Word, u64>,
     /// Plugin and reason.
@@ -218,6 +219,10 @@ impl Collector for HostFamilies {
             "Idle connections closed because a newcomer needed a place.",
         );
         evicted.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
+        let dropped = ConstCounter::new(self.log_dropped);
+        let (name, help) =
+            ("hotseat_log_lines_dropped", "Lines of the log that nobody took in time.");
+        dropped.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
         let rows = self.own_answers.iter().map(|(code, n)| ([("code", &**code)], *n));
         let help = "Requests that the data plane has answered by itself, by its code.";
         counters(encoder, "hotseat_own_answers", help, rows)?;

@@ -19,6 +19,7 @@ pub struct Totals {
     pub(super) orders: Vec<(String, String, u64)>,
     pub(super) unloads: BTreeMap<String, u64>,
     pub(super) evicted: u64,
+    pub(super) log_dropped: u64,
     /// By code.
     pub(super) own_answers: BTreeMap<String, u64>,
     /// Plugin, reason.
@@ -85,6 +86,11 @@ impl Totals {
         self.evicted += count;
     }
 
+    /// Adds lines of the log that were dropped.
+    pub fn add_log_dropped(&mut self, count: u64) {
+        self.log_dropped += count;
+    }
+
     /// Adds answers of the host's own with one code.
     pub fn add_own_answers(&mut self, code: &str, count: u64) {
         *self.own_answers.entry(code.to_owned()).or_default() += count;
@@ -110,6 +116,7 @@ impl Totals {
             now.cut = now.cut.saturating_sub(then.cut);
         }
         self.evicted = self.evicted.saturating_sub(earlier.evicted);
+        self.log_dropped = self.log_dropped.saturating_sub(earlier.log_dropped);
         subtract(&mut self.orders, &earlier.orders);
         subtract(&mut self.dropped, &earlier.dropped);
         for (now, then) in

@@ -68,7 +68,10 @@ impl Leaving {
     async fn stop_accepting(&mut self, keeper: &Keeper, sockets: Vec<Socket>) -> Instant {
         let lame_duck = self.limits.lame_duck;
         if !lame_duck.is_zero() && self.worker.lame_duck(true) {
-            tracing::info!(time = ?lame_duck, "lame duck: serving on while `/readyz` says no");
+            tracing::info!(
+                seconds = lame_duck.as_secs_f64(),
+                "lame duck: serving on while `/readyz` says no"
+            );
             self.patiently(tokio::time::sleep(lame_duck)).await;
         }
         self.worker.begin_stop();

@@ -52,12 +52,16 @@ pub fn run(args: &[OsString], parse: Parse) -> anyhow::Result<()> {
     let hello = Report::Hello { proto: PROTO, version: env!("CARGO_PKG_VERSION").to_owned() };
     channel.send(&hello, &[], WORD_TIME).context("greet the master")?;
     match come_up(args, parse, &channel) {
-        Ok(()) => exit_now(0),
+        Ok(()) => {
+            log::flush();
+            exit_now(0)
+        }
         Err(error) => {
             let text = format!("{error:#}");
             tracing::error!("{text}");
             // It may be gone; then nobody has to know.
             let _ = channel.send(&Report::Failed { text }, &[], WORD_TIME);
+            log::flush();
             exit_now(1)
         }
     }
@@ -67,7 +71,7 @@ fn come_up(args: &[OsString], parse: Parse, channel: &Channel) -> anyhow::Result
     let Newborn { boot, sockets, page, stderr, carried } = listen_to_master(channel)?;
     // The master's error; a worker is started only with settings that were checked.
     let loaded = parse(args, boot.file).map_err(|error| anyhow::anyhow!("{error}"))?;
-    log::start(&loaded.log.filter, loaded.log.format, &format!("worker-{}", boot.number))?;
+    log::start(&loaded.log, &format!("worker-{}", boot.number))?;
     let mut config = loaded.config;
     // The file that is run has no name of its own.
     let _ = rustix::thread::set_name(c"hotseat");
@@ -154,7 +158,7 @@ impl Led<'_> {
     ) -> anyhow::Result<()> {
         let Some(worker) = self.until_started(started).await? else { return Ok(()) };
         // What is complained from here on is no reason why it does not come up.
-        rustix::stdio::dup2_stderr(&stderr).context("take standard error over")?;
+        log::take_streams(stderr).context("take standard error over")?;
         self.say(&Report::Ready);
         loop {
             let news = tokio::select! {
@@ -218,7 +222,7 @@ impl Led<'_> {
                         self.mail.processes(list, upgrade, totals);
                     }
                     Some((order, _)) => {
-                        tracing::warn!(?order, "the worker is not up yet: not done");
+                        tracing::warn!(order = order.name(), "the worker is not up yet: not done");
                     }
                 },
             }
@@ -293,7 +297,7 @@ impl Led<'_> {
             | Order::Drain
             | Order::Stop
             | Order::Hurry
-            | Order::Hammer) => tracing::warn!(?order, "an order at the wrong time"),
+            | Order::Hammer) => tracing::warn!(order = order.name(), "an order at the wrong time"),
         }
     }
 

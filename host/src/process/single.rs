@@ -3,13 +3,12 @@
 //! Owns the order of the start (lock, sockets, worker, ready line), the signals and the end.
 
 use std::{
-    io::Write as _,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
-use rustix::fs::Mode;
+use rustix::{fs::Mode, io::fcntl_dupfd_cloexec};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
@@ -18,9 +17,10 @@ use tokio::{
 use super::{keeper::Keeper, leave::Leaving};
 use crate::{
     config::{Config, Limits, Listen},
+    log,
     serve::{Socket, bind},
     state::StateDir,
-    sys::process::exit_now,
+    sys::process::{exit_now, say_aside},
     worker::{Birth, Halt, Sockets, Worker, prepare_process},
 };
 
@@ -43,10 +43,13 @@ pub fn serve(mut config: Config) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let code = runtime.block_on(host(config))?;
     // Not by returning: a library that could not be unloaded may hang the normal end.
+    log::flush();
     exit_now(code)
 }
 
 async fn host(config: Config) -> anyhow::Result<u8> {
+    let log = fcntl_dupfd_cloexec(std::io::stderr(), 3)?;
+    let output = log::take_streams(log).context("take the standard streams")?;
     // Before anything else, so that a signal at the start is not lost.
     let mut signals = Signals::new().context("install the signal handlers")?;
     let state = StateDir::open(&config.state_dir)?;
@@ -68,7 +71,7 @@ async fn host(config: Config) -> anyhow::Result<u8> {
     let (worker, told) = tokio::select! {
         worker = &mut started => {
             let worker = worker.context("the start has ended by a panic")??;
-            say(&ready);
+            say_aside(output, format!("{ready}\n"));
             (worker, signals.until_stop().await)
         }
         told = signals.until_stop() => {
@@ -116,14 +119,6 @@ fn ready_line(sockets: &Sockets) -> anyhow::Result<String> {
     ))
 }
 
-fn say(line: &str) {
-    let mut out = std::io::stdout().lock();
-    // Nobody may be reading; that is no reason not to serve.
-    if let Err(error) = writeln!(out, "{line}").and_then(|()| out.flush()) {
-        tracing::warn!(%error, "the ready line could not be written");
-    }
-}
-
 /// Starts the worker and lets it serve, unless the start is given up.
 fn begin(
     config: Config,
@@ -160,6 +155,7 @@ async fn stop(
         signals.again(cut).await;
         // What is left hangs in a plugin; only the end of the process ends it.
         tracing::error!("told a third time: ending at once");
+        log::flush();
         exit_now(1)
     };
     let end = async {

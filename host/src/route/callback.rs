@@ -74,7 +74,7 @@ impl Callbacks {
             if news.arrived.len() < ARRIVED_COUNT {
                 news.arrived.push_back(callback);
             } else {
-                tracing::warn!(generation = %about, "the loader is held: it is not told");
+                tracing::warn!(generation = about.0, "the loader is held: it is not told");
             }
         });
     }
@@ -112,7 +112,10 @@ fn run(inbox: &Arc<Inbox<News>>) {
                 None => begin(inbox, &mut busy, VecDeque::from([callback])),
                 Some(it) if it.waiting.len() < WAITING_COUNT => it.waiting.push_back(callback),
                 Some(_) => {
-                    tracing::warn!(%generation, "it hangs in a callback and is not told of more");
+                    tracing::warn!(
+                        generation = generation.0,
+                        "it hangs in a callback and is not told of more"
+                    );
                 }
             }
         }
@@ -120,7 +123,7 @@ fn run(inbox: &Arc<Inbox<News>>) {
         for (generation, it) in &mut busy {
             if it.due.take_if(|due| *due <= now).is_some() {
                 tracing::warn!(
-                    %generation,
+                    generation = generation.0,
                     "its callback has not returned in time: it stays loaded until that returns"
                 );
             }
@@ -145,7 +148,9 @@ fn begin(
                 busy.insert(generation, Busy { due: Instant::now().checked_add(limit), waiting });
                 return;
             }
-            Err(error) => tracing::error!(%generation, %error, "no thread for a callback"),
+            Err(error) => {
+                tracing::error!(generation = generation.0, %error, "no thread for a callback")
+            }
         }
     }
 }

@@ -7,6 +7,7 @@ use std::{path::PathBuf, time::SystemTime};
 use super::Roster;
 use crate::{
     ids::{PluginName, Version},
+    log,
     plugin::{
         instance::Instance,
         reaper::{ReaperHandle, Retired},
@@ -40,6 +41,13 @@ impl Loaded {
     ) -> Self {
         let since = SystemTime::now();
         Self { plugin, version, since, instance: Some(instance), file, reaper, roster }
+    }
+
+    /// Whether a line that says `what` has happened to a request of this generation is to be
+    /// logged: the first ones are, of more only the number.
+    #[must_use]
+    pub fn is_news(&self, what: &'static str) -> bool {
+        log::is_news(self.plugin.as_str(), self.version.generation.0, what)
     }
 
     /// The instance.

@@ -307,10 +307,12 @@ impl Calling {
 fn time_out(exchange: &Exchange) -> Own {
     exchange.lease().counters().add(Count::Timeout);
     let loaded = exchange.lease().lease().loaded();
-    tracing::warn!(
-        plugin = %loaded.plugin, generation = %loaded.version.generation,
-        request = exchange.id(), path = exchange.path(), "the plugin's time was up"
-    );
+    if loaded.is_news("the plugin's time was up") {
+        tracing::warn!(
+            plugin = %loaded.plugin, generation = loaded.version.generation.0,
+            request = exchange.id(), path = exchange.path(), "the plugin's time was up"
+        );
+    }
     own::TIMED_OUT
 }
 
@@ -331,12 +333,14 @@ fn refuse(exchange: &Exchange, error: &CallError) -> Own {
 /// Logs a call that ended without an answer.
 pub(super) fn say(exchange: &Exchange, error: &CallError) {
     let loaded = exchange.lease().lease().loaded();
-    tracing::warn!(
-        plugin = %loaded.plugin, generation = %loaded.version.generation,
-        request = exchange.id(), method = %exchange.method(), path = exchange.path(),
-        peer = exchange.peer(), %error,
-        "a call ended without an answer"
-    );
+    if loaded.is_news("a call ended without an answer") {
+        tracing::warn!(
+            plugin = %loaded.plugin, generation = loaded.version.generation.0,
+            request = exchange.id(), method = %exchange.method(), path = exchange.path(),
+            peer = exchange.peer(), %error,
+            "a call ended without an answer"
+        );
+    }
 }
 
 /// Turns a plugin's reply into a response; the header fields are there already. `open`: the plugin

@@ -92,6 +92,17 @@ pub(super) enum Expired {
     Write,
 }
 
+impl Expired {
+    /// By which limit.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Head => "head",
+            Self::Idle => "idle",
+            Self::Write => "write",
+        }
+    }
+}
+
 impl Conn {
     pub(super) fn new(peer: Rc<str>, owns: Arc<OwnCounts>) -> Rc<Self> {
         Rc::new(Self {

@@ -116,11 +116,15 @@ pub(super) fn take_back(exchange: &Exchange) {
             }
         }
         if let Some(exchange) = exchange.get() {
-            tracing::warn!(
-                request = exchange.id(), path = exchange.path(),
-                generation = %exchange.lease().generation(),
-                "a plugin keeps a body that it does not read beyond its answer: it is taken back"
-            );
+            if exchange.lease().lease().loaded().is_news("a kept body was taken back") {
+                tracing::warn!(
+                    request = exchange.id(),
+                    path = exchange.path(),
+                    generation = exchange.lease().generation().0,
+                    "a plugin keeps a body that it does not read beyond its answer: it is taken \
+                     back"
+                );
+            }
             exchange.sever();
         }
     });
@@ -193,10 +197,12 @@ impl Hold {
         self.counters().add(count);
         self.conn.break_off(answer_to(error));
         let loaded = self.lease.loaded();
-        tracing::warn!(
-            plugin = %loaded.plugin, generation = %loaded.version.generation, %error,
-            "a response body ended early"
-        );
+        if loaded.is_news("a response body ended early") {
+            tracing::warn!(
+                plugin = %loaded.plugin, generation = loaded.version.generation.0, %error,
+                "a response body ended early"
+            );
+        }
     }
 
     /// Ends what carries the answer: the stream where that is still possible, else the connection.
@@ -264,12 +270,14 @@ impl InFlight {
     /// Asks for the end of some requests. Returns how many it was.
     pub(super) fn cut(&self, which: impl Fn(&Exchange) -> bool) -> usize {
         let cut = self.all().into_iter().filter(|it| which(it)).map(|exchange| {
-            tracing::warn!(
-                request = exchange.id(), method = %exchange.method(), path = exchange.path(),
-                peer = exchange.peer(), doing = exchange.lease().doing.get(),
-                generation = %exchange.lease().generation(),
-                "cut at the limit"
-            );
+            if exchange.lease().lease().loaded().is_news("cut at the limit") {
+                tracing::warn!(
+                    request = exchange.id(), method = %exchange.method(), path = exchange.path(),
+                    peer = exchange.peer(), doing = exchange.lease().doing.get(),
+                    generation = exchange.lease().generation().0,
+                    "cut at the limit"
+                );
+            }
             exchange.cut();
         });
         cut.count()

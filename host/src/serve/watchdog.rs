@@ -21,7 +21,7 @@ use super::{
     pulse::{Look, Observer, Stuck},
 };
 
-use crate::sys::process::give_back_memory;
+use crate::{log, sys::process::give_back_memory};
 
 /// Between two looks at most, however long a turn may take.
 const LOOK_MAX: Duration = Duration::from_millis(250);
@@ -163,13 +163,22 @@ impl Found {
 
 fn say(core: usize, news: &News, stuck: Option<&Stuck>) {
     let Some(Stuck { doing, request, generation, since }) = stuck else {
-        return tracing::info!(core, "the thread turns again");
+        if log::is_news("", 0, "the thread turns again") {
+            tracing::info!(core, "the thread turns again");
+        }
+        return;
     };
     let (generation, doing) = (generation.map(|it| it.0), *doing);
     let (request, path) = request.as_ref().map(|(request, path)| (*request, &**path)).unzip();
+    let seconds = since.as_secs_f64();
+    if !matches!(news, News::Stuck)
+        && !log::is_news("", generation.unwrap_or(0), "a thread did not turn")
+    {
+        return;
+    }
     match news {
         News::Stuck => {
-            tracing::error!(core, generation, request, path, doing, ?since, "a thread is stuck");
+            tracing::error!(core, generation, request, path, doing, seconds, "a thread is stuck");
         }
         _ if generation.is_some() => tracing::warn!(
             core,

@@ -7,21 +7,37 @@
 use std::{
     fs,
     io::{self, Write as _},
+    os::fd::OwnedFd,
+    thread,
 };
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Ends the process at once, after what was printed is out.
+use super::signals::without_signals;
+
+/// Ends the process at once. Nothing is written any more: whoever has to say something sees to it
+/// that it is out before (`log::flush`).
 ///
 /// A normal end runs the destructors of every library that is still mapped: it waits for the
 /// loader's lock, which a plugin's hanging constructor holds for ever, and it runs code of
 /// libraries whose threads still run. Source: exit(3), `_dl_fini` in glibc.
 pub fn exit_now(code: u8) -> ! {
-    // Nobody may be reading any more; that is no reason to stay.
-    let _ = io::stdout().flush();
-    let _ = io::stderr().flush();
     // SAFETY: ends the process; nothing runs afterwards.
     unsafe { libc::_exit(i32::from(code)) }
+}
+
+/// Writes `line` to `output` on a thread of its own: nobody may be reading, which is no reason to
+/// wait, or not to go on.
+pub fn say_aside(output: OwnedFd, line: String) {
+    let write = move || {
+        if let Err(error) = fs::File::from(output).write_all(line.as_bytes()) {
+            tracing::warn!(%error, "not written to standard output: {}", line.trim_end());
+        }
+    };
+    let said = without_signals(|| thread::Builder::new().name("say".to_owned()).spawn(write));
+    if let Err(error) = said {
+        tracing::warn!(%error, "no thread for a line on standard output");
+    }
 }
 
 /// Raises the limit of open descriptors to the highest that is allowed; returns it.

@@ -1,6 +1,6 @@
 //! Signals as something to read: blocked for the process, taken from a descriptor.
 //!
-//! For a process with one thread. A blocked signal stays pending across `execve`, so none is lost
+//! For a process with one thread that acts. A blocked signal stays pending across `execve`, so none is lost
 //! when the process goes over to another image.
 #![expect(unsafe_code, reason = "signal masks and signalfd are only reachable through libc")]
 
@@ -42,8 +42,9 @@ fn set_of(signals: &[i32]) -> libc::sigset_t {
 }
 
 impl Signals {
-    /// Blocks `signals` for the calling thread, which must be the only one, and takes them from
-    /// now on.
+    /// Blocks `signals` for the calling thread, and takes them from now on. Every other thread must
+    /// block them already (see [`without_signals`]): what is meant for the process goes to any that
+    /// does not.
     ///
     /// # Errors
     /// No descriptor is left.
@@ -97,6 +98,31 @@ impl AsFd for Signals {
 pub fn ignore_broken_pipes() {
     // SAFETY: sets an action, and no handler of ours is replaced.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+}
+
+/// Runs `work` while no signal is delivered to the calling thread. A thread that it starts never gets
+/// one: what is meant for the process goes to those that wait for it.
+pub fn without_signals<T>(work: impl FnOnce() -> T) -> T {
+    let mut all = MaybeUninit::uninit();
+    // SAFETY: sigfillset fills the set.
+    unsafe { libc::sigfillset(all.as_mut_ptr()) };
+    let mut before = set_of(&[]);
+    // SAFETY: filled above; `before` has room for the mask.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, all.as_ptr(), &raw mut before) };
+    let done = work();
+    // SAFETY: the mask that this thread had.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut()) };
+    done
+}
+
+/// Makes writing beyond a limit on the size of files, and to a terminal from its background, what
+/// writing to a full disk is: an error, or nothing at all, but no end and no stop. Source: write(2),
+/// setrlimit(2), termios(3).
+pub fn ignore_writing() {
+    for signal in [libc::SIGXFSZ, libc::SIGTTOU] {
+        // SAFETY: sets an action, and no handler of ours is replaced.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
 }
 
 /// Lets the child of `command` begin with no signal blocked.

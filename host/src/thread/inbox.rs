@@ -17,7 +17,7 @@ pub struct Inbox<T> {
 
 impl<T> Inbox<T> {
     /// An inbox with `inside` in it.
-    pub fn new(inside: T) -> Self {
+    pub const fn new(inside: T) -> Self {
         Self { inside: Mutex::new(inside), changed: Condvar::new() }
     }
 

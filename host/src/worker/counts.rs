@@ -2,6 +2,7 @@
 
 use super::Worker;
 use crate::{
+    log,
     metrics::{Metrics, Totals},
     route::Tally,
 };
@@ -52,6 +53,7 @@ impl Worker {
             totals.set_requests(&plugin, tally.of(&plugin));
         }
         totals.add_evicted(self.plane.evicted());
+        totals.add_log_dropped(log::dropped());
         for (code, count) in self.plane.own_answers() {
             totals.add_own_answers(code, count);
         }

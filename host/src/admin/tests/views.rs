@@ -109,6 +109,7 @@ async fn the_status_object_is_complete() {
         "processes": [],
         "upgrade": null,
         "connections": classes(0, 0, 0),
+        "log_dropped": 8,
     });
     let plane = serving();
     assert_eq!(plane.get("/v1/status").await.json(), expected);

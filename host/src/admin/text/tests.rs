@@ -23,6 +23,7 @@ paths from  /srv
 
 plugin   mounted at         serves  generation  sha256     requests  failed
 handler  /, api.example/v1  v2      7           07070707…  1204      4
+log: 8 lines were dropped, because nobody took them in time
 
 left traffic
   handler v1 (generation 6) draining, 2 in flight
@@ -55,6 +56,7 @@ serving   4242  2       0.1.0    3fa1c23fa1c2…  3 h 2 min  7 (1 fresh, 2 idle,
 draining  4100  1       0.1.0    -              3 h 2 min  0
 
 nothing is loaded; try: curl 127.0.0.1:28000 -d ./libhandler_v1.so
+log: 8 lines were dropped, because nobody took them in time
 last upgrade: rolled_back, 3 h 2 min ago: it died
 ";
     assert!(page.ends_with(expected), "{page}");

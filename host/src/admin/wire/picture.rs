@@ -37,6 +37,7 @@ pub(in crate::admin) struct Status {
     processes: Vec<Process>,
     upgrade: Option<Upgrade>,
     connections: Classes,
+    log_dropped: u64,
 }
 
 impl Status {
@@ -65,6 +66,7 @@ impl Status {
             totals: _,
             own_answers: _,
             evicted: _,
+            log_dropped: _,
         } = status;
         Self {
             version,
@@ -87,6 +89,7 @@ impl Status {
             processes: processes.iter().map(Process::new).collect(),
             upgrade: upgrade.as_ref().map(Upgrade::new),
             connections: Classes::new(*connections),
+            log_dropped: status.all_log_dropped(),
         }
     }
 }

@@ -54,8 +54,9 @@ impl RawConfig {
         config.strict_exit = self.strict_exit.unwrap_or(config.strict_exit);
         config.master_reexec = self.master_reexec != Some(RawReexec::Never);
         self.limits.apply(&mut config.limits);
-        let filter = self.log.unwrap_or_default();
-        (config, LogSettings { filter, format: self.log_format.unwrap_or_default() })
+        let (filter, format) = (self.log.unwrap_or_default(), self.log_format.unwrap_or_default());
+        let bounds = config.limits.of_log();
+        (config, LogSettings { filter, format, bounds })
     }
 }
 

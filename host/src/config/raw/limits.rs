@@ -133,6 +133,14 @@ limits! {
         "A data thread without a turn, or a worker without a beat, for that long is replaced";
     beat_time: Time<10, MINUTE> = "1s", "HOTSEAT_BEAT_TIME",
         "Between two beats of a worker, which tell its master that it is alive";
+    log_queue_bytes: Size<{ 8 * KIB }, GIB> = "1MiB", "HOTSEAT_LOG_QUEUE_BYTES",
+        "Log lines of a process that wait to be written; what does not fit is dropped and counted";
+    log_flush_time: Time<0, MINUTE> = "1s", "HOTSEAT_LOG_FLUSH_TIME",
+        "How long the end of a process waits until its log is written";
+    log_repeat_count: Count<1, 1_000_000> = "10", "HOTSEAT_LOG_REPEAT_COUNT",
+        "Lines about failing requests of one version, of one kind; of more only the number is logged";
+    log_repeat_time: Time<100, HOUR> = "10s", "HOTSEAT_LOG_REPEAT_TIME",
+        "Within which such lines are counted together";
     kept_count: Count<1, 100> = "5", "HOTSEAT_KEPT_COUNT",
         "Previous versions kept of each plugin";
     history_disk_count: Count<1, 1_000_000> = "10000", "HOTSEAT_HISTORY_DISK_COUNT",

@@ -8,6 +8,7 @@ use super::*;
 use crate::{
     config::{Hook, HookPhase, Listen, UnloadPolicy, Watch},
     error::{Coded, Kind},
+    log::LogFormat,
 };
 
 #[derive(Debug, Parser)]
@@ -120,10 +121,7 @@ fn every_setting_reaches_the_config() {
     assert_eq!(config.unload, UnloadPolicy::Require);
     assert_eq!(config.state_dir, Path::new("/srv/state"));
     assert!(!config.half_close);
-    assert_eq!(
-        format!("{log:?}"),
-        r#"LogSettings { filter: Filter("warn,hotseat=debug"), format: Json }"#
-    );
+    assert_eq!((log.filter.as_str(), log.format), ("warn,hotseat=debug", LogFormat::Json));
     assert_eq!(
         format!("{:?}", config.mounts),
         r#"[MountRule { host: Some("api.example"), prefix: "/v1", plugin: PluginName("billing") }]"#

@@ -121,7 +121,8 @@ impl Master {
         }
         let outcome = self.outcome(&upgrade.pending, verdict, text, hint, upgrade.pids());
         if verdict.is_good() {
-            tracing::info!(verdict = verdict.as_str(), took = ?outcome.took, "{}", outcome.text);
+            let seconds = outcome.took.as_secs_f64();
+            tracing::info!(verdict = verdict.as_str(), seconds, "{}", outcome.text);
         } else {
             tracing::error!(verdict = verdict.as_str(), hint = outcome.hint, "{}", outcome.text);
         }

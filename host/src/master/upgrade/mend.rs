@@ -4,7 +4,7 @@
 //! without a soak. Invariant: as in every upgrade, the worker before is left alone until its
 //! successor accepts.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::{Pending, STEP_TIME, Step, Upgrade};
 use crate::{
@@ -49,12 +49,12 @@ impl Master {
 
     /// Says how it ended. No command of the operator runs: nobody sent a signal.
     pub(super) fn mended(&mut self, upgrade: &Upgrade, verdict: Verdict, text: &str) {
-        let took: Duration = upgrade.pending.began.elapsed();
+        let seconds = upgrade.pending.began.elapsed().as_secs_f64();
         if verdict.is_good() {
-            tracing::warn!(?took, "a worker that was stuck is replaced: {text}");
+            tracing::warn!(seconds, "a worker that was stuck is replaced: {text}");
             self.totals.stuck_workers += 1;
         } else {
-            tracing::error!(?took, "a worker that is stuck could not be replaced: {text}");
+            tracing::error!(seconds, "a worker that is stuck could not be replaced: {text}");
             if verdict == Verdict::Busy {
                 self.does_not_freeze(upgrade.old);
             }

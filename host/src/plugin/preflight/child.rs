@@ -7,7 +7,7 @@
 use std::{
     ffi::OsString,
     future::Future,
-    io,
+    io::{self, Write as _},
     mem::MaybeUninit,
     os::unix::ffi::OsStringExt,
     pin::Pin,
@@ -52,7 +52,8 @@ pub fn main() -> ExitCode {
     let (voice, offered, request) = match set_up() {
         Ok(set_up) => set_up,
         Err(error) => {
-            eprintln!("{error}");
+            // Its parent may be gone.
+            let _ = writeln!(io::stderr(), "{error}");
             return ExitCode::from(CANNOT_RUN);
         }
     };

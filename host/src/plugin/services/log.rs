@@ -3,13 +3,13 @@
 //! A plugin may log from a destructor at its thread's end, when the log's own thread-locals are
 //! gone: such lines are plain as well.
 
-use std::{fmt::Write as _, io::Write as _};
+use std::io::Write as _;
 
 use hotseat_plugin_api::abi::level;
 use tracing::{Level, level_filters::LevelFilter};
 
 use super::{Context, LogTo};
-use crate::plugin::hooks::ledger;
+use crate::{log, plugin::hooks::ledger};
 
 /// Whether a line of `level` would be written. Levels that this build does not know are not.
 pub(super) fn enabled(context: &Context, level: u32) -> bool {
@@ -51,7 +51,7 @@ fn plain(context: &Context, text: &str) {
     let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
-/// Writes one line. The plugin's own fields are one field of the event, `name=value` each.
+/// Writes one line. The plugin's own fields are one field of the event.
 pub(super) fn write(
     context: &Context,
     level: u32,
@@ -59,12 +59,7 @@ pub(super) fn write(
     message: &str,
     fields: &[(String, String)],
 ) {
-    let mut joined = String::new();
-    for (name, value) in fields {
-        let space = if joined.is_empty() { "" } else { " " };
-        // A `String` takes everything.
-        let _ = write!(joined, "{space}{name}={value:?}");
-    }
+    let joined = if is_plain(context) { log::pairs(fields) } else { log::fields(fields) };
     if is_plain(context) {
         let space = if joined.is_empty() { "" } else { " " };
         return plain(context, &format!("{module}: {message}{space}{joined}"));
@@ -96,12 +91,14 @@ pub(super) fn panic(context: &Context, message: &str, location: &str) {
     if is_plain(context) {
         return plain(context, &format!("panicked at {location}: {message}"));
     }
-    tracing::error!(
-        target: "plugin",
-        plugin = context.plugin.as_str(),
-        generation = context.generation.0,
-        panic = message,
-        location,
-        "plugin panicked"
-    );
+    if log::is_news(context.plugin.as_str(), context.generation.0, "plugin panicked") {
+        tracing::error!(
+            target: "plugin",
+            plugin = context.plugin.as_str(),
+            generation = context.generation.0,
+            panic = message,
+            location,
+            "plugin panicked"
+        );
+    }
 }

@@ -52,7 +52,7 @@ pub(super) fn listen_to_master(channel: &Channel) -> anyhow::Result<Newborn> {
             Received::Message(Order::Start, _) => {
                 return newborn.context("the master says nothing to begin with");
             }
-            Received::Message(order, _) => tracing::debug!(?order, "not yet"),
+            Received::Message(order, _) => tracing::debug!(order = order.name(), "not yet"),
             Received::Garbled(error) => anyhow::bail!("the master is not understood: {error}"),
             Received::Closed => anyhow::bail!("the master is gone"),
             Received::Nothing => {}

@@ -74,7 +74,7 @@ impl Led<'_> {
                     Some((Order::Processes { list, upgrade, totals }, _)) => {
                         mail.processes(list, upgrade, totals);
                     }
-                    Some((order, _)) => tracing::debug!(?order, "not done: leaving"),
+                    Some((order, _)) => tracing::debug!(order = order.name(), "not done: leaving"),
                 },
                 name = signals.next() => {
                     if led {

@@ -75,10 +75,12 @@ fn next(inbox: &Inbox<Queue>) -> Option<Notice> {
 
 fn tell((generation, notice): Notice) {
     match Side::start("notice", notice, drop) {
-        Err(error) => tracing::error!(%generation, %error, "no thread for a drain notice"),
+        Err(error) => {
+            tracing::error!(generation = generation.0, %error, "no thread for a drain notice")
+        }
         Ok(side) if side.wait(NOTICE_TIME) == Err(NoResult::TimedOut) => {
             tracing::warn!(
-                %generation,
+                generation = generation.0,
                 "its drain notice has not returned: it stays loaded until that returns"
             );
         }

@@ -53,6 +53,8 @@ pub struct Builder {
     awaited: Vec<String>,
     listen: Vec<String>,
     launch: Launch,
+    /// Where its standard error goes, instead of the file of its home.
+    log: Option<Arc<OwnedFd>>,
 }
 
 impl Builder {
@@ -69,7 +71,15 @@ impl Builder {
             awaited: Vec::new(),
             listen: vec!["127.0.0.1:0".to_owned()],
             launch: Launch::default(),
+            log: None,
         }
+    }
+
+    /// Writes its log there, and not to the file of its home.
+    #[must_use]
+    pub fn log_to(mut self, log: impl Into<OwnedFd>) -> Self {
+        self.log = Some(Arc::new(log.into()));
+        self
     }
 
     /// Its folders, which can be filled before the start.
@@ -239,9 +249,13 @@ impl Builder {
 
     /// Starts it and waits for the ready line.
     pub(super) fn spawn_ready(&self) -> (Child, Ready) {
-        let log = File::options().create(true).append(true).open(self.home.log());
+        let log = || {
+            let file = File::options().create(true).append(true).open(self.home.log());
+            OwnedFd::from(file.expect("open the log"))
+        };
+        let log = self.log.as_ref().map_or_else(log, |log| log.try_clone().expect("copy it"));
         let (mut command, lent) = self.serve();
-        command.stdout(Stdio::piped()).stderr(log.expect("open the log"));
+        command.stdout(Stdio::piped()).stderr(log);
         let mut child = command.spawn().expect("start the host");
         drop(lent);
         let output = child.stdout.take().expect("its stdout is a pipe");
