@@ -14,8 +14,9 @@ pub const ABI: &str = "1.2";
 pub const REQUIRES: &str = "0x0000000000000001";
 /// `rustc -V` of the compiler that builds this crate, and the plugin with it.
 pub const RUSTC: &str = env!("HOTSEAT_RUSTC");
-/// The version of this crate.
-pub const API: &str = env!("CARGO_PKG_VERSION");
+/// The version of this crate, for people: it decides nothing. `CARGO_PKG_VERSION` is abi_stable's
+/// here; see [`abi::root`](crate::abi::root).
+pub const API: &str = env!("HOTSEAT_API_VERSION");
 
 /// Bytes of [`join`]'s result.
 #[must_use]

@@ -97,5 +97,5 @@ fn manifest_says_what_the_macro_was_told() {
         ]
     );
     assert!(lines[8].starts_with("rustc=rustc 1."), "{text}");
-    assert_eq!(lines[9..], [concat!("api=", env!("CARGO_PKG_VERSION")), "panic=unwind"]);
+    assert_eq!(lines[9..], [concat!("api=", env!("HOTSEAT_API_VERSION")), "panic=unwind"]);
 }

@@ -3,6 +3,12 @@
 //! Owns everything that touches abi_stable's library machinery. Its safe loaders are never used:
 //! they memoise one root per type and leak the library. The checked initialisation fills
 //! process-lifetime maps with pointers into the plugin, so it belongs into a preflight child only.
+//!
+//! # Versions
+//! Only [`ABI_MAJOR`](super::ABI_MAJOR) and the feature bits decide whether a library fits. For
+//! abi_stable two numbers stand still, whatever version this crate has: the root's
+//! [`VERSION_STRINGS`](RootModule::VERSION_STRINGS), and the version of the package in every type's
+//! layout, which `build.rs` sets. Both are part of the interface's name.
 #![expect(unsafe_code, reason = "reads the root module through a raw symbol")]
 
 use abi_stable::{
@@ -20,6 +26,14 @@ use super::{RequestHead, StateBlob, Str};
 
 /// The symbol under which abi_stable keeps a root module, with its NUL.
 pub const ROOT_SYMBOL: &[u8] = abi_stable::library::ROOT_MODULE_LOADER_NAME_WITH_NUL.as_bytes();
+
+// abi_stable's derive asks for these two, and nothing but `build.rs` answers with a constant.
+const _: () = assert!(
+    matches!(env!("CARGO_PKG_NAME").as_bytes(), b"hotseat-plugin-api")
+        && matches!(env!("CARGO_PKG_VERSION").as_bytes(), b"0.1.0"),
+    "the interface has another name: libraries built now and hosts of other releases do not fit; \
+     let the build set CARGO_PKG_VERSION for this crate as its build.rs does"
+);
 
 /// What a plugin exports: a static, built at compile time, never on the heap.
 #[repr(C)]
@@ -213,7 +227,17 @@ pub unsafe fn read(symbol: *const (), check_layout: bool) -> Result<Entries, Roo
 
 #[cfg(test)]
 mod tests {
-    use super::first_difference;
+    use abi_stable::{StableAbi as _, library::RootModule as _};
+
+    use super::{Answer, RootRef, first_difference};
+
+    /// Hosts of every release compare these with their own, 0.1.0 among them.
+    #[test]
+    fn no_release_is_a_version_of_the_interface() {
+        let (package, version) = Answer::LAYOUT.package_and_version();
+        assert_eq!((package.as_str(), version.version.as_str()), ("hotseat-plugin-api", "0.1.0"));
+        assert_eq!(RootRef::VERSION_STRINGS.version.as_str(), "1.0.0");
+    }
 
     #[test]
     fn a_report_is_told_by_its_first_difference() {

@@ -51,7 +51,7 @@ fn a_renamed_binary_is_gone_over_to() {
     for number in [12, 13] {
         let variant = binary::variant(&real, &path, number);
         assert_eq!(post(&host), "committed");
-        assert_eq!(versions(&host), (variant.version, "0.1.0".to_owned()));
+        assert_eq!(versions(&host), (variant.version, env!("CARGO_PKG_VERSION").to_owned()));
         pids.push(host.worker_pid());
         load.wait_for(50);
     }

@@ -76,5 +76,5 @@ fn the_master_stays_if_told_so() {
     assert_eq!(post(&host), "committed");
     assert_eq!(host.wait_role("serving").version, variant.version);
     assert_eq!(post(&host), "committed");
-    assert_eq!(host.wait_role("master").version, "0.1.0");
+    assert_eq!(host.wait_role("master").version, env!("CARGO_PKG_VERSION"));
 }

@@ -15,6 +15,9 @@ use serde_json::{Value, json};
 
 use crate::{elf, library::profile_dir};
 
+/// What every host and every plugin calls the plugin interface, whatever their own versions are.
+const INTERFACE: &str = "hotseat-plugin-api;0.1.0";
+
 /// Before the orders at the end of a copy of `faulty`.
 const MARK: &[u8] = b"\nhotseat-faulty ";
 
@@ -171,7 +174,7 @@ pub fn version(binary: &Path) -> String {
 }
 
 /// A copy of `binary` at `path` that is as good, has another content, and says another version of
-/// the same length. Each `number` (1 to 89) gives another one.
+/// the same length. Each `number` (1 to 89, but none that ends in 0) gives another one.
 ///
 /// # Panics
 /// When it does not say the new version afterwards.
@@ -182,6 +185,7 @@ pub fn variant(binary: &Path, path: &Path, number: u8) -> Variant {
     let old = version(binary);
     let new = format!("0.{}.{}", 1 + number / 10, number % 10);
     assert_eq!(old.len(), new.len(), "`{old}` and `{new}` are of one length");
+    assert_ne!(old, new, "a variant says another version");
     let mut bytes = read(binary);
     let texts = elf::section(&bytes, ".rodata");
     let places: Vec<usize> = bytes[texts.clone()]
@@ -189,7 +193,7 @@ pub fn variant(binary: &Path, path: &Path, number: u8) -> Variant {
         .enumerate()
         .filter(|(_, window)| *window == old.as_bytes())
         .map(|(at, _)| texts.start + at)
-        // Not the version of the plugin API, which is compared when a plugin is loaded.
+        // Not the name of the plugin interface, which is compared when a plugin is loaded.
         .filter(|at| !bytes[..*at].ends_with(b"hotseat-plugin-api;"))
         .collect();
     for at in places {
@@ -209,9 +213,8 @@ pub fn variant(binary: &Path, path: &Path, number: u8) -> Variant {
 /// When the name of the interface is not in it.
 #[track_caller]
 pub fn other_abi(binary: &Path, path: &Path) {
-    let name = format!("hotseat-plugin-api;{}", version(binary));
-    let other = name.replace("api;0.", "api;9.");
-    place(path, &elf::with_text(read(binary), &name, &other), 0o755);
+    let other = INTERFACE.replace("api;0.", "api;9.");
+    place(path, &elf::with_text(read(binary), INTERFACE, &other), 0o755);
 }
 
 /// A bad one at `path`, which passes the checks before a start if its fault lets it run at all.
