@@ -15,6 +15,7 @@ SEED ?=
 POSTS ?= 10000
 SUPERVISOR ?= 4.3.0
 HOTSEAT := target/release/hotseat
+PREVIOUS := tests/data/previous/hotseat-0.1.0.tar.gz
 EXAMPLES := handler_v1 handler_v2 echo_v1 counter_v1
 HAS_NEXTEST := $(shell $(CARGO) nextest --version 2>/dev/null)
 HAS_DENY := $(shell $(CARGO) deny --version 2>/dev/null)
@@ -24,7 +25,7 @@ HAS_SSL := $(shell test -e /usr/include/openssl/ssl.h && echo yes)
 PLUGIN_PACKAGES := $(shell awk -F '"' '/^name = / { print $$2; nextfile }' plugins/*/Cargo.toml)
 PLUGIN_ARGS := $(foreach it,$(PLUGIN_PACKAGES),-p $(it))
 
-.PHONY: help build plugins run demo fresh fmt lint doc test test-one test-packages test-plugins soak soak-upgrade bench \
+.PHONY: help build plugins run demo fresh fmt lint doc test test-one test-packages test-plugins previous soak soak-upgrade bench \
         fuzz deny hooks packages ci clean-tree
 
 help: ## show this list
@@ -76,10 +77,21 @@ doc: ## build the documentation, warnings are errors
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps
 
 # Under nextest each test is a process of its own: what they load is built once, before.
-test-plugins: ## build what the tests load
+test-plugins: previous ## build what the tests load
 	$(CARGO) build --locked $(PLUGIN_ARGS)
 	$(CARGO) build --locked -p hotseat-test-plugins --examples
 	$(CARGO) build --locked -p hotseat-test-support --bin faulty
+
+# A workspace of its own in a target folder of its own: nothing of it is built twice, and nothing of
+# this tree is built anew for it.
+previous: ## build the release before this one, which the tests upgrade from and go back to
+	@if ! cmp -s $(PREVIOUS) target/previous/kept.tar.gz; then \
+	  rm -rf target/previous/source; mkdir -p target/previous/source; \
+	  tar -xzf $(PREVIOUS) -C target/previous/source; cp $(PREVIOUS) target/previous/kept.tar.gz; \
+	fi
+	cd target/previous/source && export CARGO_TARGET_DIR=.. CARGO_PROFILE_DEV_DEBUG=false && \
+	  $(CARGO) build --locked -p hotseat --bin hotseat --lib -p echo_v1 && \
+	  $(CARGO) build --locked -p hotseat-test-plugins --example whoami --example crash --example stands_still
 
 # Where one of these is missing, the tests that need it say so and are skipped.
 test-packages: ## install what some tests need beyond cargo, as far as that is allowed

@@ -21,6 +21,7 @@ mod edge;
 mod hooks;
 mod http_edge;
 mod logs;
+mod previous;
 mod proxied;
 mod rollback;
 mod routing;

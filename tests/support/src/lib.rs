@@ -21,6 +21,7 @@ pub mod notify;
 pub mod patience;
 pub mod procfs;
 pub mod proxy;
+pub mod release;
 pub mod server;
 pub mod stream;
 pub mod supervise;
@@ -39,6 +40,7 @@ pub use library::{fault, plugin};
 pub use load::{Failure, Idle, Load, LoadPlan, Report};
 pub use notify::Notify;
 pub use patience::patience;
+pub use release::Release;
 pub use tool::{tool, tool_or_skip};
 pub use traffic::Traffic;
 

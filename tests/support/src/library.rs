@@ -37,7 +37,13 @@ fn existing(path: PathBuf) -> PathBuf {
 #[must_use]
 #[track_caller]
 pub fn plugin(name: &str) -> PathBuf {
-    existing(profile_dir().join(format!("lib{name}.so")))
+    plugin_in(&profile_dir(), name)
+}
+
+/// As [`plugin`], in the folder of another build.
+#[track_caller]
+pub(crate) fn plugin_in(folder: &Path, name: &str) -> PathBuf {
+    existing(folder.join(format!("lib{name}.so")))
 }
 
 /// A test plugin by its name: `new_panics`.
@@ -47,7 +53,13 @@ pub fn plugin(name: &str) -> PathBuf {
 #[must_use]
 #[track_caller]
 pub fn fault(name: &str) -> PathBuf {
-    existing(profile_dir().join("examples").join(format!("lib{name}.so")))
+    fault_in(&profile_dir(), name)
+}
+
+/// As [`fault`], in the folder of another build.
+#[track_caller]
+pub(crate) fn fault_in(folder: &Path, name: &str) -> PathBuf {
+    existing(folder.join("examples").join(format!("lib{name}.so")))
 }
 
 /// The bytes of a library, for faults that are made byte by byte.

@@ -1,0 +1,42 @@
+//! A library fits a host of either release, whichever of them it was built with.
+
+use hotseat_test_support::{Builder, Host, Release, stream::Socket, transfer::hex_sum};
+
+use super::{assert_label, pairs};
+
+/// Bodies, headers and WebSockets cross.
+#[track_caller]
+fn check_serves(host: &Host, label: &str) {
+    let mut connection = host.connect();
+    for body in ["", "a body that comes at once"] {
+        let head = format!("Content-Length: {}\r\n", body.len());
+        connection.send_request("POST", "/", &head).unwrap();
+        connection.send(body).unwrap();
+        let answer = connection.read_answer().unwrap();
+        assert_label(&answer, label);
+        assert_eq!(answer.header("x-sum"), Some(&*hex_sum(body.as_bytes())));
+    }
+    assert_eq!(connection.get("/?bytes=300000").unwrap().body.len(), 300_000);
+    let mut socket = Socket::open(host.data(), "/ws").unwrap();
+    socket.echo("over the border").unwrap();
+}
+
+#[track_caller]
+fn check_loads(host: &Host, made_by: &Release, number: usize) {
+    let library = made_by.fault("whoami");
+    let checked = host.command().arg("check").arg(&library).output().unwrap();
+    assert!(checked.status.success(), "{checked:?}");
+    let label = number.to_string();
+    host.deploy(&library, &format!("libhandler_v{label}.so")).swapped();
+    check_serves(host, &label);
+}
+
+#[test]
+fn either_release_loads_what_was_built_with_the_other() {
+    for [release, other] in pairs() {
+        let host = Builder::new(&release.binary).start();
+        for (number, made_by) in [&other, &release, &other].into_iter().enumerate() {
+            check_loads(&host, made_by, number + 1);
+        }
+    }
+}
