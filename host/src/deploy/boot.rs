@@ -41,9 +41,11 @@ pub fn load_committed(
             Found::Loaded(loaded) => Some(loaded),
             Found::Serves | Found::Nothing => None,
         };
-        progress(&match &loaded {
-            Some(loaded) => format!("{plugin} {} is loaded", loaded.version.label),
-            None => format!("{plugin} does not load"),
+        // Whoever waits for this worker learns from it why something else serves.
+        progress(&match (&loaded, record.warned().get(&plugin)) {
+            (_, Some(warning)) => format!("{plugin} {warning}"),
+            (Some(loaded), None) => format!("{plugin} {} is loaded", loaded.version.label),
+            (None, None) => format!("{plugin} does not load"),
         });
         booted.insert(plugin, loaded);
     }

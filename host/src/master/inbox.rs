@@ -8,6 +8,9 @@ use crate::{
     metrics,
 };
 
+/// So much is kept of what a worker says while it comes up: a line for each of many plugins.
+const SAID_COUNT: usize = 256;
+
 impl Master {
     /// Takes everything that the workers have said.
     pub(super) fn listen(&mut self) {
@@ -31,6 +34,11 @@ impl Master {
             Report::Progress { text } => {
                 tracing::debug!(worker = number, text, "a worker comes up");
                 self.progressed(number);
+                if let Some(worker) = self.worker(number)
+                    && worker.said.len() < SAID_COUNT
+                {
+                    worker.said.push(text);
+                }
             }
             Report::Failed { text } => self.cannot(number, text),
             Report::Serving { begins, ends, list } => {

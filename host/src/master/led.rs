@@ -98,6 +98,8 @@ pub(super) struct Led {
     pub(super) withdraws: usize,
     /// Why it cannot go on, in its own words.
     pub(super) trouble: Option<String>,
+    /// What it has said of each plugin while it came up.
+    pub(super) said: Vec<String>,
     /// It has served at some time.
     pub(super) served: bool,
     /// Its counters, as it last told them.
@@ -152,6 +154,7 @@ impl Led {
             ending: false,
             withdraws: 0,
             trouble: None,
+            said: Vec::new(),
             served: false,
             counted: None,
             dismissed: false,
@@ -271,6 +274,13 @@ impl Led {
         let requests = self.beat.requests.saturating_sub(self.base.requests);
         let failures = self.beat.failures.saturating_sub(self.base.failures);
         (requests, 100 * failures / requests.max(1))
+    }
+
+    /// What it has said of a plugin that it should have in traffic: that, or nothing.
+    pub(super) fn said_of(&self, plugin: &str) -> Option<&str> {
+        let of = |text: &&String| text.strip_prefix(plugin).is_some_and(|it| it.starts_with(' '));
+        let said = self.said.iter().rev().find(|text| of(text))?;
+        Some(&said[plugin.len() + 1..])
     }
 
     pub(super) fn socket(&self) -> BorrowedFd<'_> {

@@ -359,6 +359,7 @@ impl WorkerMemory {
             ending: false,
             withdraws: 0,
             trouble: None,
+            said: Vec::new(),
             served: self.served,
             counted: None,
             dismissed: matches!(self.role, Role::Draining | Role::Stopping),

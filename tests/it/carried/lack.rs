@@ -166,7 +166,8 @@ fn disk_space() {
     let traffic = host.traffic("/");
     let filler = fill(&state);
     let upgrade = host.upgrade(&["--wait"]);
-    assert!(["boot", "preflight"].contains(&upgrade.verdict()), "{upgrade:#?}");
+    // The cause, not a consequence.
+    upgrade.assert_code(4).assert_says("handler (generation 1)").assert_says("disk full");
     assert_eq!((serves(&host), host.worker_pid()), (before.clone(), worker));
     let refused = host.deploy_bytes(&other("whoami", 2), "libhandler_v2.so").refused();
     assert_eq!(refused.code, "disk_full", "{refused:?}");

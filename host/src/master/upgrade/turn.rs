@@ -118,12 +118,18 @@ impl Master {
         }
         let mut want: Vec<&Version> = self.cargo.iter().map(|(version, _)| version).collect();
         want.sort();
-        let have = self.workers.iter().find(|worker| worker.number == number).map(Led::manifest);
+        let worker = self.workers.iter().find(|worker| worker.number == number);
+        let have = worker.map(Led::manifest);
         if have.as_ref() != Some(&want) {
+            let told = |it: &Version| {
+                let said = worker.and_then(|worker| worker.said_of(&it.plugin));
+                let said = said.map_or_else(String::new, |said| format!(": {said}"));
+                format!("{} (generation {}){said}", it.plugin, it.generation)
+            };
             let missing: Vec<String> = want
                 .iter()
                 .filter(|version| have.as_ref().is_none_or(|have| !have.contains(version)))
-                .map(|it| format!("{} (generation {})", it.plugin, it.generation))
+                .map(|version| told(version))
                 .collect();
             let text = format!("the upgrade would change what serves: {}", missing.join(", "));
             self.fail(failed(Verdict::Boot, text));
