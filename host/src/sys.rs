@@ -5,8 +5,10 @@
 pub mod fault;
 pub mod filter;
 pub mod inherited;
+pub mod keep;
 pub mod lease;
 pub mod passing;
 pub mod process;
 pub mod readiness;
 pub mod signals;
+pub mod start;

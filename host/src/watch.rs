@@ -66,7 +66,7 @@ impl Watcher {
         seen: Arc<dyn SeenStore>,
         events: Events,
     ) -> io::Result<Self> {
-        config.dir = std::path::absolute(&config.dir)?;
+        config.dir = crate::sys::start::start().absolute(&config.dir)?;
         std::fs::create_dir_all(&config.dir)?;
         let bell = Arc::new(Bell::default());
         // Made here, not on the thread: whatever is dropped in from now on is heard.

@@ -20,7 +20,10 @@ use tokio::{
 use tower_service::Service;
 
 use self::impatient::Impatient;
-use crate::status::Address;
+use crate::{
+    status::Address,
+    sys::keep::{beyond_streams, is_stream},
+};
 
 mod impatient;
 
@@ -182,16 +185,24 @@ enum Socket {
 async fn accept(listener: &Listener) -> io::Result<(Socket, Transport, Option<Address>)> {
     match listener {
         Listener::Tcp(listener) => {
-            let (stream, _) = listener.accept().await?;
+            let (mut stream, _) = listener.accept().await?;
             let local = stream.local_addr()?;
+            if is_stream(&stream) {
+                let moved = beyond_streams(stream.into_std()?.into())?;
+                stream = tokio::net::TcpStream::from_std(moved.into())?;
+            }
             // An answer is small and somebody waits for it; without it the connection works too.
             let _ = stream.set_nodelay(true);
             let transport = Transport::Tcp { port: local.port() };
             Ok((Socket::Tcp(stream), transport, Some(Address::Tcp(local))))
         }
         Listener::Unix(listener) => {
-            let (stream, _) = listener.accept().await?;
+            let (mut stream, _) = listener.accept().await?;
             let local = listener.local_addr()?;
+            if is_stream(&stream) {
+                let moved = beyond_streams(stream.into_std()?.into())?;
+                stream = tokio::net::UnixStream::from_std(moved.into())?;
+            }
             let back = local.as_pathname().map(|path| Address::Unix(path.to_owned()));
             Ok((Socket::Unix(stream), Transport::Unix, back))
         }

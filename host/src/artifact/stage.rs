@@ -24,7 +24,7 @@ use rustix::{
 use sha2::Digest as _;
 
 pub use self::refusal::StageError;
-use crate::ids::Digest;
+use crate::{ids::Digest, sys::start::start};
 
 /// What a file must obey.
 #[derive(Clone, Debug)]
@@ -46,8 +46,8 @@ pub struct Read {
     pub bytes: Arc<[u8]>,
 }
 
-/// Reads and hashes the file at `path` (relative to the working directory), and checks that it is
-/// a regular file that may be deployed. A symlink as last component is not followed.
+/// Reads and hashes the file at `path` (relative to the working directory of the start), and checks
+/// that it is a regular file that may be deployed. A symlink as last component is not followed.
 ///
 /// # Errors
 /// Every [`StageError`].
@@ -159,16 +159,21 @@ fn split(path: &Path) -> Result<(&Path, &OsStr), StageError> {
             let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
             Ok((parent.unwrap_or_else(|| Path::new(".")), name))
         }
-        _ if !bytes.is_empty() && path.is_dir() => {
+        _ if !bytes.is_empty() && is_folder(path) => {
             Err(StageError::IsDirectory { path: path.to_owned() })
         }
         _ => Err(StageError::Missing { path: path.to_owned() }),
     }
 }
 
+fn is_folder(path: &Path) -> bool {
+    let stat = fs::statat(start().at(), path, AtFlags::empty());
+    stat.is_ok_and(|it| FileType::from_raw_mode(it.st_mode) == FileType::Directory)
+}
+
 fn open_folder(folder: &Path, path: &Path) -> Result<OwnedFd, StageError> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    fs::open(folder, flags, Mode::empty()).map_err(|errno| match errno {
+    fs::openat(start().at(), folder, flags, Mode::empty()).map_err(|errno| match errno {
         // Too many symlinks on the way, not a symlink as the last component.
         Errno::LOOP => StageError::read(path, errno),
         errno => StageError::open(path, errno),

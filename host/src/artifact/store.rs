@@ -10,11 +10,11 @@ pub mod refusal;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, Read as _, Write as _},
     os::{
         fd::OwnedFd,
-        unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _},
+        unix::fs::{FileExt as _, OpenOptionsExt as _},
     },
     path::{Path, PathBuf},
     sync::{
@@ -26,7 +26,10 @@ use std::{
 use rustix::{io::Errno, process};
 
 pub use self::refusal::StoreError;
-use crate::ids::{Digest, Generation};
+use crate::{
+    ids::{Digest, Generation},
+    sys::start,
+};
 
 /// The files of one host's libraries. Shared by reference; every method may be called from any
 /// thread.
@@ -227,12 +230,7 @@ fn read(path: PathBuf, digest: Digest) -> Result<Found, StoreError> {
 }
 
 fn make_folder(path: &Path) -> Result<(), StoreError> {
-    match DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            Err(StoreError::new("create", path, error))
-        }
-        _ => Ok(()),
-    }
+    start::make_folder(path, 0o700).map_err(|error| StoreError::new("create", path, error))
 }
 
 /// A process that left something and is no more. At the start our own pid is somebody else's.
@@ -281,7 +279,8 @@ fn write_new(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     let failed = |source| StoreError::new("write", path, source);
     let mut file =
         OpenOptions::new().write(true).create_new(true).mode(0o400).open(path).map_err(failed)?;
-    if let Err(source) = file.write_all(bytes) {
+    let written = start::give_mode(&file, 0o400).and_then(|()| file.write_all(bytes));
+    if let Err(source) = written {
         let _ = fs::remove_file(path);
         return Err(failed(source));
     }

@@ -24,6 +24,7 @@ use crate::{
     metrics::Metrics,
     route::{Drains, Loaded, Routes, Table, check_mount},
     state::{VersionEntry, history::Entry},
+    sys::keep,
 };
 
 /// Whoever hears of what the pipeline does; none of it waits.
@@ -113,6 +114,8 @@ impl Pipeline {
     fn attend_to(&mut self, job: Job, desk: &Desk) {
         let started = Instant::now();
         let mut about = About::default();
+        // Before the first file is written.
+        keep::put_back();
         let outcome = self.carry_out(job.number, &job.order, started, &mut about);
         self.note(job.number, &job.order, &outcome, &about, started.elapsed());
         if outcome.as_ref().is_ok_and(|done| done.change != Change::AlreadyServes) {

@@ -27,6 +27,7 @@ use self::{talk::Heard, wire::Line};
 use crate::{
     config::{Config, UnloadPolicy},
     ids::{Label, PluginName},
+    sys::{keep, start::start},
 };
 
 pub mod child;
@@ -103,6 +104,7 @@ pub fn run(request: &PreflightRequest) -> Result<Verdict, PreflightError> {
     let nonce = nonce().map_err(|error| PreflightProblem::Spawn(error.into()))?;
     let mut text = wire::request(request, &nonce, std::process::id());
     text.push('\n');
+    keep::put_back();
     let (mut child, pidfd) = spawn(command()).map_err(PreflightProblem::Spawn)?;
     let heard = talk::talk(&mut child, &pidfd, &text, &nonce, began + request.time);
     let status = end(&mut child, &pidfd);
@@ -119,9 +121,14 @@ fn nonce() -> rustix::io::Result<String> {
 fn command() -> Command {
     let mut command = Command::new("/proc/self/exe");
     command.arg0("hotseat").arg("preflight-child");
-    // `new` may read its settings from the environment, so the child sees what the host sees.
+    // `new` may read its settings from the environment, so the child sees what the host was given:
+    // not what a plugin has put there since, which would decide where libraries are looked for.
+    command.env_clear().envs(start().environment().iter().map(|(name, value)| (name, value)));
     for name in OWN_VARIABLES {
         command.env_remove(name);
+    }
+    if let Some(folder) = start().way_back() {
+        command.current_dir(folder);
     }
     // A symbolised backtrace costs tens of megabytes and more time than the whole preflight.
     command.env("RUST_BACKTRACE", "0").env("RUST_LIB_BACKTRACE", "0");
@@ -194,6 +201,7 @@ fn judge(
         Some((_, Some(status))) if status != i32::from(child::CANNOT_SPEAK) => {
             wrong(PreflightProblem::Exited { status, stage })
         }
+        None if exited => wrong(PreflightProblem::Lost { stage }),
         Some(_) | None => wrong(PreflightProblem::NoVerdict { stage }),
     }
 }

@@ -4,7 +4,7 @@
 
 use std::{
     io::{self, IoSlice},
-    os::fd::{AsFd as _, BorrowedFd},
+    os::fd::{AsFd, BorrowedFd},
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
@@ -12,6 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 use tokio::{
     io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::{TcpStream, UnixStream},
@@ -36,6 +37,13 @@ macro_rules! either {
     };
 }
 
+/// As writev(2), which has no way to ask for an error instead of SIGPIPE: a plugin may have set that
+/// signal to end the process.
+fn send(socket: impl AsFd, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+    let mut nothing = SendAncillaryBuffer::default();
+    Ok(sendmsg(socket, bufs, &mut nothing, SendFlags::NOSIGNAL)?)
+}
+
 impl Stream {
     pub(super) async fn readable(&self) -> io::Result<()> {
         either!(self, socket => socket.readable().await)
@@ -46,7 +54,8 @@ impl Stream {
     }
 
     pub(super) fn try_write(&self, buf: &[u8]) -> io::Result<usize> {
-        either!(self, socket => socket.try_write(buf))
+        let bufs = &[IoSlice::new(buf)];
+        either!(self, socket => socket.try_io(Interest::WRITABLE, || send(socket, bufs)))
     }
 
     /// Ends when the peer has gone for good: a reset, not a mere end of its side.
@@ -84,7 +93,8 @@ impl Stream {
     ) -> Poll<io::Result<usize>> {
         loop {
             ready!(either!(self, socket => socket.poll_write_ready(cx)))?;
-            match either!(self, socket => socket.try_write_vectored(bufs)) {
+            match either!(self, socket => socket.try_io(Interest::WRITABLE, || send(socket, bufs)))
+            {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 done => return Poll::Ready(done),
             }

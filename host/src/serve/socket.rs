@@ -15,7 +15,7 @@ use std::{
 };
 
 use super::io::Stream;
-use crate::{config::Listen, status::Address};
+use crate::{config::Listen, status::Address, sys::keep::beyond_streams};
 use anyhow::Context as _;
 use bytes::Bytes;
 use rustix::{
@@ -181,13 +181,14 @@ pub(super) fn accept_one(listener: impl AsFd, tcp: bool) -> Result<Accepted, Err
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let prefix = Bytes::new();
     if !tcp {
-        let socket = Unregistered::Unix(accept_with(listener, flags)?);
+        let socket = Unregistered::Unix(beyond_streams(accept_with(listener, flags)?)?);
         return Ok(Accepted { socket, peer: "unix".to_owned(), prefix });
     }
     let (socket, peer) = acceptfrom_with(listener, flags)?;
     let peer = peer.and_then(|peer| std::net::SocketAddr::try_from(peer).ok());
     let peer = peer.map_or_else(|| "unknown".to_owned(), |peer| peer.to_string());
-    Ok(Accepted { socket: Unregistered::Tcp(socket), peer, prefix })
+    let socket = Unregistered::Tcp(beyond_streams(socket)?);
+    Ok(Accepted { socket, peer, prefix })
 }
 
 /// Whether accepting may go well a moment later, when something is free again.

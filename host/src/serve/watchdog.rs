@@ -21,7 +21,10 @@ use super::{
     pulse::{Look, Observer, Stuck},
 };
 
-use crate::{log, sys::process::give_back_memory};
+use crate::{
+    log,
+    sys::{keep, process::give_back_memory},
+};
 
 /// Between two looks at most, however long a turn may take.
 const LOOK_MAX: Duration = Duration::from_millis(250);
@@ -76,6 +79,7 @@ impl Watchdog {
             let pause = (limits.heartbeat / 4).min(LOOK_MAX);
             while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
                 theirs.round(&balance, &mut observers, limits);
+                keep::put_back();
                 if ebb.look(balance.connection_count()) {
                     give_back_memory();
                 }

@@ -4,10 +4,10 @@
 //! Invariant: two hosts never share a folder; the kernel drops the lock with the process.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, Read as _, Seek as _, Write as _},
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -19,6 +19,7 @@ use rustix::{
 use crate::{
     artifact::{quoted, shown},
     error::{Coded, Kind},
+    sys::start,
 };
 
 /// The state folder cannot be used.
@@ -172,12 +173,7 @@ fn make(path: &Path) -> Result<(), StateError> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).map_err(|e| StateError::new("create", parent, e))?;
     }
-    match DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            Err(StateError::new("create", path, error))
-        }
-        _ => Ok(()),
-    }
+    start::make_folder(path, 0o700).map_err(|error| StateError::new("create", path, error))
 }
 
 fn check(path: &Path) -> Result<(), StateError> {

@@ -17,7 +17,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::wire::{from_ms, to_ms};
-use crate::ids::{Digest, Generation, Label, PluginName};
+use crate::{
+    ids::{Digest, Generation, Label, PluginName},
+    sys::start::give_mode,
+};
 
 /// How one order ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,7 +166,9 @@ fn read_all(path: &Path, rotated: &Path, memory_count: usize) -> io::Result<Inne
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
+    let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+    give_mode(&file, 0o600)?;
+    Ok(file)
 }
 
 /// Reads the lines of one file into `recent`; gives their number and whether the last has no end.

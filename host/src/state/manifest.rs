@@ -22,6 +22,7 @@ use crate::{
     artifact::shown,
     error::{Coded, Kind},
     ids::{Digest, Generation, PluginName},
+    sys::start::give_mode,
 };
 
 /// Everything that a host remembers across restarts, but for the history.
@@ -328,7 +329,9 @@ fn read(path: &Path) -> Result<Option<Manifest>, WireError> {
 
 fn write(path: &Path, text: &[u8]) -> io::Result<()> {
     let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600).open(path)?.write_all(text)
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    give_mode(&file, 0o600)?;
+    file.write_all(text)
 }
 
 #[cfg(test)]

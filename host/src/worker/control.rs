@@ -6,6 +6,7 @@
 use std::{
     future::pending,
     io,
+    path::Path,
     sync::Arc,
     thread::JoinHandle,
     time::{Duration, SystemTime},
@@ -25,6 +26,7 @@ use crate::{
     metrics::Metrics,
     plugin::purge::{self, PurgeRequest},
     serve::Socket,
+    sys::{keep, start::start},
     upgrade::{Outcome, Request, Verdict},
 };
 
@@ -73,7 +75,7 @@ pub(super) fn backend(
         lame_duck: lame_duck(picture, lead),
         lame_status: picture.config.lame_status,
         relay: relay.clone(),
-        working_dir: std::env::current_dir().context("read the working directory")?,
+        working_dir: start().folder().unwrap_or(Path::new("(gone)")).to_owned(),
     })
 }
 
@@ -147,6 +149,7 @@ impl Control {
         let (control_door, control_opened) = watch::channel(door);
         let (health_door, health_opened) = watch::channel(door);
         let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
+            keep::block_broken_pipes();
             let (post, purges) = mpsc::channel(PURGE_COUNT);
             // Left last, after the runtime and every timer in it.
             let _registration = purge::register_thread("control".to_owned(), move |request| {

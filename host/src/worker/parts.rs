@@ -37,6 +37,7 @@ use crate::{
     serve::{DataPlane, HealthSource, Socket},
     state::StateDir,
     status::Address,
+    sys::keep,
     watch::{WatchConfig, Watcher},
 };
 
@@ -64,6 +65,8 @@ impl Base {
         state: StateDir,
         carried: Vec<(Digest, OwnedFd)>,
     ) -> anyhow::Result<Self> {
+        // The handlers of the process are in place, and no plugin is.
+        keep::note();
         let limits = &config.limits;
         let events = Events::new(EVENT_BACKLOG);
         let store = Store::open(state.path()).context("open the artifact store")?;

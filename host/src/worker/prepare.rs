@@ -25,4 +25,6 @@ pub fn prepare_process(config: &mut Config) {
         limits.connections_count = most;
     }
     sys::process::bound_arenas(config.threads + 2);
+    // Looked at now: a plugin may change each of these later.
+    sys::start::start();
 }

@@ -8,6 +8,7 @@ use std::{io, path::PathBuf};
 use crate::{
     artifact::{quoted, shown},
     error::{Coded, Kind},
+    sys::start::start,
 };
 
 /// The file was not read, or must not be deployed. `path` is as it was given.
@@ -162,10 +163,10 @@ impl Coded for StageError {
 
     fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Missing { path } if path.is_relative() => {
-                let here = std::env::current_dir().unwrap_or_default();
-                format!("relative paths begin at `{}`", shown(&here))
-            }
+            Self::Missing { path } if path.is_relative() => match start().folder() {
+                Some(here) => format!("relative paths begin at `{}`", shown(here)),
+                None => "give an absolute path: the working directory is gone".to_owned(),
+            },
             Self::Missing { .. } => "check the path, and build the library first".to_owned(),
             Self::PermissionDenied { path } => {
                 format!("run `chmod o+r {}`, or `chown` it to the host's user", quoted(path))

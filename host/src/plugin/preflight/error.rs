@@ -52,6 +52,12 @@ pub enum PreflightProblem {
         /// Where.
         stage: Stage,
     },
+    /// The child ended, and somebody else has taken note of how.
+    #[error("the preflight child ended {stage}, without a verdict; how is not known")]
+    Lost {
+        /// Where.
+        stage: Stage,
+    },
     /// The child says no.
     #[error("{text}")]
     Refused {
@@ -98,6 +104,7 @@ impl PreflightError {
             | PreflightProblem::Exited { .. }
             | PreflightProblem::Timeout { .. }
             | PreflightProblem::NoVerdict { .. }
+            | PreflightProblem::Lost { .. }
             | PreflightProblem::Spawn(_) => {}
             PreflightProblem::Refused { .. } | PreflightProblem::WouldStayResident { .. } => {
                 return String::new();
@@ -133,7 +140,9 @@ impl Coded for PreflightError {
             PreflightProblem::Crashed { .. } => "preflight_crashed",
             PreflightProblem::Exited { .. } => "preflight_exited",
             PreflightProblem::Timeout { .. } => "preflight_timeout",
-            PreflightProblem::NoVerdict { .. } => "preflight_no_verdict",
+            PreflightProblem::NoVerdict { .. } | PreflightProblem::Lost { .. } => {
+                "preflight_no_verdict"
+            }
             PreflightProblem::Refused { code, .. } => code,
             PreflightProblem::WouldStayResident { .. } => "would_stay_resident",
             PreflightProblem::Spawn(_) => "preflight_spawn",
@@ -147,6 +156,7 @@ impl Coded for PreflightError {
             | PreflightProblem::Exited { .. }
             | PreflightProblem::Timeout { .. }
             | PreflightProblem::NoVerdict { .. }
+            | PreflightProblem::Lost { .. }
             | PreflightProblem::Refused { .. }
             | PreflightProblem::WouldStayResident { .. } => Kind::Refused,
         }
@@ -169,6 +179,10 @@ impl Coded for PreflightError {
             PreflightProblem::NoVerdict { .. } => {
                 "a plugin must not close or write to descriptors that it did not open".to_owned()
             }
+            PreflightProblem::Lost { stage } => format!(
+                "run `hotseat check` on it and look at what it does {stage}; a plugin that is loaded \
+                 here waits for children that are not its own (`waitpid(-1)`, SIGCHLD ignored)"
+            ),
             PreflightProblem::WouldStayResident { .. } => {
                 "end threads in `stop`, or set `unload = \"allow\"`".to_owned()
             }

@@ -52,6 +52,7 @@ pub struct Builder {
     config: Option<String>,
     awaited: Vec<String>,
     listen: Vec<String>,
+    relative: bool,
     launch: Launch,
     /// Where its standard error goes, instead of the file of its home.
     log: Option<Arc<OwnedFd>>,
@@ -70,6 +71,7 @@ impl Builder {
             config: None,
             awaited: Vec::new(),
             listen: vec!["127.0.0.1:0".to_owned()],
+            relative: false,
             launch: Launch::default(),
             log: None,
         }
@@ -134,6 +136,13 @@ impl Builder {
     #[must_use]
     pub fn listen(mut self, addresses: &[&str]) -> Self {
         self.listen = addresses.iter().map(|&it| it.to_owned()).collect();
+        self
+    }
+
+    /// With its folders as paths from the working directory.
+    #[must_use]
+    pub fn relative(mut self) -> Self {
+        self.relative = true;
         self
     }
 
@@ -205,7 +214,11 @@ impl Builder {
         let mut args: Vec<OsString> = vec!["serve".into()];
         args.extend(self.listen.iter().map(|it| format!("--listen={it}").into()));
         args.extend(["--control", "127.0.0.1:0", "--plugins"].map(OsString::from));
-        args.extend([self.home.plugins().into(), "--state-dir".into(), self.home.state().into()]);
+        let named = |path: PathBuf| {
+            let short = path.strip_prefix(self.home.path()).ok().filter(|_| self.relative);
+            OsString::from(short.unwrap_or(&path))
+        };
+        args.extend([named(self.home.plugins()), "--state-dir".into(), named(self.home.state())]);
         if let Some(text) = &self.config {
             let file = self.home.write("hotseat.toml", text.as_bytes());
             args.extend(["--config".into(), file.into()]);

@@ -13,7 +13,10 @@ use std::{
 
 use rustix::process::{DumpableBehavior, Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions};
 
-use crate::plugin::preflight::wire::{Line, Request, Said, Stage};
+use crate::{
+    plugin::preflight::wire::{Line, Request, Said, Stage},
+    sys::keep,
+};
 
 /// Where the verdict's pipe is moved to. Every descriptor above is closed.
 const VOICE_FD: c_int = 3;
@@ -49,6 +52,7 @@ impl Voice {
 
 /// Rearranges descriptors, reads the request and sets the limits.
 pub(super) fn enter() -> io::Result<(Voice, Request)> {
+    keep::begin_anew();
     let pipe = take_descriptors()?;
     let request = read_request()?;
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;

@@ -1,0 +1,219 @@
+//! Keeps the process fit for the host's own work, whatever a plugin has done to it.
+//!
+//! A plugin shares limits, signal actions and the standard streams with the host. What it takes away
+//! is given back here; what it adds (a handler of its own, a higher limit) is left alone. Entry
+//! points: [`note`] once the host's own handlers are in place, [`put_back`] now and then, and before
+//! whatever depends on it.
+//! Invariant: nothing that is put back was not there, or not the system's rule, at the start.
+#![expect(unsafe_code, reason = "signal actions and masks are only reachable through libc")]
+
+use std::{
+    ffi::c_int,
+    fs, io,
+    mem::MaybeUninit,
+    os::fd::{AsRawFd, OwnedFd},
+    ptr,
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+};
+
+use super::start::start;
+
+/// What the host had.
+struct Noted {
+    /// Handlers of the host, by signal.
+    handlers: Vec<(c_int, libc::sigaction)>,
+}
+
+static NOTED: OnceLock<Noted> = OnceLock::new();
+
+/// Numbers below are no signals, and those above are real-time ones, which the host does not use.
+const SIGNALS: std::ops::RangeInclusive<c_int> = 1..=31;
+
+/// Those whose default is to end the process although nothing is wrong with it: somebody's timer,
+/// or input that nobody waits for.
+const HARMLESS: [c_int; 4] = [libc::SIGALRM, libc::SIGVTALRM, libc::SIGPROF, libc::SIGIO];
+
+/// Remembers what the host has, and takes the sting out of signals that nobody waits for. Once, when
+/// the host's own handlers are in place and no plugin has run.
+pub fn note() {
+    start();
+    for signal in HARMLESS {
+        if action(signal).is_some_and(|it| it.sa_sigaction == libc::SIG_DFL) {
+            let nothing: extern "C" fn(c_int) = ignore;
+            // A handler and not `SIG_IGN`, which children would inherit.
+            set(signal, nothing as usize, libc::SA_RESTART);
+        }
+    }
+    for signal in ERRORS {
+        ignore_for_ever(signal);
+    }
+    let handler = |signal| Some((signal, action(signal).filter(is_handler)?));
+    let handlers = SIGNALS.filter_map(handler).collect();
+    // A second worker of this process, in a test, finds what the first has noted.
+    let _ = NOTED.set(Noted { handlers });
+    note_error();
+}
+
+/// Standard error, under a number that nobody takes for a stream.
+static ERROR: Mutex<Option<OwnedFd>> = Mutex::new(None);
+
+/// Remembers where standard error goes, which has changed.
+pub fn note_error() {
+    *error() = rustix::io::fcntl_dupfd_cloexec(io::stderr(), 10).ok();
+}
+
+fn error() -> MutexGuard<'static, Option<OwnedFd>> {
+    ERROR.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+extern "C" fn ignore(_: c_int) {}
+
+/// Whose default is to end the process where an error of a write is meant.
+const ERRORS: [c_int; 2] = [libc::SIGPIPE, libc::SIGXFSZ];
+
+/// Whether it would have ended the process.
+fn ignore_for_ever(signal: c_int) -> bool {
+    let ends = action(signal).is_some_and(|now| now.sa_sigaction == libc::SIG_DFL);
+    if ends {
+        set(signal, libc::SIG_IGN, 0);
+    }
+    ends
+}
+
+/// Gives the host back what it needs, and says what that was.
+pub fn put_back() {
+    for found in NOTED.get().map(restore).unwrap_or_default() {
+        tracing::warn!("{found} by a plugin: put back");
+    }
+}
+
+fn restore(noted: &Noted) -> Vec<String> {
+    let mut found: Vec<String> =
+        start().raise_limits().iter().map(|it| format!("the limit {it:?} was lowered")).collect();
+    for (signal, handler) in &noted.handlers {
+        if action(*signal).is_some_and(|now| !is_handler(&now)) {
+            // SAFETY: the action that was in place at the start, of code that is never unloaded.
+            unsafe { libc::sigaction(*signal, handler, ptr::null_mut()) };
+            found.push(format!(
+                "the handler of {} was removed",
+                super::process::signal_name(*signal)
+            ));
+        }
+    }
+    for signal in ERRORS {
+        if ignore_for_ever(signal) {
+            found.push(format!(
+                "{} was set to end the process",
+                super::process::signal_name(signal)
+            ));
+        }
+    }
+    let lost = |it: &libc::sigaction| {
+        it.sa_sigaction == libc::SIG_IGN || it.sa_flags & libc::SA_NOCLDWAIT != 0
+    };
+    // Else nobody is told how a child has ended.
+    if let Some(mut now) = action(libc::SIGCHLD).filter(lost) {
+        now.sa_flags &= !libc::SA_NOCLDWAIT;
+        if now.sa_sigaction == libc::SIG_IGN {
+            now.sa_sigaction = libc::SIG_DFL;
+        }
+        // SAFETY: the default, or the handler that is in place.
+        unsafe { libc::sigaction(libc::SIGCHLD, &raw const now, ptr::null_mut()) };
+        found.push("SIGCHLD was ignored".to_owned());
+    }
+    found.extend((0..=2).filter(|number| reopen(*number)).map(|number| {
+        let names = ["input", "output", "error"];
+        format!("standard {} was closed", names[usize::try_from(number).unwrap_or(0)])
+    }));
+    found
+}
+
+/// Whether it has the number of a standard stream, which a plugin must have closed.
+pub fn is_stream(descriptor: &impl AsRawFd) -> bool {
+    descriptor.as_raw_fd() <= libc::STDERR_FILENO
+}
+
+/// The same with a number that is no standard stream's: what is printed would go there.
+///
+/// # Errors
+/// It is one, and no other is left.
+pub fn beyond_streams(descriptor: OwnedFd) -> rustix::io::Result<OwnedFd> {
+    if !is_stream(&descriptor) {
+        return Ok(descriptor);
+    }
+    rustix::io::fcntl_dupfd_cloexec(&descriptor, libc::STDERR_FILENO + 1)
+}
+
+/// Opens a standard stream that somebody has closed: else the next descriptor of all has its number,
+/// and whatever is printed goes there.
+fn reopen(number: c_int) -> bool {
+    // SAFETY: only asks.
+    if unsafe { libc::fcntl(number, libc::F_GETFD) } >= 0 {
+        return false;
+    }
+    let null = fs::File::options().read(true).write(true).open("/dev/null");
+    let error = error();
+    let source = match (number, &*error) {
+        (libc::STDERR_FILENO, Some(error)) => error.as_raw_fd(),
+        _ => match &null {
+            Ok(null) => null.as_raw_fd(),
+            Err(_) => return false,
+        },
+    };
+    // The lowest that is free, and never one that is in use meanwhile.
+    // SAFETY: a copy of an open descriptor.
+    let copy = unsafe { libc::fcntl(source, libc::F_DUPFD, number) };
+    if copy > number {
+        // SAFETY: just made here, and nobody else's.
+        unsafe { libc::close(copy) };
+    }
+    copy == number
+}
+
+/// Makes writing to a pipe or connection that nobody reads an error on this thread, also while
+/// somebody has SIGPIPE set to end the process.
+pub fn block_broken_pipes() {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: sigemptyset fills the set.
+    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+    // SAFETY: filled above.
+    unsafe { libc::sigaddset(set.as_mut_ptr(), libc::SIGPIPE) };
+    // SAFETY: a valid set; nobody wants the one before.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), ptr::null_mut()) };
+}
+
+/// Begins with no signal blocked and none ignored but what makes an error of a write: for a child,
+/// which inherits both from whatever its parent has become.
+pub fn begin_anew() {
+    let mut none = MaybeUninit::uninit();
+    // SAFETY: sigemptyset fills the set.
+    unsafe { libc::sigemptyset(none.as_mut_ptr()) };
+    // SAFETY: a valid set; nobody wants the one before.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, none.as_ptr(), ptr::null_mut()) };
+    let ignored =
+        |signal: &c_int| action(*signal).is_some_and(|it| it.sa_sigaction == libc::SIG_IGN);
+    for signal in SIGNALS.filter(|it| !ERRORS.contains(it)).filter(ignored) {
+        set(signal, libc::SIG_DFL, 0);
+    }
+}
+
+fn is_handler(action: &libc::sigaction) -> bool {
+    action.sa_sigaction != libc::SIG_DFL && action.sa_sigaction != libc::SIG_IGN
+}
+
+fn action(signal: c_int) -> Option<libc::sigaction> {
+    let mut action = MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: a null action only asks; `action` has room for the answer.
+    let rc = unsafe { libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) };
+    // SAFETY: 0 means that the answer was written.
+    (rc == 0).then(|| unsafe { action.assume_init() })
+}
+
+fn set(signal: c_int, handler: usize, flags: c_int) {
+    // SAFETY: all zeros is an action without flags and with an empty mask.
+    let mut action = unsafe { MaybeUninit::<libc::sigaction>::zeroed().assume_init() };
+    action.sa_sigaction = handler;
+    action.sa_flags = flags;
+    // SAFETY: a rule of the system, or a handler of the type that goes without `SA_SIGINFO`.
+    unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) };
+}

@@ -1,0 +1,1 @@
+//! Messages that name the cause and the next step.
