@@ -26,6 +26,7 @@ use crate::{
 
 mod answer;
 mod body;
+mod condition;
 mod events;
 mod fault;
 mod forward;

@@ -144,7 +144,12 @@ fn ended(result: anyhow::Result<()>) -> u8 {
 fn exit_code(kind: Kind) -> u8 {
     match kind {
         Kind::Busy | Kind::Stopping | Kind::Host => FAILED,
-        Kind::Input | Kind::Missing | Kind::Conflict | Kind::TooLarge | Kind::Refused => REFUSED,
+        Kind::Input
+        | Kind::Missing
+        | Kind::Conflict
+        | Kind::Condition
+        | Kind::TooLarge
+        | Kind::Refused => REFUSED,
     }
 }
 

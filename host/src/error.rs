@@ -4,6 +4,8 @@
 //! HTTP or exit codes: `admin::wire` and `cli` turn a [`Kind`] into those.
 //! Invariant: a released `code` never changes its meaning.
 
+use crate::ids::Generation;
+
 /// Whose fault it is, in the coarse classes that callers react to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -13,6 +15,8 @@ pub enum Kind {
     Missing,
     /// It does not fit what is there now.
     Conflict,
+    /// The caller has said what must be so, and it is not.
+    Condition,
     /// It is larger than the limit.
     TooLarge,
     /// The artifact was looked at and refused.
@@ -33,6 +37,10 @@ pub trait Coded: std::error::Error {
     fn kind(&self) -> Kind;
     /// One line that says what to do, without the word "hint".
     fn hint(&self) -> Option<String> {
+        None
+    }
+    /// What serves instead of what the caller expected; generation 0 is nothing.
+    fn serving(&self) -> Option<Generation> {
         None
     }
 }

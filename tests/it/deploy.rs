@@ -1,6 +1,7 @@
 //! Swapping: the POST and what it promises.
 
-use hotseat_test_support::{eventually, fault, wire};
+use hotseat_test_support::{Deploy, eventually, fault, host, library, wire};
+use serde_json::json;
 
 /// Success is answered only once new requests meet the new code, and none failed meanwhile.
 #[test]
@@ -165,4 +166,92 @@ fn events_tell_the_phases() {
         assert!(rest.any(|it| *it == phase), "`{phase}` is missing or early: {phases:?}");
     }
     assert_eq!(host.loaded().len(), 1, "`unloaded` is told when it is true");
+}
+
+/// An order that expects another generation than the one that serves is refused, whichever way it is
+/// said, and the refusal names what serves.
+#[test]
+fn an_order_that_expects_something_else_is_refused() {
+    let host = crate::plain_host();
+    let path = host.home().place(&fault("plain_v2"), "libhandler_v2.so");
+    let path = path.to_str().unwrap();
+    let control = host.control();
+    let json = "Accept: application/json\r\n";
+    let order = |method: &str, target: &str, condition: &str, body: &str| {
+        let headers = format!("{json}{condition}");
+        Deploy::from(control.request(method, target, &headers, body.as_bytes()))
+    };
+    let deploy = json!({ "path": path, "if_generation": 7 }).to_string();
+    for (method, target, condition, body) in [
+        ("POST", "/", "If-Match: \"7\"\r\n", path),
+        ("POST", "/", "If-None-Match: *\r\n", path),
+        ("POST", "/v1/deploys", "", &deploy),
+        ("POST", "/v1/rollback", "If-Match: \"0\"\r\n", ""),
+        ("POST", "/v1/rollback", "", r#"{"if_generation": 7}"#),
+        ("DELETE", "/v1/plugins/handler", "If-Match: \"7\"\r\n", ""),
+        ("DELETE", "/v1/plugins/handler?if_generation=7", "", ""),
+        ("DELETE", "/v1/plugins/nobody", "If-Match: *\r\n", ""),
+    ] {
+        let refused = order(method, target, condition, body);
+        let tag = if target.ends_with("nobody") { "\"0\"" } else { "\"1\"" };
+        assert_eq!(refused.answer.header("etag"), Some(tag), "{method} {target}");
+        let refused = refused.assert_refused(412, "precondition_failed");
+        let says = if tag == "\"0\"" { "nothing serves" } else { "generation 1 (v1) serves" };
+        assert!(refused.text.starts_with(says), "{refused:?}");
+        assert_eq!(host.active("handler"), 1);
+    }
+    let there = control.get("/v1/plugins/handler");
+    assert_eq!(there.header("etag"), Some("\"1\""));
+    let done = order("POST", "/", "If-Match: \"1\"\r\n", path);
+    assert_eq!(done.answer.header("etag"), Some("\"2\""));
+    assert_eq!(done.swapped().generation, 2);
+    // Also where it would change nothing.
+    order("POST", "/", "If-Match: \"1\"\r\n", path).assert_refused(412, "precondition_failed");
+    order("POST", "/v1/rollback", "If-Match: \"2\"\r\n", "").swapped();
+    let done = order("DELETE", "/v1/plugins/handler", "If-Match: *\r\n", "");
+    assert_eq!((done.answer.status, done.answer.header("etag")), (200, Some("\"0\"")));
+    let done = order("POST", "/", "If-Match: \"0\"\r\n", path);
+    assert_eq!(done.swapped().label, "2");
+}
+
+/// The commands say it, too.
+#[test]
+fn the_commands_take_a_condition() {
+    let host = crate::plain_host();
+    let path = host.home().place(&fault("plain_v2"), "libhandler_v2.so");
+    let path = path.to_str().unwrap();
+    let control = host.control().address.to_string();
+    let run = |args: &[&str]| host!().env("HOTSEAT_CONTROL", &control).run(args).status.code();
+    assert_eq!(run(&["load", path, "--if-generation", "2"]), Some(2));
+    assert_eq!(run(&["load", path, "--if-generation", "1"]), Some(0));
+    assert_eq!(run(&["rollback", "--if-generation", "1"]), Some(2));
+    assert_eq!(run(&["rollback", "--if-generation", "2"]), Some(0));
+    assert_eq!(run(&["unload", "handler", "--if-generation", "2"]), Some(2));
+    assert_eq!(run(&["unload", "handler", "--if-generation", "3"]), Some(0));
+    assert_eq!(run(&["load", path, "--if-generation", "0"]), Some(0));
+}
+
+/// Of orders that all expect what serves now, one is carried out: what counts is what serves when
+/// its turn comes, not when it arrives.
+#[test]
+fn of_those_who_expect_the_same_one_wins() {
+    let host = crate::plain_host();
+    let bytes = library::bytes(&fault("plain_v2"));
+    let paths: Vec<_> = (2..8_u8)
+        .map(|version| {
+            let content = [&bytes[..], &[version]].concat();
+            host.home().write(&format!("libhandler_v{version}.so"), &content)
+        })
+        .collect();
+    let control = host.control();
+    let codes: Vec<u16> = std::thread::scope(|scope| {
+        let ask = |path: &std::path::PathBuf| {
+            let wish = json!({ "path": path, "if_generation": 1 });
+            scope.spawn(move || control.post_json("/v1/deploys", &wish).status)
+        };
+        let asked: Vec<_> = paths.iter().map(ask).collect();
+        asked.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(codes.iter().filter(|code| **code == 200).count(), 1, "{codes:?}");
+    assert_eq!(codes.iter().filter(|code| **code == 412).count(), 5, "{codes:?}");
 }

@@ -1,6 +1,9 @@
 //! Going back: a new generation from the kept bytes of the committed one before.
 
-use hotseat_test_support::{Host, fault, library, wire};
+use std::time::SystemTime;
+
+use hotseat_test_support::{Deploy, Host, fault, host, library, wire};
+use serde_json::{Value, json};
 
 /// Three versions of `handler`, generations 1 to 3; the third serves.
 fn three_versions() -> Host {
@@ -54,16 +57,79 @@ fn to_a_named_generation() {
     assert_eq!(host.active("handler"), 4);
 }
 
-/// Without a name it concerns the plugin that changed last.
+/// Loading the same bytes again, by force or under another label, is no step: it neither is what a
+/// rollback leads to nor pushes out what is, however few versions are kept.
 #[test]
-fn without_a_name_the_plugin_changed_last() {
+fn to_other_bytes_however_often_the_same_were_loaded() {
+    let config = "[limits]\nkept_count = 1\n";
+    let builder = host!().config(config).with(fault("plain_v1"), "libhandler_v1.so");
+    let host = builder.start();
+    host.deploy(&fault("plain_v2"), "libhandler_v2.so").swapped();
+    let again = json!({"path": "./libhandler_v2.so", "force": true});
+    for _ in 0..4 {
+        Deploy::from(host.control().post_json("/v1/deploys", &again)).swapped();
+    }
+    host.home().place(&fault("plain_v2"), "libhandler_v3.so");
+    let again = json!({"path": "./libhandler_v3.so", "force": true});
+    Deploy::from(host.control().post_json("/v1/deploys", &again)).swapped();
+    host.get("/").assert_contains("v2");
+    let back = host.control().rollback(Some("handler"), None).swapped();
+    assert_eq!((back.label.as_str(), wire::number(&back.json, "/from")), ("1", 1));
+    host.get("/").assert_contains("v1");
+    let refused = host.control().rollback(None, None).assert_refused(409, "nothing_to_roll_back");
+    assert!(refused.text.contains("`handler`"), "{refused:?}");
+    assert!(refused.hint.contains("rollback handler --to"), "{refused:?}");
+}
+
+/// Two plugins, each with something to go back to.
+fn two_plugins() -> Host {
     let host = three_versions();
     let reflect = library::bytes(&fault("reflect"));
     host.deploy_bytes(&reflect, "libreflect_v1.so").swapped();
     host.deploy_bytes(&[reflect, vec![0]].concat(), "libreflect_v2.so").swapped();
+    host
+}
+
+/// Has the manifest of a host that is down say that a plugin changed so long ago.
+fn change_time(host: &Host, plugin: &str, seconds_ago: i64) {
+    let path = host.state_file("manifest.json");
+    let mut manifest: Value = serde_json::from_slice(&library::bytes(&path)).unwrap();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let at = i64::try_from(now.as_millis()).unwrap() - seconds_ago * 1000;
+    manifest["plugins"][plugin]["changed_at_ms"] = at.into();
+    std::fs::write(path, manifest.to_string()).unwrap();
+}
+
+/// Without a name it concerns the plugin that changed last, and says which; where another one has
+/// changed within the last minute, too, nothing is guessed. A restart does not forget that.
+#[test]
+fn without_a_name_the_plugin_changed_last_or_none() {
+    let mut host = two_plugins();
+    let check_refused = |host: &Host| {
+        let refused = host.control().rollback(None, None).assert_refused(409, "ambiguous_rollback");
+        assert!(refused.text.contains("`reflect`, `handler` changed"), "{refused:?}");
+        assert!(refused.hint.contains("`hotseat rollback handler`"), "{refused:?}");
+        assert_eq!((host.active("handler"), host.active("reflect")), (3, 5));
+    };
+    check_refused(&host);
+    host.restart();
+    check_refused(&host);
+    assert!(host.stop().success());
+    // As if the clock had been set back since.
+    change_time(&host, "handler", -86_400);
+    host.start_again();
+    check_refused(&host);
+    assert!(host.stop().success());
+    change_time(&host, "handler", 61);
+    host.start_again();
     let back = host.control().rollback(None, None).swapped();
     assert_eq!((back.plugin.as_str(), back.label.as_str()), ("reflect", "1"));
-    assert_eq!(host.active("handler"), 3);
+    assert!(back.notes.contains("`reflect` changed last"), "{}", back.notes);
+    // What was unloaded has changed like any other.
+    host.control().unload("handler").assert_status(200);
+    host.control().rollback(None, None).assert_refused(409, "ambiguous_rollback");
+    let back = host.control().rollback(Some("handler"), None).swapped();
+    assert_eq!(back.label, "3", "what served last");
 }
 
 /// A plugin that is not there has nothing to go back to.

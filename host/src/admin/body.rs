@@ -127,7 +127,7 @@ pub(super) async fn read_object<T: DeserializeOwned>(body: Body) -> Result<T, Fa
             StatusCode::BAD_REQUEST,
             "bad_json",
             message,
-            r#"`/v1/deploys` takes {"path": "…", "force": false}, `/v1/rollback` {"plugin": "…", "to": 3}, `/v1/upgrade` {"binary": "…", "config": "…", "wait": "commit"}, `/v1/lame-duck` {"on": true}"#,
+            r#"`/v1/deploys` takes {"path": "…", "force": false, "if_generation": 2}, `/v1/rollback` {"plugin": "…", "to": 3, "if_generation": 7}, `/v1/upgrade` {"binary": "…", "config": "…", "wait": "commit"}, `/v1/lame-duck` {"on": true}"#,
         )
     })
 }

@@ -10,9 +10,12 @@ use axum::{
 
 use super::{
     answer::{Form, one_line},
-    wire,
+    condition, wire,
 };
-use crate::error::{Coded, Kind};
+use crate::{
+    error::{Coded, Kind},
+    ids::Generation,
+};
 
 /// The header that names the code.
 pub(super) const CODE_HEADER: HeaderName = HeaderName::from_static("hotseat-error");
@@ -24,6 +27,8 @@ pub(super) struct Fault {
     pub(super) code: &'static str,
     pub(super) message: String,
     pub(super) hint: Option<String>,
+    /// What serves, where that is what is wrong.
+    pub(super) serving: Option<Generation>,
 }
 
 impl Fault {
@@ -33,13 +38,14 @@ impl Fault {
         message: impl Into<String>,
         hint: impl Into<String>,
     ) -> Self {
-        Self { status, code, message: message.into(), hint: Some(hint.into()) }
+        Self { status, code, message: message.into(), hint: Some(hint.into()), serving: None }
     }
 
     /// An error that some part of the host raised.
     pub(super) fn of(error: &dyn Coded) -> Self {
         let status = status_of(error.kind());
-        Self { status, code: error.code(), message: error.to_string(), hint: error.hint() }
+        let (code, serving) = (error.code(), error.serving());
+        Self { status, code, message: error.to_string(), hint: error.hint(), serving }
     }
 
     /// The same in the form that the client wants.
@@ -54,6 +60,9 @@ impl Fault {
         let mut response = form.answer(self.status, text, object);
         let headers = response.headers_mut();
         headers.insert(CODE_HEADER, HeaderValue::from_static(self.code));
+        if let Some(serving) = self.serving {
+            headers.insert(header::ETAG, condition::tag(serving));
+        }
         if self.status == StatusCode::TOO_MANY_REQUESTS {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
@@ -66,6 +75,7 @@ fn status_of(kind: Kind) -> StatusCode {
         Kind::Input => StatusCode::BAD_REQUEST,
         Kind::Missing => StatusCode::NOT_FOUND,
         Kind::Conflict => StatusCode::CONFLICT,
+        Kind::Condition => StatusCode::PRECONDITION_FAILED,
         Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Kind::Refused => StatusCode::UNPROCESSABLE_ENTITY,
         Kind::Busy => StatusCode::TOO_MANY_REQUESTS,

@@ -1,14 +1,18 @@
 //! Orders: what changes the host.
 //!
 //! Owns the way from a request to the desk and from the desk's outcome to an answer. Invariant: an
-//! order that is queued is carried out, whether its client waits or leaves.
+//! order that is queued is carried out, whether its client waits or leaves. What serves after it is
+//! the answer's entity tag.
 
 use std::path::PathBuf;
 
 use axum::{
     body::Body,
-    extract::{Path, State, rejection::PathRejection},
-    http::StatusCode,
+    extract::{
+        Path, Query, State,
+        rejection::{PathRejection, QueryRejection},
+    },
+    http::{StatusCode, header},
     response::Response,
 };
 use serde::Deserialize;
@@ -17,11 +21,15 @@ use super::{
     Backend,
     answer::{Form, one_line},
     body,
+    condition::{self, Expected},
     fault::Fault,
     wire,
 };
 use crate::{
-    deploy::order::{Deployed, Order, Source},
+    deploy::{
+        condition::{Condition, NOTHING},
+        order::{Change, Deployed, Order, Source},
+    },
     ids::{Generation, PluginName},
 };
 
@@ -32,6 +40,7 @@ struct DeployWish {
     path: String,
     #[serde(default)]
     force: bool,
+    if_generation: Option<u64>,
 }
 
 /// `POST /v1/rollback`.
@@ -40,31 +49,56 @@ struct DeployWish {
 struct RollbackWish {
     plugin: Option<String>,
     to: Option<u64>,
+    if_generation: Option<u64>,
+}
+
+/// `DELETE /v1/plugins/NAME?if_generation=`, for those who cannot send a header.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UnloadQuery {
+    if_generation: Option<u64>,
 }
 
 /// `POST /` with a path.
-pub(super) async fn post_path(State(host): State<Backend>, form: Form, body: Body) -> Response {
-    let wish = body::read_path(body).await.map(|path| deploy(path, false));
+pub(super) async fn post_path(
+    State(host): State<Backend>,
+    form: Form,
+    expected: Expected,
+    body: Body,
+) -> Response {
+    let wish =
+        body::read_path(body).await.and_then(|path| Ok(deploy(path, false, expected.and(None)?)));
     carry_out(&host, form, wish).await
 }
 
 /// `POST /v1/deploys`.
-pub(super) async fn post_deploy(State(host): State<Backend>, form: Form, body: Body) -> Response {
-    let wish =
-        body::read_object::<DeployWish>(body).await.and_then(|DeployWish { path, force }| {
-            let path = body::path_of(path.as_bytes()).map_err(|error| Fault::of(&error))?;
-            Ok(deploy(path, force))
-        });
+pub(super) async fn post_deploy(
+    State(host): State<Backend>,
+    form: Form,
+    expected: Expected,
+    body: Body,
+) -> Response {
+    let wish = body::read_object::<DeployWish>(body).await.and_then(|wish| {
+        let DeployWish { path, force, if_generation } = wish;
+        let path = body::path_of(path.as_bytes()).map_err(|error| Fault::of(&error))?;
+        Ok(deploy(path, force, expected.and(if_generation)?))
+    });
     carry_out(&host, form, wish).await
 }
 
 /// `POST /v1/rollback`.
-pub(super) async fn post_rollback(State(host): State<Backend>, form: Form, body: Body) -> Response {
-    let wish =
-        body::read_object::<RollbackWish>(body).await.and_then(|RollbackWish { plugin, to }| {
-            let plugin = plugin.as_deref().map(plugin_name).transpose()?;
-            Ok(Order::Rollback { plugin, to: to.map(Generation) })
-        });
+pub(super) async fn post_rollback(
+    State(host): State<Backend>,
+    form: Form,
+    expected: Expected,
+    body: Body,
+) -> Response {
+    let wish = body::read_object::<RollbackWish>(body).await.and_then(|wish| {
+        let RollbackWish { plugin, to, if_generation } = wish;
+        let plugin = plugin.as_deref().map(plugin_name).transpose()?;
+        let condition = expected.and(if_generation)?;
+        Ok(Order::Rollback { plugin, to: to.map(Generation), condition })
+    });
     carry_out(&host, form, wish).await
 }
 
@@ -72,14 +106,22 @@ pub(super) async fn post_rollback(State(host): State<Backend>, form: Form, body:
 pub(super) async fn delete_plugin(
     State(host): State<Backend>,
     form: Form,
+    expected: Expected,
     name: Result<Path<String>, PathRejection>,
+    query: Result<Query<UnloadQuery>, QueryRejection>,
 ) -> Response {
-    let wish = named(name).map(|plugin| Order::Unload { plugin });
+    let wish = named(name).and_then(|plugin| {
+        let Query(UnloadQuery { if_generation }) = query.map_err(|_| {
+            let hint = "`?if_generation=7` takes a number";
+            Fault::new(StatusCode::BAD_REQUEST, "bad_query", "the query is not understood", hint)
+        })?;
+        Ok(Order::Unload { plugin, condition: expected.and(if_generation)? })
+    });
     carry_out(&host, form, wish).await
 }
 
-fn deploy(path: PathBuf, force: bool) -> Order {
-    Order::Deploy { path, force, source: Source::Control }
+fn deploy(path: PathBuf, force: bool, condition: Condition) -> Order {
+    Order::Deploy { path, force, source: Source::Control, condition }
 }
 
 /// The plugin that a path names.
@@ -101,11 +143,12 @@ async fn carry_out(host: &Backend, form: Form, wish: Result<Order, Fault>) -> Re
         Err(fault) => Err(fault),
     };
     match done {
-        Ok((number, deployed)) => form.answer(
-            StatusCode::OK,
-            || said(&deployed),
-            || wire::Deployed::new(number, &deployed),
-        ),
+        Ok((number, deployed)) => {
+            let object = || wire::Deployed::new(number, &deployed);
+            let mut response = form.answer(StatusCode::OK, || said(&deployed), object);
+            response.headers_mut().insert(header::ETAG, condition::tag(serves(&deployed)));
+            response
+        }
         Err(fault) => fault.answer(form),
     }
 }
@@ -121,6 +164,14 @@ async fn outcome(host: &Backend, order: Order) -> Result<(u64, Deployed), Fault>
             format!("order {} ended without an outcome", ticket.order),
             "`hotseat status` shows what serves; the log says more",
         )),
+    }
+}
+
+/// What serves once the order was carried out.
+fn serves(deployed: &Deployed) -> Generation {
+    match deployed.change {
+        Change::Unloaded => NOTHING,
+        Change::Swapped | Change::AlreadyServes | Change::RolledBack => deployed.version.generation,
     }
 }
 

@@ -8,7 +8,7 @@ use axum::{
         Path, Query, State,
         rejection::{PathRejection, QueryRejection},
     },
-    http::StatusCode,
+    http::{StatusCode, header},
     response::Response,
 };
 use hotseat_plugin_api::abi::{ABI_MAJOR, ABI_MINOR};
@@ -17,11 +17,12 @@ use serde::Deserialize;
 use super::{
     Backend,
     answer::{Form, typed},
+    condition,
     fault::Fault,
     order::named,
     text, wire,
 };
-use crate::metrics::CONTENT_TYPE;
+use crate::{deploy::condition::NOTHING, metrics::CONTENT_TYPE};
 
 /// History lines where nobody says how many.
 const HISTORY_COUNT: usize = 50;
@@ -113,7 +114,11 @@ pub(super) async fn plugin(
         return Fault::new(StatusCode::NOT_FOUND, "no_such_plugin", message, hint).answer(form);
     };
     let object = || wire::Plugin::new(&plugin);
-    form.answer(StatusCode::OK, || text::plugins(std::slice::from_ref(&plugin)), object)
+    let text = || text::plugins(std::slice::from_ref(&plugin));
+    let mut response = form.answer(StatusCode::OK, text, object);
+    let serving = plugin.active.as_ref().map_or(NOTHING, |active| active.generation);
+    response.headers_mut().insert(header::ETAG, condition::tag(serving));
+    response
 }
 
 /// `GET /metrics`.

@@ -63,14 +63,17 @@ const LOAD_EXAMPLES: &str = "\
 Examples:
   hotseat load ./libhandler_v2.so
   hotseat load --force ./libhandler_v2.so        a fresh instance of what serves already
+  hotseat load --if-generation 7 ./libhandler_v2.so
+                                                 refused if anything but generation 7 serves
 
 Exit codes: 0 it serves, 1 failed, 2 refused and nothing changed, 64 wrong usage";
 
 const ROLLBACK_EXAMPLES: &str = "\
 Examples:
   hotseat rollback                               the plugin that changed last, one version back
-  hotseat rollback echo                          this plugin, one version back
+  hotseat rollback echo                          this plugin, to the last version of other bytes
   hotseat rollback echo --to 3                   to the bytes of generation 3
+  hotseat rollback echo --if-generation 7        refused if anything but generation 7 serves
 
 Exit codes: 0 it serves, 1 failed, 2 refused and nothing changed, 64 wrong usage";
 
@@ -192,6 +195,9 @@ pub struct LoadArgs {
     /// Load it again even if the same content already serves
     #[arg(long)]
     pub force: bool,
+    /// Only if this generation serves; 0: only if nothing does
+    #[arg(long, value_name = "GENERATION")]
+    pub if_generation: Option<u64>,
     /// The host.
     #[command(flatten)]
     pub remote: RemoteArgs,
@@ -202,6 +208,9 @@ pub struct LoadArgs {
 pub struct UnloadArgs {
     /// The plugin
     pub name: PluginName,
+    /// Only if this generation serves; 0: only if nothing does
+    #[arg(long, value_name = "GENERATION")]
+    pub if_generation: Option<u64>,
     /// The host.
     #[command(flatten)]
     pub remote: RemoteArgs,
@@ -222,11 +231,14 @@ pub struct HistoryArgs {
 /// `hotseat rollback`.
 #[derive(Debug, Args)]
 pub struct RollbackArgs {
-    /// The plugin [default: the one that changed last]
+    /// The plugin [default: the one that changed last, if no other has within a minute]
     pub name: Option<PluginName>,
-    /// The generation whose bytes are wanted [default: the version before]
+    /// The generation whose bytes are wanted [default: the last one with other bytes]
     #[arg(long, value_name = "GENERATION")]
     pub to: Option<u64>,
+    /// Only if this generation serves; 0: only if nothing does
+    #[arg(long, value_name = "GENERATION")]
+    pub if_generation: Option<u64>,
     /// The host.
     #[command(flatten)]
     pub remote: RemoteArgs,

@@ -39,7 +39,7 @@ impl Coded for NotUtf8 {
 }
 
 pub(super) fn load(args: LoadArgs) -> u8 {
-    let LoadArgs { path, force, remote } = args;
+    let LoadArgs { path, force, if_generation, remote } = args;
     let path = absolute(path);
     let Some(path) = path.to_str() else {
         return if remote.json {
@@ -48,13 +48,16 @@ pub(super) fn load(args: LoadArgs) -> u8 {
             complain(&NotUtf8, REFUSED)
         };
     };
-    let body = json!({ "path": path, "force": force }).to_string();
+    let mut body = json!({ "path": path, "force": force });
+    expect(&mut body, if_generation);
+    let body = body.to_string();
     ask(remote, Method::POST, "/v1/deploys".to_owned(), body)
 }
 
 pub(super) fn unload(args: UnloadArgs) -> u8 {
-    let UnloadArgs { name, remote } = args;
-    ask(remote, Method::DELETE, format!("/v1/plugins/{name}"), String::new())
+    let UnloadArgs { name, if_generation, remote } = args;
+    let query = if_generation.map_or_else(String::new, |it| format!("?if_generation={it}"));
+    ask(remote, Method::DELETE, format!("/v1/plugins/{name}{query}"), String::new())
 }
 
 pub(super) fn status(remote: RemoteArgs) -> u8 {
@@ -67,10 +70,19 @@ pub(super) fn history(args: HistoryArgs) -> u8 {
 }
 
 pub(super) fn rollback(args: RollbackArgs) -> u8 {
-    let RollbackArgs { name, to, remote } = args;
+    let RollbackArgs { name, to, if_generation, remote } = args;
     let plugin = name.as_ref().map(PluginName::as_str);
-    let body = json!({ "plugin": plugin, "to": to }).to_string();
-    ask(remote, Method::POST, "/v1/rollback".to_owned(), body)
+    let mut body = json!({ "plugin": plugin, "to": to });
+    expect(&mut body, if_generation);
+    ask(remote, Method::POST, "/v1/rollback".to_owned(), body.to_string())
+}
+
+/// Says a condition in the body, where a host that does not know it refuses the order instead of
+/// carrying it out without. Without one nothing is said, so that such a host takes the order.
+fn expect(body: &mut serde_json::Value, if_generation: Option<u64>) {
+    if let Some(generation) = if_generation {
+        body["if_generation"] = generation.into();
+    }
 }
 
 /// Asks, shows, and ends as the status says.

@@ -322,7 +322,7 @@ fn describe(job: &Job, state: &'static str) -> OrderStatus {
         Order::Rollback { plugin, .. } => {
             ("rollback", plugin.as_ref().map_or_else(String::new, ToString::to_string))
         }
-        Order::Unload { plugin } => ("unload", plugin.to_string()),
+        Order::Unload { plugin, .. } => ("unload", plugin.to_string()),
     };
     OrderStatus { order: job.number, verb, subject, state, outcome: None }
 }

@@ -5,6 +5,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use super::condition::Condition;
 use crate::ids::{Generation, PluginName, Version};
 
 /// Where an order came from, for log and history.
@@ -38,18 +39,24 @@ pub enum Order {
         force: bool,
         /// Who asks.
         source: Source,
+        /// What must serve at that moment.
+        condition: Condition,
     },
     /// Return to a version before.
     Rollback {
         /// `None`: the plugin changed last.
         plugin: Option<PluginName>,
-        /// `None`: the committed version before the active one.
+        /// `None`: the last committed version of other bytes.
         to: Option<Generation>,
+        /// What must serve at that moment.
+        condition: Condition,
     },
     /// Take a plugin out of traffic and forget it at boot.
     Unload {
         /// Which.
         plugin: PluginName,
+        /// What must serve at that moment.
+        condition: Condition,
     },
 }
 

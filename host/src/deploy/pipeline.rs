@@ -12,6 +12,7 @@ use std::{
 
 use super::{
     candidate::{Candidate, CandidateError, Passed, Subject, Workshop},
+    condition::Condition,
     desk::{Desk, Job, Outcome, Refusal, Work},
     line,
     order::{Change, Deployed, Order, Source},
@@ -133,12 +134,15 @@ impl Pipeline {
         about: &mut About,
     ) -> Outcome {
         match order {
-            Order::Deploy { path, force, .. } => self.deploy(number, path, *force, started, about),
-            Order::Rollback { plugin, to } => {
-                self.roll_back(number, plugin.clone(), *to, started, about)
+            Order::Deploy { path, force, condition, .. } => {
+                self.deploy(number, (path, *force, condition), started, about)
             }
-            Order::Unload { plugin } => {
+            Order::Rollback { plugin, to, condition } => {
+                self.roll_back(number, (plugin.as_ref(), *to, condition), started, about)
+            }
+            Order::Unload { plugin, condition } => {
                 about.plugin = Some(plugin.clone());
+                self.check(plugin, condition)?;
                 self.unload(number, plugin)
             }
         }
@@ -147,14 +151,14 @@ impl Pipeline {
     fn deploy(
         &mut self,
         number: u64,
-        path: &Path,
-        force: bool,
+        (path, force, condition): (&Path, bool, &Condition),
         started: Instant,
         about: &mut About,
     ) -> Outcome {
         let staged = self.workshop.stage(path).map_err(refuse)?;
         about.plugin = Some(staged.plugin.clone());
         about.version = Some((staged.label.clone(), staged.digest));
+        self.check(&staged.plugin, condition)?;
         let subject = Subject {
             order: Some(number),
             plugin: staged.plugin,
@@ -184,14 +188,15 @@ impl Pipeline {
     fn roll_back(
         &mut self,
         number: u64,
-        plugin: Option<PluginName>,
-        to: Option<Generation>,
+        (named, to, condition): (Option<&PluginName>, Option<Generation>, &Condition),
         started: Instant,
         about: &mut About,
     ) -> Outcome {
-        about.plugin.clone_from(&plugin);
-        let (plugin, target) = self.record.rollback_target(plugin.as_ref(), to).map_err(refuse)?;
+        about.plugin = named.cloned();
+        let plugin = self.record.rollback_subject(named).map_err(refuse)?;
         about.plugin = Some(plugin.clone());
+        self.check(&plugin, condition)?;
+        let target = self.record.rollback_target(&plugin, to).map_err(refuse)?;
         about.version = Some((target.label.clone(), target.digest));
         check_mount(&self.workshop.config.mounts, &plugin).map_err(refuse)?;
         let bytes = self.workshop.store.read(target.digest).map_err(refuse)?;
@@ -202,9 +207,19 @@ impl Pipeline {
             digest: target.digest,
             generation: self.record.take_generation(),
         };
-        let candidate = Candidate { subject, bytes, notes: Vec::new() };
+        let notes = match named {
+            Some(_) => Vec::new(),
+            None => vec![format!("no plugin was named: `{}` changed last", subject.plugin)],
+        };
+        let candidate = Candidate { subject, bytes, notes };
         let passed = self.workshop.preflight(candidate).map_err(refuse)?;
         self.bring_up(passed, Some(target), started)
+    }
+
+    /// Holds what whoever ordered expects to serve against what does. Nobody but this thread changes
+    /// that, so it stays so to the swap.
+    fn check(&self, plugin: &PluginName, condition: &Condition) -> Result<(), Refusal> {
+        condition.check(plugin, self.serving(plugin)).map_err(refuse)
     }
 
     /// Loads, commits and swaps. Up to the commit everything can still be undone by dropping it;

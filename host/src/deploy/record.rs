@@ -13,9 +13,10 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
+use self::changes::Changes;
 use crate::{
     artifact::Store,
     config::Limits,
@@ -26,6 +27,8 @@ use crate::{
     },
     status::KeptVersion,
 };
+
+mod changes;
 
 /// How long the end of the host waits for the disk.
 const FLUSH_TIME: Duration = Duration::from_secs(10);
@@ -58,6 +61,7 @@ pub struct Withdrawn {
 struct Book {
     manifest: Manifest,
     file: ManifestFile,
+    changes: Changes,
 }
 
 /// The manifest and the history of a running host.
@@ -87,7 +91,7 @@ impl Record {
         }
         let history =
             History::open(dir.path(), limits.history_disk_count, limits.history_memory_count)?;
-        let book = Mutex::new(Book { manifest: found.manifest, file });
+        let book = Mutex::new(Book { manifest: found.manifest, file, changes: Changes::read() });
         let (warnings, sealed) = Default::default();
         Ok(Self { book, warnings, history, syncer, sealed, _dir: dir })
     }
@@ -117,6 +121,7 @@ impl Record {
         let next = book.manifest.next_generation.max(found.manifest.next_generation);
         book.manifest = found.manifest;
         book.manifest.next_generation = next;
+        book.changes = Changes::read();
         drop(book);
         self.warnings().clear();
         if let Err(error) = self.history.reload() {
@@ -172,6 +177,7 @@ impl Record {
             }
             manifest.changed_last = Some(plugin.clone());
         })?;
+        self.book().changes.note(plugin);
         self.warnings().remove(plugin);
         Ok(())
     }
@@ -187,9 +193,11 @@ impl Record {
         self.change(|manifest| {
             if let Some(versions) = manifest.plugins.get_mut(plugin) {
                 versions.deactivate();
+                versions.touch(SystemTime::now());
             }
             manifest.changed_last = Some(plugin.clone());
         })?;
+        self.book().changes.note(plugin);
         self.warnings().remove(plugin);
         Ok(Some(last))
     }
@@ -206,14 +214,17 @@ impl Record {
         };
         let (plugin, versions) = next.plugins.iter().find(active)?;
         let (plugin, was) = (plugin.clone(), versions.active()?.clone());
-        let target = versions.rollback_target(None).ok().cloned();
+        let target = versions.rollback_target(&plugin, None).ok().cloned();
         let number = target.as_ref().map(|_| next.take_generation());
         let versions = next.plugins.get_mut(&plugin)?;
         match target.zip(number) {
             Some((target, number)) => {
                 versions.commit_rollback(&target, number, SystemTime::now());
             }
-            None => versions.withdraw(),
+            None => {
+                versions.withdraw();
+                versions.touch(SystemTime::now());
+            }
         }
         let now = versions.active().cloned();
         next.changed_last = Some(plugin.clone());
@@ -221,6 +232,7 @@ impl Record {
             tracing::error!(%error, "a version is withdrawn in this process only");
         }
         book.manifest = next;
+        book.changes.note(&plugin);
         Some(Withdrawn { plugin, was, now })
     }
 
@@ -240,18 +252,42 @@ impl Record {
         self.warnings().insert(plugin.clone(), text);
     }
 
-    /// Whom a rollback concerns, and the version whose bytes it loads again.
+    /// Whom a rollback concerns that names `plugin`, or nobody: then it is the plugin that changed
+    /// last, as long as no other one has changed within the last minute, too.
+    ///
+    /// # Errors
+    /// [`RollbackError::NothingChanged`], [`RollbackError::NoSuchPlugin`],
+    /// [`RollbackError::Ambiguous`].
+    pub fn rollback_subject(
+        &self,
+        plugin: Option<&PluginName>,
+    ) -> Result<PluginName, RollbackError> {
+        let book = self.book();
+        if plugin.is_none() {
+            let now = (Instant::now(), SystemTime::now());
+            let is_recent = |name: &PluginName, versions: &Versions| {
+                book.changes.is_recent(name, versions.changed_at(), now)
+            };
+            let plugins = book.manifest.changed_of_late(is_recent);
+            if plugins.len() > 1 {
+                return Err(RollbackError::Ambiguous { plugins });
+            }
+        }
+        Ok(book.manifest.rollback_subject(plugin)?.0.clone())
+    }
+
+    /// The version whose bytes a rollback of `plugin` loads again.
     ///
     /// # Errors
     /// [`RollbackError`].
     pub fn rollback_target(
         &self,
-        plugin: Option<&PluginName>,
+        plugin: &PluginName,
         to: Option<Generation>,
-    ) -> Result<(PluginName, VersionEntry), RollbackError> {
+    ) -> Result<VersionEntry, RollbackError> {
         let book = self.book();
-        let (plugin, versions) = book.manifest.rollback_subject(plugin)?;
-        Ok((plugin.clone(), versions.rollback_target(to)?.clone()))
+        let (plugin, versions) = book.manifest.rollback_subject(Some(plugin))?;
+        Ok(versions.rollback_target(plugin, to)?.clone())
     }
 
     /// What to load at boot: each plugin with the versions to try, best first.

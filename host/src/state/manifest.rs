@@ -106,6 +106,20 @@ impl Manifest {
             .ok_or_else(|| RollbackError::NoSuchPlugin { plugin: name.clone() })
     }
 
+    /// The plugins that a rollback without a name may mean: those of which `is_recent` says that
+    /// they have just changed, newest first.
+    pub fn changed_of_late(
+        &self,
+        is_recent: impl Fn(&PluginName, &Versions) -> bool,
+    ) -> Vec<PluginName> {
+        let recent = self.plugins.iter().filter(|(name, versions)| is_recent(name, versions));
+        let mut recent: Vec<_> = recent.collect();
+        recent.sort_by_key(|(name, versions)| {
+            (Some(*name) != self.changed_last.as_ref(), std::cmp::Reverse(versions.changed_at()))
+        });
+        recent.into_iter().map(|(name, _)| name.clone()).collect()
+    }
+
     /// Forgets versions beyond the active one and `kept_count` others of each plugin, and gives
     /// the contents that are still needed (for `artifact::Store::retain`).
     pub fn prune(&mut self, kept_count: usize) -> BTreeSet<Digest> {

@@ -21,8 +21,20 @@ pub enum RollbackError {
         plugin: PluginName,
     },
     /// The active version is the oldest one that was not rolled back.
-    #[error("nothing to roll back to: no kept version of the plugin is older")]
-    NothingOlder,
+    #[error(
+        "nothing to roll back to: no kept version of `{plugin}` with other bytes is older and was \
+         not rolled back"
+    )]
+    NothingOlder {
+        /// Whom it concerned.
+        plugin: PluginName,
+    },
+    /// No plugin was named, and it is not clear which one is meant.
+    #[error("{} changed within the last minute: which one is meant?", list(plugins))]
+    Ambiguous {
+        /// Those that changed, newest first.
+        plugins: Vec<PluginName>,
+    },
     /// A generation that is not kept, or not this plugin's.
     #[error("generation {wanted} is not kept")]
     NoSuchGeneration {
@@ -42,7 +54,8 @@ pub enum RollbackError {
 impl Coded for RollbackError {
     fn code(&self) -> &'static str {
         match self {
-            Self::NothingChanged | Self::NothingOlder => "nothing_to_roll_back",
+            Self::NothingChanged | Self::NothingOlder { .. } => "nothing_to_roll_back",
+            Self::Ambiguous { .. } => "ambiguous_rollback",
             Self::NoSuchPlugin { .. } => "no_such_plugin",
             Self::NoSuchGeneration { .. } => "no_such_generation",
             Self::Serves { .. } => "already_serves",
@@ -52,7 +65,10 @@ impl Coded for RollbackError {
     fn kind(&self) -> Kind {
         match self {
             Self::NoSuchPlugin { .. } | Self::NoSuchGeneration { .. } => Kind::Missing,
-            Self::NothingChanged | Self::NothingOlder | Self::Serves { .. } => Kind::Conflict,
+            Self::NothingChanged
+            | Self::NothingOlder { .. }
+            | Self::Ambiguous { .. }
+            | Self::Serves { .. } => Kind::Conflict,
         }
     }
 
@@ -60,9 +76,14 @@ impl Coded for RollbackError {
         Some(match self {
             Self::NothingChanged => "deploy something first".to_owned(),
             Self::NoSuchPlugin { .. } => "`hotseat status` lists the plugins".to_owned(),
-            Self::NothingOlder => {
-                "`hotseat rollback --to GENERATION` takes any kept one, `hotseat history` lists them"
-                    .to_owned()
+            Self::NothingOlder { plugin } => format!(
+                "`hotseat rollback {plugin} --to GENERATION` takes any kept one, `hotseat history` \
+                 lists them"
+            ),
+            Self::Ambiguous { plugins } => {
+                let commands: Vec<_> =
+                    plugins.iter().map(|name| format!("`hotseat rollback {name}`")).collect();
+                format!("name it: {}", commands.join(" or "))
             }
             Self::NoSuchGeneration { kept, .. } if kept.is_empty() => {
                 "no other version is kept: deploy one".to_owned()
@@ -74,4 +95,9 @@ impl Coded for RollbackError {
             Self::Serves { .. } => "`hotseat load --force` makes a fresh instance".to_owned(),
         })
     }
+}
+
+fn list(plugins: &[PluginName]) -> String {
+    let names: Vec<_> = plugins.iter().map(|name| format!("`{name}`")).collect();
+    names.join(", ")
 }

@@ -2,14 +2,20 @@
 //!
 //! Owns the rule. A rollback loads kept bytes again as a new generation, so entries point at their
 //! *origin*, the generation that brought the bytes. Going back is measured between origins, which
-//! is why a second rollback goes one further back and never forward. Knows nothing of files.
+//! is why a second rollback goes one further back and never forward, and leads to other bytes than
+//! those that serve: loading the same again is no step. Knows nothing of files.
 //! Invariants: generations ascend; an origin is no rollback itself and stays as long as an entry
 //! points at it.
 
-use std::{collections::BTreeSet, time::SystemTime};
+use std::time::SystemTime;
 
 use super::RollbackError;
-use crate::ids::{Digest, Generation, Label};
+use crate::ids::{Digest, Generation, Label, PluginName};
+
+mod retention;
+
+/// Contents that are remembered as left behind. A plugins folder has few files of one plugin.
+const LEFT_COUNT: usize = 64;
 
 /// One committed generation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +48,11 @@ impl VersionEntry {
 pub struct Versions {
     list: Vec<VersionEntry>,
     active: bool,
+    /// Contents that a rollback or a withdrawal left and that were not committed since, oldest
+    /// first. Outlives the entries.
+    left: Vec<Digest>,
+    /// When what serves changed last; `None`: a list of a release that did not write it.
+    changed_at: Option<SystemTime>,
     /// Of this process alone; not kept.
     stand_in: StandIn,
 }
@@ -70,7 +81,7 @@ impl Versions {
         if let Some(pair) = list.windows(2).find(|pair| pair[0].generation >= pair[1].generation) {
             return Err(format!("generation {} is out of order", pair[1].generation));
         }
-        let versions = Self { list, active, stand_in: StandIn::Unneeded };
+        let versions = Self { list, active, ..Self::default() };
         let stray = versions.list.iter().find(|entry| versions.position(entry.origin()).is_none());
         if let Some(entry) = stray {
             return Err(format!("generation {} comes from one that is not kept", entry.generation));
@@ -81,6 +92,49 @@ impl Versions {
             return Err(format!("generation {} comes from a later one", entry.generation));
         }
         Ok(versions)
+    }
+
+    /// The same with what is remembered beside the list: what was left, and the last change.
+    #[must_use]
+    pub fn remembering(mut self, left: Vec<Digest>, changed_at: Option<SystemTime>) -> Self {
+        self.left = left;
+        self.changed_at = changed_at;
+        // A release that did not write the first has marked the entries all the same.
+        let newest = |versions: &Self, digest| {
+            let mut same = versions.list.iter().rev().filter(|entry| entry.digest == digest);
+            same.next().is_some_and(|entry| entry.rolled_back)
+        };
+        for digest in self.list.iter().map(|entry| entry.digest).collect::<Vec<_>>() {
+            if newest(&self, digest) && !self.left.contains(&digest) {
+                self.leave(digest);
+            }
+        }
+        self
+    }
+
+    /// Contents that a rollback or a withdrawal left, and that were not committed since.
+    #[must_use]
+    pub fn left(&self) -> &[Digest] {
+        &self.left
+    }
+
+    /// When what serves changed last.
+    #[must_use]
+    pub fn changed_at(&self) -> Option<SystemTime> {
+        self.changed_at.or_else(|| self.list.last().map(|entry| entry.committed_at))
+    }
+
+    /// What [`changed_at`](Self::changed_at) says from now on.
+    pub fn touch(&mut self, at: SystemTime) {
+        self.changed_at = Some(at);
+    }
+
+    fn leave(&mut self, digest: Digest) {
+        self.left.retain(|known| *known != digest);
+        self.left.push(digest);
+        if self.left.len() > LEFT_COUNT {
+            self.left.remove(0);
+        }
     }
 
     /// All entries, oldest first.
@@ -119,13 +173,16 @@ impl Versions {
     /// Commits a deploy; `entry.from` is empty.
     pub fn commit(&mut self, entry: VersionEntry) {
         debug_assert!(self.list.last().is_none_or(|last| last.generation < entry.generation));
+        self.left.retain(|left| *left != entry.digest);
+        self.changed_at = Some(entry.committed_at);
         self.list.push(entry);
         self.active = true;
         self.stand_in = StandIn::Unneeded;
     }
 
     /// Commits a rollback to `target` (see [`Self::rollback_target`]), whose bytes now serve as
-    /// `generation`. What it left for something older is marked as rolled back, its origin too.
+    /// `generation`. What it left for something older is marked as rolled back: every load of those
+    /// bytes since the target.
     pub fn commit_rollback(
         &mut self,
         target: &VersionEntry,
@@ -133,10 +190,17 @@ impl Versions {
         committed_at: SystemTime,
     ) {
         let origin = target.origin();
-        for left in [self.active(), self.serving()].map(|it| it.map(VersionEntry::origin)) {
-            let Some(left) = left.filter(|left| origin < *left) else { continue };
-            let entries = self.list.iter_mut().filter(|entry| entry.origin() == left);
-            entries.for_each(|entry| entry.rolled_back = true);
+        let standing = [self.active(), self.serving()];
+        for left in standing.map(|it| it.map(|entry| (entry.origin(), entry.digest))) {
+            let Some((from, digest)) = left else { continue };
+            if from <= origin || digest == target.digest {
+                continue;
+            }
+            let since = |entry: &&mut VersionEntry| entry.origin() > origin;
+            let entries = self.list.iter_mut().filter(since);
+            let same = entries.filter(|entry| entry.digest == digest);
+            same.for_each(|entry| entry.rolled_back = true);
+            self.leave(digest);
         }
         self.commit(VersionEntry {
             generation,
@@ -148,22 +212,29 @@ impl Versions {
         });
     }
 
-    /// The entry whose bytes a rollback loads again: its origin, so that chains stay short.
+    /// The entry of `plugin` whose bytes a rollback loads again: its origin, so that chains stay
+    /// short.
     ///
-    /// Without `to`: the newest committed before the active one's origin that was not rolled back;
-    /// after an unload, what served last.
+    /// Without `to`: the newest of other bytes than what serves that was committed before them and
+    /// was not rolled back; after an unload, the newest that was not rolled back.
     ///
     /// # Errors
     /// [`RollbackError::NothingOlder`], [`RollbackError::NoSuchGeneration`],
     /// [`RollbackError::Serves`].
-    pub fn rollback_target(&self, to: Option<Generation>) -> Result<&VersionEntry, RollbackError> {
+    pub fn rollback_target(
+        &self,
+        plugin: &PluginName,
+        to: Option<Generation>,
+    ) -> Result<&VersionEntry, RollbackError> {
         let Some(wanted) = to else {
-            let last = self.list.last().ok_or(RollbackError::NothingOlder)?;
-            if !self.active {
-                return Ok(self.origin_of(last));
-            }
-            let from = self.serving().unwrap_or(last).origin();
-            return self.older_than(from).ok_or(RollbackError::NothingOlder);
+            let found = if self.active {
+                let from = self.serving().or(self.list.last());
+                from.and_then(|from| self.before(from.origin(), &[from.digest]))
+            } else {
+                let good = self.list.iter().rev().find(|entry| !entry.rolled_back);
+                good.map(|entry| self.origin_of(entry))
+            };
+            return found.ok_or_else(|| RollbackError::NothingOlder { plugin: plugin.clone() });
         };
         let serving = self.serving().map(|entry| entry.generation);
         if serving == Some(wanted) {
@@ -178,12 +249,16 @@ impl Versions {
     }
 
     /// What to try at boot, best first: the active version, then what a rollback from each would
-    /// take. Empty when the plugin was unloaded.
+    /// take, each content once. Empty when the plugin was unloaded.
     #[must_use]
     pub fn boot_candidates(&self) -> Vec<&VersionEntry> {
         let mut candidates: Vec<_> = self.active().into_iter().collect();
-        while let Some(older) = candidates.last().and_then(|last| self.older_than(last.origin())) {
+        let mut tried: Vec<_> = candidates.iter().map(|entry| entry.digest).collect();
+        while let Some(older) =
+            candidates.last().and_then(|last| self.before(last.origin(), &tried))
+        {
             candidates.push(older);
+            tried.push(older.digest);
         }
         candidates
     }
@@ -196,44 +271,12 @@ impl Versions {
 
     /// The plugin serves no more, and what served last is not returned to unless it is named.
     pub fn withdraw(&mut self) {
-        if let Some(origin) = self.list.last().map(VersionEntry::origin) {
-            let entries = self.list.iter_mut().filter(|entry| entry.origin() == origin);
+        if let Some(digest) = self.list.last().map(|entry| entry.digest) {
+            let entries = self.list.iter_mut().filter(|entry| entry.digest == digest);
             entries.for_each(|entry| entry.rolled_back = true);
+            self.leave(digest);
         }
         self.deactivate();
-    }
-
-    /// Forgets all but the last version and the `kept_count` that served last before it. Rollbacks
-    /// are no versions of their own: they go with what they point at, and once nothing can lead to
-    /// them.
-    pub fn prune(&mut self, kept_count: usize) {
-        let Some(last) = self.list.last().cloned() else { return };
-        let mut kept = BTreeSet::new();
-        for entry in self.list.iter().rev() {
-            if kept.len() > kept_count {
-                break;
-            }
-            kept.insert(entry.origin());
-        }
-        let mut list = std::mem::take(&mut self.list);
-        list.reverse();
-        // A rollback leads somewhere only as the newest good entry before a version.
-        let mut leads_somewhere = false;
-        list.retain(|entry| {
-            let wanted = match entry.from {
-                None => kept.contains(&entry.generation),
-                Some(origin) => {
-                    let needed = leads_somewhere && !entry.rolled_back && kept.contains(&origin);
-                    needed || entry.generation == last.generation
-                }
-            };
-            if wanted {
-                leads_somewhere = entry.from.is_none() || leads_somewhere && entry.rolled_back;
-            }
-            wanted
-        });
-        list.reverse();
-        self.list = list;
     }
 
     /// The contents that the list names.
@@ -249,10 +292,12 @@ impl Versions {
         self.position(entry.origin()).map_or(entry, |at| &self.list[at])
     }
 
-    /// The newest entry before `origin` that was not rolled back, as its own origin.
-    fn older_than(&self, origin: Generation) -> Option<&VersionEntry> {
+    /// The newest entry before `origin` that was not rolled back and has none of the contents `but`,
+    /// as its own origin.
+    fn before(&self, origin: Generation, but: &[Digest]) -> Option<&VersionEntry> {
         let before = self.list.iter().rev().filter(|entry| entry.generation < origin);
-        before.into_iter().find(|entry| !entry.rolled_back).map(|entry| self.origin_of(entry))
+        let mut good = before.filter(|entry| !entry.rolled_back && !but.contains(&entry.digest));
+        good.next().map(|entry| self.origin_of(entry))
     }
 }
 

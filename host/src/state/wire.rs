@@ -2,7 +2,8 @@
 //!
 //! Owns the format: private, versioned, converted by hand. Times are whole milliseconds since the
 //! epoch, paths are texts, or lists of bytes where they are no text.
-//! Invariant: a released schema is read for ever; a newer one is refused, never guessed at.
+//! Invariants: a released schema is read for ever; a newer one is refused, never guessed at. Within
+//! a schema keys are only added, and a release that does not know one ignores it.
 
 use std::{
     collections::BTreeMap,
@@ -39,6 +40,11 @@ struct WireManifest {
 struct WirePlugin {
     active: bool,
     versions: Vec<WireVersion>,
+    /// Contents that were left and not committed since.
+    #[serde(default)]
+    left: Vec<String>,
+    #[serde(default)]
+    changed_at_ms: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -86,7 +92,12 @@ pub(super) fn encode(manifest: &Manifest) -> Vec<u8> {
             rolled_back: entry.rolled_back,
             from: entry.from.map(|generation| generation.0),
         });
-        let plugin = WirePlugin { active: versions.is_active(), versions: list.collect() };
+        let plugin = WirePlugin {
+            active: versions.is_active(),
+            versions: list.collect(),
+            left: versions.left().iter().map(ToString::to_string).collect(),
+            changed_at_ms: versions.changed_at().map(to_ms),
+        };
         (name.to_string(), plugin)
     });
     let seen = manifest.seen.iter().map(|(path, seen)| WireSeen {
@@ -130,6 +141,8 @@ fn from_wire(wire: WireManifest) -> Result<Manifest, String> {
         let list: Result<Vec<_>, String> = plugin.versions.into_iter().map(version).collect();
         let versions =
             Versions::restore(list?, plugin.active).map_err(|e| format!("plugin `{name}`: {e}"))?;
+        let left: Result<Vec<_>, String> = plugin.left.iter().map(|text| parse(text)).collect();
+        let versions = versions.remembering(left?, plugin.changed_at_ms.map(from_ms));
         let newest = versions.list().last().map(|entry| entry.generation);
         if newest.is_some_and(|newest| newest >= manifest.next_generation) {
             return Err(format!("plugin `{name}`: its generation is above the counter"));

@@ -24,6 +24,7 @@ use super::{
 use crate::{
     artifact::{quoted, shown, stage::Stamp},
     deploy::{
+        condition::Condition,
         desk::{Desk, DeskError, Ticket},
         order::{Order, Source},
     },
@@ -162,7 +163,12 @@ impl Round {
     }
 
     fn order(&mut self, path: PathBuf, seen: Seen) {
-        let order = Order::Deploy { path: path.clone(), force: false, source: Source::Folder };
+        let order = Order::Deploy {
+            path: path.clone(),
+            force: false,
+            source: Source::Folder,
+            condition: Condition::None,
+        };
         match self.desk.submit(order) {
             Ok(ticket) => {
                 self.store.remember(&path, Some(seen));

@@ -17,6 +17,7 @@ use crate::state::Seen;
 use crate::{
     artifact::{digest, elf::fixture},
     deploy::{
+        condition::Condition,
         desk::DeskError,
         order::{Order, Source},
     },
@@ -119,7 +120,7 @@ impl Fixture {
         // `take` waits without a limit; this thread ends with the desk.
         std::thread::spawn(move || {
             if let Some(job) = desk.take() {
-                let Order::Deploy { path, force: false, source: Source::Folder } = &job.order
+                let Order::Deploy { path, force: false, source: Source::Folder, .. } = &job.order
                 else {
                     panic!("an order that the folder never gives: {:?}", job.order);
                 };
@@ -255,7 +256,10 @@ fn what_does_not_count_is_ignored() {
 #[test]
 fn a_full_queue_is_tried_again() {
     let mut fixture = fixture(Watch::Polling, 1);
-    fixture.desk.submit(Order::Rollback { plugin: None, to: None }).unwrap();
+    fixture
+        .desk
+        .submit(Order::Rollback { plugin: None, to: None, condition: Condition::None })
+        .unwrap();
     let path = fixture.write("liba_v1.so", b"one");
     fixture.watcher.as_ref().unwrap().begin();
     // The second warning says that a whole look has met the full queue.

@@ -11,12 +11,16 @@ use tower_service::Service;
 
 use crate::{
     admin::testing::{plane, refusal, request, swapped, working},
-    deploy::order::{Order, Source},
+    deploy::desk::Refusal,
+    deploy::{
+        condition::{Condition, ConditionError},
+        order::{Change, Deployed, Order, Source},
+    },
     error::Kind,
     ids::Generation,
     metrics::fixture,
 };
-use std::time::UNIX_EPOCH;
+use std::{sync::Arc, time::UNIX_EPOCH};
 
 const LINE: &str = "handler v2 is serving (generation 2, sha256 020202…, preflight 2.1 ms, swapped \
                     in 4.0 ms; was v1)";
@@ -25,7 +29,13 @@ const LINE: &str = "handler v2 is serving (generation 2, sha256 020202…, prefl
 async fn a_posted_path_is_deployed() {
     let plane = working(|order| {
         let path = "./a b+%20.so".into();
-        assert_eq!(*order, Order::Deploy { path, force: false, source: Source::Control });
+        let expected = Order::Deploy {
+            path,
+            force: false,
+            source: Source::Control,
+            condition: Condition::None,
+        };
+        assert_eq!(*order, expected);
         Ok(swapped())
     });
     let mut post = request("POST", "/", "./a b+%20.so\n");
@@ -68,6 +78,7 @@ async fn every_kind_of_refusal_has_its_status() {
         (Kind::Input, 400),
         (Kind::Missing, 404),
         (Kind::Conflict, 409),
+        (Kind::Condition, 412),
         (Kind::TooLarge, 413),
         (Kind::Refused, 422),
         (Kind::Busy, 429),
@@ -113,18 +124,19 @@ async fn objects_become_orders() {
     let plane = working(|order| {
         let plugin = "handler".parse().unwrap();
         let deploy = |path: &str, force| {
-            let (path, source) = (path.into(), Source::Control);
-            *order == Order::Deploy { path, force, source }
+            let (path, source, condition) = (path.into(), Source::Control, Condition::None);
+            *order == Order::Deploy { path, force, source, condition }
         };
         let known = deploy("ä \"b\".so", true)
             || deploy("c", false)
-            || *order == Order::Rollback { plugin: None, to: None }
+            || *order == Order::Rollback { plugin: None, to: None, condition: Condition::None }
             || *order
                 == Order::Rollback {
                     plugin: Some("handler".parse().unwrap()),
                     to: Some(Generation(3)),
+                    condition: Condition::None,
                 }
-            || *order == Order::Unload { plugin };
+            || *order == Order::Unload { plugin, condition: Condition::None };
         if known { Ok(swapped()) } else { Err(refusal(Kind::Refused)) }
     });
     for (method, path, body, status) in [
@@ -152,7 +164,8 @@ async fn objects_become_orders() {
 #[tokio::test]
 async fn a_full_queue_and_a_closed_one_refuse_at_once() {
     let plane = plane(fixture::serving(UNIX_EPOCH));
-    let unload = || Order::Unload { plugin: "handler".parse().unwrap() };
+    let unload =
+        || Order::Unload { plugin: "handler".parse().unwrap(), condition: Condition::None };
     let tickets = [plane.desk.submit(unload()).unwrap(), plane.desk.submit(unload()).unwrap()];
     let answer = plane.post("/", "x.so").await;
     assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (429, "1"));
@@ -203,4 +216,52 @@ async fn a_body_that_never_ends_is_given_up() {
     let endless = futures_util::stream::pending::<Result<String, std::io::Error>>();
     let answer = plane.post("/", Body::from_stream(endless)).await;
     assert_eq!((answer.status.as_u16(), answer.header("hotseat-error")), (408, "body_broken"));
+}
+
+#[tokio::test]
+async fn every_order_takes_a_condition_and_answers_with_a_tag() {
+    let plane = working(|order| {
+        let (Order::Deploy { condition, .. }
+        | Order::Rollback { condition, .. }
+        | Order::Unload { condition, .. }) = order;
+        let unloaded = matches!(order, Order::Unload { .. });
+        let change = if unloaded { Change::Unloaded } else { Change::Swapped };
+        let done = Deployed { change, ..swapped() };
+        let checked = condition.check(&done.plugin, done.previous.clone());
+        checked.map(|()| done).map_err(|error: ConditionError| -> Refusal { Arc::new(error) })
+    });
+    let ways = [
+        ("POST", "/", "x.so"),
+        ("POST", "/v1/deploys", r#"{"path": "x.so"}"#),
+        ("POST", "/v1/rollback", ""),
+        ("DELETE", "/v1/plugins/handler", ""),
+    ];
+    for (method, path, body) in ways {
+        for (value, status, tag) in [
+            ("\"1\"", 200, if method == "DELETE" { "\"0\"" } else { "\"2\"" }),
+            ("*", 200, if method == "DELETE" { "\"0\"" } else { "\"2\"" }),
+            ("\"3\"", 412, "\"1\""),
+            ("\"0\"", 412, "\"1\""),
+            ("x", 400, ""),
+        ] {
+            let mut wish = request(method, path, body);
+            wish.headers_mut().insert("if-match", value.parse().unwrap());
+            let answer = plane.send(wish).await;
+            let found = (answer.status.as_u16(), answer.header("etag"));
+            assert_eq!(found, (status, tag), "{method} {path} {value}: {}", answer.body);
+        }
+    }
+    for (method, path, body, status) in [
+        ("POST", "/v1/deploys", r#"{"path": "x.so", "if_generation": 1}"#, 200),
+        ("POST", "/v1/deploys", r#"{"path": "x.so", "if_generation": 2}"#, 412),
+        ("POST", "/v1/rollback", r#"{"if_generation": 1}"#, 200),
+        ("POST", "/v1/rollback", r#"{"if_generation": 0}"#, 412),
+        ("DELETE", "/v1/plugins/handler?if_generation=1", "", 200),
+        ("DELETE", "/v1/plugins/handler?if_generation=2", "", 412),
+        ("DELETE", "/v1/plugins/handler?if_generation=x", "", 400),
+        ("DELETE", "/v1/plugins/handler?generation=1", "", 400),
+    ] {
+        let answer = plane.send(request(method, path, body)).await;
+        assert_eq!(answer.status, status, "{method} {path} {body}: {}", answer.body);
+    }
 }

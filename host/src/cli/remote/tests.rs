@@ -8,8 +8,13 @@ use super::*;
 use crate::{
     admin::{self, Door, Listener, testing},
     config::Listen,
-    deploy::{desk::Outcome, order::Order},
+    deploy::{condition::Condition, desk::Outcome, order::Order},
+    ids::Generation,
 };
+
+fn seven() -> Condition {
+    Condition::generation(Generation(7))
+}
 
 pub(in crate::cli) struct Host {
     folder: tempfile::TempDir,
@@ -64,25 +69,52 @@ fn orders_are_sent_as_typed_and_answered_with_a_code() {
         Order::Deploy { path, force: true, .. } if *path == here.join("x y.so") => {
             Ok(testing::swapped())
         }
-        Order::Unload { plugin } if plugin.as_str() == "echo" => Ok(testing::swapped()),
-        Order::Rollback { plugin: None, to: None } => Ok(testing::swapped()),
-        Order::Rollback { plugin: Some(_), to: Some(_) } => Err(testing::refusal(Kind::Conflict)),
+        Order::Deploy { condition, .. } if *condition == seven() => Ok(testing::swapped()),
+        Order::Unload { plugin, condition } if plugin.as_str() == "echo" => match condition {
+            Condition::None => Ok(testing::swapped()),
+            given if *given == seven() => Err(testing::refusal(Kind::Condition)),
+            _ => Err(testing::refusal(Kind::Host)),
+        },
+        Order::Rollback { plugin: None, to: None, condition: Condition::None } => {
+            Ok(testing::swapped())
+        }
+        Order::Rollback { condition, .. } if *condition == seven() => {
+            Err(testing::refusal(Kind::Condition))
+        }
+        Order::Rollback { plugin: Some(_), to: Some(_), .. } => {
+            Err(testing::refusal(Kind::Conflict))
+        }
         Order::Rollback { .. } => Err(testing::refusal(Kind::Host)),
         _ => Err(testing::refusal(Kind::Busy)),
     });
     for json in [false, true] {
         let path: PathBuf = "x y.so".into();
-        let to_load = |force| LoadArgs { path: path.clone(), force, remote: host.remote(json) };
-        assert_eq!(load(to_load(true)), DONE);
-        assert_eq!(load(to_load(false)), FAILED);
+        let to_load = |force, if_generation| LoadArgs {
+            path: path.clone(),
+            force,
+            if_generation,
+            remote: host.remote(json),
+        };
+        assert_eq!(load(to_load(true, None)), DONE);
+        assert_eq!(load(to_load(false, None)), FAILED);
+        assert_eq!(load(to_load(false, Some(7))), DONE);
         let name: PluginName = "echo".parse().unwrap();
-        assert_eq!(unload(UnloadArgs { name: name.clone(), remote: host.remote(json) }), DONE);
+        let to_unload = |if_generation| UnloadArgs {
+            name: name.clone(),
+            if_generation,
+            remote: host.remote(json),
+        };
+        assert_eq!(unload(to_unload(None)), DONE);
+        assert_eq!(unload(to_unload(Some(7))), REFUSED);
         let back = |name: Option<&PluginName>, to| RollbackArgs {
             name: name.cloned(),
             to,
+            if_generation: None,
             remote: host.remote(json),
         };
         assert_eq!(rollback(back(None, None)), DONE);
+        let conditional = RollbackArgs { if_generation: Some(7), ..back(Some(&name), Some(3)) };
+        assert_eq!(rollback(conditional), REFUSED);
         assert_eq!(rollback(back(Some(&name), Some(3))), REFUSED);
         assert_eq!(rollback(back(Some(&name), None)), FAILED);
         assert_eq!(status(host.remote(json)), DONE);
@@ -120,5 +152,5 @@ fn a_path_that_is_not_text_is_refused_here() {
     let path = PathBuf::from(std::ffi::OsString::from_vec(b"a\xff.so".to_vec()));
     let at = ListenAt(Listen::Unix("/nowhere".into()));
     let remote = RemoteArgs { control: vec![at], json: false };
-    assert_eq!(load(LoadArgs { path, force: false, remote }), REFUSED);
+    assert_eq!(load(LoadArgs { path, force: false, if_generation: None, remote }), REFUSED);
 }

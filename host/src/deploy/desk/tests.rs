@@ -1,9 +1,10 @@
 //! The desk without a pipeline.
 
 use super::*;
+use crate::deploy::condition::Condition;
 
 fn unload() -> Order {
-    Order::Unload { plugin: "handler".parse().unwrap() }
+    Order::Unload { plugin: "handler".parse().unwrap(), condition: Condition::None }
 }
 
 #[test]

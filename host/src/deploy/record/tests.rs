@@ -38,7 +38,7 @@ fn a_withdrawn_version_is_left_for_the_one_before_it_and_for_good() {
     // The next process reads the same.
     let record = open(folder.path());
     assert_eq!(boots(&record), Some((4, "2".to_owned())));
-    assert_eq!(record.rollback_target(None, None).unwrap().1.generation, one);
+    assert_eq!(record.rollback_target(&name(), None).unwrap().generation, one);
     let kept = record.kept(&name());
     assert!(kept.iter().any(|it| it.generation == three && it.rolled_back), "{kept:?}");
     // The rollback's bytes end their process too.

@@ -58,6 +58,8 @@ fn full() -> Manifest {
             from: (generation == 4).then_some(Generation(2)),
         });
     }
+    let changed_at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_456);
+    let versions = versions.remembering(vec![Digest([9; 32])], Some(changed_at));
     manifest.plugins.insert("gone".parse().unwrap(), Versions::default());
     manifest.plugins.insert(name.clone(), versions);
     manifest.changed_last = Some(name);
@@ -84,8 +86,9 @@ fn the_format_does_not_change_unnoticed() {
         "next_generation": 5,
         "changed_last": "handler",
         "plugins": {
-            "gone": { "active": false, "versions": [] },
-            "handler": { "active": true, "versions": [
+            "gone": { "active": false, "versions": [], "left": [], "changed_at_ms": null },
+            "handler": { "active": true, "left": ["09".repeat(32)], "changed_at_ms": 1_700_000_000_456_u64,
+              "versions": [
                 { "generation": 2, "sha256": "07".repeat(32), "label": "2.1.0",
                   "committed_at_ms": 1_700_000_000_123_u64, "rolled_back": true, "from": null },
                 { "generation": 4, "sha256": "07".repeat(32), "label": "2.1.0",

@@ -2,6 +2,10 @@
 
 use super::*;
 
+fn name() -> PluginName {
+    "handler".parse().unwrap()
+}
+
 /// Plays a plugin's life: `deploy`, `back` and `to` number generations as a host does.
 #[derive(Default)]
 struct Life {
@@ -19,11 +23,22 @@ impl Life {
     }
 
     fn deploy(&mut self) {
-        self.next += 1;
         // The content is the generation's number, so that an origin can be told by its digest.
+        self.load(u8::try_from(self.next + 1).unwrap());
+    }
+
+    /// One load for each letter, which is its content.
+    fn of(contents: &str) -> Self {
+        let mut life = Self::default();
+        contents.bytes().for_each(|content| life.load(content));
+        life
+    }
+
+    fn load(&mut self, content: u8) {
+        self.next += 1;
         self.versions.commit(VersionEntry {
             generation: Generation(self.next),
-            digest: Digest([u8::try_from(self.next).unwrap(); 32]),
+            digest: Digest([content; 32]),
             label: self.next.to_string().parse().unwrap(),
             committed_at: SystemTime::UNIX_EPOCH,
             rolled_back: false,
@@ -34,7 +49,8 @@ impl Life {
     /// The generation whose bytes serve afterwards, or the error's code.
     fn roll(&mut self, to: Option<u64>) -> Result<u64, &'static str> {
         use crate::error::Coded as _;
-        let target = self.versions.rollback_target(to.map(Generation)).map_err(|e| e.code())?;
+        let target =
+            self.versions.rollback_target(&name(), to.map(Generation)).map_err(|e| e.code())?;
         let target = target.clone();
         assert_eq!(target.from, None, "a target is an origin");
         self.next += 1;
@@ -108,7 +124,7 @@ fn any_kept_generation_can_be_named() {
     assert_eq!(life.to(99), Err("no_such_generation"));
     assert_eq!(life.to(8), Err("already_serves"));
     let Err(RollbackError::NoSuchGeneration { kept, .. }) =
-        life.versions.rollback_target(Some(Generation(0)))
+        life.versions.rollback_target(&name(), Some(Generation(0)))
     else {
         panic!("generation 0 never exists");
     };
@@ -199,7 +215,7 @@ fn going_to_and_fro_stays_bounded() {
 fn a_list_that_contradicts_itself_is_not_restored() {
     let life = Life::deployed(2);
     let list = life.versions.list().to_vec();
-    assert_eq!(Versions::restore(list.clone(), true).unwrap(), life.versions);
+    assert_eq!(Versions::restore(list.clone(), true).unwrap().list(), list);
     assert!(Versions::restore(Vec::new(), true).is_err());
     assert!(Versions::restore(list.iter().rev().cloned().collect(), true).is_err());
     let mut stray = list.clone();
@@ -216,13 +232,146 @@ fn what_stands_in_is_what_a_rollback_starts_from() {
     life.versions.stand_in(Some(Generation(2)));
     assert_eq!(life.to(2), Err("already_serves"));
     assert_eq!(life.versions.active().unwrap().generation, Generation(4), "that boots");
-    let kept = life.versions.rollback_target(None).unwrap().generation;
+    let kept = life.versions.rollback_target(&name(), None).unwrap().generation;
     assert_eq!(kept, Generation(1), "one before what serves");
     let mut forward = life.versions.clone();
-    assert_eq!(forward.rollback_target(Some(Generation(4))).unwrap().generation, Generation(4));
+    assert_eq!(
+        forward.rollback_target(&name(), Some(Generation(4))).unwrap().generation,
+        Generation(4)
+    );
     forward.stand_in(None);
-    assert_eq!(forward.rollback_target(None).unwrap().generation, Generation(3));
+    assert_eq!(forward.rollback_target(&name(), None).unwrap().generation, Generation(3));
     assert_eq!(life.back(), Ok(1));
     assert_eq!(life.rolled_back(), [2, 4], "what served, and what was to boot");
     assert_eq!(life.versions.serving().unwrap().generation, Generation(5));
+}
+
+/// What each rollback leads to after loads of contents (the same letter is the same bytes), also in
+/// a host that forgets after each step.
+#[test]
+fn a_rollback_leads_to_other_bytes_however_often_they_were_loaded() {
+    for (contents, leads_to) in [
+        ("A", ""),
+        ("AA", ""),
+        ("AB", "A"),
+        ("ABB", "A"),
+        ("ABBBBBBBB", "A"),
+        ("AABB", "A"),
+        ("ABBC", "BA"),
+        ("ABCC", "BA"),
+        ("ABCCCBBB", "CBA"),
+        ("ABA", "BA"),
+        ("ABAAC", "ABA"),
+    ] {
+        for kept_count in [None, Some(5), Some(3)] {
+            let mut life = Life::default();
+            let prune = |life: &mut Life| {
+                if let Some(count) = kept_count {
+                    life.versions.prune(count);
+                }
+            };
+            for content in contents.bytes() {
+                life.load(content);
+                prune(&mut life);
+            }
+            let mut led = String::new();
+            while life.back().is_ok() {
+                led.push(char::from(life.versions.active().unwrap().digest.0[0]));
+                prune(&mut life);
+            }
+            assert_eq!(led, leads_to, "{contents}, keeping {kept_count:?}");
+        }
+    }
+}
+
+/// What was left is marked as a whole: neither a later rollback nor a start comes upon another load
+/// of the same bytes.
+#[test]
+fn every_load_of_what_was_left_is_marked() {
+    let mut life = Life::of("ABBB");
+    assert_eq!(life.back(), Ok(1));
+    assert_eq!(life.rolled_back(), [2, 3, 4]);
+    assert_eq!(life.versions.left(), [Digest([b'B'; 32])]);
+    life.load(b'C');
+    let tried: Vec<_> =
+        life.versions.boot_candidates().iter().map(|entry| entry.digest.0[0]).collect();
+    assert_eq!(tried, *b"CA");
+    life.load(b'B');
+    assert_eq!(life.versions.left(), [] as [Digest; 0], "somebody wants it again");
+    assert_eq!(life.back(), Ok(6), "to C");
+    assert_eq!(life.versions.left(), [Digest([b'B'; 32])]);
+}
+
+/// Loading the same again says nothing against it.
+#[test]
+fn going_to_another_load_of_the_same_bytes_marks_nothing() {
+    let mut life = Life::of("ABB");
+    assert_eq!(life.to(2), Ok(2));
+    assert_eq!(life.rolled_back(), [] as [u64; 0]);
+    assert_eq!(life.versions.left(), [] as [Digest; 0]);
+    assert_eq!(life.back(), Ok(1));
+}
+
+#[test]
+fn what_was_withdrawn_is_not_what_an_unloaded_plugin_comes_back_as() {
+    let mut life = Life::of("AB");
+    life.versions.withdraw();
+    assert_eq!(life.versions.left(), [Digest([b'B'; 32])]);
+    assert_eq!(life.back(), Ok(1));
+    life.versions.withdraw();
+    assert_eq!(life.back(), NOTHING);
+    assert_eq!(life.to(2), Ok(2), "unless it is named");
+}
+
+#[test]
+fn retention_counts_contents_and_not_loads() {
+    for (contents, kept_count, kept) in [
+        ("ABBBBBB", 1, &[1, 7][..]),
+        ("ABBBBBB", 0, &[7]),
+        ("ABCD", 2, &[2, 3, 4]),
+        ("AABBCC", 2, &[2, 4, 6]),
+        ("ABABABAB", 1, &[7, 8]),
+        ("CABABABAB", 2, &[1, 7, 8, 9]),
+        ("DCABABABAB", 2, &[2, 8, 9, 10]),
+    ] {
+        let mut life = Life::of(contents);
+        life.versions.prune(kept_count);
+        assert_eq!(life.kept(), kept, "{contents}, keeping {kept_count}");
+        let restored = Versions::restore(life.versions.list().to_vec(), true).unwrap();
+        assert_eq!(restored.list(), life.versions.list());
+    }
+}
+
+/// Whatever is done, the list stays bounded and consistent, and what serves is the last of it.
+#[test]
+fn a_long_life_stays_bounded() {
+    let mut life = Life::of("A");
+    let mut random: u64 = 0x9e37_79b9_7f4a_7c15;
+    for _ in 0..5_000 {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        let serves = life.versions.active().map(|entry| entry.digest);
+        match random % 8 {
+            0..4 => life.load(b'A' + u8::try_from(random / 8 % 12).unwrap()),
+            4 => {
+                let kept = life.kept();
+                let one = kept[usize::try_from(random / 8).unwrap() % kept.len()];
+                let _ = life.to(one);
+            }
+            5 => life.versions.deactivate(),
+            _ => {
+                let led = life.back().is_ok() && serves.is_some();
+                let now = life.versions.active().map(|entry| entry.digest);
+                assert!(!led || now != serves, "to other bytes");
+            }
+        }
+        life.versions.prune(3);
+        let list = life.versions.list();
+        assert!(list.len() <= 20, "{list:?}");
+        Versions::restore(list.to_vec(), life.versions.is_active()).unwrap();
+        let contents: std::collections::BTreeSet<_> = life.versions.digests().collect();
+        assert!(contents.len() <= 4, "{list:?}");
+        assert!(life.versions.left().len() <= LEFT_COUNT);
+    }
 }
