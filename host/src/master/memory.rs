@@ -29,6 +29,7 @@ use super::{
     binary::{Pinned, Stamp},
     complaints::Complaints,
     crash::Crashes,
+    notify,
     origin::Origin,
     pid_file::PidFile,
     signals::{Reached, TAKEN},
@@ -192,6 +193,7 @@ pub(super) fn change_image(master: &mut Master) -> io::Error {
     };
     tracing::info!(version = master.plan.version, "the master goes over to the new binary");
     // The next image has a queue of its own: what this one's has is written, or counted.
+    notify::settle();
     log::flush();
     let error = exec(&memory, &master.plan.binary.clone(), &[]);
     // What prepares for another image restores this.

@@ -92,3 +92,19 @@ fn a_crash_is_no_reload() {
     manager.assert_only_from(host.pid());
     assert_private(&variables(host.worker_pid()));
 }
+
+/// A manager that takes nothing of what it is told holds up nobody.
+#[test]
+fn a_manager_that_does_not_listen_stops_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("deaf");
+    let deaf = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    let mut host = whoami(quick(host!())).env("NOTIFY_SOCKET", &path).start();
+    // Each says more than once what goes on; the socket takes a dozen lines.
+    for _ in 0..8 {
+        host.upgrade(&["--wait"]).assert_code(0);
+    }
+    host.get("/").assert_status(200);
+    assert_eq!(host.stop().code(), Some(0));
+    drop(deaf);
+}
