@@ -150,6 +150,7 @@ impl Master {
                 let tasks = self.upgrade.iter().filter_map(Upgrade::task);
                 tasks.chain(self.hooks.iter().map(HookRun::task)).for_each(child::Task::kill);
                 self.sockets.remove_files();
+                notify::settle();
                 return code;
             }
         }

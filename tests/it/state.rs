@@ -113,7 +113,7 @@ fn a_bad_manifest_falls_back_to_the_one_before() {
     fs::write(host.state_file("manifest.json"), b"{ this is no manifest").unwrap();
     host.start_again();
     host.get("/").assert_status(200);
-    assert!(host.home().read_log().contains("manifest"), "{}", host.log_end());
+    host.assert_logged("manifest");
     host.deploy(&fault("versioned"), "libhandler_v7.so").swapped();
 }
 
@@ -132,7 +132,7 @@ fn a_damaged_artifact_falls_back_to_the_version_before() {
     fs::write(&artifact, bytes).unwrap();
     host.start_again();
     host.get("/").assert_status(200).assert_contains("v1");
-    assert!(host.home().read_log().contains("artifact_damaged"), "{}", host.log_end());
+    host.assert_logged("artifact_damaged");
     // The status says so, and what is kept and served is what it is.
     let plugin = wire::plugin(&host.status(), "handler");
     let warning = wire::text(&plugin, "/warning");
@@ -164,7 +164,7 @@ fn a_plugin_whose_place_is_taken_is_left_out() {
     let plugin = wire::plugin(&host.status(), "reflect");
     assert!(plugin["active"].is_null(), "{plugin}");
     assert!(wire::text(&plugin, "/warning").contains("belongs to `handler`"), "{plugin}");
-    assert!(host.home().read_log().contains("mount_taken"), "{}", host.log_end());
+    host.assert_logged("mount_taken");
     let generation = wire::number(&plugin, "/kept/0/generation");
     let back = host.control().rollback(Some("reflect"), Some(generation));
     back.assert_refused(409, "mount_taken");

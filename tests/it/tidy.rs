@@ -8,6 +8,7 @@ use std::{
 mod crossings;
 mod growing;
 mod imports;
+mod logging;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()

@@ -137,6 +137,7 @@ fn a_symlink_is_ignored_with_a_warning() {
     check_no_arrival(&host, |folder| {
         std::os::unix::fs::symlink(library, folder.join("libhandler_v2.so")).unwrap();
     });
+    host.assert_logged("symlink");
     let log = host.home().read_log();
     assert_eq!(log.lines().filter(|line| line.contains("symlink")).count(), 1, "{log}");
 }

@@ -34,6 +34,7 @@ fn a_flood_leaves_descriptors_to_everything_else() {
     events.wait_generation(2, "committed");
     let open = procfs::descriptors(worker);
     assert!(open < DESCRIPTORS - 50, "{open} descriptors are open");
+    host.assert_logged("allows fewer connections than are configured");
     let log = host.home().read_log();
     assert_eq!(log.matches("allows fewer connections than are configured").count(), 1, "{log}");
     host.upgrade(&["--wait"]).assert_code(0);

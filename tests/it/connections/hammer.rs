@@ -26,6 +26,7 @@ fn assert_cut(mut connection: Connection, host: &Host, old: u32) {
         Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{error}"),
     }
     host.wait_gone(old);
+    host.assert_logged("cut at the limit");
     let log = host.home().read_log();
     let line = log.lines().find(|line| line.contains("cut at the limit"));
     assert!(line.is_some_and(|line| line.contains("/")), "{}", host.log_end());
@@ -96,7 +97,7 @@ fn a_worker_that_does_not_hear_is_killed() {
     let (old, _) = upgrade_and_drain(&host);
     host.signal_process(old, Signal::STOP);
     host.wait_gone(old);
-    assert!(host.home().read_log().contains("killed: its time was up"), "{}", host.log_end());
+    host.assert_logged("killed: its time was up");
     drop(connection);
     host.get("/").assert_status(200);
 }

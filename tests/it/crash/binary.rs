@@ -46,7 +46,7 @@ fn a_binary_that_does_not_come_up_again_gives_way_to_the_one_before() {
     );
     assert_ne!(now, Some(bad), "{}", host.log_end());
     assert_eq!(host.active("handler"), generation);
-    assert!(host.home().read_log().contains("the binary is to blame"), "{}", host.log_end());
+    host.assert_logged("the binary is to blame");
     // The one that works is what the next upgrade finds; the other one is as bad as before.
     host.upgrade(&["--wait"]).assert_code(0);
     host.upgrade(&["--binary", new.to_str().unwrap(), "--wait"]).assert_code(4);

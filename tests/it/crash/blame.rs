@@ -33,7 +33,7 @@ fn check_withdrawn(host: &Host, how: &str) {
     );
     assert_eq!((wire::number(entry, "/generation"), wire::number(entry, "/from")), (3, 1));
     assert!(wire::text(entry, "/text").contains(&text), "{entry}");
-    assert!(host.home().read_log().contains("generation 2 (v2) was withdrawn"));
+    host.assert_logged("generation 2 (v2) was withdrawn");
     assert_eq!(
         metric(host, "hotseat_orders_total{verb=\"withdraw\",outcome=\"rolled_back\"}"),
         1.0

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use hotseat_test_support::{Connection, Host, fault, host, http2::RawHttp2, wire};
+use hotseat_test_support::{Connection, Host, eventually, fault, host, http2::RawHttp2, wire};
 
 /// What has to come of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +75,11 @@ const DOUBLED: [&str; 4] =
     ["length-twice", "length-list", "stream-length-twice", "stream-length-list"];
 
 pub(super) fn raw() -> Host {
-    host!().arg("--threads=2").with(fault("raw_answers"), "libhandler_v1.so").start()
+    host!()
+        .arg("--threads=2")
+        .arg("--log-repeat-count=1000")
+        .with(fault("raw_answers"), "libhandler_v1.so")
+        .start()
 }
 
 /// What came of a request.
@@ -168,10 +172,9 @@ fn check_all(over: fn(&Host, &str) -> Came) {
         let fine = matches!(&came, Came::Whole(answer) if answer.status == 200);
         check(path, if fine { Fine(200) } else { Invalid }, &came);
     }
-    let log = host.home().read_log();
     for (path, _) in ANSWERS.iter().filter(|(_, wanted)| matches!(wanted, Invalid | Failed)) {
         let told = |line: &str| line.contains("without an answer") && line.contains(path);
-        assert!(log.lines().any(told), "{path} is logged");
+        eventually!(host.home().read_log().lines().any(told), "{path} is logged");
     }
     let status = host.status();
     assert!(wire::list(&status, "/cores").iter().all(|core| core["blocked"].is_null()), "{status}");

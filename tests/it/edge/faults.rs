@@ -49,6 +49,6 @@ fn conversations_that_are_none() {
         connection.read_head().unwrap().assert_status(101);
         connection.wait_closed().unwrap_or_else(|error| panic!("{path}: {error}"));
         eventually!(counted(&host) == before + 1, "{path} is counted: {}", counted(&host));
-        assert!(host.home().read_log().contains(word), "{path} is logged");
+        host.assert_logged(word);
     }
 }

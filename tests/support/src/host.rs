@@ -264,6 +264,15 @@ impl Host {
         log.lines().skip(skip).collect::<Vec<_>>().join("\n")
     }
 
+    /// Waits until its log says `text`: whoever logs does not wait until it is written.
+    ///
+    /// # Panics
+    /// When it does not within patience.
+    #[track_caller]
+    pub fn assert_logged(&self, text: &str) {
+        eventually!(self.home().read_log().contains(text), "`{text}` in\n{}", self.log_end());
+    }
+
     /// The file that a restart or a test of the state looks at.
     #[must_use]
     pub fn state_file(&self, name: &str) -> PathBuf {
