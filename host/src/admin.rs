@@ -51,8 +51,12 @@ pub type OutlineSource = Arc<dyn Fn() -> Status + Send + Sync>;
 /// Whether traffic should be sent here, at once.
 pub type ReadySource = Arc<dyn Fn() -> Readiness + Send + Sync>;
 
-/// The last orders, newest first, at most as many as asked for.
-pub type HistorySource = Arc<dyn Fn(usize) -> Later<Vec<Entry>> + Send + Sync>;
+/// What was done last, newest first, at most as many lines as asked for; of those before the given
+/// one.
+pub type HistorySource = Arc<dyn Fn(usize, Option<u64>) -> Later<Vec<Entry>> + Send + Sync>;
+
+/// How the order of a number ended, also when another worker carried it out.
+pub type OrderSource = Arc<dyn Fn(u64) -> Later<Option<Entry>> + Send + Sync>;
 
 /// Asks the process that leads this one for an upgrade. Answered as late as the request waits.
 pub type UpgradeDesk = Arc<dyn Fn(Request) -> Later<Outcome> + Send + Sync>;
@@ -77,6 +81,8 @@ pub struct Backend {
     pub ready: ReadySource,
     /// What was.
     pub history: HistorySource,
+    /// What became of an order.
+    pub order: OrderSource,
     /// The counters that `/metrics` prints.
     pub metrics: Arc<Metrics>,
     /// Where upgrades are asked for.

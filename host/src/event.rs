@@ -1,17 +1,35 @@
 //! What happened, in the order it became true, for whoever listens (`/v1/events`, tests, the log).
 //!
-//! Invariant: an event is published only after it is true.
+//! Owns the numbers and the last events. A host in one process numbers its events itself; a worker
+//! hands them to whoever leads it and shows them when they come back with a number, so that all
+//! workers of a host show the same row.
+//! Invariants: an event is published only after it is true; numbers ascend without a gap from the
+//! first event that is kept to the last.
 
-use std::time::SystemTime;
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
+};
 
-use tokio::sync::broadcast;
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
 
 use crate::ids::{Digest, Generation, Label, PluginName};
 
+/// Events that are kept for whoever comes back, or is slow.
+pub const EVENTS_COUNT: usize = 1024;
+
+/// For events that another worker has shown already and that are still on their way to this one.
+const AHEAD_TIME: Duration = Duration::from_secs(1);
+
 /// One thing that became true.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// Counts up from 1 within one host process.
+    /// Counts up over workers and restarts; 0 until it has its number.
     pub sequence: u64,
     /// When.
     pub at: SystemTime,
@@ -71,6 +89,27 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// Every one.
+    pub const ALL: [Self; 17] = [
+        Self::Queued,
+        Self::Staged,
+        Self::Verified,
+        Self::Passed,
+        Self::Loaded,
+        Self::Committed,
+        Self::Unchanged,
+        Self::Refused,
+        Self::Retired,
+        Self::Drained,
+        Self::Unloaded,
+        Self::Resident,
+        Self::Removed,
+        Self::Withdrawn,
+        Self::Ignored,
+        Self::Ready,
+        Self::Stopping,
+    ];
+
     /// `snake_case`, stable for ever.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -94,45 +133,220 @@ impl Phase {
             Self::Stopping => "stopping",
         }
     }
+
+    /// The phase of this word; `None`: another version has it.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|phase| phase.as_str() == word)
+    }
+}
+
+type Sink = Box<dyn Fn(Event) + Send + Sync>;
+
+struct Ring {
+    /// Without a gap between their numbers.
+    kept: VecDeque<Event>,
+    /// The number of the newest.
+    last: u64,
+}
+
+impl Ring {
+    /// The number of the newest event that is not kept any more.
+    fn gone(&self) -> u64 {
+        self.kept.front().map_or(self.last, |first| first.sequence - 1)
+    }
+
+    fn add(&mut self, event: Event, limit: usize) {
+        if event.sequence <= self.last {
+            return;
+        }
+        if event.sequence != self.last + 1 {
+            // What is between was never here; whoever asks for it is told.
+            self.kept.clear();
+        }
+        self.last = event.sequence;
+        self.kept.push_back(event);
+        while self.kept.len() > limit {
+            self.kept.pop_front();
+        }
+    }
+}
+
+struct Shared {
+    limit: usize,
+    ring: Mutex<Ring>,
+    /// The number of the newest.
+    news: watch::Sender<u64>,
+    /// Who gives the numbers; `None`: this process.
+    sink: Option<Sink>,
 }
 
 /// Publishes events; clones publish to the same listeners.
-#[derive(Clone, Debug)]
-pub struct Events {
-    next: std::sync::Arc<std::sync::atomic::AtomicU64>,
-    sender: broadcast::Sender<Event>,
+#[derive(Clone)]
+pub struct Events(Arc<Shared>);
+
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Events").field(&self.last()).finish()
+    }
 }
 
 impl Events {
-    /// `backlog_count` events are kept for a listener that is slow; it then misses the oldest.
+    /// `kept_count` events are kept for a listener that is slow or comes back. Numbers begin with 1.
     #[must_use]
-    pub fn new(backlog_count: usize) -> Self {
-        Self { next: Default::default(), sender: broadcast::channel(backlog_count).0 }
+    pub fn new(kept_count: usize) -> Self {
+        Self::after(kept_count, 0)
+    }
+
+    /// The same; numbers begin behind `last`.
+    #[must_use]
+    pub fn after(kept_count: usize, last: u64) -> Self {
+        Self::with(kept_count, last, None)
+    }
+
+    /// Events that get their numbers from somebody else: `sink` takes them without waiting, and they
+    /// come back by [`add`](Self::add). `last` was the newest so far.
+    #[must_use]
+    pub fn led(kept_count: usize, last: u64, sink: impl Fn(Event) + Send + Sync + 'static) -> Self {
+        Self::with(kept_count, last, Some(Box::new(sink)))
+    }
+
+    fn with(limit: usize, last: u64, sink: Option<Sink>) -> Self {
+        let ring = Mutex::new(Ring { kept: VecDeque::new(), last });
+        Self(Arc::new(Shared { limit, ring, news: watch::Sender::new(last), sink }))
+    }
+
+    fn ring(&self) -> MutexGuard<'_, Ring> {
+        self.0.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The number of the newest event.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        self.ring().last
     }
 
     /// Everything published from now on.
     #[must_use]
-    pub fn listen(&self) -> broadcast::Receiver<Event> {
-        self.sender.subscribe()
+    pub fn listen(&self) -> Listener {
+        let after = self.last();
+        Listener { news: self.0.news.subscribe(), events: self.clone(), after, ahead: None }
+    }
+
+    /// Everything after the event of this number.
+    #[must_use]
+    pub fn listen_after(&self, number: u64) -> Listener {
+        let mut listener = self.listen();
+        if number > listener.after {
+            listener.ahead = Some((Instant::now() + AHEAD_TIME, listener.after));
+        }
+        listener.after = number;
+        listener
     }
 
     /// Publishes `phase`; `fill` adds what is known.
     pub fn publish(&self, phase: Phase, fill: impl FnOnce(&mut Event)) {
-        let sequence = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
-        let at = SystemTime::now();
-        let mut event = Event {
-            sequence,
-            at,
-            phase,
-            order: None,
-            plugin: None,
-            label: None,
-            digest: None,
-            generation: None,
-            detail: None,
-        };
+        let (sequence, at) = (0, SystemTime::now());
+        let (order, plugin, label, digest) = Default::default();
+        let (generation, detail) = Default::default();
+        let mut event =
+            Event { sequence, at, phase, order, plugin, label, digest, generation, detail };
         fill(&mut event);
-        // No listener is no error.
-        let _ = self.sender.send(event);
+        match &self.0.sink {
+            Some(sink) => sink(event),
+            None => self.insert(|ring| Event { sequence: ring.last + 1, ..event }),
+        }
+    }
+
+    /// Takes an event that has its number. One that is not new is ignored.
+    pub fn add(&self, event: Event) {
+        self.insert(|_| event);
+    }
+
+    fn insert(&self, event: impl FnOnce(&Ring) -> Event) {
+        let mut ring = self.ring();
+        let event = event(&ring);
+        ring.add(event, self.0.limit);
+        // Under the lock, so that it never goes back. No listener is no error.
+        self.0.news.send_replace(ring.last);
     }
 }
+
+/// What a listener gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// The next event.
+    Event(Event),
+    /// The events of these numbers are not kept any more.
+    Missed {
+        /// The first.
+        from: u64,
+        /// The last.
+        to: u64,
+    },
+    /// The number that it came with was never given here: nobody knows what it missed. It goes on
+    /// behind the event of the number `at`.
+    Lost {
+        /// See above.
+        at: u64,
+    },
+}
+
+/// A place in the row of events.
+#[derive(Debug)]
+pub struct Listener {
+    news: watch::Receiver<u64>,
+    events: Events,
+    after: u64,
+    /// It is ahead of what is known here: until when that may be, and where it goes on if it stays
+    /// so.
+    ahead: Option<(Instant, u64)>,
+}
+
+impl Listener {
+    /// What there is, if anything; of the past only what was asked for.
+    pub fn try_next(&mut self) -> Option<Heard> {
+        let ring = self.events.ring();
+        if ring.last <= self.after {
+            return None;
+        }
+        self.ahead = None;
+        let gone = ring.gone();
+        if self.after < gone {
+            let from = self.after + 1;
+            self.after = gone;
+            return Some(Heard::Missed { from, to: gone });
+        }
+        let at = usize::try_from(self.after - gone).ok()?;
+        let event = ring.kept.get(at)?.clone();
+        self.after = event.sequence;
+        Some(Heard::Event(event))
+    }
+
+    /// The next thing.
+    pub async fn next(&mut self) -> Heard {
+        loop {
+            self.news.borrow_and_update();
+            if let Some(heard) = self.try_next() {
+                return heard;
+            }
+            // The sender is in `events`, so it does not end.
+            let changed = self.news.changed();
+            match self.ahead {
+                None => drop(changed.await),
+                Some((until, at)) => {
+                    if timeout_at(until, changed).await.is_err() {
+                        (self.after, self.ahead) = (at, None);
+                        return Heard::Lost { at };
+                    }
+                    if self.events.last() >= self.after {
+                        self.ahead = None;
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

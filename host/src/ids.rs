@@ -157,6 +157,21 @@ impl FromStr for Label {
     }
 }
 
+/// A process that asked for something, as the kernel tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its id.
+    pub pid: u32,
+    /// Its user.
+    pub uid: u32,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "pid {}, uid {}", self.pid, self.uid)
+    }
+}
+
 /// One version of one plugin and what is in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version {

@@ -6,11 +6,13 @@
 //! message is logged and dropped, and [`PROTO`] says whether they can work together at all.
 
 pub mod channel;
+pub mod happened;
 pub mod settings;
 pub mod wire;
 
 pub use self::{
     channel::{Channel, Received},
+    happened::{Happened, Numbers, Past},
     settings::{ConfigFile, Settings},
     wire::{Asked, Beat, Boot, Order, Report, StuckThread, Version},
 };

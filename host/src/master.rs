@@ -15,6 +15,7 @@
 //! defined below, is everybody's.
 //! - `binary` `child` `complaints` `crash` `notify` `origin` `pid_file` `probe` `sockets`: parts
 //! - `led`: a worker
+//! - `happened`: what outlives workers
 //! - `upgrade` `hooks` `signals` `inbox` `spawn` `stop` `stuck`: what moves the host on
 //! - `memory` `launch`: what an image leaves and begins with
 
@@ -22,6 +23,7 @@ mod binary;
 mod child;
 mod complaints;
 mod crash;
+mod happened;
 mod hooks;
 mod inbox;
 mod launch;
@@ -53,6 +55,7 @@ pub use self::launch::{launch, resume};
 use self::{
     binary::Pinned,
     crash::Crashes,
+    happened::Row,
     hooks::HookRun,
     led::{Cargo, Led, Role},
     origin::Origin,
@@ -122,6 +125,8 @@ pub struct Master {
     told: Vec<ProcessStatus>,
     /// The same, of the lines that this image has dropped.
     told_dropped: u64,
+    /// Events, and numbers that are not given again.
+    row: Row,
     began: SystemTime,
     /// The ready line was printed.
     announced: bool,

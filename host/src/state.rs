@@ -1,6 +1,7 @@
 //! What outlives a process: what boots, what was kept, what happened.
 //!
-//! Owns the state folder (with `artifact::Store`): its lock, `manifest.json`, `history.jsonl`.
+//! Owns the state folder (with `artifact::Store`): its lock, `manifest.json`, `numbers.json`,
+//! `history.jsonl`.
 //! Knows nothing of libraries being loaded or routed. Entry points: [`StateDir::open`],
 //! [`ManifestFile`], [`History::open`].
 //! Invariant: kill -9 at any moment leaves a folder that boots; a power cut does from the moment
@@ -9,6 +10,7 @@
 mod folder;
 pub mod history;
 pub mod manifest;
+pub mod numbers;
 pub mod rollback;
 mod sync;
 pub mod versions;
@@ -18,6 +20,7 @@ pub use self::{
     folder::{StateDir, StateError},
     history::History,
     manifest::{Loaded, Manifest, ManifestError, ManifestFile, Seen, SeenStore},
+    numbers::Numbers,
     rollback::RollbackError,
     sync::Syncer,
     versions::{VersionEntry, Versions},

@@ -7,6 +7,7 @@ pub mod filter;
 pub mod inherited;
 pub mod keep;
 pub mod lease;
+pub mod marks;
 pub mod passing;
 pub mod process;
 pub mod readiness;

@@ -23,7 +23,7 @@ mod signal;
 mod traffic;
 
 pub use handover::FreezeError;
-pub use lead::{Birth, Carried, Lead, Processes};
+pub use lead::{Birth, Carried, Lead, Numbering, Processes};
 pub use prepare::prepare_process;
 
 use std::{
@@ -125,9 +125,9 @@ impl Worker {
         birth: Birth,
         halt: &Halt,
     ) -> anyhow::Result<Self> {
-        let Birth { lead, carried, withdraw, counters, lame_duck, first } = birth;
+        let Birth { lead, carried, withdraw, counters, lame_duck, numbering, first } = birth;
         let config = Arc::new(config);
-        let base = parts::Base::open(&config, state, carried)?;
+        let base = parts::Base::open(&config, state, carried, numbering)?;
         if let Some(counters) = counters {
             counts::add(&base.metrics, &base.tally, &counters);
         }
@@ -307,6 +307,7 @@ impl Worker {
             left => tracing::warn!(left, "plugins did not stop in time"),
         }
         self.control.end();
+        self.record.settle_numbers(self.desk.next_number(), self.events.last());
         self.record.flush();
     }
 }

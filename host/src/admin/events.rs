@@ -1,28 +1,27 @@
 //! `/v1/events`: what happens, as it happens, as server-sent events.
 //!
-//! Owns the stream's form (one JSON object an event, its sequence as the id) and how many of them
-//! there may be. Invariants: a listener that is too slow is told how much it missed and never slows
-//! the host; no number of listeners takes the place of another request.
+//! Owns the stream's form (one JSON object an event, its sequence as the id), where it begins, and
+//! how many of them there may be. Invariants: a listener that is too slow, or comes back too late, is
+//! told how much it missed and never slows the host; no number of listeners takes the place of
+//! another request.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     Extension,
-    extract::State,
-    http::{HeaderValue, StatusCode, header},
+    extract::{Query, State, rejection::QueryRejection},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{
         IntoResponse, Response,
         sse::{Event, KeepAlive, Sse},
     },
 };
 use futures_util::stream;
-use tokio::sync::{
-    OwnedSemaphorePermit, Semaphore,
-    broadcast::{Receiver, error::RecvError},
-};
+use serde::Deserialize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Backend, answer::Form, fault::Fault, serve::Connection, wire};
-use crate::event;
+use crate::event::{self, Heard};
 
 /// Between two comments while nothing happens. A listener that has gone is noticed at the second
 /// one, and its place is free then.
@@ -61,13 +60,46 @@ impl EventPlaces {
     }
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EventsQuery {
+    since: Option<u64>,
+}
+
+/// The event after which the stream begins. A client that comes back says so in its head, also where
+/// its first request has said `?since=`. Source: the `Last-Event-ID` of the HTML standard.
+fn begins_after(
+    headers: &HeaderMap,
+    query: Result<Query<EventsQuery>, QueryRejection>,
+) -> Result<Option<u64>, Fault> {
+    let refused = |code, message| {
+        let hint = "both take the `id` of an event; without one the stream begins now";
+        Fault::new(StatusCode::BAD_REQUEST, code, message, hint)
+    };
+    let since = query.map_err(|_| refused("bad_query", "`?since=` takes a number"))?.since;
+    let Some(id) = headers.get("last-event-id") else { return Ok(since) };
+    let id = id.to_str().ok().map(str::trim);
+    // A client that has seen no event yet may say that it has none.
+    if id == Some("") {
+        return Ok(since);
+    }
+    let number = id.and_then(|id| id.parse().ok());
+    number.map(Some).ok_or_else(|| refused("bad_event_id", "the `Last-Event-ID` is not a number"))
+}
+
 /// `GET /v1/events`. The listener is in place before the response's head leaves: whatever is
 /// ordered after it arrives is seen.
 pub(super) async fn stream(
     State(host): State<Backend>,
     connection: Option<Extension<Connection>>,
+    headers: HeaderMap,
+    query: Result<Query<EventsQuery>, QueryRejection>,
     form: Form,
 ) -> Response {
+    let after = match begins_after(&headers, query) {
+        Ok(after) => after,
+        Err(fault) => return fault.answer(form),
+    };
     let place = match host.event_places.take() {
         Ok(place) => place,
         Err(fault) => {
@@ -78,7 +110,10 @@ pub(super) async fn stream(
         }
     };
     let listener = Listener {
-        events: host.events.listen(),
+        events: match after {
+            Some(number) => host.events.listen_after(number),
+            None => host.events.listen(),
+        },
         connection: connection.map(|Extension(connection)| connection),
         _place: place,
     };
@@ -90,7 +125,7 @@ pub(super) async fn stream(
 }
 
 struct Listener {
-    events: Receiver<event::Event>,
+    events: event::Listener,
     connection: Option<Connection>,
     _place: OwnedSemaphorePermit,
 }
@@ -98,23 +133,23 @@ struct Listener {
 impl Listener {
     /// `None` when this worker's part in the control plane ends.
     async fn next(&mut self) -> Option<Event> {
-        let received = match &mut self.connection {
-            None => self.events.recv().await,
+        let heard = match &mut self.connection {
+            None => self.events.next().await,
             Some(connection) => tokio::select! {
-                received = self.events.recv() => received,
+                heard = self.events.next() => heard,
                 () = connection.leaving() => return None,
             },
         };
-        match received {
-            Ok(event) => Some(
-                Event::default()
-                    .id(event.sequence.to_string())
-                    .data(wire::line(&wire::Event::new(&event))),
-            ),
-            Err(RecvError::Lagged(count)) => {
-                Some(Event::default().event("missed").data(wire::line(&wire::Missed::new(count))))
-            }
-            Err(RecvError::Closed) => None,
-        }
+        let missed = |missed, to: u64| {
+            // Who comes back after this is not told once more.
+            Event::default().id(to.to_string()).event("missed").data(wire::line(&missed))
+        };
+        Some(match heard {
+            Heard::Event(event) => Event::default()
+                .id(event.sequence.to_string())
+                .data(wire::line(&wire::Event::new(&event))),
+            Heard::Missed { from, to } => missed(wire::Missed::new(from, to), to),
+            Heard::Lost { at } => missed(wire::Missed::unknown(at), at),
+        })
     }
 }

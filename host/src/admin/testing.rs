@@ -19,7 +19,7 @@ use crate::{
     },
     error::{Coded, Kind},
     event::Events,
-    ids::{Digest, Generation, Version},
+    ids::{Digest, Generation, Peer, Version},
     metrics::{Metrics, fixture},
     state::history::Entry,
     status::Status,
@@ -78,7 +78,11 @@ pub(crate) fn plane_with(status: Status, change: impl FnOnce(&mut Backend)) -> P
             move || status.clone()
         }),
         status: Arc::new(move || Box::pin(std::future::ready(status.clone()))),
-        history: Arc::new(|count| Box::pin(async move { vec![history_line(); count.min(2)] })),
+        history: Arc::new(|count, before| {
+            let count = count.min(if before == Some(1) { 0 } else { 2 });
+            Box::pin(async move { vec![history_line(); count] })
+        }),
+        order: Arc::new(|number| Box::pin(async move { (number == 1).then(history_line) })),
         metrics: Arc::new(Metrics::new(10)),
         upgrade: Arc::new(|_| Box::pin(async { no_master() })),
         lame_duck: Arc::new(|_| Box::pin(async { true })),
@@ -119,6 +123,9 @@ fn no_master() -> upgrade::Outcome {
 
 fn history_line() -> Entry {
     Entry {
+        line: 3,
+        by: Some(Peer { pid: 12, uid: 0 }),
+        subject: Some("./libhandler_v2.so".to_owned()),
         at: UNIX_EPOCH,
         order: 1,
         source: "control".to_owned(),

@@ -22,7 +22,11 @@ use super::{
     order::named,
     text, wire,
 };
-use crate::{deploy::condition::NOTHING, metrics::CONTENT_TYPE};
+use crate::{
+    deploy::{condition::NOTHING, desk::ended},
+    metrics::CONTENT_TYPE,
+    status::OrderStatus,
+};
 
 /// History lines where nobody says how many.
 const HISTORY_COUNT: usize = 50;
@@ -47,24 +51,27 @@ pub(super) async fn status(host: State<Backend>, form: Form) -> Response {
 #[serde(deny_unknown_fields)]
 pub(super) struct HistoryQuery {
     limit: Option<usize>,
+    before: Option<u64>,
 }
 
-/// `GET /v1/history?limit=`, newest first.
+/// `GET /v1/history?limit=&before=`, newest first.
 pub(super) async fn history(
     State(host): State<Backend>,
     form: Form,
     query: Result<Query<HistoryQuery>, QueryRejection>,
 ) -> Response {
-    let limit = match query {
-        Ok(Query(HistoryQuery { limit })) => limit.unwrap_or(HISTORY_COUNT),
-        Err(_) => 0,
+    let (limit, before) = match query {
+        Ok(Query(HistoryQuery { limit, before })) => (limit.unwrap_or(HISTORY_COUNT), before),
+        Err(_) => (0, None),
     };
     if !(1..=HISTORY_COUNT_MAX).contains(&limit) {
         let message = "the query is not understood";
-        let hint = format!("`?limit=` takes a number from 1 to {HISTORY_COUNT_MAX}");
+        let hint = format!(
+            "`?limit=` takes a number from 1 to {HISTORY_COUNT_MAX}, `?before=` the `id` of a line"
+        );
         return Fault::new(StatusCode::BAD_REQUEST, "bad_query", message, hint).answer(form);
     }
-    let lines = (host.history)(limit).await;
+    let lines = (host.history)(limit, before).await;
     form.answer(StatusCode::OK, || text::history(&lines), || wire::History::new(&lines))
 }
 
@@ -81,14 +88,28 @@ pub(super) async fn deploy(
     number: Result<Path<u64>, PathRejection>,
 ) -> Response {
     let number = number.ok().map(|Path(number)| number);
-    let found = host.desk.orders().into_iter().find(|order| Some(order.order) == number);
-    let Some(order) = found else {
-        let message = "there is no such order, or it ended long ago";
+    let Some(order) = found(&host, number).await else {
+        let message = match number {
+            Some(number) if (1..host.desk.next_number()).contains(&number) => {
+                format!("order {number} is not known any more, or never ended")
+            }
+            _ => format!("there is no such order; the last one is {}", host.desk.next_number() - 1),
+        };
         let hint = "`/v1/deploys` lists the last ones, `/v1/history` more of them";
         return Fault::new(StatusCode::NOT_FOUND, "no_such_order", message, hint).answer(form);
     };
     let object = || wire::Order::new(&order);
     form.answer(StatusCode::OK, || text::orders(std::slice::from_ref(&order)), object)
+}
+
+/// An order of this worker, or one that another worker has carried out.
+async fn found(host: &Backend, number: Option<u64>) -> Option<OrderStatus> {
+    let number = number?;
+    let known = host.desk.orders().into_iter().find(|order| order.order == number);
+    if known.is_some() {
+        return known;
+    }
+    ended(&(host.order)(number).await?)
 }
 
 /// `GET /v1/plugins`.

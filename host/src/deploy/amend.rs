@@ -74,6 +74,9 @@ impl Pipeline {
         self.metrics.order_ended("withdraw", outcome);
         let shown = now.as_ref().unwrap_or(&was);
         self.record.append(Entry {
+            line: 0,
+            by: None,
+            subject: None,
             at: SystemTime::now(),
             order: 0,
             source: "crash".to_owned(),

@@ -5,9 +5,10 @@
 
 use std::{
     collections::VecDeque,
+    fmt,
     ops::ControlFlow,
     sync::{
-        Arc, MutexGuard,
+        Arc, MutexGuard, OnceLock,
         mpsc::{SyncSender, sync_channel},
     },
     time::{Duration, Instant},
@@ -15,10 +16,12 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::order::{Deployed, Order};
+use super::order::{Change, Deployed, Order};
 use crate::{
     error::{Coded, Kind},
     event::{Events, Phase},
+    ids::Peer,
+    state::history::Entry,
     status::OrderStatus,
     thread::Inbox,
 };
@@ -100,7 +103,23 @@ pub struct Job {
     pub number: u64,
     /// What is wanted.
     pub order: Order,
+    /// The process that asks, as far as known.
+    pub by: Option<Peer>,
     answer: oneshot::Sender<Outcome>,
+}
+
+impl Job {
+    /// What the order names: a path as it was given, or a plugin.
+    #[must_use]
+    pub fn subject(&self) -> String {
+        match &self.order {
+            Order::Deploy { path, .. } => path.display().to_string(),
+            Order::Rollback { plugin, .. } => {
+                plugin.as_ref().map_or_else(String::new, ToString::to_string)
+            }
+            Order::Unload { plugin, .. } => plugin.to_string(),
+        }
+    }
 }
 
 /// What the pipeline's thread does next.
@@ -114,7 +133,8 @@ pub enum Work {
 
 #[derive(Debug, Default)]
 struct State {
-    next: u64,
+    /// The number given last.
+    last: u64,
     /// What is answered to whoever comes now.
     closed: Option<DeskError>,
     /// No order is taken in for the time being.
@@ -146,11 +166,18 @@ impl State {
     }
 }
 
-#[derive(Debug)]
 struct Shared {
     limit: usize,
     state: Inbox<State>,
     events: Events,
+    /// Hears of each number.
+    given: OnceLock<Box<dyn Fn(u64) + Send + Sync>>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("state", &self.state).finish_non_exhaustive()
+    }
 }
 
 /// See [`Desk::attend`].
@@ -174,10 +201,37 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// A queue of at most `limit` waiting orders.
+    /// A queue of at most `limit` waiting orders. Numbers begin with 1.
     #[must_use]
     pub fn new(limit: usize, events: Events) -> Self {
-        Self { shared: Arc::new(Shared { limit, state: Inbox::default(), events }) }
+        let given = OnceLock::new();
+        Self { shared: Arc::new(Shared { limit, state: Inbox::default(), events, given }) }
+    }
+
+    /// Orders are numbered from `first` on, before any is taken in; `given` hears of each number
+    /// under the desk's lock.
+    pub fn number_from(&self, first: u64, given: impl Fn(u64) + Send + Sync + 'static) {
+        // Said once.
+        let _ = self.shared.given.set(Box::new(given));
+        self.skip_to(first);
+    }
+
+    /// The next order has at least this number: those before it are somebody else's.
+    pub fn skip_to(&self, next: u64) {
+        let mut state = self.state();
+        state.last = state.last.max(next.saturating_sub(1));
+    }
+
+    /// The number of the next order.
+    #[must_use]
+    pub fn next_number(&self) -> u64 {
+        self.state().last + 1
+    }
+
+    /// How many orders may wait.
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        self.shared.limit
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -190,6 +244,14 @@ impl Desk {
     /// [`DeskError::Busy`] when the queue is full, [`DeskError::Frozen`] while it is frozen,
     /// [`DeskError::Stopping`] or [`DeskError::Broken`] once it is closed.
     pub fn submit(&self, order: Order) -> Result<Ticket, DeskError> {
+        self.submit_by(order, None)
+    }
+
+    /// As [`submit`](Self::submit), for a process that is known.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    pub fn submit_by(&self, order: Order, by: Option<Peer>) -> Result<Ticket, DeskError> {
         self.shared.state.tell(|state| {
             // Also of a worker that ends after it has handed over: its successor takes orders.
             if state.frozen {
@@ -201,10 +263,13 @@ impl Desk {
             if state.waiting.len() >= self.shared.limit {
                 return Err(DeskError::Busy { limit: self.shared.limit });
             }
-            state.next += 1;
-            let number = state.next;
+            state.last += 1;
+            let number = state.last;
+            if let Some(given) = self.shared.given.get() {
+                given(number);
+            }
             let (answer, receiver) = oneshot::channel();
-            state.waiting.push_back(Job { number, order, answer });
+            state.waiting.push_back(Job { number, order, by, answer });
             // Published under the lock, so that `queued` never follows `staged`.
             self.shared.events.publish(Phase::Queued, |event| event.order = Some(number));
             Ok(Ticket { order: number, answer: receiver })
@@ -307,6 +372,12 @@ impl Desk {
         Attendant(self.clone())
     }
 
+    /// Shows what ended before this worker as well; newest first.
+    pub fn remember(&self, history: &[Entry]) {
+        let ended: VecDeque<_> = history.iter().filter_map(ended).take(ENDED_COUNT).collect();
+        self.state().ended = ended;
+    }
+
     /// The running order, those that wait, and those that ended last (newest first).
     #[must_use]
     pub fn orders(&self) -> Vec<OrderStatus> {
@@ -317,14 +388,23 @@ impl Desk {
 }
 
 fn describe(job: &Job, state: &'static str) -> OrderStatus {
-    let (verb, subject) = match &job.order {
-        Order::Deploy { path, .. } => ("deploy", path.display().to_string()),
-        Order::Rollback { plugin, .. } => {
-            ("rollback", plugin.as_ref().map_or_else(String::new, ToString::to_string))
-        }
-        Order::Unload { plugin, .. } => ("unload", plugin.to_string()),
-    };
-    OrderStatus { order: job.number, verb, subject, state, outcome: None }
+    let verb = job.order.verb();
+    OrderStatus { order: job.number, verb, subject: job.subject(), state, outcome: None }
+}
+
+/// An order that this or an earlier worker has carried out, as the history has it. `None`: the line
+/// is of no order, or of a host that has counted from 1 again.
+#[must_use]
+pub fn ended(entry: &Entry) -> Option<OrderStatus> {
+    let verb = Order::VERBS.into_iter().find(|verb| *verb == entry.verb)?;
+    let done = Change::ALL.iter().any(|change| change.as_str() == entry.outcome);
+    Some(OrderStatus {
+        order: entry.order,
+        verb,
+        subject: entry.subject.clone()?,
+        state: if done { "done" } else { "refused" },
+        outcome: Some(entry.text.clone()),
+    })
 }
 
 #[cfg(test)]

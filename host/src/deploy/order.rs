@@ -60,6 +60,21 @@ pub enum Order {
     },
 }
 
+impl Order {
+    /// Every verb.
+    pub const VERBS: [&'static str; 3] = ["deploy", "rollback", "unload"];
+
+    /// For history and wire.
+    #[must_use]
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Self::Deploy { .. } => "deploy",
+            Self::Rollback { .. } => "rollback",
+            Self::Unload { .. } => "unload",
+        }
+    }
+}
+
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -74,6 +89,10 @@ pub enum Change {
 }
 
 impl Change {
+    /// Every one.
+    pub const ALL: [Self; 4] =
+        [Self::Swapped, Self::AlreadyServes, Self::RolledBack, Self::Unloaded];
+
     /// For history and wire.
     #[must_use]
     pub fn as_str(self) -> &'static str {

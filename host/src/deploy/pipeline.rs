@@ -114,16 +114,23 @@ impl Pipeline {
 
     fn attend_to(&mut self, job: Job, desk: &Desk) {
         let started = Instant::now();
+        self.reserve_numbers(desk);
         let mut about = About::default();
         // Before the first file is written.
         keep::put_back();
         let outcome = self.carry_out(job.number, &job.order, started, &mut about);
-        self.note(job.number, &job.order, &outcome, &about, started.elapsed());
+        self.note(&job, &outcome, &about, started.elapsed());
         if outcome.as_ref().is_ok_and(|done| done.change != Change::AlreadyServes) {
             (self.reports.in_traffic)();
         }
         desk.finish(job, outcome);
         self.record.tidy(&self.workshop.store, self.workshop.config.limits.kept_count);
+    }
+
+    /// So that no number is given twice, however this host ends.
+    pub fn reserve_numbers(&self, desk: &Desk) {
+        let (order, event) = (desk.next_number(), self.workshop.events.last());
+        self.record.reserve(order, event, desk.limit());
     }
 
     fn carry_out(
@@ -312,13 +319,16 @@ impl Pipeline {
     }
 
     /// Writes down how an order ended: log, history, metrics, events.
-    fn note(&self, number: u64, order: &Order, outcome: &Outcome, about: &About, took: Duration) {
-        let (verb, source, path): (_, _, Option<&Path>) = match order {
-            Order::Deploy { path, source, .. } => ("deploy", *source, Some(&**path)),
-            Order::Rollback { .. } => ("rollback", Source::Control, None),
-            Order::Unload { .. } => ("unload", Source::Control, None),
+    fn note(&self, job: &Job, outcome: &Outcome, about: &About, took: Duration) {
+        let (number, verb) = (job.number, job.order.verb());
+        let (source, path): (_, Option<&Path>) = match &job.order {
+            Order::Deploy { path, source, .. } => (*source, Some(&**path)),
+            Order::Rollback { .. } | Order::Unload { .. } => (Source::Control, None),
         };
         let mut entry = Entry {
+            line: 0,
+            by: job.by,
+            subject: Some(job.subject()),
             at: SystemTime::now(),
             order: number,
             source: source.as_str().to_owned(),

@@ -22,10 +22,11 @@ use crate::{
     config::Limits,
     ids::{Digest, Generation, Label, PluginName},
     state::{
-        History, Manifest, ManifestError, ManifestFile, RollbackError, Seen, SeenStore, StateDir,
-        Syncer, VersionEntry, Versions, history::Entry,
+        History, Manifest, ManifestError, ManifestFile, Numbers, RollbackError, Seen, SeenStore,
+        StateDir, Syncer, VersionEntry, Versions, history::Entry,
     },
     status::KeptVersion,
+    sys::marks::{Marks, Series},
 };
 
 mod changes;
@@ -64,6 +65,16 @@ struct Book {
     changes: Changes,
 }
 
+/// Which numbers are reserved.
+#[derive(Debug)]
+struct Numbering {
+    written: Numbers,
+    /// The last attempt to write has failed, which was logged.
+    fails: bool,
+    /// The number of the first order that comes.
+    first_order: u64,
+}
+
 /// The manifest and the history of a running host.
 #[derive(Debug)]
 pub struct Record {
@@ -73,8 +84,11 @@ pub struct Record {
     history: History,
     syncer: Arc<Syncer>,
     sealed: AtomicBool,
+    numbering: Mutex<Numbering>,
+    /// For whoever starts the next worker, should this one end without a word.
+    marks: Option<Marks>,
     /// The lock on the folder is held as long as the record is.
-    _dir: StateDir,
+    dir: StateDir,
 }
 
 impl Record {
@@ -83,6 +97,20 @@ impl Record {
     /// # Errors
     /// [`ManifestError`]; the history cannot be opened.
     pub fn open(dir: StateDir, limits: &Limits) -> anyhow::Result<Self> {
+        Self::open_led(dir, limits, None, None)
+    }
+
+    /// As [`open`](Self::open), for a worker whose leader knows which numbers come `next`, and
+    /// reads in `marks` which were given.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_led(
+        dir: StateDir,
+        limits: &Limits,
+        next: Option<Numbers>,
+        marks: Option<Marks>,
+    ) -> anyhow::Result<Self> {
         let syncer = Arc::new(Syncer::start()?);
         let file = ManifestFile::new(&dir, syncer.clone());
         let found = file.load()?;
@@ -91,9 +119,94 @@ impl Record {
         }
         let history =
             History::open(dir.path(), limits.history_disk_count, limits.history_memory_count)?;
-        let book = Mutex::new(Book { manifest: found.manifest, file, changes: Changes::read() });
+        let written = Numbers::read(dir.path()).unwrap_or_else(|error| {
+            tracing::error!(%error, "the numbers that were given before cannot be read");
+            Numbers::default()
+        });
+        let mut manifest = found.manifest;
+        // What is reserved may never have been given; whoever led the worker before knows.
+        let next = next.unwrap_or(written);
+        manifest.next_generation = manifest.next_generation.max(Generation(next.generations));
+        let first_order = next.orders.max(history.order_max() + 1);
+        let numbering = Mutex::new(Numbering { written, fails: false, first_order });
+        let book = Mutex::new(Book { manifest, file, changes: Changes::read() });
         let (warnings, sealed) = Default::default();
-        Ok(Self { book, warnings, history, syncer, sealed, _dir: dir })
+        Ok(Self { book, warnings, history, syncer, sealed, numbering, marks, dir })
+    }
+
+    /// The number of the first order that comes to whoever has opened the record.
+    #[must_use]
+    pub fn first_order(&self) -> u64 {
+        self.numbering().first_order
+    }
+
+    /// The number of the first event, where nobody else gives them.
+    #[must_use]
+    pub fn first_event(&self) -> u64 {
+        self.numbering().written.events
+    }
+
+    fn numbering(&self) -> MutexGuard<'_, Numbering> {
+        self.numbering.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The order of this number was taken in.
+    pub fn order_given(&self, number: u64) {
+        if let Some(marks) = &self.marks {
+            marks.given(Series::Order, number);
+        }
+    }
+
+    /// Reserves the numbers of what may come soon: `order` and the event after `event` come next, and
+    /// at most `burst` orders before this is called again. A disk that fails is no reason to stop.
+    pub fn reserve(&self, order: u64, event: u64, burst: usize) {
+        let next = self.next_numbers(order, event);
+        let written = self.numbering().written;
+        if let Some(more) = written.ahead_of(next, burst as u64) {
+            self.write_numbers(more);
+        }
+    }
+
+    /// Gives back what was reserved: `order` and the event after `event` come next.
+    pub fn settle_numbers(&self, order: u64, event: u64) {
+        self.write_numbers(self.next_numbers(order, event));
+    }
+
+    fn next_numbers(&self, order: u64, event: u64) -> Numbers {
+        let generations = self.book().manifest.next_generation.0;
+        Numbers { orders: order, generations, events: event + 1 }
+    }
+
+    fn write_numbers(&self, numbers: Numbers) {
+        let _book = self.book();
+        if self.is_sealed() {
+            return;
+        }
+        let mut numbering = self.numbering();
+        let written = numbers.write(self.dir.path());
+        match &written {
+            Ok(_) => numbering.written = numbers,
+            Err(error) if !numbering.fails => tracing::error!(
+                %error, "numbers cannot be reserved: after the host's end they may be given again"
+            ),
+            Err(_) => {}
+        }
+        numbering.fails = written.is_err();
+        if let Ok(path) = written {
+            self.syncer.file(path);
+        }
+    }
+
+    /// What the state folder says: these numbers and those behind them nobody has had.
+    #[must_use]
+    pub fn reserved(&self) -> Numbers {
+        self.numbering().written
+    }
+
+    /// What another worker has given is not given again.
+    pub fn skip_generations(&self, next: Generation) {
+        let manifest = &mut self.book().manifest;
+        manifest.next_generation = manifest.next_generation.max(next);
     }
 
     /// Whether another worker of the host may be writing from now on.
@@ -124,6 +237,9 @@ impl Record {
         book.changes = Changes::read();
         drop(book);
         self.warnings().clear();
+        if let Ok(written) = Numbers::read(self.dir.path()) {
+            self.numbering().written = written;
+        }
         if let Err(error) = self.history.reload() {
             tracing::warn!(%error, "the history could not be read again");
         }
@@ -150,8 +266,15 @@ impl Record {
     /// The number of the next load. It counts as used from here on, also when the load fails.
     #[must_use]
     pub fn take_generation(&self) -> Generation {
-        // On disk it moves with the next commit; before, nobody outside has seen it.
-        self.book().manifest.take_generation()
+        let taken = self.book().manifest.take_generation();
+        self.generation_given(taken);
+        taken
+    }
+
+    fn generation_given(&self, generation: Generation) {
+        if let Some(marks) = &self.marks {
+            marks.given(Series::Generation, generation.0);
+        }
     }
 
     /// Commits a version: from here on it is what boots.
@@ -216,6 +339,9 @@ impl Record {
         let (plugin, was) = (plugin.clone(), versions.active()?.clone());
         let target = versions.rollback_target(&plugin, None).ok().cloned();
         let number = target.as_ref().map(|_| next.take_generation());
+        if let Some(number) = number {
+            self.generation_given(number);
+        }
         let versions = next.plugins.get_mut(&plugin)?;
         match target.zip(number) {
             Some((target, number)) => {
@@ -363,10 +489,22 @@ impl Record {
         }
     }
 
-    /// The last orders, newest first.
+    /// What was done last, newest first; only what was before the line `before`.
     #[must_use]
-    pub fn history(&self, limit: usize) -> Vec<Entry> {
-        self.history.read(limit)
+    pub fn history(&self, limit: usize, before: Option<u64>) -> Vec<Entry> {
+        self.history.page(limit, before)
+    }
+
+    /// What is known without a look at the disk.
+    #[must_use]
+    pub fn recent(&self) -> Vec<Entry> {
+        self.history.read(usize::MAX)
+    }
+
+    /// How the order of this number ended.
+    #[must_use]
+    pub fn order(&self, number: u64) -> Option<Entry> {
+        self.history.order(number)
     }
 
     /// Waits until the disk has everything.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::ConfigFile;
+use super::{ConfigFile, Happened, Numbers, Past};
 use crate::{
     config::{HookPhase, Listen},
     status::{Classes, ProcessStatus, Totals},
@@ -43,6 +43,12 @@ pub struct Boot {
     pub counters: Option<String>,
     /// Whether `/readyz` says no.
     pub lame_duck: bool,
+    /// The events so far; without it the worker numbers its own.
+    #[serde(default)]
+    pub past: Option<Past>,
+    /// The numbers that come next.
+    #[serde(default)]
+    pub numbers: Option<Numbers>,
 }
 
 /// What a master tells a worker.
@@ -71,7 +77,17 @@ pub enum Order {
         keep: Vec<usize>,
     },
     /// Take that back.
-    Resume,
+    Resume {
+        /// The numbers that come next.
+        #[serde(default)]
+        numbers: Option<Numbers>,
+    },
+    /// Something has happened, here or elsewhere: this is its number. Only for a worker that said
+    /// in its [`Report::Hello`] that it wants to know.
+    Happened {
+        /// What.
+        event: Happened,
+    },
     /// Finish what is there and end. With a descriptor: pass idle connections on through it.
     Drain,
     /// Take connections over from the descriptor that comes with this.
@@ -169,6 +185,9 @@ pub enum Report {
         proto: u16,
         /// Its host version.
         version: String,
+        /// It gets the numbers of its events from its master, and shows those of others.
+        #[serde(default)]
+        events: bool,
     },
     /// Still coming up.
     Progress {
@@ -221,6 +240,11 @@ pub enum Report {
     LameDuck {
         /// Which.
         on: bool,
+    },
+    /// Something has happened; its number is still to be given.
+    Happened {
+        /// What.
+        event: Happened,
     },
     /// A signal that was meant for the master.
     Told {

@@ -30,7 +30,13 @@ impl Master {
 
     fn heard(&mut self, number: u64, report: Report, descriptors: Vec<OwnedFd>) {
         match report {
-            Report::Hello { proto, version } => self.greeted(number, proto, &version),
+            Report::Hello { proto, version, events } => {
+                self.greeted(number, proto, &version);
+                if events {
+                    self.begins_to_hear(number);
+                }
+            }
+            Report::Happened { event } => self.happened(event),
             Report::Progress { text } => {
                 tracing::debug!(worker = number, text, "a worker comes up");
                 self.progressed(number);

@@ -18,6 +18,7 @@ use super::{
     Master, Plan, Sockets,
     binary::{Pinned, may_run_in},
     crash::Crashes,
+    happened::Row,
     memory::{self, Memory, PlanMemory},
     notify,
     origin::Origin,
@@ -107,6 +108,7 @@ fn begin(origin: Origin, plan: PlanMemory) -> anyhow::Result<Master> {
         binary: Rc::new(binary),
         version: plan.version,
     });
+    let row = Row::begin(state.path());
     let mut master = Master {
         origin,
         plan: plan.clone(),
@@ -132,6 +134,7 @@ fn begin(origin: Origin, plan: PlanMemory) -> anyhow::Result<Master> {
         totals: Totals::default(),
         told: Vec::new(),
         told_dropped: 0,
+        row,
         began: SystemTime::now(),
         announced: false,
         exit: None,

@@ -96,6 +96,10 @@ pub(super) struct Led {
     pub(super) ending: bool,
     /// How many withdrawals it was told of.
     pub(super) withdraws: usize,
+    /// It shows events of others, and gets the numbers of its own.
+    pub(super) hears: bool,
+    /// The number of the last event that it was told.
+    pub(super) told: u64,
     /// Why it cannot go on, in its own words.
     pub(super) trouble: Option<String>,
     /// What it has said of each plugin while it came up.
@@ -153,6 +157,8 @@ impl Led {
             refusals: 0,
             ending: false,
             withdraws: 0,
+            hears: false,
+            told: 0,
             trouble: None,
             said: Vec::new(),
             served: false,

@@ -29,6 +29,7 @@ use super::{
     binary::{Pinned, Stamp},
     complaints::Complaints,
     crash::Crashes,
+    happened::Row,
     notify,
     origin::Origin,
     pid_file::PidFile,
@@ -88,6 +89,9 @@ pub(super) struct Running {
     respawn: bool,
     #[serde(default)]
     withdraw: Vec<(u64, String)>,
+    /// A master of before kept none.
+    #[serde(default)]
+    row: Option<Row>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -104,6 +108,10 @@ struct WorkerMemory {
     served: bool,
     beat: Beat,
     base: Beat,
+    #[serde(default)]
+    hears: bool,
+    #[serde(default)]
+    told: u64,
 }
 
 impl PlanMemory {
@@ -225,6 +233,8 @@ fn write_down(master: &mut Master, leave: &mut Leave) -> io::Result<Memory> {
             served: worker.served,
             beat: worker.beat,
             base: worker.base,
+            hears: worker.hears,
+            told: worker.told,
         });
     }
     let mut cargo = Vec::new();
@@ -260,6 +270,7 @@ fn write_down(master: &mut Master, leave: &mut Leave) -> io::Result<Memory> {
             crashes: master.crashes.total,
             respawn: master.respawn.is_some(),
             withdraw: master.withdraw.clone(),
+            row: Some(master.row.clone()),
         }),
     })
 }
@@ -298,6 +309,7 @@ pub(super) fn go_on(origin: Origin, plan: PlanMemory, running: Running) -> io::R
     let previous = running.previous.map(PlanMemory::recall).transpose()?.map(Rc::new);
     let state = StateDir::remembered(&plan.settings.state_dir, inherited::take(running.lock)?)
         .map_err(io::Error::other)?;
+    let row = running.row.unwrap_or_else(|| Row::begin(state.path()));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "the master goes on in a new image");
     Ok(Master {
         pid_file: running.pid_file.map(PidFile::remembered),
@@ -324,6 +336,7 @@ pub(super) fn go_on(origin: Origin, plan: PlanMemory, running: Running) -> io::R
         totals: running.totals,
         told: Vec::new(),
         told_dropped: 0,
+        row,
         began: running.began,
         announced: true,
         exit: None,
@@ -360,6 +373,8 @@ impl WorkerMemory {
             refusals: 0,
             ending: false,
             withdraws: 0,
+            hears: self.hears,
+            told: self.told,
             trouble: None,
             said: Vec::new(),
             served: self.served,

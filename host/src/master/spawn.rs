@@ -29,6 +29,9 @@ impl Master {
         let number = self.next_number;
         let mut led = Led::spawn(number, plan, &self.origin.workdir)?;
         led.withdraws = self.withdraw.len();
+        let past = self.past();
+        led.told = past.last;
+        let numbers = self.next_numbers();
         self.next_number += 1;
         let selected = self.sockets.selected(added, &plan.settings);
         let boot = Boot {
@@ -42,6 +45,8 @@ impl Master {
             withdraw: self.withdraw.clone(),
             counters: self.counters.clone(),
             lame_duck: self.lame_duck,
+            past: Some(past),
+            numbers: Some(numbers),
         };
         let sockets = selected.iter().flatten().map(|bound: &&Bound| descriptor(&bound.socket));
         let page = led.page.try_clone()?;
@@ -94,6 +99,7 @@ impl Master {
     /// A worker has ended.
     fn buried(&mut self, mut worker: Led, status: WaitStatus) {
         self.forgets = true;
+        self.row.count(&worker);
         worker.complaints.relay();
         let how = describe(status);
         let note = fault::read(&worker.page).filter(|_| status.terminating_signal().is_some());

@@ -120,6 +120,7 @@ impl Master {
         if cut > 0 {
             tracing::warn!(requests = cut, "requests were cut by the stop");
         }
+        self.settle_numbers();
         tracing::info!("stopped");
         let strict = self.plan.settings.strict_exit && cut > 0;
         self.exit = Some(if strict { 3 } else { 0 });

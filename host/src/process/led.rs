@@ -9,7 +9,7 @@ mod exit;
 mod mail;
 mod signals;
 
-use std::{ffi::OsString, os::fd::OwnedFd, sync::Arc, time::Duration};
+use std::{collections::VecDeque, ffi::OsString, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use tokio::{
@@ -28,13 +28,14 @@ use super::keeper::Keeper;
 use crate::{
     config::{Limits, raw::Loaded},
     error::Coded,
-    link::{Beat, Channel, ConfigFile, Order, PROTO, Received, Report},
+    event::Events,
+    link::{self, Beat, Channel, ConfigFile, Happened, Order, PROTO, Received, Report},
     log,
     plugin::hooks::running_generation,
     serve::Socket,
-    state::StateDir,
-    sys::{self, inherited, process::exit_now},
-    worker::{Birth, Carried, Halt, Worker, prepare_process},
+    state::{Numbers, StateDir},
+    sys::{self, inherited, marks::Marks, process::exit_now},
+    worker::{Birth, Carried, Halt, Numbering, Worker, prepare_process},
 };
 
 /// How long a word may take to the master, which always listens.
@@ -49,7 +50,8 @@ pub type Parse = fn(&[OsString], ConfigFile) -> Result<Loaded, Box<dyn Coded>>;
 /// There is no master; the worker cannot come up.
 pub fn run(args: &[OsString], parse: Parse) -> anyhow::Result<()> {
     let channel = Channel::adopt(inherited::standard_input()?).context("find the master")?;
-    let hello = Report::Hello { proto: PROTO, version: env!("CARGO_PKG_VERSION").to_owned() };
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    let hello = Report::Hello { proto: PROTO, version, events: true };
     channel.send(&hello, &[], WORD_TIME).context("greet the master")?;
     match come_up(args, parse, &channel) {
         Ok(()) => {
@@ -76,13 +78,15 @@ fn come_up(args: &[OsString], parse: Parse, channel: &Channel) -> anyhow::Result
     // The file that is run has no name of its own.
     let _ = rustix::thread::set_name(c"hotseat");
     prepare_process(&mut config);
+    let marks = Marks::new(page.try_clone().context("copy the page for notes")?);
     sys::fault::install(page, running_generation).context("prepare for faults")?;
     let sockets = sockets_of(sockets, &boot.listen)?;
     let copies: std::io::Result<Vec<_>> = sockets.data.iter().map(Socket::try_clone).collect();
     let given = boot.given.clone();
     let door = copies.context("copy the listeners")?;
     let state = StateDir::held_by_master(&config.state_dir)?;
-    let mail = Mail::new();
+    let mail = Mail::new(channel).context("copy the channel")?;
+    let events = boot.past.map(|past| mail.events(past));
     let birth = Birth {
         lead: mail.lead(),
         carried,
@@ -93,6 +97,11 @@ fn come_up(args: &[OsString], parse: Parse, channel: &Channel) -> anyhow::Result
             .collect(),
         counters: boot.counters.clone(),
         lame_duck: boot.lame_duck,
+        numbering: Numbering {
+            events: events.clone(),
+            next: boot.numbers.map(numbers_of),
+            marks: Some(marks),
+        },
         first: boot.first,
     };
     let limits = config.limits.clone();
@@ -110,6 +119,7 @@ fn come_up(args: &[OsString], parse: Parse, channel: &Channel) -> anyhow::Result
             channel,
             socket,
             mail,
+            events,
             keeper,
             signals,
             door,
@@ -120,6 +130,7 @@ fn come_up(args: &[OsString], parse: Parse, channel: &Channel) -> anyhow::Result
             beat: beats(limits.beat_time),
             limits,
             halt,
+            later: VecDeque::new(),
         };
         led.lead(started, stderr).await
     })
@@ -130,6 +141,8 @@ struct Led<'a> {
     channel: &'a Channel,
     socket: AsyncFd<OwnedFd>,
     mail: Arc<Mail>,
+    /// Of a master that gives them their numbers.
+    events: Option<Events>,
     keeper: Keeper,
     signals: Signals,
     limits: Limits,
@@ -145,6 +158,8 @@ struct Led<'a> {
     /// The counters that it was told last.
     told: String,
     halt: Halt,
+    /// What the master has said while something else was done.
+    later: VecDeque<News>,
 }
 
 /// What comes from the master; `None`: it is gone.
@@ -163,7 +178,7 @@ impl Led<'_> {
         self.say(&Report::Ready);
         loop {
             let news = tokio::select! {
-                news = next(&self.socket, self.channel) => news,
+                news = next(&self.socket, self.channel, &mut self.later) => news,
                 name = self.signals.next() => {
                     self.say(&Report::Told { name: name.to_owned() });
                     continue;
@@ -214,7 +229,7 @@ impl Led<'_> {
                 }
                 name = self.signals.next() => self.say(&Report::Told { name: name.to_owned() }),
                 () = self.mail.arrives() => self.post(),
-                news = next(&self.socket, self.channel) => match news {
+                news = next(&self.socket, self.channel, &mut self.later) => match news {
                     None | Some((Order::Stop | Order::Hammer | Order::Hurry, _)) => {
                         self.halt.tell();
                         return Ok(None);
@@ -222,6 +237,7 @@ impl Led<'_> {
                     Some((Order::Processes { list, upgrade, totals }, _)) => {
                         self.mail.processes(list, upgrade, totals);
                     }
+                    Some((Order::Happened { event }, _)) => happened(self.events.as_ref(), event),
                     Some((order, _)) => {
                         tracing::warn!(order = order.name(), "the worker is not up yet: not done");
                     }
@@ -248,25 +264,11 @@ impl Led<'_> {
                 .await
                 .unwrap_or_else(|error| tracing::error!("{error:#}"));
             }
-            Order::Park { keep } => {
-                let keep: std::io::Result<Vec<_>> = keep
-                    .iter()
-                    .filter_map(|at| self.door.get(*at))
-                    .map(Socket::try_clone)
-                    .collect();
-                let kept = keep.and_then(|keep| {
-                    self.kept = Some(keep.iter().map(Socket::try_clone).collect::<Result<_, _>>()?);
-                    Ok(keep)
-                });
-                let done = match kept {
-                    Ok(keep) => self.with(worker, move |worker| worker.park(&keep)).await,
-                    Err(error) => Err(error.into()),
-                };
-                self.answer(done, &Report::Parked);
-            }
-            Order::Resume => {
+            Order::Park { keep } => self.park(worker, &keep).await,
+            Order::Resume { numbers } => {
                 self.kept = None;
-                let done = self.with(worker, |worker| worker.resume()).await;
+                let next = numbers.map(numbers_of);
+                let done = self.with(worker, move |worker| worker.resume(next)).await;
                 self.answer(done, &Report::Resumed);
             }
             Order::TakeOver => {
@@ -290,6 +292,7 @@ impl Led<'_> {
                 self.mail.processes(list, upgrade, totals);
             }
             Order::Answer { id, outcome } => self.mail.answered(id, outcome),
+            Order::Happened { event } => happened(self.events.as_ref(), event),
             Order::Inherit { counters } => worker.add_counters(&counters),
             Order::Signal { name, phase } => worker.signal(&name, phase),
             order @ (Order::Boot(_)
@@ -311,9 +314,19 @@ impl Led<'_> {
     ) -> anyhow::Result<T> {
         let theirs = worker.clone();
         let mut done = self.keeper.run(move || job(&theirs));
+        // Orders wait; events do not.
+        let (mut hears, mut no_more) = (true, VecDeque::new());
         loop {
             tokio::select! {
                 done = &mut done => return done.context("the worker's keeper is gone")?,
+                () = self.mail.arrives() => self.post(),
+                news = next(&self.socket, self.channel, &mut no_more), if hears => match news {
+                    Some((Order::Happened { event }, _)) => happened(self.events.as_ref(), event),
+                    news => {
+                        hears = news.is_some();
+                        self.later.push_back(news);
+                    }
+                },
                 _ = self.beat.tick() => self.say_beat(worker),
             }
         }
@@ -332,6 +345,19 @@ impl Led<'_> {
             Ok(()) => self.say(report),
             Err(error) => self.say(&Report::Failed { text: format!("{error:#}") }),
         }
+    }
+
+    async fn park(&mut self, worker: &Arc<Worker>, keep: &[usize]) {
+        let sockets = keep.iter().filter_map(|at| self.door.get(*at)).map(Socket::try_clone);
+        let kept = sockets.collect::<std::io::Result<Vec<_>>>().and_then(|keep| {
+            self.kept = Some(keep.iter().map(Socket::try_clone).collect::<Result<_, _>>()?);
+            Ok(keep)
+        });
+        let done = match kept {
+            Ok(keep) => self.with(worker, move |worker| worker.park(&keep)).await,
+            Err(error) => Err(error.into()),
+        };
+        self.answer(done, &Report::Parked);
     }
 
     async fn freeze(&mut self, worker: &Arc<Worker>) {
@@ -366,6 +392,19 @@ impl Led<'_> {
     }
 }
 
+/// What the master says of numbers, in words of the state.
+fn numbers_of(numbers: link::Numbers) -> Numbers {
+    let link::Numbers { order: orders, generation: generations } = numbers;
+    Numbers { orders, generations, events: 0 }
+}
+
+/// An event has its number.
+fn happened(events: Option<&Events>, event: Happened) {
+    if let Some((events, event)) = events.zip(event.event()) {
+        events.add(event);
+    }
+}
+
 /// When a sign of life is due.
 fn beats(time: Duration) -> Interval {
     let mut beats = tokio::time::interval(time);
@@ -380,8 +419,11 @@ fn say(channel: &Channel, report: &Report) {
     }
 }
 
-/// The next thing that the master says.
-async fn next(socket: &AsyncFd<OwnedFd>, channel: &Channel) -> News {
+/// The next thing that the master says; `later` first.
+async fn next(socket: &AsyncFd<OwnedFd>, channel: &Channel, later: &mut VecDeque<News>) -> News {
+    if let Some(news) = later.pop_front() {
+        return news;
+    }
     loop {
         match channel.receive() {
             Ok(Received::Message(order, given)) => return Some((order, given)),

@@ -1,4 +1,4 @@
-//! What happened, one line an order, on disk and in memory.
+//! What happened, one line an order, an upgrade, an end of a worker, on disk and in memory.
 //!
 //! Owns `history.jsonl` and `history.1.jsonl`. Decides nothing: a host boots without it.
 //! Invariants: a line is one write(2) at the end of the file; a torn line spoils only itself; both
@@ -18,21 +18,28 @@ use serde::{Deserialize, Serialize};
 
 use super::wire::{from_ms, to_ms};
 use crate::{
-    ids::{Digest, Generation, Label, PluginName},
+    ids::{Digest, Generation, Label, Peer, PluginName},
     sys::start::give_mode,
 };
 
-/// How one order ended.
+/// How one order ended, or what else was done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
+    /// Its place in the history: counts up, given by [`History::append`].
+    pub line: u64,
     /// When it ended.
     pub at: SystemTime,
-    /// Its number, as in `/v1/deploys`; counts within one host process.
+    /// Its number, as in `/v1/deploys`; 0 for what was no order.
     pub order: u64,
-    /// Who asked: `control`, `folder` or `crash`.
+    /// Who asked: `control`, `folder`, `signal`, `crash`, or `host` where nobody did.
     pub source: String,
-    /// `deploy`, `rollback`, `unload` or `withdraw`.
+    /// The process that asked, as far as known.
+    pub by: Option<Peer>,
+    /// `deploy`, `rollback`, `unload`, `withdraw`, `upgrade`, `lame_duck`, `worker`, `start` or
+    /// `stop`.
     pub verb: String,
+    /// What was named; only orders have it, since their numbers are given once.
+    pub subject: Option<String>,
     /// Whom it concerned, as far as known.
     pub plugin: Option<PluginName>,
     /// The label, as far as known.
@@ -51,6 +58,8 @@ pub struct Entry {
     pub ms: u64,
 }
 
+/// Every release needs the seven fields that are always there, and passes over those it does not
+/// know.
 #[derive(Serialize, Deserialize)]
 struct WireEntry {
     at_ms: u64,
@@ -70,6 +79,14 @@ struct WireEntry {
     outcome: String,
     text: String,
     ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pid: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uid: Option<u32>,
 }
 
 /// The history of one host. Shared by reference; every method may be called from any thread.
@@ -89,8 +106,22 @@ struct Inner {
     lines: usize,
     /// The last line has no end: the next one must not be glued to it.
     torn: bool,
+    read: Read,
+}
+
+/// What was read of the files.
+#[derive(Debug, Default)]
+struct Read {
     /// Newest first.
     recent: VecDeque<Entry>,
+    /// At most so many of them.
+    count: usize,
+    /// Only of lines before this one.
+    before: Option<u64>,
+    /// The place of the last line.
+    last: u64,
+    /// The highest number of an order.
+    order_max: u64,
 }
 
 impl History {
@@ -114,9 +145,9 @@ impl History {
     pub fn append(&self, entry: Entry) -> io::Result<()> {
         let mut inner = self.lock();
         let mut line = if inner.torn { b"\n".to_vec() } else { Vec::new() };
+        let entry = Entry { line: inner.read.last + 1, ..entry };
         line.extend(encode(&entry));
-        inner.recent.push_front(entry);
-        inner.recent.truncate(self.memory_count);
+        inner.read.take(entry);
         if inner.lines >= self.half_count {
             // The open file goes with its name; a failure below leaves the next append a new try.
             inner.file = None;
@@ -147,10 +178,48 @@ impl History {
         Ok(())
     }
 
-    /// The newest lines, newest first, at most `limit`.
+    /// The newest lines of those in memory, newest first, at most `limit`.
     #[must_use]
     pub fn read(&self, limit: usize) -> Vec<Entry> {
-        self.lock().recent.iter().take(limit).cloned().collect()
+        self.lock().read.recent.iter().take(limit).cloned().collect()
+    }
+
+    /// The newest lines before the line `before`, newest first, at most `limit`: from memory, and
+    /// where that has no more, from the disk as far as it can be read.
+    #[must_use]
+    pub fn page(&self, limit: usize, before: Option<u64>) -> Vec<Entry> {
+        let inner = self.lock();
+        let wanted = |it: &&Entry| before.is_none_or(|before| it.line < before);
+        let mut page: Vec<_> =
+            inner.read.recent.iter().filter(wanted).take(limit).cloned().collect();
+        let oldest = inner.read.recent.back().map(|entry| entry.line);
+        if page.len() < limit && oldest.is_some_and(|oldest| oldest > 1) {
+            let before = before.into_iter().chain(oldest).min();
+            let mut older = Read { count: limit - page.len(), before, ..Read::default() };
+            let read = older.file(&self.rotated).and_then(|_| older.file(&self.path));
+            if let Err(error) = read {
+                tracing::warn!(%error, "the history cannot be read to its begin");
+            }
+            page.extend(older.recent);
+        }
+        page
+    }
+
+    /// How the order of this number ended. Of hosts that began again with 1 nothing is said.
+    #[must_use]
+    pub fn order(&self, number: u64) -> Option<Entry> {
+        let is_it = |it: &Entry| it.order == number && it.subject.is_some();
+        if number == 0 || number > self.order_max() {
+            return None;
+        }
+        let known = self.lock().read.recent.iter().find(|it| is_it(it)).cloned();
+        known.or_else(|| self.page(usize::MAX, None).into_iter().find(is_it))
+    }
+
+    /// The highest number that an order had; 0: none.
+    #[must_use]
+    pub fn order_max(&self) -> u64 {
+        self.lock().read.order_max
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -159,10 +228,10 @@ impl History {
 }
 
 fn read_all(path: &Path, rotated: &Path, memory_count: usize) -> io::Result<Inner> {
-    let mut recent = VecDeque::new();
-    scan(rotated, memory_count, &mut recent)?;
-    let (lines, torn) = scan(path, memory_count, &mut recent)?;
-    Ok(Inner { file: Some(open(path)?), lines, torn, recent })
+    let mut read = Read { count: memory_count, ..Read::default() };
+    read.file(rotated)?;
+    let (lines, torn) = read.file(path)?;
+    Ok(Inner { file: Some(open(path)?), lines, torn, read })
 }
 
 fn open(path: &Path) -> io::Result<File> {
@@ -171,31 +240,37 @@ fn open(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Reads the lines of one file into `recent`; gives their number and whether the last has no end.
-fn scan(
-    path: &Path,
-    memory_count: usize,
-    recent: &mut VecDeque<Entry>,
-) -> io::Result<(usize, bool)> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((0, false)),
-        Err(error) => return Err(error),
-    };
-    let mut reader = BufReader::new(file);
-    let mut line = Vec::new();
-    let mut lines = 0;
-    let mut torn = false;
-    loop {
-        line.clear();
-        if reader.read_until(b'\n', &mut line)? == 0 {
-            return Ok((lines, torn));
+impl Read {
+    /// Reads the lines of one file; gives their number and whether the last has no end.
+    fn file(&mut self, path: &Path) -> io::Result<(usize, bool)> {
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((0, false)),
+            Err(error) => return Err(error),
+        };
+        let mut reader = BufReader::new(file);
+        let mut line = Vec::new();
+        let mut lines = 0;
+        let mut torn = false;
+        loop {
+            line.clear();
+            if reader.read_until(b'\n', &mut line)? == 0 {
+                return Ok((lines, torn));
+            }
+            lines += 1;
+            torn = !line.ends_with(b"\n");
+            if let Some(entry) = decode(&line, self.last) {
+                self.take(entry);
+            }
         }
-        lines += 1;
-        torn = !line.ends_with(b"\n");
-        if let Some(entry) = decode(&line) {
-            recent.push_front(entry);
-            recent.truncate(memory_count);
+    }
+
+    fn take(&mut self, entry: Entry) {
+        self.last = self.last.max(entry.line);
+        self.order_max = self.order_max.max(entry.order);
+        if self.before.is_none_or(|before| entry.line < before) {
+            self.recent.push_front(entry);
+            self.recent.truncate(self.count);
         }
     }
 }
@@ -214,15 +289,23 @@ fn encode(entry: &Entry) -> Vec<u8> {
         outcome: entry.outcome.clone(),
         text: entry.text.clone(),
         ms: entry.ms,
+        line: Some(entry.line),
+        subject: entry.subject.clone(),
+        pid: entry.by.map(|by| by.pid),
+        uid: entry.by.map(|by| by.uid),
     };
     let mut line = serde_json::to_vec(&wire).expect("only numbers and texts");
     line.push(b'\n');
     line
 }
 
-fn decode(line: &[u8]) -> Option<Entry> {
+/// A line of a release that did not count them has its place behind `last`.
+fn decode(line: &[u8], last: u64) -> Option<Entry> {
     let wire: WireEntry = serde_json::from_slice(line).ok()?;
     Some(Entry {
+        line: wire.line.unwrap_or(last + 1),
+        by: wire.pid.zip(wire.uid).map(|(pid, uid)| Peer { pid, uid }),
+        subject: wire.subject,
         at: from_ms(wire.at_ms),
         order: wire.order,
         source: wire.source,

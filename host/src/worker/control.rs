@@ -52,6 +52,7 @@ pub(super) fn backend(
     let asker = Asker::start().context("start the asker")?;
     let (ready, outline, full) = (picture.clone(), picture.clone(), picture.clone());
     let (record, history) = (picture.record.clone(), asker.clone());
+    let (ended, orders) = (record.clone(), asker.clone());
     let vets = asker.clone();
     Ok(Backend {
         desk: picture.desk.clone(),
@@ -65,10 +66,15 @@ pub(super) fn backend(
             let asked = asker.ask(move || there.status());
             Box::pin(async move { asked.await.unwrap_or_else(|| picture.outline()) })
         }),
-        history: Arc::new(move |limit| {
+        history: Arc::new(move |limit, before| {
             let record = record.clone();
-            let asked = history.ask(move || record.history(limit));
+            let asked = history.ask(move || record.history(limit, before));
             Box::pin(async move { asked.await.unwrap_or_default() })
+        }),
+        order: Arc::new(move |number| {
+            let record = ended.clone();
+            let asked = orders.ask(move || record.order(number));
+            Box::pin(async move { asked.await.flatten() })
         }),
         metrics: metrics.clone(),
         upgrade: upgrade(picture, lead, vets),

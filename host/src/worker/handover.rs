@@ -18,7 +18,9 @@ use super::{Carried, Worker, lock, traffic};
 use crate::{
     admin::{Door, Elsewhere},
     error::{Coded, Kind},
+    ids::Generation,
     serve::{Drain, Socket},
+    state::Numbers,
     status::Stage,
 };
 
@@ -129,6 +131,7 @@ impl Worker {
             self.thaw();
             return Err(FreezeError::DeployRunning { time });
         }
+        self.settle_numbers();
         self.record.seal(true);
         Ok(traffic::carried(&self.picture.routes.load(), &self.store))
     }
@@ -159,12 +162,18 @@ impl Worker {
         Ok(())
     }
 
+    /// Has the state folder say exactly which numbers come next.
+    pub(super) fn settle_numbers(&self) {
+        self.record.settle_numbers(self.desk.next_number(), self.events.last());
+    }
+
     /// Takes over again: the successor is gone. What it has committed meanwhile is loaded first,
-    /// for as long as one deploy may take.
+    /// for as long as one deploy may take. `next` are the numbers behind those that it has given, as
+    /// far as whoever leads this worker knows.
     ///
     /// # Errors
     /// No descriptor is left.
-    pub fn resume(&self) -> anyhow::Result<()> {
+    pub fn resume(&self, next: Option<Numbers>) -> anyhow::Result<()> {
         if !self.stance.turn(Posture::Parked, Posture::Serving) {
             self.thaw();
             return Ok(());
@@ -172,6 +181,10 @@ impl Worker {
         if let Err(error) = self.record.reload() {
             tracing::error!(%error, code = error.code(), "going on with what was committed here");
         }
+        self.desk.remember(&self.record.recent());
+        let next = next.unwrap_or_else(|| self.record.reserved());
+        self.desk.skip_to(next.orders);
+        self.record.skip_generations(Generation(next.generations));
         let limits = &self.config.limits;
         if !self.desk.reconcile(limits.preflight_time + limits.load_time) {
             tracing::warn!("serving again before everything is as it was committed");

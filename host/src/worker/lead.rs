@@ -6,9 +6,12 @@ use std::{fmt, os::fd::OwnedFd, sync::Arc, time::SystemTime};
 
 use crate::{
     admin::UpgradeDesk,
+    event::Events,
     ids::{Digest, Generation, PluginName},
     serve::OnStuck,
+    state::Numbers,
     status::{ProcessStatus, Totals},
+    sys::marks::Marks,
     upgrade::{Outcome, Verdict},
 };
 
@@ -77,6 +80,18 @@ impl Lead {
     }
 }
 
+/// Where the numbers of events, orders and generations come from. By default from the worker itself,
+/// and from what the state folder says.
+#[derive(Debug, Default)]
+pub struct Numbering {
+    /// Where events get their numbers; `None`: from this worker.
+    pub events: Option<Events>,
+    /// Which numbers of orders and generations come next; `None`: the state folder says.
+    pub next: Option<Numbers>,
+    /// Hears which of them were given.
+    pub marks: Option<Marks>,
+}
+
 /// What a worker begins with besides its settings.
 #[derive(Debug)]
 pub struct Birth {
@@ -91,6 +106,8 @@ pub struct Birth {
     pub counters: Option<String>,
     /// Whether it starts as a lame duck.
     pub lame_duck: bool,
+    /// Where numbers come from.
+    pub numbering: Numbering,
     /// Whether no worker of this host was there before it. Only then does a start without a history
     /// wait for the plugins folder, and only then is the control plane there from the start.
     pub first: bool,
@@ -106,6 +123,7 @@ impl Birth {
             withdraw: Vec::new(),
             counters: None,
             lame_duck: false,
+            numbering: Numbering::default(),
             first: true,
         }
     }

@@ -14,7 +14,7 @@ use std::{
 use anyhow::Context as _;
 
 use super::{
-    Halt, Lead, Sockets,
+    Halt, Lead, Numbering, Sockets,
     picture::{self, Picture, StageCell},
     traffic,
 };
@@ -26,7 +26,7 @@ use crate::{
         pipeline::{Pipeline, Reports},
         record::Record,
     },
-    event::Events,
+    event::{EVENTS_COUNT, Events},
     ids::{Digest, Generation, PluginName},
     metrics::Metrics,
     plugin::{
@@ -43,9 +43,6 @@ use crate::{
 
 /// Between two looks at whether the start is given up.
 const HALT_LOOK: Duration = Duration::from_millis(50);
-
-/// Events kept for a slow listener.
-const EVENT_BACKLOG: usize = 1024;
 
 /// What the threads share.
 pub(super) struct Base {
@@ -64,19 +61,28 @@ impl Base {
         config: &Config,
         state: StateDir,
         carried: Vec<(Digest, OwnedFd)>,
+        numbering: Numbering,
     ) -> anyhow::Result<Self> {
         // The handlers of the process are in place, and no plugin is.
         keep::note();
         let limits = &config.limits;
-        let events = Events::new(EVENT_BACKLOG);
         let store = Store::open(state.path()).context("open the artifact store")?;
         store.carry(carried);
+        let Numbering { events, next, marks } = numbering;
+        let record = Record::open_led(state, limits, next, marks).context("read the state")?;
+        let record = Arc::new(record);
+        let events = events
+            .unwrap_or_else(|| Events::after(EVENTS_COUNT, record.first_event().saturating_sub(1)));
+        let desk = Desk::new(limits.queue_count, events.clone());
+        let given = record.clone();
+        desk.number_from(record.first_order(), move |number| given.order_given(number));
+        desk.remember(&record.recent());
         Ok(Self {
             roster: Roster::new(limits.retired_count, events.clone()),
             metrics: Arc::new(Metrics::new(limits.series_count)),
             store: Arc::new(store),
-            record: Arc::new(Record::open(state, limits).context("read the state")?),
-            desk: Desk::new(limits.queue_count, events.clone()),
+            record,
+            desk,
             routes: Arc::default(),
             tally: Tally::default(),
             events,
@@ -178,6 +184,7 @@ pub(super) fn begin(
     std::thread::Builder::new().name("deploy".to_owned()).spawn(move || {
         let _attendant = desk.attend();
         pipeline.boot(withdraw, || halt.is_told());
+        pipeline.reserve_numbers(&desk);
         // Whoever waits is there: it is `begin`.
         let _ = booted.send(());
         // Nobody takes it when the end of the host did not wait as long.

@@ -178,7 +178,7 @@ fn a_parked_worker_passes_everything_on_and_can_come_back() {
     assert!(answer.contains("connection: close"), "{answer}");
     second.begin_stop();
     second.end();
-    first.resume().unwrap();
+    first.resume(None).unwrap();
     let answer = there.send("GET", "/v1/status", "").answer();
     assert!(answer.contains("\"serving\""), "{answer}");
     let data = Client::connect(&sockets.data[0]).send("GET", "/", "").answer();

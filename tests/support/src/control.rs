@@ -144,6 +144,16 @@ impl Control {
         wire::list(&self.get_json("/v1/history"), "/history")
     }
 
+    /// Listens to `/v1/events` behind the event `last`.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    #[must_use]
+    #[track_caller]
+    pub fn events_after(&self, last: u64) -> EventStream {
+        EventStream::open_after(self.connect(), Some(last))
+    }
+
     /// Listens to `/v1/events` from now on.
     ///
     /// # Panics

@@ -20,6 +20,8 @@ pub struct Event {
     pub generation: u64,
     /// The order it belongs to, or 0.
     pub order: u64,
+    /// Its number, or 0.
+    pub sequence: u64,
     /// One line more.
     pub detail: String,
     /// As it came.
@@ -49,9 +51,22 @@ impl EventStream {
     /// When the answer is none.
     #[must_use]
     #[track_caller]
-    pub fn open(mut connection: Connection) -> Self {
-        let request = "Accept: text/event-stream\r\n";
-        connection.send_request("GET", "/v1/events", request).expect("ask for events");
+    pub fn open(connection: Connection) -> Self {
+        Self::open_after(connection, None)
+    }
+
+    /// As [`open`](Self::open), for a client that comes back: it has seen the event `last`.
+    ///
+    /// # Panics
+    /// As [`open`](Self::open).
+    #[must_use]
+    #[track_caller]
+    pub fn open_after(mut connection: Connection, last: Option<u64>) -> Self {
+        let mut request = "Accept: text/event-stream\r\n".to_owned();
+        if let Some(last) = last {
+            request += &format!("Last-Event-ID: {last}\r\n");
+        }
+        connection.send_request("GET", "/v1/events", &request).expect("ask for events");
         let head = connection.read_head().expect("events are answered");
         head.assert_status(200);
         Self { connection, text: Vec::new(), seen: Vec::new() }
@@ -93,6 +108,7 @@ impl EventStream {
                 plugin: text("plugin"),
                 generation: number("generation"),
                 order: number("order"),
+                sequence: number("sequence"),
                 detail: text("detail"),
                 json,
             };

@@ -76,9 +76,63 @@ async fn who_is_slow_is_told_what_is_missing() {
     for _ in 0..6 {
         plane.events.publish(Phase::Queued, |_| {});
     }
-    let missed = "event: missed\ndata: {\"missed\":2}\n\n";
+    let missed = "id: 2\nevent: missed\ndata: {\"missed\":2,\"from\":1,\"to\":2}\n\n";
     assert_eq!(next(&mut stream).await.as_deref(), Some(missed));
     assert!(next(&mut stream).await.unwrap().starts_with("id: 3\n"));
+}
+
+/// Begins where the client says: in its head, or else in the query.
+#[tokio::test]
+async fn who_comes_back_goes_on_where_it_was() {
+    let plane = plane(fixture::serving(UNIX_EPOCH));
+    for _ in 0..6 {
+        plane.events.publish(Phase::Queued, |_| {});
+    }
+    let ask = async |id: Option<&str>, target: &str| {
+        let mut get = request("GET", target, Body::empty());
+        if let Some(id) = id {
+            get.headers_mut().insert("last-event-id", id.parse().unwrap());
+        }
+        plane.router.clone().call(get).await.unwrap()
+    };
+    for (id, target, first) in [
+        (Some("4"), "/v1/events", "id: 5\n"),
+        (None, "/v1/events?since=5", "id: 6\n"),
+        (Some("3"), "/v1/events?since=5", "id: 4\n"),
+        (Some(""), "/v1/events?since=5", "id: 6\n"),
+        (
+            Some("0"),
+            "/v1/events",
+            "id: 2\nevent: missed\ndata: {\"missed\":2,\"from\":1,\"to\":2}\n",
+        ),
+    ] {
+        let mut body = ask(id, target).await.into_body();
+        let told = next(&mut body).await.unwrap();
+        assert!(told.starts_with(first), "{id:?} {target}: {told}");
+    }
+    for (id, target, code) in [
+        (Some("x"), "/v1/events", "bad_event_id"),
+        (Some("-1"), "/v1/events", "bad_event_id"),
+        (None, "/v1/events?since=", "bad_query"),
+        (None, "/v1/events?from=1", "bad_query"),
+    ] {
+        let response = ask(id, target).await;
+        assert_eq!(response.status(), 400, "{id:?} {target}");
+        assert_eq!(response.headers()["hotseat-error"], code);
+    }
+}
+
+/// A number that was never given here: said so, and then it goes on.
+#[tokio::test(start_paused = true)]
+async fn who_comes_from_elsewhere_is_told() {
+    let plane = plane(fixture::serving(UNIX_EPOCH));
+    plane.events.publish(Phase::Queued, |_| {});
+    let get = request("GET", "/v1/events?since=500", Body::empty());
+    let mut body = plane.router.clone().call(get).await.unwrap().into_body();
+    let lost = "id: 1\nevent: missed\ndata: {\"missed\":null,\"from\":null,\"to\":1}\n\n";
+    assert_eq!(next(&mut body).await.as_deref(), Some(lost));
+    plane.events.publish(Phase::Queued, |_| {});
+    assert!(next(&mut body).await.unwrap().starts_with("id: 2\n"));
 }
 
 #[tokio::test]

@@ -216,6 +216,7 @@ async fn unknown_paths_and_methods_are_refused_alike() {
 async fn the_history_is_as_long_as_asked_for() {
     let plane = serving();
     let line = json!({
+        "id": 3,
         "at": "1970-01-01T00:00:00.000Z",
         "order": 1,
         "source": "control",
@@ -228,7 +229,11 @@ async fn the_history_is_as_long_as_asked_for() {
         "outcome": "swapped",
         "text": "handler v2 is serving",
         "took_ms": 4,
+        "subject": "./libhandler_v2.so",
+        "pid": 12,
+        "uid": 0,
     });
+    assert_eq!(plane.get("/v1/history?before=1").await.json(), json!({ "history": [] }));
     assert_eq!(plane.get("/v1/history?limit=1").await.json(), json!({ "history": [line] }));
     assert_eq!(plane.get("/v1/history").await.json(), json!({ "history": [line, line] }));
     assert_eq!(plane.get("/v1/history?limit=10000").await.status, 200);
@@ -242,7 +247,16 @@ async fn the_history_is_as_long_as_asked_for() {
 async fn orders_are_found_by_number() {
     let plane = serving();
     assert_eq!(plane.get("/v1/deploys").await.json(), json!({ "orders": [] }));
-    for path in ["/v1/deploys/1", "/v1/deploys/x"] {
+    // Another worker has carried it out.
+    let order = json!({
+        "order": 1,
+        "verb": "deploy",
+        "subject": "./libhandler_v2.so",
+        "state": "done",
+        "outcome": "handler v2 is serving",
+    });
+    assert_eq!(plane.get("/v1/deploys/1").await.json(), order);
+    for path in ["/v1/deploys/0", "/v1/deploys/2", "/v1/deploys/x"] {
         let answer = plane.get(path).await;
         assert_eq!(
             (answer.status.as_u16(), answer.header("hotseat-error")),

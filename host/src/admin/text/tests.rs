@@ -87,6 +87,9 @@ never unloads: pthread_create is\\nnot ours
 #[test]
 fn the_history_is_a_table() {
     let line = Entry {
+        line: 1,
+        by: None,
+        subject: None,
         at: UNIX_EPOCH,
         order: 3,
         source: "control".to_owned(),

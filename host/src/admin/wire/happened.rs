@@ -42,12 +42,20 @@ impl Event {
 /// The data of the event `missed`.
 #[derive(Debug, Serialize)]
 pub(in crate::admin) struct Missed {
-    missed: u64,
+    missed: Option<u64>,
+    from: Option<u64>,
+    to: u64,
 }
 
 impl Missed {
-    pub(in crate::admin) fn new(missed: u64) -> Self {
-        Self { missed }
+    /// The events of these numbers are gone.
+    pub(in crate::admin) fn new(from: u64, to: u64) -> Self {
+        Self { missed: Some(to - from + 1), from: Some(from), to }
+    }
+
+    /// Nobody knows what is gone.
+    pub(in crate::admin) fn unknown(to: u64) -> Self {
+        Self { missed: None, from: None, to }
     }
 }
 
@@ -65,6 +73,7 @@ impl History {
 
 #[derive(Debug, Serialize)]
 struct Line {
+    id: u64,
     at: String,
     order: u64,
     source: String,
@@ -77,11 +86,17 @@ struct Line {
     outcome: String,
     text: String,
     took_ms: u64,
+    subject: Option<String>,
+    pid: Option<u32>,
+    uid: Option<u32>,
 }
 
 impl Line {
     fn new(line: &Entry) -> Self {
         let Entry {
+            line: id,
+            by,
+            subject,
             at,
             order,
             source,
@@ -96,6 +111,7 @@ impl Line {
             ms,
         } = line;
         Self {
+            id: *id,
             at: rfc3339(*at),
             order: *order,
             source: source.clone(),
@@ -108,6 +124,9 @@ impl Line {
             outcome: outcome.clone(),
             text: text.clone(),
             took_ms: *ms,
+            subject: subject.clone(),
+            pid: by.map(|by| by.pid),
+            uid: by.map(|by| by.uid),
         }
     }
 }

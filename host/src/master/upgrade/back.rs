@@ -83,8 +83,9 @@ impl Master {
         let limits = &self.plan.settings.limits;
         let within = limits.preflight_time + limits.load_time + STEP_TIME;
         self.step(Step::Resuming { why }, within);
+        let numbers = Some(self.next_numbers());
         if let Some(worker) = self.worker(old) {
-            worker.tell(&Order::Resume, &[]);
+            worker.tell(&Order::Resume { numbers }, &[]);
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::{Led, WORD_TIME, beat_of, next, say};
+use super::{Led, WORD_TIME, beat_of, happened, next, say};
 use crate::{
     link::{Order, Report},
     process::leave::Leaving,
@@ -44,7 +44,8 @@ impl Led<'_> {
         let forsakes = way == Way::Orphaned;
         let leaving =
             Leaving { worker: worker.clone(), limits, stop, kept, drain, forsakes, haste };
-        let Self { channel, socket, mail, keeper, signals, handed, beat, .. } = &mut self;
+        let Self { channel, socket, mail, events, keeper, signals, handed, beat, later, .. } =
+            &mut self;
         let mut left = std::pin::pin!(leaving.leave(keeper, || say(channel, &Report::Shut)));
         let mut led = way != Way::Orphaned;
         let mut until = tokio::time::Instant::now() + drain;
@@ -60,7 +61,7 @@ impl Led<'_> {
                 () = tokio::time::sleep_until(until), if !*hurry.borrow() && way == Way::Drain => {
                     hurry.send_replace(true);
                 }
-                news = next(socket, channel), if led => match news {
+                news = next(socket, channel, later), if led => match news {
                     None => led = false,
                     Some((Order::Hurry | Order::Hammer, _)) => {
                         hurry.send_replace(true);
@@ -74,6 +75,7 @@ impl Led<'_> {
                     Some((Order::Processes { list, upgrade, totals }, _)) => {
                         mail.processes(list, upgrade, totals);
                     }
+                    Some((Order::Happened { event }, _)) => happened(events.as_ref(), event),
                     Some((order, _)) => tracing::debug!(order = order.name(), "not done: leaving"),
                 },
                 name = signals.next() => {

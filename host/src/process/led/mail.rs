@@ -13,7 +13,11 @@ use tokio::sync::{Notify, oneshot};
 
 use super::{Carried, WORD_TIME};
 use crate::{
-    link::{Asked, Channel, Report, StuckThread, Version, channel::DESCRIPTORS_MAX},
+    event::{EVENTS_COUNT, Events},
+    link::{
+        Asked, Channel, Happened, Past, Report, StuckThread, Version,
+        channel::{DESCRIPTORS_MAX, Packet},
+    },
     serve::Stuck,
     status::{ProcessStatus, Totals},
     upgrade::{Outcome, Request, Verdict},
@@ -25,6 +29,8 @@ type Letter = (Report, Vec<OwnedFd>);
 #[derive(Default)]
 struct Inside {
     letters: VecDeque<Letter>,
+    /// One of them is on its way, and nothing may overtake it.
+    posting: bool,
     asked: BTreeMap<u64, oneshot::Sender<Outcome>>,
     next: u64,
     list: Vec<ProcessStatus>,
@@ -35,22 +41,38 @@ struct Inside {
 
 /// See the module.
 pub(super) struct Mail {
+    channel: Channel,
     inside: Mutex<Inside>,
     news: Notify,
 }
 
 impl Mail {
-    pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { inside: Mutex::default(), news: Notify::new() })
+    /// # Errors
+    /// No descriptor is left.
+    pub(super) fn new(channel: &Channel) -> std::io::Result<Arc<Self>> {
+        let channel = Channel::adopt(channel.try_clone()?)?;
+        Ok(Arc::new(Self { channel, inside: Mutex::default(), news: Notify::new() }))
     }
 
     fn inside(&self) -> MutexGuard<'_, Inside> {
         self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Sends at once, if there is room: what was said is heard then, however soon this process ends.
     fn put(&self, letter: Letter) {
-        self.inside().letters.push_back(letter);
+        let mut inside = self.inside();
+        if inside.letters.is_empty() && !inside.posting && self.send_now(&letter) {
+            return;
+        }
+        inside.letters.push_back(letter);
+        drop(inside);
         self.news.notify_one();
+    }
+
+    fn send_now(&self, (report, given): &Letter) -> bool {
+        let given: Vec<_> = given.iter().map(|it| it.as_fd()).collect();
+        let packet = Packet::new(report, &given);
+        packet.and_then(|packet| self.channel.try_send(&packet)).unwrap_or(false)
     }
 
     /// Waits until there is something to send.
@@ -61,7 +83,13 @@ impl Mail {
     /// Sends everything.
     pub(super) fn post(&self, channel: &Channel) {
         loop {
-            let Some((report, given)) = self.inside().letters.pop_front() else { return };
+            let next = {
+                let mut inside = self.inside();
+                let next = inside.letters.pop_front();
+                inside.posting = next.is_some();
+                next
+            };
+            let Some((report, given)) = next else { return };
             let given: Vec<_> = given.iter().map(|it| it.as_fd()).collect();
             if let Err(error) = channel.send(&report, &given, WORD_TIME) {
                 tracing::debug!(%error, "the master does not hear");
@@ -87,6 +115,18 @@ impl Mail {
             }
             self.put((Report::Serving { begins: part == 0, ends: part + 1 == parts, list }, given));
         }
+    }
+
+    /// Events that get their numbers from the master; `past`: those so far.
+    pub(super) fn events(self: &Arc<Self>, past: Past) -> Events {
+        let Past { last, list } = past;
+        let before = list.front().map_or(last, |first| first.sequence.saturating_sub(1));
+        let mail = self.clone();
+        let events = Events::led(EVENTS_COUNT, before, move |event| {
+            mail.put((Report::Happened { event: event.into() }, Vec::new()));
+        });
+        list.into_iter().filter_map(Happened::event).for_each(|event| events.add(event));
+        events
     }
 
     /// Which data threads are stuck.

@@ -6,6 +6,9 @@ use super::*;
 
 fn entry(order: u64) -> Entry {
     Entry {
+        line: order,
+        by: Some(Peer { pid: 4711, uid: 0 }),
+        subject: Some("./a.so".to_owned()),
         at: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123),
         order,
         source: "control".to_owned(),
@@ -97,4 +100,38 @@ fn memory_goes_on_when_the_disk_fails() {
         history.append(entry(order)).unwrap();
     }
     assert_eq!(orders(&history), [5, 4, 3]);
+}
+
+#[test]
+fn pages_reach_from_memory_to_the_first_line_on_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let history = History::open(dir.path(), 20, 4).unwrap();
+    (1..=14).for_each(|order| history.append(entry(order)).unwrap());
+    let page = |limit, before| {
+        let page = history.page(limit, before);
+        page.iter().map(|entry| entry.line).collect::<Vec<_>>()
+    };
+    assert_eq!(page(3, None), [14, 13, 12]);
+    assert_eq!(page(6, None), [14, 13, 12, 11, 10, 9]);
+    assert_eq!(page(3, Some(12)), [11, 10, 9]);
+    assert_eq!(page(3, Some(6)), [5, 4, 3]);
+    assert_eq!(page(usize::MAX, Some(4)), [3, 2, 1]);
+    assert!(page(3, Some(1)).is_empty());
+    assert_eq!(page(usize::MAX, None), (1..=14).rev().collect::<Vec<_>>());
+}
+
+#[test]
+fn an_order_is_found_by_its_number_unless_another_host_may_have_had_it() {
+    let dir = tempfile::tempdir().unwrap();
+    // As the release before wrote it.
+    let old = r#"{"at_ms":1,"order":2,"source":"control","verb":"deploy","outcome":"swapped","text":"of old","ms":4}"#;
+    fs::write(dir.path().join("history.jsonl"), format!("{old}\n{old}\n")).unwrap();
+    let history = History::open(dir.path(), 20, 2).unwrap();
+    assert_eq!((history.order_max(), history.order(2)), (2, None));
+    (3..=8).for_each(|order| history.append(entry(order)).unwrap());
+    for order in [3, 5, 8] {
+        assert_eq!(history.order(order).map(|it| it.order), Some(order), "also from the disk");
+    }
+    assert_eq!([0, 9].map(|order| history.order(order)), [None, None]);
+    assert_eq!(history.read(1)[0].line, 8, "lines are counted on");
 }
