@@ -18,6 +18,7 @@ pub use self::{
 use crate::{
     deploy::desk::Desk,
     event::Events,
+    ids::Peer,
     metrics::Metrics,
     state::history::Entry,
     status::{Readiness, Status},
@@ -61,8 +62,9 @@ pub type OrderSource = Arc<dyn Fn(u64) -> Later<Option<Entry>> + Send + Sync>;
 /// Asks the process that leads this one for an upgrade. Answered as late as the request waits.
 pub type UpgradeDesk = Arc<dyn Fn(Request) -> Later<Outcome> + Send + Sync>;
 
-/// Makes the host a lame duck, or takes that back; answered once it is so. False: it is stopping.
-pub type LameDuckSwitch = Arc<dyn Fn(bool) -> Later<bool> + Send + Sync>;
+/// Makes the host a lame duck, or takes that back, for whoever asks; answered once it is so. False:
+/// it is stopping.
+pub type LameDuckSwitch = Arc<dyn Fn(bool, Option<Peer>) -> Later<bool> + Send + Sync>;
 
 /// Everything that the control plane shows and everybody it asks.
 #[derive(Clone)]

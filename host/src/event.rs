@@ -86,11 +86,17 @@ pub enum Phase {
     Ready,
     /// The host has begun to stop.
     Stopping,
+    /// An upgrade of the host has begun or ended; `detail` says which and how.
+    Upgrade,
+    /// A worker has ended unasked or was replaced; `detail` says why.
+    Worker,
+    /// `/readyz` was switched; `detail` says how.
+    LameDuck,
 }
 
 impl Phase {
     /// Every one.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 20] = [
         Self::Queued,
         Self::Staged,
         Self::Verified,
@@ -108,6 +114,9 @@ impl Phase {
         Self::Ignored,
         Self::Ready,
         Self::Stopping,
+        Self::Upgrade,
+        Self::Worker,
+        Self::LameDuck,
     ];
 
     /// `snake_case`, stable for ever.
@@ -131,6 +140,9 @@ impl Phase {
             Self::Ignored => "ignored",
             Self::Ready => "ready",
             Self::Stopping => "stopping",
+            Self::Upgrade => "upgrade",
+            Self::Worker => "worker",
+            Self::LameDuck => "lame_duck",
         }
     }
 

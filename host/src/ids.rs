@@ -158,7 +158,7 @@ impl FromStr for Label {
 }
 
 /// A process that asked for something, as the kernel tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Peer {
     /// Its id.
     pub pid: u32,

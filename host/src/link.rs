@@ -12,7 +12,7 @@ pub mod wire;
 
 pub use self::{
     channel::{Channel, Received},
-    happened::{Happened, Numbers, Past},
+    happened::{Deed, Happened, Numbers, Past},
     settings::{ConfigFile, Settings},
     wire::{Asked, Beat, Boot, Order, Report, StuckThread, Version},
 };

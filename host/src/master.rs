@@ -15,7 +15,7 @@
 //! defined below, is everybody's.
 //! - `binary` `child` `complaints` `crash` `notify` `origin` `pid_file` `probe` `sockets`: parts
 //! - `led`: a worker
-//! - `happened`: what outlives workers
+//! - `happened` `deeds`: what outlives workers
 //! - `upgrade` `hooks` `signals` `inbox` `spawn` `stop` `stuck`: what moves the host on
 //! - `memory` `launch`: what an image leaves and begins with
 
@@ -23,6 +23,7 @@ mod binary;
 mod child;
 mod complaints;
 mod crash;
+mod deeds;
 mod happened;
 mod hooks;
 mod inbox;
@@ -149,6 +150,7 @@ impl Master {
             self.reap();
             self.listen();
             self.tick(Instant::now());
+            self.tell_deeds();
             self.publish();
             self.forget();
             if let Some(code) = self.exit {

@@ -10,6 +10,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use crate::ids::Peer;
+
 /// What an upgrade changes. With neither, binary and settings are read again from where they were.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
@@ -19,6 +21,9 @@ pub struct Request {
     pub config: Option<PathBuf>,
     /// When the caller is answered.
     pub wait: Wait,
+    /// The process that asks, as far as known.
+    #[serde(default)]
+    pub by: Option<Peer>,
 }
 
 impl Request {

@@ -125,9 +125,9 @@ impl Worker {
         birth: Birth,
         halt: &Halt,
     ) -> anyhow::Result<Self> {
-        let Birth { lead, carried, withdraw, counters, lame_duck, numbering, first } = birth;
+        let Birth { lead, carried, withdraw, counters, lame_duck, numbering, deeds, first } = birth;
         let config = Arc::new(config);
-        let base = parts::Base::open(&config, state, carried, numbering)?;
+        let base = parts::Base::open(&config, state, carried, numbering, deeds)?;
         if let Some(counters) = counters {
             counts::add(&base.metrics, &base.tally, &counters);
         }

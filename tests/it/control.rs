@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use hotseat_test_support::{Connection, fault, host, library, start_host, wire};
 
 mod flood;
+mod history;
 mod numbers;
 
 /// Each thing that is no path has a refusal of its own, in text with a hint as well.

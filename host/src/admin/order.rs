@@ -7,6 +7,7 @@
 use std::path::PathBuf;
 
 use axum::{
+    Extension,
     body::Body,
     extract::{
         Path, Query, State,
@@ -23,6 +24,7 @@ use super::{
     body,
     condition::{self, Expected},
     fault::Fault,
+    serve::{Connection, peer_of},
     wire,
 };
 use crate::{
@@ -30,7 +32,7 @@ use crate::{
         condition::{Condition, NOTHING},
         order::{Change, Deployed, Order, Source},
     },
-    ids::{Generation, PluginName},
+    ids::{Generation, Peer, PluginName},
 };
 
 /// `POST /v1/deploys`.
@@ -62,18 +64,20 @@ pub(super) struct UnloadQuery {
 /// `POST /` with a path.
 pub(super) async fn post_path(
     State(host): State<Backend>,
+    from: Option<Extension<Connection>>,
     form: Form,
     expected: Expected,
     body: Body,
 ) -> Response {
     let wish =
         body::read_path(body).await.and_then(|path| Ok(deploy(path, false, expected.and(None)?)));
-    carry_out(&host, form, wish).await
+    carry_out(&host, peer_of(from), form, wish).await
 }
 
 /// `POST /v1/deploys`.
 pub(super) async fn post_deploy(
     State(host): State<Backend>,
+    from: Option<Extension<Connection>>,
     form: Form,
     expected: Expected,
     body: Body,
@@ -83,12 +87,13 @@ pub(super) async fn post_deploy(
         let path = body::path_of(path.as_bytes()).map_err(|error| Fault::of(&error))?;
         Ok(deploy(path, force, expected.and(if_generation)?))
     });
-    carry_out(&host, form, wish).await
+    carry_out(&host, peer_of(from), form, wish).await
 }
 
 /// `POST /v1/rollback`.
 pub(super) async fn post_rollback(
     State(host): State<Backend>,
+    from: Option<Extension<Connection>>,
     form: Form,
     expected: Expected,
     body: Body,
@@ -99,12 +104,13 @@ pub(super) async fn post_rollback(
         let condition = expected.and(if_generation)?;
         Ok(Order::Rollback { plugin, to: to.map(Generation), condition })
     });
-    carry_out(&host, form, wish).await
+    carry_out(&host, peer_of(from), form, wish).await
 }
 
 /// `DELETE /v1/plugins/NAME`.
 pub(super) async fn delete_plugin(
     State(host): State<Backend>,
+    from: Option<Extension<Connection>>,
     form: Form,
     expected: Expected,
     name: Result<Path<String>, PathRejection>,
@@ -117,7 +123,7 @@ pub(super) async fn delete_plugin(
         })?;
         Ok(Order::Unload { plugin, condition: expected.and(if_generation)? })
     });
-    carry_out(&host, form, wish).await
+    carry_out(&host, peer_of(from), form, wish).await
 }
 
 fn deploy(path: PathBuf, force: bool, condition: Condition) -> Order {
@@ -137,9 +143,14 @@ fn plugin_name(text: &str) -> Result<PluginName, Fault> {
     })
 }
 
-async fn carry_out(host: &Backend, form: Form, wish: Result<Order, Fault>) -> Response {
+async fn carry_out(
+    host: &Backend,
+    by: Option<Peer>,
+    form: Form,
+    wish: Result<Order, Fault>,
+) -> Response {
     let done = match wish {
-        Ok(order) => outcome(host, order).await,
+        Ok(order) => outcome(host, order, by).await,
         Err(fault) => Err(fault),
     };
     match done {
@@ -153,8 +164,8 @@ async fn carry_out(host: &Backend, form: Form, wish: Result<Order, Fault>) -> Re
     }
 }
 
-async fn outcome(host: &Backend, order: Order) -> Result<(u64, Deployed), Fault> {
-    let ticket = host.desk.submit(order).map_err(|error| Fault::of(&error))?;
+async fn outcome(host: &Backend, order: Order, by: Option<Peer>) -> Result<(u64, Deployed), Fault> {
+    let ticket = host.desk.submit_by(order, by).map_err(|error| Fault::of(&error))?;
     match ticket.answer.await {
         Ok(Ok(deployed)) => Ok((ticket.order, deployed)),
         Ok(Err(refusal)) => Err(Fault::of(&*refusal)),

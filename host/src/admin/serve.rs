@@ -8,7 +8,7 @@
 
 use std::{io, time::Duration};
 
-use axum::{Router, body::Body, extract::Request};
+use axum::{Extension, Router, body::Body, extract::Request};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
@@ -21,6 +21,7 @@ use tower_service::Service;
 
 use self::impatient::Impatient;
 use crate::{
+    ids::Peer,
     status::Address,
     sys::keep::{beyond_streams, is_stream},
 };
@@ -86,6 +87,8 @@ pub struct Connection {
     pub transport: Transport,
     /// Where another one like it would be made.
     pub back: Option<Address>,
+    /// Who has made it, where the kernel says so: over a Unix socket.
+    pub peer: Option<Peer>,
     pub(super) door: watch::Receiver<Door>,
 }
 
@@ -150,8 +153,9 @@ async fn accept_all(
         };
         match accepted {
             Ok((socket, transport, back)) => {
+                let peer = socket.peer();
                 failing = false;
-                let connection = Connection { transport, back, door: door.clone() };
+                let connection = Connection { transport, back, peer, door: door.clone() };
                 let router = router.clone();
                 connections.spawn(async move {
                     match socket {
@@ -180,6 +184,22 @@ async fn accept_all(
 enum Socket {
     Tcp(tokio::net::TcpStream),
     Unix(tokio::net::UnixStream),
+}
+
+impl Socket {
+    /// Source: SO_PEERCRED, unix(7).
+    fn peer(&self) -> Option<Peer> {
+        let Self::Unix(stream) = self else { return None };
+        let peer = stream.peer_cred().ok()?;
+        // A process of another PID namespace has no number here.
+        let pid = peer.pid().and_then(|pid| u32::try_from(pid).ok())?;
+        Some(Peer { pid, uid: peer.uid() })
+    }
+}
+
+/// Who asks, as far as the kernel says.
+pub(super) fn peer_of(connection: Option<Extension<Connection>>) -> Option<Peer> {
+    connection?.0.peer
 }
 
 async fn accept(listener: &Listener) -> io::Result<(Socket, Transport, Option<Address>)> {

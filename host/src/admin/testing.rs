@@ -85,7 +85,7 @@ pub(crate) fn plane_with(status: Status, change: impl FnOnce(&mut Backend)) -> P
         order: Arc::new(|number| Box::pin(async move { (number == 1).then(history_line) })),
         metrics: Arc::new(Metrics::new(10)),
         upgrade: Arc::new(|_| Box::pin(async { no_master() })),
-        lame_duck: Arc::new(|_| Box::pin(async { true })),
+        lame_duck: Arc::new(|_, _| Box::pin(async { true })),
         lame_status: 503,
         relay: relay.clone(),
         working_dir: "/srv".into(),
@@ -196,7 +196,7 @@ pub(crate) fn connection(transport: Transport) -> Connection {
     let (sender, door) = watch::channel(Door::Open);
     // The receiver would take a sender that is gone for one that closed.
     tokio::spawn(async move { sender.closed().await });
-    Connection { transport, back: None, door }
+    Connection { transport, back: None, peer: None, door }
 }
 
 impl Plane {

@@ -198,7 +198,7 @@ pub(super) fn history(lines: &[Entry]) -> String {
     for line in lines {
         table.row([
             &rfc3339(line.at),
-            &line.source,
+            &line.by.map_or(line.source.clone(), |by| format!("{} ({by})", line.source)),
             &line.verb,
             &one_line(&line.outcome),
             &one_line(&line.text),

@@ -16,6 +16,7 @@
 use std::path::{Path, PathBuf};
 
 use axum::{
+    Extension,
     body::Body,
     extract::State,
     http::{HeaderValue, StatusCode},
@@ -28,6 +29,7 @@ use super::{
     answer::Form,
     body,
     fault::{CODE_HEADER, Fault},
+    serve::{Connection, peer_of},
     text, wire,
 };
 use crate::upgrade::{Outcome, Request, Verdict, Wait};
@@ -50,12 +52,18 @@ struct LameDuckWish {
 }
 
 /// `POST /v1/upgrade`. Without a body: binary and settings again from where they were.
-pub(super) async fn post(State(host): State<Backend>, form: Form, body: Body) -> Response {
+pub(super) async fn post(
+    State(host): State<Backend>,
+    connection: Option<Extension<Connection>>,
+    form: Form,
+    body: Body,
+) -> Response {
+    let by = peer_of(connection);
     let wish = body::read_object::<UpgradeWish>(body).await.and_then(|wish| {
         let UpgradeWish { binary, config, wait } = wish;
         let from = &host.working_dir;
         let (binary, config) = (path(from, binary)?, path(from, config)?);
-        Ok(Request { binary, config, wait })
+        Ok(Request { binary, config, wait, by })
     });
     match wish {
         Ok(request) => answer(&(host.upgrade)(request).await, form),
@@ -98,6 +106,7 @@ pub(super) async fn get(State(host): State<Backend>, form: Form) -> Response {
 /// `POST /v1/lame-duck`.
 pub(super) async fn post_lame_duck(
     State(host): State<Backend>,
+    connection: Option<Extension<Connection>>,
     form: Form,
     body: Body,
 ) -> Response {
@@ -105,7 +114,7 @@ pub(super) async fn post_lame_duck(
         Ok(LameDuckWish { on }) => on,
         Err(fault) => return fault.answer(form),
     };
-    if !(host.lame_duck)(on).await {
+    if !(host.lame_duck)(on, peer_of(connection)).await {
         let why = (host.ready)().why_not().unwrap_or("its stage has just changed");
         let message = format!("the switch has no effect now: {why}");
         let hint = "`hotseat status` shows what the host is at";

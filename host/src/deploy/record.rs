@@ -489,6 +489,13 @@ impl Record {
         }
     }
 
+    /// Appends what this worker alone knows, unless another one writes.
+    pub fn note(&self, entry: Entry) {
+        if !self.is_sealed() {
+            self.append(entry);
+        }
+    }
+
     /// What was done last, newest first; only what was before the line `before`.
     #[must_use]
     pub fn history(&self, limit: usize, before: Option<u64>) -> Vec<Entry> {

@@ -4,13 +4,16 @@
 //! Orders and generations are numbered by the worker that takes orders; the master only knows which
 //! numbers come next.
 
-use std::{collections::VecDeque, time::SystemTime};
+use std::{
+    collections::VecDeque,
+    time::{Duration, SystemTime},
+};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     event::{Event, Phase},
-    ids::Generation,
+    ids::{Generation, Peer},
 };
 
 /// One event.
@@ -50,6 +53,48 @@ pub struct Past {
     pub last: u64,
     /// Those that are kept, oldest first.
     pub list: VecDeque<Happened>,
+}
+
+/// What was done to the host as a whole, for the history.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deed {
+    /// When.
+    pub at: SystemTime,
+    /// Who wanted it: `control`, `signal`, `crash`, `stuck` or `host`.
+    pub source: String,
+    /// The process that asked, as far as known.
+    #[serde(default)]
+    pub by: Option<Peer>,
+    /// `start`, `stop`, `upgrade`, `worker` or `lame_duck`.
+    pub verb: String,
+    /// How it ended, in a word.
+    pub outcome: String,
+    /// The same in a line.
+    pub text: String,
+    /// How long it took.
+    #[serde(default)]
+    pub took: Duration,
+    /// Whose code is to blame, as far as known.
+    #[serde(default)]
+    pub generation: Option<u64>,
+}
+
+impl Deed {
+    /// Something that nobody has asked for and that took no time.
+    #[must_use]
+    pub fn new(source: &str, verb: &str, outcome: &str, text: impl Into<String>) -> Self {
+        let word = ToOwned::to_owned;
+        Self {
+            at: SystemTime::now(),
+            source: word(source),
+            by: None,
+            verb: word(verb),
+            outcome: word(outcome),
+            text: text.into(),
+            took: Duration::ZERO,
+            generation: None,
+        }
+    }
 }
 
 /// The numbers that come next.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ConfigFile, Happened, Numbers, Past};
+use super::{ConfigFile, Deed, Happened, Numbers, Past};
 use crate::{
     config::{HookPhase, Listen},
     status::{Classes, ProcessStatus, Totals},
@@ -49,6 +49,9 @@ pub struct Boot {
     /// The numbers that come next.
     #[serde(default)]
     pub numbers: Option<Numbers>,
+    /// To be written into the history before anything is loaded.
+    #[serde(default)]
+    pub deeds: Vec<Deed>,
 }
 
 /// What a master tells a worker.
@@ -120,6 +123,11 @@ pub enum Order {
         id: u64,
         /// How it ended.
         outcome: Outcome,
+    },
+    /// For the history, of which there is one writer. As with [`Order::Happened`].
+    Note {
+        /// What was done.
+        deed: Deed,
     },
     /// What another worker counted since it was asked last.
     Inherit {

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use super::{Led, Master};
 use crate::{
     event::EVENTS_COUNT,
-    link::{Happened, Numbers, Order, Past},
+    link::{Deed, Happened, Numbers, Order, Past},
     state,
     sys::marks::{self, Series},
 };
@@ -18,6 +18,9 @@ use crate::{
 pub(super) struct Row {
     past: Past,
     next: Numbers,
+    /// What is still to be written into the history.
+    #[serde(default)]
+    pub(super) deeds: VecDeque<Deed>,
 }
 
 impl Row {

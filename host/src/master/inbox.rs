@@ -34,6 +34,7 @@ impl Master {
                 self.greeted(number, proto, &version);
                 if events {
                     self.begins_to_hear(number);
+                    self.took_deeds(number);
                 }
             }
             Report::Happened { event } => self.happened(event),

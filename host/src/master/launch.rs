@@ -27,7 +27,7 @@ use super::{
     upgrade::BINARIES,
 };
 use crate::{
-    link::{ConfigFile, Settings},
+    link::{ConfigFile, Deed, Settings},
     log,
     serve::Socket,
     state::StateDir,
@@ -174,6 +174,9 @@ impl Master {
         if std::mem::replace(&mut self.announced, true) {
             return;
         }
+        let (version, pid) = (env!("CARGO_PKG_VERSION"), std::process::id());
+        let text = format!("hotseat {version} has started, pid {pid}");
+        self.note(Deed::new("host", "start", "started", text));
         let line = format!(
             "hotseat {} ready: data {} control {} pid {}",
             env!("CARGO_PKG_VERSION"),

@@ -98,6 +98,8 @@ pub(super) struct Led {
     pub(super) withdraws: usize,
     /// It shows events of others, and gets the numbers of its own.
     pub(super) hears: bool,
+    /// How many lines of the history it was given to begin with.
+    pub(super) deeds: usize,
     /// The number of the last event that it was told.
     pub(super) told: u64,
     /// Why it cannot go on, in its own words.
@@ -158,6 +160,7 @@ impl Led {
             ending: false,
             withdraws: 0,
             hears: false,
+            deeds: 0,
             told: 0,
             trouble: None,
             said: Vec::new(),

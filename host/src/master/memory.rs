@@ -374,6 +374,7 @@ impl WorkerMemory {
             ending: false,
             withdraws: 0,
             hears: self.hears,
+            deeds: 0,
             told: self.told,
             trouble: None,
             said: Vec::new(),

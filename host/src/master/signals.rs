@@ -8,7 +8,7 @@ use std::{
 use rustix::process::{Signal, kill_process};
 
 use super::{Master, Role, hooks::Then, upgrade::Pending};
-use crate::{config::HookPhase, link::Order, upgrade::Request};
+use crate::{config::HookPhase, ids::Peer, link::Order, upgrade::Request};
 
 /// The signals that the master takes.
 pub(super) const TAKEN: [i32; 8] = [
@@ -69,26 +69,28 @@ impl Master {
     /// Acts on the signals that have come.
     pub(super) fn take_signals(&mut self) {
         while let Some(taken) = self.signals.next() {
-            self.signalled(name_of(taken.signal), MASTER);
+            let (pid, uid) = (taken.sender, taken.user);
+            let by = (pid != 0).then_some(Peer { pid, uid });
+            self.signalled(name_of(taken.signal), MASTER, by);
         }
     }
 
     /// A worker has got a signal that was meant for the host.
     pub(super) fn told_of(&mut self, worker: u64, name: &str) {
-        self.signalled(name, worker);
+        self.signalled(name, worker, None);
     }
 
-    fn signalled(&mut self, name: &str, process: u64) {
+    fn signalled(&mut self, name: &str, process: u64, by: Option<Peer>) {
         match name {
             // These have a rule of their own.
-            "TERM" | "INT" | "QUIT" => self.told_to_stop(name, process == MASTER),
+            "TERM" | "INT" | "QUIT" => self.told_to_stop(name, process == MASTER, by),
             "" => {}
             _ if self.reached.is_copy(name, process, Instant::now()) => {
                 tracing::debug!(name, process, "a copy of a signal that was acted on");
             }
             "HUP" if self.stop.is_some() => tracing::info!("HUP: ignored, the host is stopping"),
             "HUP" => self.ask(Pending {
-                request: Request::default(),
+                request: Request { by, ..Request::default() },
                 asker: None,
                 began: Instant::now(),
             }),

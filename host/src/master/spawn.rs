@@ -15,7 +15,7 @@ use super::{
     sockets::{Bound, Sockets, descriptor},
 };
 use crate::{
-    link::{Boot, Order, channel::DESCRIPTORS_MAX},
+    link::{Boot, Deed, Order, channel::DESCRIPTORS_MAX},
     sys::fault,
 };
 
@@ -32,6 +32,8 @@ impl Master {
         let past = self.past();
         led.told = past.last;
         let numbers = self.next_numbers();
+        let deeds = self.deeds_to_begin_with();
+        led.deeds = deeds.len();
         self.next_number += 1;
         let selected = self.sockets.selected(added, &plan.settings);
         let boot = Boot {
@@ -47,6 +49,7 @@ impl Master {
             lame_duck: self.lame_duck,
             past: Some(past),
             numbers: Some(numbers),
+            deeds,
         };
         let sockets = selected.iter().flatten().map(|bound: &&Bound| descriptor(&bound.socket));
         let page = led.page.try_clone()?;
@@ -123,6 +126,9 @@ impl Master {
                 why,
                 "a worker has ended unasked"
             );
+            let (number, pid) = (worker.number, worker.status().pid);
+            let text = format!("worker {number} (pid {pid}) has ended unasked: {why}");
+            self.note(Deed { generation, ..Deed::new("crash", "worker", "ended", text) });
         }
         if self.stop.is_some() && worker.served && status.terminating_signal().is_some() {
             // How many it had is not known, and nobody can say that there were none.

@@ -9,7 +9,11 @@ use super::{
     signals::COPY_TIME,
     upgrade::{KILL_MARGIN, STEP_TIME},
 };
-use crate::{config::HookPhase, link::Order};
+use crate::{
+    config::HookPhase,
+    ids::Peer,
+    link::{Deed, Order},
+};
 
 /// A stop that has begun.
 #[derive(Debug)]
@@ -27,10 +31,12 @@ pub(super) struct Stopping {
 impl Master {
     /// TERM, INT or QUIT. The first stops gracefully, the second skips waiting, the third is the
     /// end. A copy (forwarded by a worker, or sooner than a second) never counts as another one.
-    pub(super) fn told_to_stop(&mut self, signal: &str, direct: bool) {
+    pub(super) fn told_to_stop(&mut self, signal: &str, direct: bool, by: Option<Peer>) {
         let now = Instant::now();
         let Some(stop) = &mut self.stop else {
             tracing::info!(signal, "stopping: finishing what is in flight");
+            let text = format!("{signal}: the host finishes what is in flight");
+            self.note(Deed { by, ..Deed::new("signal", "stop", "stopping", text) });
             self.stop = Some(Stopping {
                 last: now,
                 signal: signal.to_owned(),

@@ -37,7 +37,7 @@ use super::{
     sockets::Sockets,
 };
 use crate::{
-    link::Order,
+    link::{Deed, Order},
     upgrade::{Request, Verdict},
 };
 
@@ -54,6 +54,18 @@ pub(super) struct Pending {
     /// The worker and the number of its question; `None`: a signal.
     pub(super) asker: Option<(u64, u64)>,
     pub(super) began: Instant,
+}
+
+impl Pending {
+    /// A line of the history about it.
+    fn deed(&self, outcome: &str, text: impl Into<String>) -> Deed {
+        let source = if self.asker.is_some() { "control" } else { "signal" };
+        Deed {
+            by: self.request.by,
+            took: self.began.elapsed(),
+            ..Deed::new(source, "upgrade", outcome, text)
+        }
+    }
 }
 
 /// Where an upgrade is.
@@ -166,6 +178,8 @@ impl Master {
         let (binary, config) = pending.request.paths();
         tracing::info!(binary, config, worker = old, "an upgrade begins");
         notify::reloading("upgrading");
+        let deed = pending.deed("begun", format!("worker {old} is to be replaced"));
+        self.note(deed);
         let source = pending.request.binary.clone().unwrap_or_else(|| self.origin.binary.clone());
         self.upgrade = Some(Upgrade {
             pending,
@@ -241,6 +255,20 @@ impl Master {
 }
 
 impl Upgrade {
+    /// The worker that writes what is done to the host; `None`: which one that is, is being settled.
+    pub(super) fn writer(&self) -> Option<u64> {
+        match self.step {
+            Step::Hooks | Step::Staging(_) | Step::Checking(..) => Some(self.old),
+            Step::Parking | Step::Soaking => self.new,
+            Step::Freezing
+            | Step::Booting { .. }
+            | Step::Probing(_)
+            | Step::Overlapping
+            | Step::Returning { .. }
+            | Step::Resuming { .. } => None,
+        }
+    }
+
     fn pids(&self) -> (Option<u32>, Option<u32>, Option<String>) {
         let binary = self.binary.as_ref().and_then(|binary| binary.digest.clone());
         (Some(self.old_pid), self.new_pid, binary)

@@ -29,11 +29,12 @@ use crate::{
     config::{Limits, raw::Loaded},
     error::Coded,
     event::Events,
-    link::{self, Beat, Channel, ConfigFile, Happened, Order, PROTO, Received, Report},
+    ids::Generation,
+    link::{self, Beat, Channel, ConfigFile, Deed, Happened, Order, PROTO, Received, Report},
     log,
     plugin::hooks::running_generation,
     serve::Socket,
-    state::{Numbers, StateDir},
+    state::{Numbers, StateDir, history::Entry},
     sys::{self, inherited, marks::Marks, process::exit_now},
     worker::{Birth, Carried, Halt, Numbering, Worker, prepare_process},
 };
@@ -97,6 +98,7 @@ fn come_up(args: &[OsString], parse: Parse, channel: &Channel) -> anyhow::Result
             .collect(),
         counters: boot.counters.clone(),
         lame_duck: boot.lame_duck,
+        deeds: boot.deeds.into_iter().map(entry_of).collect(),
         numbering: Numbering {
             events: events.clone(),
             next: boot.numbers.map(numbers_of),
@@ -293,6 +295,7 @@ impl Led<'_> {
             }
             Order::Answer { id, outcome } => self.mail.answered(id, outcome),
             Order::Happened { event } => happened(self.events.as_ref(), event),
+            Order::Note { deed } => self.note(worker, deed),
             Order::Inherit { counters } => worker.add_counters(&counters),
             Order::Signal { name, phase } => worker.signal(&name, phase),
             order @ (Order::Boot(_)
@@ -303,6 +306,13 @@ impl Led<'_> {
             | Order::Hurry
             | Order::Hammer) => tracing::warn!(order = order.name(), "an order at the wrong time"),
         }
+    }
+
+    /// Writes something into the history, where that may take its time.
+    fn note(&self, worker: &Arc<Worker>, deed: Deed) {
+        let worker = worker.clone();
+        // Nobody waits for it.
+        drop(self.keeper.run(move || worker.note(entry_of(deed))));
     }
 
     /// Runs `job` where it may take its time; the master is heard again afterwards, and hears
@@ -396,6 +406,18 @@ impl Led<'_> {
 fn numbers_of(numbers: link::Numbers) -> Numbers {
     let link::Numbers { order: orders, generation: generations } = numbers;
     Numbers { orders, generations, events: 0 }
+}
+
+/// What was done to the host, as a line of the history.
+fn entry_of(deed: Deed) -> Entry {
+    let Deed { at, source, by, verb, outcome, text, took, generation } = deed;
+    Entry {
+        at,
+        by,
+        generation: generation.map(Generation),
+        ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        ..Entry::of_host(&source, &verb, &outcome, text)
+    }
 }
 
 /// An event has its number.

@@ -19,7 +19,7 @@ use crate::{
     config::{Config, Limits, Listen},
     log,
     serve::{Socket, bind},
-    state::StateDir,
+    state::{StateDir, history::Entry},
     sys::process::{exit_now, say_aside},
     worker::{Birth, Halt, Sockets, Worker, prepare_process},
 };
@@ -72,6 +72,9 @@ async fn host(config: Config) -> anyhow::Result<u8> {
         worker = &mut started => {
             let worker = worker.context("the start has ended by a panic")??;
             say_aside(output, format!("{ready}\n"));
+            let (version, pid) = (env!("CARGO_PKG_VERSION"), std::process::id());
+            let text = format!("hotseat {version} has started, pid {pid}");
+            worker.note(Entry::of_host("host", "start", "started", text));
             (worker, signals.until_stop().await)
         }
         told = signals.until_stop() => {
@@ -86,6 +89,8 @@ async fn host(config: Config) -> anyhow::Result<u8> {
             }
         }
     };
+    let text = "the host finishes what is in flight";
+    worker.note(Entry::of_host("signal", "stop", "stopping", text));
     // A stop removes them by itself; then their names may be another host's.
     data_files.0.clear();
     let aborted = stop(worker, &keeper, door, limits, told, &mut signals).await;

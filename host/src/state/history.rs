@@ -58,6 +58,35 @@ pub struct Entry {
     pub ms: u64,
 }
 
+impl Entry {
+    /// What was no order: of no plugin, and done in no time.
+    #[must_use]
+    pub fn of_host(source: &str, verb: &str, outcome: &str, text: impl Into<String>) -> Self {
+        let (line, order, ms) = (0, 0, 0);
+        let (by, subject, plugin, label) = Default::default();
+        let (digest, generation, from) = Default::default();
+        let [source, verb, outcome] = [source, verb, outcome].map(ToOwned::to_owned);
+        let (at, text) = (SystemTime::now(), text.into());
+        Self {
+            line,
+            at,
+            order,
+            source,
+            by,
+            verb,
+            subject,
+            plugin,
+            label,
+            digest,
+            generation,
+            from,
+            outcome,
+            text,
+            ms,
+        }
+    }
+}
+
 /// Every release needs the seven fields that are always there, and passes over those it does not
 /// know.
 #[derive(Serialize, Deserialize)]

@@ -21,6 +21,8 @@ pub struct Taken {
     pub signal: i32,
     /// Who sent it; 0 for the kernel and for senders outside this PID namespace.
     pub sender: u32,
+    /// The sender's user.
+    pub user: u32,
 }
 
 /// Where the signals of this process arrive.
@@ -82,7 +84,11 @@ impl Signals {
         }
         // SAFETY: the kernel has filled a whole record.
         let info = unsafe { info.assume_init() };
-        Some(Taken { signal: info.ssi_signo.cast_signed(), sender: info.ssi_pid })
+        Some(Taken {
+            signal: info.ssi_signo.cast_signed(),
+            sender: info.ssi_pid,
+            user: info.ssi_uid,
+        })
     }
 }
 

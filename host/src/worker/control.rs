@@ -22,10 +22,11 @@ use super::{Lead, Picture, asker::Asker};
 use crate::{
     admin::{self, Backend, Door, EventPlaces, LameDuckSwitch, Listener, Relay, UpgradeDesk},
     artifact::trust::trusted,
-    event::Events,
+    event::{Events, Phase},
     metrics::Metrics,
     plugin::purge::{self, PurgeRequest},
     serve::Socket,
+    state::history::Entry,
     sys::{keep, start::start},
     upgrade::{Outcome, Request, Verdict},
 };
@@ -53,7 +54,7 @@ pub(super) fn backend(
     let (ready, outline, full) = (picture.clone(), picture.clone(), picture.clone());
     let (record, history) = (picture.record.clone(), asker.clone());
     let (ended, orders) = (record.clone(), asker.clone());
-    let vets = asker.clone();
+    let (vets, switched) = (asker.clone(), asker.clone());
     Ok(Backend {
         desk: picture.desk.clone(),
         events: events.clone(),
@@ -78,7 +79,7 @@ pub(super) fn backend(
         }),
         metrics: metrics.clone(),
         upgrade: upgrade(picture, lead, vets),
-        lame_duck: lame_duck(picture, lead),
+        lame_duck: lame_duck(picture, events, lead, switched),
         lame_status: picture.config.lame_status,
         relay: relay.clone(),
         working_dir: start().folder().unwrap_or(Path::new("(gone)")).to_owned(),
@@ -91,7 +92,14 @@ fn upgrade(picture: &Arc<Picture>, lead: &Lead, asker: Asker) -> UpgradeDesk {
     let (picture, lead) = (picture.clone(), lead.upgrade.clone());
     Arc::new(move |request| {
         let (owners, named) = (picture.config.trusted_owners.clone(), request.clone());
-        let vetted = asker.ask(move || vet(&named, &owners));
+        let record = picture.record.clone();
+        let vetted = asker.ask(move || {
+            let refused = vet(&named, &owners)?;
+            let (by, verdict) = (named.by, refused.verdict.as_str());
+            let entry = Entry::of_host("control", "upgrade", verdict, refused.text.clone());
+            record.note(Entry { by, ..entry });
+            Some(refused)
+        });
         let lead = lead.clone();
         Box::pin(async move {
             match vetted.await {
@@ -126,12 +134,25 @@ fn refuse(verdict: Verdict, text: String, hint: Option<String>) -> Outcome {
 }
 
 /// Switches this worker, and tells whoever leads it, so that its successors are alike.
-fn lame_duck(picture: &Arc<Picture>, lead: &Lead) -> LameDuckSwitch {
-    let (picture, tell) = (picture.clone(), lead.lame_duck.clone());
-    Arc::new(move |on| {
+fn lame_duck(picture: &Arc<Picture>, events: &Events, lead: &Lead, asker: Asker) -> LameDuckSwitch {
+    let (picture, tell, events) = (picture.clone(), lead.lame_duck.clone(), events.clone());
+    Arc::new(move |on, by| {
+        let was = picture.stage.is_lame_duck();
         let done = picture.stage.lame_duck(on);
         if done {
             tell(on);
+        }
+        if done && was != on {
+            let (word, text) = if on {
+                ("on", "/readyz asks for no more traffic")
+            } else {
+                ("off", "/readyz says what is")
+            };
+            events.publish(Phase::LameDuck, |event| event.detail = Some(format!("{word}: {text}")));
+            let record = picture.record.clone();
+            let entry = Entry { by, ..Entry::of_host("control", "lame_duck", word, text) };
+            // Where a disk that is slow is in nobody's way.
+            drop(asker.ask(move || record.note(entry)));
         }
         Box::pin(std::future::ready(done))
     })

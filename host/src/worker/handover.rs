@@ -20,7 +20,7 @@ use crate::{
     error::{Coded, Kind},
     ids::Generation,
     serve::{Drain, Socket},
-    state::Numbers,
+    state::{Numbers, history::Entry},
     status::Stage,
 };
 
@@ -160,6 +160,11 @@ impl Worker {
         self.relay.set(Elsewhere::Everything);
         self.control.set(Door::Shut, Door::Shut);
         Ok(())
+    }
+
+    /// Writes a line into the history.
+    pub fn note(&self, entry: Entry) {
+        self.record.append(entry);
     }
 
     /// Has the state folder say exactly which numbers come next.

@@ -9,7 +9,7 @@ use crate::{
     event::Events,
     ids::{Digest, Generation, PluginName},
     serve::OnStuck,
-    state::Numbers,
+    state::{Numbers, history::Entry},
     status::{ProcessStatus, Totals},
     sys::marks::Marks,
     upgrade::{Outcome, Verdict},
@@ -108,6 +108,8 @@ pub struct Birth {
     pub lame_duck: bool,
     /// Where numbers come from.
     pub numbering: Numbering,
+    /// To be written into the history before anything is loaded.
+    pub deeds: Vec<Entry>,
     /// Whether no worker of this host was there before it. Only then does a start without a history
     /// wait for the plugins folder, and only then is the control plane there from the start.
     pub first: bool,
@@ -124,6 +126,7 @@ impl Birth {
             counters: None,
             lame_duck: false,
             numbering: Numbering::default(),
+            deeds: Vec::new(),
             first: true,
         }
     }

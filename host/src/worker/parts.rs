@@ -35,7 +35,7 @@ use crate::{
     },
     route::{Roster, Routes, Tally},
     serve::{DataPlane, HealthSource, Socket},
-    state::StateDir,
+    state::{StateDir, history::Entry},
     status::Address,
     sys::keep,
     watch::{WatchConfig, Watcher},
@@ -62,6 +62,7 @@ impl Base {
         state: StateDir,
         carried: Vec<(Digest, OwnedFd)>,
         numbering: Numbering,
+        deeds: Vec<Entry>,
     ) -> anyhow::Result<Self> {
         // The handlers of the process are in place, and no plugin is.
         keep::note();
@@ -71,6 +72,7 @@ impl Base {
         let Numbering { events, next, marks } = numbering;
         let record = Record::open_led(state, limits, next, marks).context("read the state")?;
         let record = Arc::new(record);
+        deeds.into_iter().for_each(|deed| record.append(deed));
         let events = events
             .unwrap_or_else(|| Events::after(EVENTS_COUNT, record.first_event().saturating_sub(1)));
         let desk = Desk::new(limits.queue_count, events.clone());

@@ -74,6 +74,10 @@ impl StageCell {
         self.0.compare_exchange(from, to, won, lost).is_ok() || self.0.load(Ordering::Acquire) == to
     }
 
+    pub(super) fn is_lame_duck(&self) -> bool {
+        self.get() == Stage::LameDuck
+    }
+
     fn get(&self) -> Stage {
         match self.0.load(Ordering::Acquire) {
             0 => Stage::Booting,

@@ -101,7 +101,8 @@ fn what_either_release_writes_the_other_reads() {
         let host = take_over(&second, &left);
         let used = newest(&host);
         // The file that was seen is not looked at again; kept bytes of either age are there.
-        assert_eq!(host.control().history().len(), left.history.len());
+        let deploys = |lines: &[Value]| lines.iter().filter(|it| it["verb"] == "deploy").count();
+        assert_eq!(deploys(&host.control().history()), deploys(&left.history));
         let back = host.control().rollback(Some("handler"), None);
         assert!(back.answer.status == 200 || back.answer.status == 409, "{back:?}");
         let to_generation = host.control().rollback(Some("handler"), Some(2)).swapped();

@@ -34,7 +34,7 @@ async fn next(body: &mut Body) -> Option<String> {
 
 fn open() -> (watch::Sender<Door>, Connection) {
     let (sender, door) = watch::channel(Door::Open);
-    (sender, Connection { transport: Transport::Tcp { port: 1 }, back: None, door })
+    (sender, Connection { transport: Transport::Tcp { port: 1 }, back: None, peer: None, door })
 }
 
 #[tokio::test]

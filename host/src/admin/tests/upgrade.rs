@@ -46,8 +46,12 @@ async fn what_is_wanted_reaches_the_leader() {
         (r#"{"config": "./c", "wait": "commit"}"#, None, Some("/srv/./c"), Wait::Commit),
     ] {
         assert_eq!(post(&plane, "text/plain", body).await.status, 200, "{body}");
-        let expected =
-            Request { binary: binary.map(Into::into), config: config.map(Into::into), wait };
+        let expected = Request {
+            binary: binary.map(Into::into),
+            config: config.map(Into::into),
+            wait,
+            by: None,
+        };
         assert_eq!(asked.lock().unwrap().pop(), Some(expected), "{body}");
     }
     for (body, code) in [
@@ -121,7 +125,7 @@ async fn the_last_upgrade_is_shown() {
 async fn the_switch_says_what_became_of_it() {
     let stopping = Status { stage: Stage::Stopping, ..fixture::serving(UNIX_EPOCH) };
     let refusing = plane_with(stopping, |host| {
-        host.lame_duck = Arc::new(|_| Box::pin(async { false }));
+        host.lame_duck = Arc::new(|_, _| Box::pin(async { false }));
     });
     let answer = refusing.post("/v1/lame-duck", r#"{"on": true}"#).await;
     assert_eq!((answer.status.as_u16(), answer.header("hotseat-error")), (503, "not_serving"));
@@ -131,7 +135,7 @@ async fn the_switch_says_what_became_of_it() {
     let switched = Arc::new(Mutex::new(Vec::new()));
     let heard = switched.clone();
     let plane = plane_with(fixture::serving(UNIX_EPOCH), move |host| {
-        host.lame_duck = Arc::new(move |on| {
+        host.lame_duck = Arc::new(move |on, _| {
             heard.lock().unwrap().push(on);
             Box::pin(async { true })
         });

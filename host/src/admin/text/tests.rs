@@ -4,7 +4,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::*;
 use crate::metrics::fixture;
-use crate::state::history::Entry;
+use crate::{ids::Peer, state::history::Entry};
 
 #[test]
 fn the_status_of_a_busy_host() {
@@ -103,10 +103,11 @@ fn the_history_is_a_table() {
         text: "it died\x1b[2J".to_owned(),
         ms: 4,
     };
-    let other = Entry { outcome: "swapped".to_owned(), text: "b".to_owned(), ..line.clone() };
+    let by = Some(Peer { pid: 7, uid: 0 });
+    let other = Entry { outcome: "swapped".to_owned(), text: "b".to_owned(), by, ..line.clone() };
     let expected = "\
-1970-01-01T00:00:00.000Z  control  deploy  swapped            b
-1970-01-01T00:00:00.000Z  control  deploy  preflight_crashed  it died\\u{1b}[2J
+1970-01-01T00:00:00.000Z  control (pid 7, uid 0)  deploy  swapped            b
+1970-01-01T00:00:00.000Z  control                 deploy  preflight_crashed  it died\\u{1b}[2J
 ";
     assert_eq!(history(&[other, line]), expected);
     assert_eq!(history(&[]), "no history yet\n");

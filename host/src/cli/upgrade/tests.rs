@@ -9,6 +9,7 @@ use super::*;
 use crate::{
     admin::testing::plane_with,
     cli::{FAILED, REFUSED, remote::tests::Host},
+    ids::Peer,
     metrics::fixture,
     upgrade::{Request, Wait},
 };
@@ -53,6 +54,8 @@ fn paths_are_those_of_this_shell() {
         binary: binary.map(|path| here.join(path)),
         config: config.map(|path| here.join(path)),
         wait,
+        // Over a Unix socket the kernel says who asks.
+        by: Some(Peer { pid: std::process::id(), uid: rustix::process::getuid().as_raw() }),
     };
     for (binary, config, wait, expected) in [
         (None, None, None, request(None, None, Wait::No)),
@@ -114,7 +117,7 @@ fn a_lame_duck_is_waited_for() {
 fn a_switch_without_effect_is_a_failure() {
     let host = Host::with(|| {
         plane_with(fixture::serving(UNIX_EPOCH), |host| {
-            host.lame_duck = Arc::new(|_| Box::pin(async { false }));
+            host.lame_duck = Arc::new(|_, _| Box::pin(async { false }));
         })
     });
     for wait in [false, true] {

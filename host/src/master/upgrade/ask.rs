@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::{BINARIES, Failure, Pending, Upgrade, failed};
 use crate::{
-    link::Order,
+    link::{Deed, Order},
     master::{Master, Role, binary::tidy, notify},
     upgrade::{Outcome, Verdict, Wait},
 };
@@ -23,6 +23,7 @@ impl Master {
             if pending.asker.is_none() {
                 notify::not_reloading(&text);
             }
+            self.note(pending.deed(verdict.as_str(), text.clone()));
             let outcome = self.outcome(&pending, verdict, text, hint, (None, None, None));
             self.answer(&pending, &outcome);
             return;
@@ -99,6 +100,7 @@ impl Master {
                 if latched.asker.is_none() {
                     notify::not_reloading(&text);
                 }
+                self.note(latched.deed(verdict.as_str(), text.clone()));
                 let outcome = self.outcome(&latched, verdict, text, hint, (None, None, None));
                 if latched.request.wait != Wait::No {
                     self.answer(&latched, &outcome);
@@ -130,6 +132,7 @@ impl Master {
             self.answer(&upgrade.pending, &outcome);
         }
         notify::ready(&outcome.text);
+        self.note(upgrade.pending.deed(verdict.as_str(), outcome.text.clone()));
         self.forgets = true;
         *self.totals.upgrades.entry(verdict).or_default() += 1;
         self.last = Some(outcome);
@@ -168,6 +171,7 @@ impl Master {
         let digest = self.plan.binary.digest.clone();
         let text = format!("the binary before serves again: workers of the new one ended ({why})");
         notify::status(&text);
+        self.note(Deed::new("crash", "upgrade", Verdict::RolledBack.as_str(), text.clone()));
         *self.totals.upgrades.entry(Verdict::RolledBack).or_default() += 1;
         self.last = Some(Outcome {
             verdict: Verdict::RolledBack,

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use super::{Pending, STEP_TIME, Step, Upgrade};
 use crate::{
-    link::Order,
+    link::{Deed, Order},
     master::{Master, Sockets, notify},
     upgrade::{Request, Verdict},
 };
@@ -60,6 +60,9 @@ impl Master {
             }
         }
         notify::ready(text);
+        let outcome = if verdict.is_good() { "replaced" } else { "not_replaced" };
+        let took = upgrade.pending.began.elapsed();
+        self.note(Deed { took, ..Deed::new("stuck", "worker", outcome, text) });
         self.forgets = true;
         let processes = self.processes();
         self.told.clone_from(&processes);

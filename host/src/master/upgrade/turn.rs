@@ -306,6 +306,7 @@ impl Master {
     pub(super) fn keep_new(&mut self) {
         let Some(upgrade) = self.upgrade.take() else { return };
         let text = "the host is stopping".to_owned();
+        self.note(upgrade.pending.deed(Verdict::Refused.as_str(), text.clone()));
         if !upgrade.answered && upgrade.pending.request.wait != Wait::No {
             let outcome =
                 self.outcome(&upgrade.pending, Verdict::Refused, text, None, upgrade.pids());

@@ -120,6 +120,31 @@ fn pages_reach_from_memory_to_the_first_line_on_the_disk() {
     assert_eq!(page(usize::MAX, None), (1..=14).rev().collect::<Vec<_>>());
 }
 
+/// What the release before needs of every line; it skips those that it cannot read.
+#[test]
+fn the_release_before_reads_every_line() {
+    #[derive(Deserialize)]
+    #[expect(dead_code, reason = "that they are there is all that counts")]
+    struct Before {
+        at_ms: u64,
+        order: u64,
+        source: String,
+        verb: String,
+        plugin: Option<String>,
+        generation: Option<u64>,
+        outcome: String,
+        text: String,
+        ms: u64,
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let history = History::open(dir.path(), 20, 4).unwrap();
+    history.append(entry(1)).unwrap();
+    history.append(Entry::of_host("signal", "stop", "stopping", "TERM")).unwrap();
+    let text = fs::read_to_string(dir.path().join("history.jsonl")).unwrap();
+    let lines: Vec<Before> = text.lines().map(|it| serde_json::from_str(it).unwrap()).collect();
+    assert_eq!(lines.len(), 2);
+}
+
 #[test]
 fn an_order_is_found_by_its_number_unless_another_host_may_have_had_it() {
     let dir = tempfile::tempdir().unwrap();

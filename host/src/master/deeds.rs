@@ -1,0 +1,79 @@
+//! What is done to the host as a whole, on its way to the history.
+//!
+//! The history has one writer, which is the worker that takes orders. Owns what waits for one:
+//! nothing is told to a worker that is frozen, or about to be.
+
+use super::{Led, Master, Role};
+use crate::{
+    event::Phase,
+    link::{Deed, Happened, Order},
+};
+
+/// What waits for a worker at most; beyond it the oldest is forgotten.
+const DEEDS_COUNT: usize = 64;
+
+impl Master {
+    /// Has `deed` written down as soon as there is a writer, and told to whoever listens.
+    pub(super) fn note(&mut self, deed: Deed) {
+        if let Some(phase) = Phase::from_word(&deed.verb) {
+            self.happened(Happened {
+                sequence: 0,
+                at: deed.at,
+                phase: phase.as_str().to_owned(),
+                order: None,
+                plugin: None,
+                label: None,
+                digest: None,
+                generation: deed.generation,
+                detail: Some(format!("{}: {}", deed.outcome, deed.text)),
+            });
+        }
+        let deeds = &mut self.row.deeds;
+        deeds.push_back(deed);
+        if deeds.len() > DEEDS_COUNT {
+            deeds.pop_front();
+        }
+        self.tell_deeds();
+    }
+
+    /// Tells the writer what waits.
+    pub(super) fn tell_deeds(&mut self) {
+        if self.row.deeds.is_empty() {
+            return;
+        }
+        let Some(writer) = self.writer() else { return };
+        let Self { workers, row, .. } = self;
+        let Some(writer) = workers.iter_mut().find(|worker| worker.number == writer) else {
+            return;
+        };
+        for deed in row.deeds.drain(..) {
+            writer.tell(&Order::Note { deed }, &[]);
+        }
+    }
+
+    /// What a worker writes down that is started now: before it takes anything out of traffic
+    /// because of it.
+    pub(super) fn deeds_to_begin_with(&self) -> Vec<Deed> {
+        // A candidate is no writer before it is known to be one.
+        if self.upgrade.is_some() { Vec::new() } else { self.row.deeds.iter().cloned().collect() }
+    }
+
+    /// A worker knows what to do with what it was given to begin with.
+    pub(super) fn took_deeds(&mut self, number: u64) {
+        let took = self.worker(number).map_or(0, |worker| std::mem::take(&mut worker.deeds));
+        let deeds = &mut self.row.deeds;
+        deeds.drain(..took.min(deeds.len()));
+    }
+
+    /// The worker that writes, and goes on doing so for the time being.
+    fn writer(&self) -> Option<u64> {
+        let upgrade = self.upgrade.as_ref();
+        let writer = upgrade.map_or(Some(None), |upgrade| upgrade.writer().map(Some))?;
+        let writes = |it: &&Led| match writer {
+            Some(number) => it.number == number,
+            None => matches!(it.role, Role::Serving | Role::Stopping),
+        };
+        let mut found = self.workers.iter().filter(writes);
+        found.find(|it| it.hears && it.served && !it.closed).map(|it| it.number)
+    }
+}
