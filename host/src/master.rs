@@ -129,6 +129,8 @@ pub struct Master {
     /// Events, and numbers that are not given again.
     row: Row,
     began: SystemTime,
+    /// The same on the clock that nobody sets.
+    up_from: Duration,
     /// The ready line was printed.
     announced: bool,
     /// How the process ends, once that is decided.
@@ -278,6 +280,7 @@ impl Master {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             binary: self.plan.binary.digest.clone(),
             since: self.began,
+            up_from: Some(self.up_from),
             connections: Classes::default(),
         };
         let workers = self.workers.iter().rev().map(Led::status);

@@ -25,6 +25,8 @@ pub struct Status {
     pub pid: u32,
     /// When it started.
     pub started: SystemTime,
+    /// The same on the clock that nobody sets; see [`Now`](crate::sys::clock::Now).
+    pub up_from: Option<Duration>,
     /// Whether it boots, serves or stops.
     pub stage: Stage,
     /// Bound data plane addresses.
@@ -108,6 +110,9 @@ pub struct ProcessStatus {
     pub binary: Option<String>,
     /// Since when it is there.
     pub since: SystemTime,
+    /// The same on the clock that nobody sets; a master of before does not know.
+    #[serde(default)]
+    pub up_from: Option<Duration>,
     /// Its data connections, as it last said.
     pub connections: Classes,
 }

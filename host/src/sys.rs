@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of plugins or requests.
 
+pub mod clock;
 pub mod fault;
 pub mod filter;
 pub mod inherited;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use hotseat_test_support::{Connection, fault, host, library, start_host, wire};
 
+mod clock;
 mod flood;
 mod history;
 mod numbers;

@@ -6,7 +6,6 @@
 use std::{
     fmt::{self, Write},
     path::Path,
-    time::SystemTime,
 };
 
 pub(super) use self::process::outcome;
@@ -14,6 +13,7 @@ use self::table::Table;
 use super::{answer::one_line, wire::time::rfc3339};
 use crate::state::history::Entry;
 use crate::status::{Address, GenerationStatus, Life, OrderStatus, PluginStatus, Status};
+use crate::sys::clock::Now;
 
 mod process;
 mod table;
@@ -23,20 +23,15 @@ mod unit;
 const HOLDER_COUNT: usize = 10;
 
 /// The whole status.
-pub(super) fn status(status: &Status, working_dir: &Path, now: SystemTime) -> String {
+pub(super) fn status(status: &Status, working_dir: &Path, now: &Now) -> String {
     let mut page = String::new();
     write_status(&mut page, status, working_dir, now).expect("writing to a string does not fail");
     page
 }
 
-fn write_status(
-    page: &mut String,
-    status: &Status,
-    working_dir: &Path,
-    now: SystemTime,
-) -> fmt::Result {
+fn write_status(page: &mut String, status: &Status, working_dir: &Path, now: &Now) -> fmt::Result {
     let (version, stage, pid) = (status.host_version, status.stage.as_str(), status.pid);
-    let up = unit::span(now.duration_since(status.started).unwrap_or_default());
+    let up = unit::span(now.since(status.up_from, status.started));
     let memory = unit::bytes(status.rss_bytes);
     writeln!(page, "hotseat {version}, {stage}, pid {pid}, up {up}, {memory}")?;
     let list =
@@ -69,7 +64,7 @@ fn write_status(
         writeln!(page, "never unloads: {}", one_line(why))?;
     }
     if let Some(last) = &status.upgrade {
-        process::write_upgrade(page, last, now)?;
+        process::write_upgrade(page, last, now.wall)?;
     }
     write_retired(page, status)?;
     write_blocked(page, status)?;

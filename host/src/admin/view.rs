@@ -26,6 +26,7 @@ use crate::{
     deploy::{condition::NOTHING, desk::ended},
     metrics::CONTENT_TYPE,
     status::OrderStatus,
+    sys::clock::Now,
 };
 
 /// History lines where nobody says how many.
@@ -35,11 +36,11 @@ const HISTORY_COUNT_MAX: usize = 10_000;
 
 /// `GET /`: what `hotseat status` prints.
 pub(super) async fn front(State(host): State<Backend>, form: Form) -> Response {
-    let now = std::time::SystemTime::now();
+    let now = Now::read();
     let status = (host.status)().await;
     let from = &host.working_dir;
-    let text = || text::status(&status, from, now);
-    form.answer(StatusCode::OK, text, || wire::Status::new(&status, from))
+    let text = || text::status(&status, from, &now);
+    form.answer(StatusCode::OK, text, || wire::Status::new(&status, from, &now))
 }
 
 /// `GET /v1/status`.

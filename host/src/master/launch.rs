@@ -32,7 +32,7 @@ use crate::{
     serve::Socket,
     state::StateDir,
     status::Totals,
-    sys::{self, inherited, signals::Signals},
+    sys::{self, clock::since_boot, inherited, signals::Signals},
 };
 
 /// Becomes the master of a host with these settings; `args` followed `serve`. Comes back only when
@@ -136,6 +136,7 @@ fn begin(origin: Origin, plan: PlanMemory) -> anyhow::Result<Master> {
         told_dropped: 0,
         row,
         began: SystemTime::now(),
+        up_from: since_boot(),
         announced: false,
         exit: None,
         wants_image: false,

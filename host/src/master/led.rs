@@ -20,7 +20,7 @@ use super::{Plan, complaints::Complaints};
 use crate::{
     link::{Beat, Channel, Order, Received, Report, StuckThread, Version, WORKER, channel::Packet},
     status::ProcessStatus,
-    sys::fault,
+    sys::{clock::since_boot, fault},
 };
 
 /// What a worker is at.
@@ -78,6 +78,8 @@ pub(super) struct Led {
     /// The content of its binary, in hex, as far as known.
     pub(super) digest: Option<String>,
     pub(super) since: SystemTime,
+    /// The same on the clock that nobody sets.
+    pub(super) up_from: Duration,
     /// What it has in traffic.
     pub(super) cargo: Cargo,
     pub(super) beat: Beat,
@@ -149,6 +151,7 @@ impl Led {
             version: plan.version.clone(),
             digest: plan.binary.digest.clone(),
             since: SystemTime::now(),
+            up_from: since_boot(),
             cargo: Vec::new(),
             beat: Beat::default(),
             base: Beat::default(),
@@ -304,6 +307,7 @@ impl Led {
             version: self.version.clone(),
             binary: self.digest.clone(),
             since: self.since,
+            up_from: Some(self.up_from),
             connections: self.beat.connections,
         }
     }

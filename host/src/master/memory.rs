@@ -43,7 +43,7 @@ use crate::{
     serve::Socket,
     state::StateDir,
     status::Totals,
-    sys::{self, inherited, signals::Signals},
+    sys::{self, clock::since_boot, inherited, signals::Signals},
     upgrade::Outcome,
 };
 
@@ -85,6 +85,8 @@ pub(super) struct Running {
     last: Option<Outcome>,
     totals: Totals,
     began: SystemTime,
+    #[serde(default)]
+    up_from: Option<Duration>,
     crashes: u64,
     respawn: bool,
     #[serde(default)]
@@ -102,6 +104,8 @@ struct WorkerMemory {
     version: String,
     digest: Option<String>,
     since: SystemTime,
+    #[serde(default)]
+    up_from: Option<Duration>,
     channel: RawFd,
     page: RawFd,
     kill_in: Option<Duration>,
@@ -227,6 +231,7 @@ fn write_down(master: &mut Master, leave: &mut Leave) -> io::Result<Memory> {
             version: worker.version.clone(),
             digest: worker.digest.clone(),
             since: worker.since,
+            up_from: Some(worker.up_from),
             channel: leave.descriptor(worker.channel.as_fd())?,
             page: leave.descriptor(worker.page.as_fd())?,
             kill_in: worker.kill_at.map(|at| at.saturating_duration_since(now)),
@@ -267,6 +272,7 @@ fn write_down(master: &mut Master, leave: &mut Leave) -> io::Result<Memory> {
                 ..master.totals.clone()
             },
             began: master.began,
+            up_from: Some(master.up_from),
             crashes: master.crashes.total,
             respawn: master.respawn.is_some(),
             withdraw: master.withdraw.clone(),
@@ -338,12 +344,18 @@ pub(super) fn go_on(origin: Origin, plan: PlanMemory, running: Running) -> io::R
         told_dropped: 0,
         row,
         began: running.began,
+        up_from: up_from(running.up_from, running.began),
         announced: true,
         exit: None,
         wants_image: false,
         forgets: true,
         aborted: 0,
     })
+}
+
+/// A master of before did not say it: then the time of day is trusted once more.
+fn up_from(known: Option<Duration>, since: SystemTime) -> Duration {
+    known.unwrap_or_else(|| since_boot().saturating_sub(since.elapsed().unwrap_or_default()))
 }
 
 impl WorkerMemory {
@@ -363,6 +375,7 @@ impl WorkerMemory {
             version: self.version,
             digest: self.digest,
             since: self.since,
+            up_from: up_from(self.up_from, self.since),
             cargo: if serves { cargo.iter().map(copy).collect() } else { Vec::new() },
             beat: self.beat,
             base: self.base,

@@ -41,6 +41,7 @@ pub(crate) fn empty(started: SystemTime) -> Status {
         host_version: "0.1.0",
         pid: 4242,
         started,
+        up_from: None,
         stage: Stage::Serving,
         listen: vec![Address::Tcp(([127, 0, 0, 1], 8080).into())],
         control: vec![
@@ -149,6 +150,7 @@ pub(crate) fn led(started: SystemTime) -> Status {
         version: "0.1.0".to_owned(),
         binary: (number != 1).then(|| "3fa1c2".repeat(8)),
         since: started,
+        up_from: None,
         connections,
     };
     let connections = Classes { fresh: 1, head: 0, idle: 2, busy: 3, h2: 1, upgraded: 0 };

@@ -13,6 +13,7 @@ use prometheus_client::{
 use super::{Ends, Word};
 use crate::{
     status::{Blocked, Classes, Counts, GenerationStatus, Life, Status},
+    sys::clock::Now,
     upgrade::Verdict,
 };
 
@@ -115,6 +116,11 @@ impl HostFamilies {
         for (name, help, value) in [
             ("hotseat_ready", "1 where /readyz answers 200.", u64::from(ready)),
             ("hotseat_start_time_seconds", "When the process started, in Unix time.", started),
+            (
+                "hotseat_uptime_seconds",
+                "Since the process started, whatever becomes of the time of day.",
+                Now::read().since(status.up_from, status.started).as_secs(),
+            ),
             ("hotseat_resident_memory_bytes", "Memory of the process.", status.rss_bytes),
             (
                 "hotseat_resident_libraries",

@@ -37,7 +37,7 @@ use crate::{
     serve::{DataPlane, HealthSource, Socket},
     state::{StateDir, history::Entry},
     status::Address,
-    sys::keep,
+    sys::{clock::since_boot, keep},
     watch::{WatchConfig, Watcher},
 };
 
@@ -132,6 +132,7 @@ pub(super) fn picture(
         listen: addresses(&sockets.data)?,
         control: addresses(&sockets.control)?,
         started: SystemTime::now(),
+        up_from: since_boot(),
         stage: StageCell::default(),
         never_unload,
         desk: base.desk.clone(),

@@ -7,7 +7,7 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicU8, Ordering},
     },
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use super::Lead;
@@ -33,6 +33,7 @@ pub(super) struct Picture {
     pub(super) listen: Vec<Address>,
     pub(super) control: Vec<Address>,
     pub(super) started: SystemTime,
+    pub(super) up_from: Duration,
     pub(super) stage: StageCell,
     pub(super) never_unload: Option<String>,
     pub(super) desk: Desk,
@@ -130,6 +131,7 @@ impl Picture {
             host_version: env!("CARGO_PKG_VERSION"),
             pid: std::process::id(),
             started: self.started,
+            up_from: Some(self.up_from),
             stage: self.stage(),
             listen: self.listen.clone(),
             control: self.control.clone(),
@@ -268,8 +270,6 @@ fn serving(loaded: &Arc<Loaded>, holders: &Holders) -> GenerationStatus {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

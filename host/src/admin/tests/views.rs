@@ -73,6 +73,7 @@ async fn the_status_object_is_complete() {
         "version": "0.1.0",
         "pid": 4242,
         "started": "1970-01-01T00:00:00.000Z",
+        "up_ms": null,
         "stage": "serving",
         "listen": ["127.0.0.1:8080"],
         "control": ["127.0.0.1:28000", "unix:/run/hotseat.sock"],
@@ -137,6 +138,7 @@ async fn the_status_object_names_every_process() {
             "version": "0.1.0",
             "binary": (number != 1).then(|| "3fa1c2".repeat(8)),
             "since": "1970-01-01T00:00:00.000Z",
+            "up_ms": null,
             "connections": connections,
         })
     };

@@ -9,6 +9,7 @@ use super::{table::Table, unit};
 use crate::{
     admin::answer::{lines, one_line},
     status::{Classes, ProcessStatus},
+    sys::clock::Now,
     upgrade::Outcome,
 };
 
@@ -45,7 +46,7 @@ fn connections(classes: &Classes) -> String {
 pub(super) fn write_processes(
     page: &mut String,
     processes: &[ProcessStatus],
-    now: SystemTime,
+    now: &Now,
 ) -> fmt::Result {
     if processes.is_empty() {
         return Ok(());
@@ -53,7 +54,7 @@ pub(super) fn write_processes(
     let mut table = Table::new();
     table.row(["process", "pid", "number", "version", "binary", "up", "connections"]);
     for process in processes {
-        let ProcessStatus { pid, role, number, version, binary, since, connections: classes } =
+        let ProcessStatus { pid, role, number, version, binary, since, up_from, connections } =
             process;
         let digest = binary.as_deref().map(|digest| match digest.get(..DIGEST_CHARS) {
             Some(first) if digest.len() > DIGEST_CHARS => format!("{first}…"),
@@ -68,8 +69,8 @@ pub(super) fn write_processes(
             &own(number.to_string()),
             &one_line(version),
             &one_line(digest.as_deref().unwrap_or("-")),
-            &unit::span(now.duration_since(*since).unwrap_or_default()),
-            &own(connections(classes)),
+            &unit::span(now.since(*up_from, *since)),
+            &own(self::connections(connections)),
         ]);
     }
     writeln!(page, "{table}")

@@ -6,13 +6,31 @@ use super::*;
 use crate::metrics::fixture;
 use crate::{ids::Peer, state::history::Entry};
 
+/// So many seconds after the begin of time.
+fn later(seconds: u64) -> Now {
+    Now { wall: UNIX_EPOCH + Duration::from_secs(seconds), boot: Duration::from_secs(3600) }
+}
+
+/// The time of day was set, to before the start and to long after it.
+#[test]
+fn a_clock_that_is_set_changes_nothing() {
+    let mut status = fixture::led(UNIX_EPOCH + Duration::from_secs(1 << 30));
+    status.up_from = Some(Duration::from_secs(3480));
+    for process in &mut status.processes {
+        process.up_from = Some(Duration::from_secs(3300));
+    }
+    for seconds in [0, 1 << 32] {
+        let page = super::status(&status, Path::new("/srv"), &later(seconds));
+        assert!(page.contains("pid 4242, up 2 min 0 s,"), "{page}");
+        let lines = page.lines().filter(|it| it.contains("0.1.0   ")).collect::<Vec<_>>();
+        assert!(lines.iter().all(|it| it.contains("  5 min 0 s  ")), "{lines:#?}");
+        assert_eq!(lines.len(), 4, "{page}");
+    }
+}
+
 #[test]
 fn the_status_of_a_busy_host() {
-    let status = super::status(
-        &fixture::serving(UNIX_EPOCH),
-        Path::new("/srv"),
-        UNIX_EPOCH + Duration::from_secs(10_923),
-    );
+    let status = super::status(&fixture::serving(UNIX_EPOCH), Path::new("/srv"), &later(10_923));
     let expected = "\
 hotseat 0.1.0, serving, pid 4242, up 3 h 2 min, 63.0 MiB
 data        127.0.0.1:8080
@@ -45,7 +63,7 @@ orders
 fn the_status_of_a_led_host() {
     let mut status = fixture::led(UNIX_EPOCH);
     (status.plugins, status.retired, status.cores, status.orders) = Default::default();
-    let page = super::status(&status, Path::new("/srv"), UNIX_EPOCH + Duration::from_secs(10_923));
+    let page = super::status(&status, Path::new("/srv"), &later(10_923));
     let expected = "\
 paths from  /srv
 
@@ -68,7 +86,7 @@ fn the_status_of_an_empty_host() {
     status.missing = vec!["/api".to_owned()];
     status.never_unload = Some("pthread_create is\nnot ours".to_owned());
     status.plugins_dir = None;
-    let page = super::status(&status, Path::new("/srv"), UNIX_EPOCH);
+    let page = super::status(&status, Path::new("/srv"), &later(0));
     let expected = "\
 hotseat 0.1.0, serving, pid 4242, up 0.0 s, 63.0 MiB
 data        127.0.0.1:8080

@@ -12,7 +12,10 @@ use super::{
     upgrade::{Classes, Process, Upgrade},
     whole_ms,
 };
-use crate::status::{self, Life};
+use crate::{
+    status::{self, Life},
+    sys::clock::Now,
+};
 
 /// `/v1/status`.
 #[derive(Debug, Serialize)]
@@ -20,6 +23,7 @@ pub(in crate::admin) struct Status {
     version: &'static str,
     pid: u32,
     started: String,
+    up_ms: Option<u64>,
     stage: &'static str,
     listen: Vec<String>,
     control: Vec<String>,
@@ -41,11 +45,12 @@ pub(in crate::admin) struct Status {
 }
 
 impl Status {
-    pub(in crate::admin) fn new(status: &status::Status, working_dir: &Path) -> Self {
+    pub(in crate::admin) fn new(status: &status::Status, working_dir: &Path, now: &Now) -> Self {
         let status::Status {
             host_version: version,
             pid,
             started,
+            up_from,
             stage,
             listen,
             control,
@@ -72,6 +77,7 @@ impl Status {
             version,
             pid: *pid,
             started: rfc3339(*started),
+            up_ms: up_from.map(|from| whole_ms(now.boot.saturating_sub(from))),
             stage: stage.as_str(),
             listen: listen.iter().map(ToString::to_string).collect(),
             control: control.iter().map(ToString::to_string).collect(),
@@ -86,7 +92,7 @@ impl Status {
             orders: orders.iter().map(Order::new).collect(),
             missing: missing.clone(),
             rss_bytes: *rss_bytes,
-            processes: processes.iter().map(Process::new).collect(),
+            processes: processes.iter().map(|process| Process::new(process, now)).collect(),
             upgrade: upgrade.as_ref().map(Upgrade::new),
             connections: Classes::new(*connections),
             log_dropped: status.all_log_dropped(),

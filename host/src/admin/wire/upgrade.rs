@@ -9,6 +9,7 @@ use super::{RefusalBody, time::rfc3339, whole_ms};
 use crate::{
     admin::answer::lines,
     status,
+    sys::clock::Now,
     upgrade::{Outcome, Verdict},
 };
 
@@ -96,13 +97,22 @@ pub(super) struct Process {
     version: String,
     binary: Option<String>,
     since: String,
+    up_ms: Option<u64>,
     connections: Classes,
 }
 
 impl Process {
-    pub(super) fn new(process: &status::ProcessStatus) -> Self {
-        let status::ProcessStatus { pid, role, number, version, binary, since, connections } =
-            process;
+    pub(super) fn new(process: &status::ProcessStatus, now: &Now) -> Self {
+        let status::ProcessStatus {
+            pid,
+            role,
+            number,
+            version,
+            binary,
+            since,
+            up_from,
+            connections,
+        } = process;
         Self {
             pid: *pid,
             role: role.clone(),
@@ -110,6 +120,7 @@ impl Process {
             version: version.clone(),
             binary: binary.clone(),
             since: rfc3339(*since),
+            up_ms: up_from.map(|from| whole_ms(now.boot.saturating_sub(from))),
             connections: Classes::new(*connections),
         }
     }

@@ -6,6 +6,7 @@ use super::{BINARIES, Failure, Pending, Upgrade, failed};
 use crate::{
     link::{Deed, Order},
     master::{Master, Role, binary::tidy, notify},
+    sys::clock::since_boot,
     upgrade::{Outcome, Verdict, Wait},
 };
 
@@ -73,10 +74,11 @@ impl Master {
         let limit = self.plan.settings.limits.draining_count;
         let draining: Vec<_> = self.workers.iter().filter(|it| it.role == Role::Draining).collect();
         if draining.len() >= limit {
-            let age = |since: SystemTime| since.elapsed().unwrap_or_default().as_secs();
+            let now = since_boot();
+            let age = |from: Duration| now.saturating_sub(from).as_secs();
             let list: Vec<String> = draining
                 .iter()
-                .map(|it| format!("pid {} ({} s old)", it.status().pid, age(it.since)))
+                .map(|it| format!("pid {} ({} s old)", it.status().pid, age(it.up_from)))
                 .collect();
             return Err((
                 Verdict::Busy,
