@@ -3,10 +3,19 @@
 
 fn main() {
     for symbol in [
+        "_Exit",
         "__cxa_thread_atexit_impl",
+        "_exit",
+        "abort",
+        "exit",
+        "kill",
         "pthread_create",
+        "pthread_exit",
         "pthread_key_create",
         "pthread_key_delete",
+        "pthread_kill",
+        "quick_exit",
+        "raise",
         "thrd_create",
         "tss_create",
         "tss_delete",

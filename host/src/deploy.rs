@@ -19,3 +19,5 @@ mod line;
 pub mod order;
 pub mod pipeline;
 pub mod record;
+
+pub use amend::Withdrawal;

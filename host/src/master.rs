@@ -111,6 +111,8 @@ pub struct Master {
     respawn: Option<Instant>,
     /// What the next worker must take out of traffic, and why; kept until one has come up.
     withdraw: Vec<(u64, String)>,
+    /// The bytes of generations that have ended workers while they were loaded, as long.
+    contents: Vec<(u64, String)>,
     /// What is in traffic, with its bytes.
     cargo: Cargo,
     /// What was counted when the last worker was frozen.

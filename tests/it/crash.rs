@@ -6,6 +6,8 @@ use serde_json::Value;
 mod backoff;
 mod binary;
 mod blame;
+mod cold;
+mod ends;
 mod killed;
 mod orphans;
 

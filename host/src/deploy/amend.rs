@@ -16,17 +16,32 @@ use super::{
 use crate::{
     error::Coded as _,
     event::{Event, Phase},
-    ids::{Generation, PluginName},
+    ids::{Digest, Generation, PluginName},
     route::{Loaded, check_mount},
     state::{VersionEntry, history::Entry},
 };
 
+/// A generation that has ended processes, and is not to do so again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Withdrawal {
+    /// Which.
+    pub generation: Generation,
+    /// What it has done.
+    pub why: String,
+    /// Its bytes, if it did so while it was loaded.
+    pub content: Option<Digest>,
+}
+
 impl Pipeline {
     /// Loads what was committed and makes it what the next request meets. `withdrawn` have ended
-    /// processes, and why: they are taken back before anything is loaded.
-    pub fn boot(&mut self, withdrawn: Vec<(Generation, String)>, halted: impl Fn() -> bool) {
-        for (generation, why) in withdrawn {
-            self.withdraw(generation, &why);
+    /// processes: they are taken back before anything is loaded.
+    pub fn boot(&mut self, withdrawn: Vec<Withdrawal>, halted: impl Fn() -> bool) {
+        for withdrawal in &withdrawn {
+            self.withdraw(withdrawal);
+        }
+        if withdrawn.iter().any(|it| it.content.is_some()) {
+            // Orders that waited were lost with the process.
+            self.record.forget_lost_files();
         }
         let progress = self.reports.progress.clone();
         let booted = boot::load_committed(&self.workshop, &self.record, halted, &*progress);
@@ -36,10 +51,11 @@ impl Pipeline {
     }
 
     /// Returns a plugin to the version before `generation`, if that is what boots.
-    fn withdraw(&mut self, generation: Generation, why: &str) {
+    fn withdraw(&mut self, withdrawal: &Withdrawal) {
         let began = Instant::now();
-        let Some(Withdrawn { plugin, was, now }) = self.record.withdraw(generation) else {
-            match self.record.withdrawn_before(generation) {
+        let Withdrawal { generation, why, content } = withdrawal;
+        let Some(Withdrawn { plugin, was, now, text }) = self.record.withdraw(withdrawal) else {
+            match self.record.withdrawn_before(*generation) {
                 // By a worker that did not live to say so.
                 Some((plugin, label)) => {
                     let text = format!("generation {generation} ({label}) was withdrawn: {why}");
@@ -49,25 +65,19 @@ impl Pipeline {
                     tracing::warn!(
                         generation = generation.0,
                         why,
-                        "not active any more, so it is not withdrawn"
+                        "not active, so it is not withdrawn"
                     );
+                    self.write_off(*generation, *content, why);
                 }
             }
             return;
         };
-        let label = &was.label;
-        let instead = match &now {
-            Some(now) => format!("generation {} ({}) is active instead", now.generation, now.label),
-            None => "there is no version before it".to_owned(),
-        };
-        let text = format!("generation {generation} ({label}) was withdrawn: {why}; {instead}");
         tracing::error!(%plugin, generation = generation.0, "{text}");
-        self.record.warn(&plugin, text.clone());
         self.workshop.events.publish(Phase::Withdrawn, |event: &mut Event| {
             event.plugin = Some(plugin.clone());
-            event.label = Some(label.clone());
+            event.label = Some(was.label.clone());
             event.digest = Some(was.digest);
-            event.generation = Some(generation);
+            event.generation = Some(*generation);
             event.detail = Some(text.clone());
         });
         let outcome = if now.is_some() { "rolled_back" } else { "unloaded" };
@@ -90,10 +100,25 @@ impl Pipeline {
             text,
             ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
         });
-        if now.is_none() {
-            // Its mount stays, without anything that serves it.
-            self.active.insert(plugin, None);
+    }
+
+    /// Nothing was committed of what ended a process while it was loaded: how its order has ended is
+    /// written down.
+    fn write_off(&self, generation: Generation, content: Option<Digest>, why: &str) {
+        let Some(digest) = content.filter(|digest| !self.record.is_committed(*digest)) else {
+            return;
+        };
+        let known = self.record.recent();
+        if known.iter().any(|it| it.generation == Some(generation) && it.digest == Some(digest)) {
+            // By a worker that did not live long either.
+            return;
         }
+        let text = format!("generation {generation} was not committed: {why}");
+        self.record.append(Entry {
+            digest: Some(digest),
+            generation: Some(generation),
+            ..Entry::of_host("crash", "deploy", "load_crashed", text)
+        });
     }
 
     /// Makes what serves equal to what was committed, by whomever.

@@ -14,8 +14,13 @@ use super::{
 use crate::{
     error::Coded as _,
     ids::{Generation, PluginName},
+    plugin::library::LoadError,
     route::{Loaded, check_mount},
     state::VersionEntry,
+    sys::{
+        fault,
+        process::{exit_now, last_line},
+    },
 };
 
 /// Loads what was committed. A plugin of which nothing loads stays in the map, without a
@@ -49,6 +54,12 @@ pub fn load_committed(
         });
         booted.insert(plugin, loaded);
     }
+    for plugin in record.without_a_version() {
+        if check_mount(&workshop.config.mounts, &plugin).is_ok() {
+            tracing::error!(%plugin, "all that was committed of it was withdrawn: it answers 503");
+            booted.insert(plugin, None);
+        }
+    }
     booted
 }
 
@@ -76,9 +87,17 @@ pub(super) fn load_first(
         let VersionEntry { generation, label, .. } = version;
         let found = if serving == Some(*generation) {
             Ok(Found::Serves)
+        } else if let Some(text) = record.avoid(plugin, *generation) {
+            tracing::error!(%plugin, %generation, %label, "{text}");
+            continue;
         } else {
             load(workshop, plugin, version).map(|loaded| Found::Loaded(Arc::new(loaded)))
         };
+        if let Err(CandidateError::Load(error)) = &found
+            && error.holds_the_loader()
+        {
+            forsake(plugin, version, error);
+        }
         match found {
             Ok(found) => {
                 let Some(failed) = failed else {
@@ -108,6 +127,25 @@ pub(super) fn load_first(
     let failed = failed.unwrap_or_default();
     record.stand_in(plugin, None, format!("{failed}; no other kept version loads"));
     Found::Nothing
+}
+
+/// Nothing gets past the loader in this process any more, so nobody else would come up: it ends, and
+/// leaves word of who is to stand aside at the next start. One that serves already goes on, as does
+/// one without anybody to leave word to.
+fn forsake(plugin: &PluginName, version: &VersionEntry, error: &LoadError) {
+    let end = fault::End::Call(fault::DLOPEN, 0);
+    if fault::has_served() || !fault::leave(end, version.generation.0) {
+        return;
+    }
+    let VersionEntry { generation, label, .. } = version;
+    // Not by the log: what a thread logs first makes a thread-local of its own, and registering that
+    // waits for the loader, too.
+    let line = format!(
+        "{plugin}: {end}: committed generation {generation} ({label}) does not load ({error}), and \
+         nothing else can; the process ends, and the next one leaves it aside\n"
+    );
+    last_line(&line);
+    exit_now(1)
 }
 
 fn load(

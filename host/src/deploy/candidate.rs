@@ -19,6 +19,7 @@ use crate::{
         services::Services,
     },
     route::{Loaded, Roster},
+    sys::fault::Loading,
 };
 
 /// Why a candidate went no further.
@@ -176,6 +177,7 @@ impl Workshop {
         let Passed { subject, mut file, .. } = passed;
         let Some(path) = file.0.clone() else { unreachable!("taken only here, below") };
         let limits = &self.config.limits;
+        let _loading = Loading::begin(subject.generation, subject.digest);
         let instance = load(LoadRequest {
             path: path.clone(),
             plugin: subject.plugin.clone(),

@@ -7,7 +7,7 @@
 //! written while the record is sealed: another worker of the host writes then.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -17,10 +17,11 @@ use std::{
 };
 
 use self::changes::Changes;
+use super::Withdrawal;
 use crate::{
     artifact::Store,
     config::Limits,
-    ids::{Digest, Generation, Label, PluginName},
+    ids::{Digest, Generation, Label, PluginName, split_file_name},
     state::{
         History, Manifest, ManifestError, ManifestFile, Numbers, RollbackError, Seen, SeenStore,
         StateDir, Syncer, VersionEntry, Versions, history::Entry,
@@ -56,6 +57,8 @@ pub struct Withdrawn {
     pub was: VersionEntry,
     /// What is active instead. `None`: nothing was committed before it.
     pub now: Option<VersionEntry>,
+    /// All of it, for people.
+    pub text: String,
 }
 
 #[derive(Debug)]
@@ -63,6 +66,8 @@ struct Book {
     manifest: Manifest,
     file: ManifestFile,
     changes: Changes,
+    /// What has ended processes without being active.
+    avoided: Vec<Withdrawal>,
 }
 
 /// Which numbers are reserved.
@@ -129,8 +134,10 @@ impl Record {
         manifest.next_generation = manifest.next_generation.max(Generation(next.generations));
         let first_order = next.orders.max(history.order_max() + 1);
         let numbering = Mutex::new(Numbering { written, fails: false, first_order });
-        let book = Mutex::new(Book { manifest, file, changes: Changes::read() });
-        let (warnings, sealed) = Default::default();
+        let warnings = Mutex::new(withdrawals(&manifest));
+        let (changes, avoided) = (Changes::read(), Vec::new());
+        let book = Mutex::new(Book { manifest, file, changes, avoided });
+        let sealed = AtomicBool::default();
         Ok(Self { book, warnings, history, syncer, sealed, numbering, marks, dir })
     }
 
@@ -235,8 +242,9 @@ impl Record {
         book.manifest = found.manifest;
         book.manifest.next_generation = next;
         book.changes = Changes::read();
+        let known = withdrawals(&book.manifest);
         drop(book);
-        self.warnings().clear();
+        *self.warnings() = known;
         if let Ok(written) = Numbers::read(self.dir.path()) {
             self.numbering().written = written;
         }
@@ -310,9 +318,12 @@ impl Record {
     /// # Errors
     /// [`ManifestError`]; nothing has changed then.
     pub fn remove(&self, plugin: &PluginName) -> Result<Option<VersionEntry>, ManifestError> {
-        let active =
-            |book: &Book| book.manifest.plugins.get(plugin).and_then(Versions::active).cloned();
-        let Some(last) = active(&self.book()) else { return Ok(None) };
+        // One whose versions were all withdrawn has its place still.
+        let last = self.book().manifest.plugins.get(plugin).and_then(|versions| {
+            let withdrawn = versions.withdrawn().and_then(|_| versions.list().last());
+            versions.active().or(withdrawn).cloned()
+        });
+        let Some(last) = last else { return Ok(None) };
         self.change(|manifest| {
             if let Some(versions) = manifest.plugins.get_mut(plugin) {
                 versions.deactivate();
@@ -325,19 +336,27 @@ impl Record {
         Ok(Some(last))
     }
 
-    /// Takes the version of `generation` out of what boots, if it is active: what a rollback would
-    /// bring back is active then, under a number of its own. `None`: it is not active.
+    /// Takes a generation out of what boots, if it is active: what a rollback would bring back is
+    /// active then, under a number of its own. `None`: it is not active, and will be avoided where it
+    /// would stand in for one that is.
     ///
     /// It is so in memory also when the disk fails: whatever ended a process is not loaded again.
-    pub fn withdraw(&self, generation: Generation) -> Option<Withdrawn> {
+    pub fn withdraw(&self, withdrawal: &Withdrawal) -> Option<Withdrawn> {
+        let Withdrawal { generation, why, .. } = withdrawal;
         let mut book = self.book();
+        // Also that of an attempt which nothing was committed of: else another one would get it,
+        // and the blame with it.
+        book.manifest.use_up(*generation);
         let mut next = book.manifest.clone();
-        let active = |(_, versions): &(&PluginName, &Versions)| {
-            versions.active().is_some_and(|entry| entry.generation == generation)
+        let active = next.plugins.iter().find_map(|(plugin, versions)| {
+            let active = versions.active().filter(|entry| entry.generation == *generation)?;
+            Some((plugin.clone(), active.clone()))
+        });
+        let Some((plugin, was)) = active else {
+            book.avoided.push(withdrawal.clone());
+            return None;
         };
-        let (plugin, versions) = next.plugins.iter().find(active)?;
-        let (plugin, was) = (plugin.clone(), versions.active()?.clone());
-        let target = versions.rollback_target(&plugin, None).ok().cloned();
+        let target = next.plugins.get(&plugin)?.rollback_target(&plugin, None).ok().cloned();
         let number = target.as_ref().map(|_| next.take_generation());
         if let Some(number) = number {
             self.generation_given(number);
@@ -353,13 +372,76 @@ impl Record {
             }
         }
         let now = versions.active().cloned();
+        let instead = match &now {
+            Some(now) => format!("generation {} ({}) is active instead", now.generation, now.label),
+            None => "there is no version before it".to_owned(),
+        };
+        let label = &was.label;
+        let text = format!("generation {generation} ({label}) was withdrawn: {why}; {instead}");
+        versions.set_withdrawn(text.clone());
         next.changed_last = Some(plugin.clone());
+        self.save_withdrawal(&mut book, next);
+        book.changes.note(&plugin);
+        drop(book);
+        self.warn(&plugin, text.clone());
+        Some(Withdrawn { plugin, was, now, text })
+    }
+
+    fn save_withdrawal(&self, book: &mut Book, next: Manifest) {
         if let Err(error) = book.file.save(&next) {
             tracing::error!(%error, "a version is withdrawn in this process only");
         }
         book.manifest = next;
-        book.changes.note(&plugin);
-        Some(Withdrawn { plugin, was, now })
+    }
+
+    /// Why a version of `plugin` that would stand in for the active one must not: it has ended
+    /// processes. From then on it is not returned to unless it is named.
+    pub fn avoid(&self, plugin: &PluginName, generation: Generation) -> Option<String> {
+        let mut book = self.book();
+        let known = book.avoided.iter().find(|it| it.generation == generation)?;
+        let text = format!("generation {generation} was withdrawn: {}", known.why);
+        let mut next = book.manifest.clone();
+        if let Some(versions) = next.plugins.get_mut(plugin) {
+            versions.give_up(generation);
+            versions.set_withdrawn(text.clone());
+        }
+        self.save_withdrawal(&mut book, next);
+        Some(text)
+    }
+
+    /// Whether a version of some plugin has this content.
+    #[must_use]
+    pub fn is_committed(&self, digest: Digest) -> bool {
+        let book = self.book();
+        book.manifest.plugins.values().flat_map(Versions::digests).any(|it| it == digest)
+    }
+
+    /// Files are remembered when they are ordered. Those of plugins that nothing was committed of are
+    /// looked at again, unless their orders have ended.
+    pub fn forget_lost_files(&self) {
+        let ended: BTreeSet<_> = self.recent().iter().filter_map(|it| it.digest).collect();
+        let changed = self.change(|manifest| {
+            let Manifest { plugins, seen, .. } = manifest;
+            seen.retain(|path, seen| {
+                let name = path.file_name().and_then(|name| name.to_str());
+                let named = name.and_then(split_file_name);
+                let known = named.is_none_or(|(plugin, _)| plugins.contains_key(&plugin));
+                known || ended.contains(&seen.digest)
+            });
+        });
+        if let Err(error) = changed {
+            tracing::error!(%error, "files whose orders were lost could not be forgotten");
+        }
+    }
+
+    /// Every plugin that serves nothing because all that was committed of it was withdrawn.
+    #[must_use]
+    pub fn without_a_version(&self) -> Vec<PluginName> {
+        let book = self.book();
+        let none = |(_, versions): &(&PluginName, &Versions)| {
+            !versions.is_active() && versions.withdrawn().is_some()
+        };
+        book.manifest.plugins.iter().filter(none).map(|(plugin, _)| plugin.clone()).collect()
     }
 
     /// Whose `generation` was, if it was left for an older one or for nothing.
@@ -449,6 +531,9 @@ impl Record {
         if let Some(versions) = self.book().manifest.plugins.get_mut(plugin) {
             versions.stand_in(instead);
         }
+        // What was withdrawn before that stays true.
+        let withdrawn = self.book().manifest.plugins.get(plugin).and_then(Versions::withdrawn);
+        let why = withdrawn.map_or(why.clone(), |text| format!("{text}; {why}"));
         self.warnings().insert(plugin.clone(), why);
     }
 
@@ -520,6 +605,14 @@ impl Record {
             tracing::warn!("the state may not be on the disk yet");
         }
     }
+}
+
+/// What the status says of plugins until their next commit.
+fn withdrawals(manifest: &Manifest) -> BTreeMap<PluginName, String> {
+    let told = |(plugin, versions): (&PluginName, &Versions)| {
+        Some((plugin.clone(), versions.withdrawn()?))
+    };
+    manifest.plugins.iter().filter_map(told).collect()
 }
 
 impl SeenStore for Record {

@@ -39,6 +39,9 @@ pub struct Boot {
     pub given: Vec<usize>,
     /// To be taken out of traffic before anything is loaded, and why.
     pub withdraw: Vec<(u64, String)>,
+    /// The bytes of those of them that were being loaded, in hex.
+    #[serde(default)]
+    pub contents: Vec<(u64, String)>,
     /// What was counted before.
     pub counters: Option<String>,
     /// Whether `/readyz` says no.

@@ -10,6 +10,9 @@ use std::{
 /// Before the next worker starts. Units: milliseconds; by the number of ends within the window.
 const BACK_OFF: [u64; 5] = [0, 100, 500, 1000, 2000];
 
+/// How many workers in a row may be killed from outside before the next one waits.
+const FREE_KILLS: usize = 3;
+
 /// Within which ends are counted before the host gives up.
 const GIVE_UP_WINDOW: Duration = Duration::from_secs(60);
 
@@ -23,8 +26,10 @@ struct Death {
 /// How a worker has ended.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct End {
-    /// What it ran when it died by a fault.
+    /// What it ran when it died by a fault, or was loading when it died.
     pub(super) generation: Option<u64>,
+    /// It is known to be that one's fault.
+    pub(super) proven: bool,
     /// It had come up.
     pub(super) served: bool,
     /// It died by a fault of its own.
@@ -33,13 +38,16 @@ pub(super) struct End {
     pub(super) exited: bool,
     /// It has not ended, but is of no more use: one of its threads stands still.
     pub(super) stuck: bool,
+    /// It had hardly begun.
+    pub(super) brief: bool,
 }
 
 impl End {
     /// That of a worker which stands still in the code of `generation`.
     pub(super) fn stuck(generation: u64) -> Self {
-        let (served, fault, exited, stuck) = (true, false, false, true);
-        Self { generation: Some(generation), served, fault, exited, stuck }
+        let (proven, served, stuck) = (true, true, true);
+        let (fault, exited, brief) = (false, false, false);
+        Self { generation: Some(generation), proven, served, fault, exited, stuck, brief }
     }
 }
 
@@ -89,9 +97,17 @@ impl Crashes {
             let deaths = self.deaths.iter().filter(move |it| now.duration_since(it.at) < window);
             deaths.map(|it| it.end)
         };
-        // A kill from outside is no reason to wait; what fails by itself may fail again at once.
-        let recent = within(rules.window).filter(|it| it.fault || it.exited || !it.served).count();
+        // What fails by itself may fail again at once. A kill from outside is no reason to wait, but
+        // one that comes again and again is.
+        let fails = |it: &End| it.fault || it.exited || !it.served;
+        let recent = within(rules.window).filter(fails).count();
+        let kills = within(rules.window).filter(|it| !fails(it) && it.brief).count();
+        let pauses = recent.max(kills.saturating_sub(FREE_KILLS));
         let blamed = end.generation.filter(|generation| {
+            // Nobody serves until it is out of the way: the others shall not wait for more of it.
+            if end.proven && !end.served {
+                return true;
+            }
             let counts = |it: &&Death| {
                 let window = if it.end.stuck { rules.stuck_window } else { rules.window };
                 it.end.generation == Some(*generation) && now.duration_since(it.at) < window
@@ -103,7 +119,7 @@ impl Crashes {
         let of_binary = |it: &End| it.generation.is_none() && (it.fault || !it.served);
         let decision = Decision {
             after: Duration::from_millis(
-                BACK_OFF[recent.saturating_sub(1).min(BACK_OFF.len() - 1)],
+                BACK_OFF[pauses.saturating_sub(1).min(BACK_OFF.len() - 1)],
             ),
             withdraw: blamed,
             blame_binary: within(rules.window).filter(of_binary).count() >= rules.count,
@@ -129,7 +145,34 @@ mod tests {
     };
 
     fn end(generation: Option<u64>, served: bool, fault: bool) -> End {
-        End { generation, served, fault, exited: false, stuck: false }
+        let proven = generation.is_some();
+        End { generation, proven, served, fault, exited: false, stuck: false, brief: false }
+    }
+
+    /// At a start one end is enough, if it is certain whose fault it was.
+    #[test]
+    fn what_keeps_everybody_away_goes_at_once() {
+        let mut crashes = Crashes::default();
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let first = crashes.note(at(0), end(Some(7), false, true), RULES);
+        assert_eq!((first.withdraw, first.after), (Some(7), Duration::ZERO));
+        let suspect = End { proven: false, ..end(Some(8), false, false) };
+        assert_eq!(crashes.note(at(1), suspect, RULES).withdraw, None);
+        assert_eq!(crashes.note(at(2), suspect, RULES).withdraw, None);
+        assert_eq!(crashes.note(at(3), suspect, RULES).withdraw, Some(8));
+    }
+
+    #[test]
+    fn kills_again_and_again_are_answered_more_slowly() {
+        let mut crashes = Crashes::default();
+        let start = Instant::now();
+        let kill = End { brief: true, ..end(None, true, false) };
+        let mut after =
+            |seconds| crashes.note(start + Duration::from_secs(seconds), kill, RULES).after;
+        let pauses: Vec<_> = (0..9).map(|at| after(at).as_millis()).collect();
+        assert_eq!(pauses, [0, 0, 0, 0, 100, 500, 1000, 2000, 2000]);
+        assert_eq!(after(60), Duration::ZERO, "that was long ago");
     }
 
     #[test]

@@ -129,6 +129,9 @@ impl Master {
         let told = self.worker(number).map_or(0, |worker| std::mem::take(&mut worker.withdraws));
         // Others may have been added since.
         self.withdraw.drain(..told.min(self.withdraw.len()));
+        if self.withdraw.is_empty() {
+            self.contents.clear();
+        }
     }
 
     fn greeted(&mut self, number: u64, proto: u16, version: &str) {

@@ -126,6 +126,7 @@ fn begin(origin: Origin, plan: PlanMemory) -> anyhow::Result<Master> {
         crashes: Crashes::default(),
         respawn: None,
         withdraw: Vec::new(),
+        contents: Vec::new(),
         cargo: Vec::new(),
         counters: None,
         lame_duck: false,

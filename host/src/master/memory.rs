@@ -94,6 +94,8 @@ pub(super) struct Running {
     /// A master of before kept none.
     #[serde(default)]
     row: Option<Row>,
+    #[serde(default)]
+    contents: Vec<(u64, String)>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -277,6 +279,7 @@ fn write_down(master: &mut Master, leave: &mut Leave) -> io::Result<Memory> {
             respawn: master.respawn.is_some(),
             withdraw: master.withdraw.clone(),
             row: Some(master.row.clone()),
+            contents: master.contents.clone(),
         }),
     })
 }
@@ -334,6 +337,7 @@ pub(super) fn go_on(origin: Origin, plan: PlanMemory, running: Running) -> io::R
         crashes: Crashes::remembered(running.crashes),
         respawn: running.respawn.then(Instant::now),
         withdraw: running.withdraw,
+        contents: running.contents,
         cargo,
         counters: running.counters,
         lame_duck: running.lame_duck,

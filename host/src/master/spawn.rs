@@ -11,13 +11,29 @@ use rustix::process::{Pid, WaitOptions, WaitStatus, wait};
 use super::{
     Led, Master, Plan, Role,
     child::describe,
-    crash::{End, Rules},
+    crash::{Decision, End, Rules},
     sockets::{Bound, Sockets, descriptor},
 };
 use crate::{
     link::{Boot, Deed, Order, channel::DESCRIPTORS_MAX},
     sys::fault,
 };
+
+/// A worker that is killed sooner than that has hardly served: whoever kills may do so again at once.
+const BRIEF_TIME: Duration = Duration::from_secs(2);
+
+/// Whose end a worker's was.
+#[derive(Debug)]
+struct Blame {
+    generation: Option<u64>,
+    /// Its bytes, if it was being loaded.
+    content: Option<String>,
+    /// It has left a note; else it is only what was being loaded.
+    proven: bool,
+    /// It was a fault, not somebody outside.
+    fault: bool,
+    what: Option<String>,
+}
 
 impl Master {
     /// Starts a worker by `plan`, with `added` beside the sockets that are bound, and tells it what
@@ -38,13 +54,14 @@ impl Master {
         let selected = self.sockets.selected(added, &plan.settings);
         let boot = Boot {
             number,
-            first: !self.announced && number == 1,
+            first: !self.announced,
             file: plan.file.clone(),
             listen: selected
                 .each_ref()
                 .map(|plane| plane.iter().map(|it| it.listen.clone()).collect()),
             given: (0..).zip(&selected[0]).filter(|(_, it)| it.given).map(|(at, _)| at).collect(),
             withdraw: self.withdraw.clone(),
+            contents: self.contents.clone(),
             counters: self.counters.clone(),
             lame_duck: self.lame_duck,
             past: Some(past),
@@ -105,9 +122,61 @@ impl Master {
         self.row.count(&worker);
         worker.complaints.relay();
         let how = describe(status);
-        let note = fault::read(&worker.page).filter(|_| status.terminating_signal().is_some());
-        let generation = note.as_ref().and_then(|note| note.generation).map(|it| it.0);
-        let why = worker.trouble.clone().or_else(|| how.clone()).unwrap_or_default();
+        let blame = self.blame(&worker, status);
+        let generation = blame.generation;
+        let why = self.why(&worker, how.as_deref(), &blame);
+        self.tell_end(&worker, generation, &why);
+        if self.stop.is_some() && worker.served && status.terminating_signal().is_some() {
+            // How many it had is not known, and nobody can say that there were none.
+            self.aborted += 1;
+        }
+        let by_itself = !worker.dismissed;
+        if by_itself && self.stop.is_none() && (worker.served || self.upgrade.is_none()) {
+            self.crashes.total += 1;
+        }
+        let said = worker.complaints.tail();
+        let lost = match &worker.trouble {
+            None if !worker.served && !said.is_empty() => format!("{why}: {said}"),
+            _ => why.clone(),
+        };
+        // A plugin that calls `exit` without a trace is as bad as one that faults.
+        let end = End {
+            generation,
+            proven: blame.proven,
+            served: worker.served,
+            fault: blame.fault,
+            exited: status.exit_status().is_some(),
+            stuck: false,
+            brief: worker.born.elapsed() < BRIEF_TIME,
+        };
+        if by_itself && self.stop.is_none() && self.mends_with(worker.number) {
+            let decision = self.crashes.note(Instant::now(), end, self.rules());
+            self.withdraw_for(&decision, end, &why);
+        }
+        if let Some(content) = generation.zip(blame.content) {
+            self.contents.push(content);
+        }
+        if self.upgrade_lost(&worker, by_itself, &lost) || !by_itself || self.stop.is_some() {
+            return;
+        }
+        if !matches!(worker.role, Role::Serving | Role::Booting | Role::Soaking) {
+            return;
+        }
+        if !self.announced && generation.is_none() {
+            // The host never came up, and no plugin is to blame: whoever starts it hears why.
+            let why = if why.is_empty() { "the worker has ended before it served" } else { &why };
+            tracing::error!("{why}");
+            self.exit = Some(1);
+            return;
+        }
+        if worker.counted.is_some() {
+            self.counters.clone_from(&worker.counted);
+        }
+        self.replace(end, &why);
+    }
+
+    /// Writes a worker's end down.
+    fn tell_end(&mut self, worker: &Led, generation: Option<u64>, why: &str) {
         if worker.dismissed
             || self.stop.is_some()
             || matches!(worker.role, Role::Draining | Role::Parked)
@@ -115,7 +184,8 @@ impl Master {
             tracing::info!(
                 worker = worker.number,
                 worker_pid = worker.id(),
-                how,
+                generation,
+                why,
                 "a worker has ended"
             );
         } else {
@@ -130,40 +200,44 @@ impl Master {
             let text = format!("worker {number} (pid {pid}) has ended unasked: {why}");
             self.note(Deed { generation, ..Deed::new("crash", "worker", "ended", text) });
         }
-        if self.stop.is_some() && worker.served && status.terminating_signal().is_some() {
-            // How many it had is not known, and nobody can say that there were none.
-            self.aborted += 1;
+    }
+
+    /// Whose end it was, as far as that can be told.
+    fn blame(&self, worker: &Led, status: WaitStatus) -> Blame {
+        let words = fault::read(&worker.page);
+        // A note of a signal that has not ended it is of no meaning.
+        let died = status.terminating_signal().is_some();
+        let note = words.note.filter(|note| died || matches!(note.end, fault::End::Call(..)));
+        let left = note.as_ref().and_then(|note| note.generation);
+        // Without a note: what it was just loading, which may as well be a coincidence.
+        let loading = words.loading.map(|(generation, _)| generation);
+        let suspect = loading.filter(|_| note.is_none() && !worker.served);
+        let generation = left.or(suspect);
+        let content = words.loading.filter(|(loading, _)| Some(*loading) == generation);
+        Blame {
+            generation: generation.map(|it| it.0),
+            content: content.map(|(_, content)| content.to_string()),
+            proven: left.is_some(),
+            fault: note.is_some(),
+            what: note.map(|note| note.end.to_string()),
         }
-        let by_itself = !worker.dismissed;
-        if by_itself && self.stop.is_none() && (worker.served || self.upgrade.is_none()) {
-            self.crashes.total += 1;
-        }
-        let said = worker.complaints.tail();
-        let lost = match &worker.trouble {
-            None if !worker.served && !said.is_empty() => format!("{why}: {said}"),
-            _ => why.clone(),
+    }
+
+    /// How a worker has ended, for people.
+    fn why(&self, worker: &Led, how: Option<&str>, blame: &Blame) -> String {
+        let how = worker.trouble.as_deref().or(how);
+        let mut text = match (how, &blame.what) {
+            (Some(how), Some(what)) => format!("{how}: {what}"),
+            (how, what) => how.or(what.as_deref()).unwrap_or_default().to_owned(),
         };
-        if self.upgrade_lost(&worker, by_itself, &lost) || !by_itself || self.stop.is_some() {
-            return;
+        if let Some(generation) = blame.generation {
+            let list = worker.cargo.iter().chain(&self.cargo);
+            let version = list.map(|(version, _)| version).find(|it| it.generation == generation);
+            let whose = version.map(|it| format!(" of `{}`", it.plugin)).unwrap_or_default();
+            let doing = if blame.proven { "in" } else { "while it loaded" };
+            text = format!("{text}, {doing} generation {generation}{whose}");
         }
-        if !matches!(worker.role, Role::Serving | Role::Booting | Role::Soaking) {
-            return;
-        }
-        if !self.announced {
-            // The host never came up: whoever starts it hears why.
-            let why = if why.is_empty() { "the worker has ended before it served" } else { &why };
-            tracing::error!("{why}");
-            self.exit = Some(1);
-            return;
-        }
-        if worker.counted.is_some() {
-            self.counters.clone_from(&worker.counted);
-        }
-        // A plugin that calls `exit` is as bad, though nobody can say which one it was.
-        let exited = status.exit_status().is_some();
-        let (served, fault) = (worker.served, note.is_some());
-        let end = End { generation, served, fault, exited, stuck: false };
-        self.replace(end, &why);
+        text
     }
 
     /// A worker has ended unasked: sees to the next one, and to what has ended it.
@@ -186,13 +260,21 @@ impl Master {
             self.go_back_to(previous);
             self.say_taken_back(why);
         }
-        if let Some(generation) = decision.withdraw {
-            let Rules { count, window, .. } = rules;
-            let times = if count == 1 { "once".to_owned() } else { format!("{count} times") };
-            let why = format!("workers died {times} within {window:?} while they ran it ({why})");
-            self.withdraw.push((generation, why));
-        }
+        self.withdraw_for(&decision, end, why);
         self.respawn = Some(Instant::now() + decision.after);
+    }
+
+    /// Has the next worker take out of traffic what is to blame.
+    fn withdraw_for(&mut self, decision: &Decision, end: End, why: &str) {
+        let Some(generation) = decision.withdraw else { return };
+        let Rules { count, window, .. } = self.rules();
+        let why = if end.served || !end.proven {
+            let times = if count == 1 { "once".to_owned() } else { format!("{count} times") };
+            format!("workers died {times} within {window:?} while they ran it ({why})")
+        } else {
+            format!("a worker died of it before it could serve ({why})")
+        };
+        self.withdraw.push((generation, why));
     }
 
     /// What counts as too many ends.

@@ -3,7 +3,8 @@
 //! The host executable defines `__cxa_thread_atexit_impl` (`interpose`) and the functions that
 //! make and delete threads and their keys (`threads`, `keys`) itself, so that a plugin's references
 //! bind here: glibc never learns of a plugin's thread-local destructors and pins nothing, its
-//! keys can be deleted, its threads counted. Owns that bookkeeping per library (`registry`) and
+//! keys can be deleted, its threads counted. Those by which a plugin ends the process (`ends`) are
+//! the host's as well: they leave a note of whose code it was. Owns that bookkeeping per library (`registry`) and
 //! per thread (`ledger`). Knows nothing of loading.
 //!
 //! # Invariant
@@ -19,6 +20,7 @@ use std::{
 
 pub(super) mod blame;
 mod check;
+mod ends;
 mod interpose;
 pub(super) mod keys;
 pub(super) mod ledger;
@@ -26,6 +28,7 @@ pub(super) mod object;
 mod real;
 pub(super) mod registry;
 pub(super) mod signals;
+mod stack;
 mod threads;
 mod window;
 

@@ -4,7 +4,14 @@
 //! one (`open`, `bring_up`). Invariant: a load that fails, however late, takes back what it has done,
 //! or says what stays.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use super::{
     hooks,
@@ -27,8 +34,12 @@ pub fn load(request: LoadRequest) -> Result<Instance, LoadError> {
     let time = request.load_time;
     let purge_time = request.purge_time;
     let file = request.path.clone();
+    let opened = Arc::new(AtomicBool::new(false));
+    let opens = opened.clone();
     let work = move || {
-        let library = open(&request, LogTo::Tracing)?;
+        let library = open(&request, LogTo::Tracing);
+        opens.store(true, Ordering::Release);
+        let library = library?;
         let instance = bring_up(library, &request, 0, false)?;
         // No registry knows this thread, and it ends after its report.
         hooks::purge_thread(instance.library());
@@ -50,7 +61,7 @@ pub fn load(request: LoadRequest) -> Result<Instance, LoadError> {
     match side.wait(time) {
         Ok(loaded) => loaded,
         Err(NoResult::TimedOut) => Err(LoadError {
-            problem: LoadProblem::Timeout { time },
+            problem: LoadProblem::Timeout { time, opening: !opened.load(Ordering::Acquire) },
             resident: Some("its load has not returned".to_owned()),
         }),
         Err(NoResult::Died) => Err(LoadError {

@@ -27,6 +27,7 @@ use self::{
 use super::keeper::Keeper;
 use crate::{
     config::{Limits, raw::Loaded},
+    deploy::Withdrawal,
     error::Coded,
     event::Events,
     ids::Generation,
@@ -94,7 +95,13 @@ fn come_up(args: &[OsString], parse: Parse, channel: &Channel) -> anyhow::Result
         withdraw: boot
             .withdraw
             .into_iter()
-            .map(|(generation, why)| (crate::ids::Generation(generation), why))
+            .map(|(generation, why)| Withdrawal {
+                content: boot.contents.iter().find_map(|(number, content)| {
+                    (*number == generation).then(|| content.parse().ok())?
+                }),
+                generation: Generation(generation),
+                why,
+            })
             .collect(),
         counters: boot.counters.clone(),
         lame_duck: boot.lame_duck,
@@ -255,6 +262,7 @@ impl Led<'_> {
                 // From here on the master counts.
                 self.say(&Report::Beat(beat_of(worker)));
                 let done = self.with(worker, |worker| worker.accept()).await;
+                sys::fault::serves();
                 self.answer(done, &Report::Accepting);
             }
             Order::Freeze => self.freeze(worker).await,

@@ -92,6 +92,12 @@ impl Manifest {
         taken
     }
 
+    /// `generation` is a number that some load has had, whatever came of it.
+    pub fn use_up(&mut self, generation: Generation) {
+        let next = Generation(generation.0.saturating_add(1));
+        self.next_generation = self.next_generation.max(next);
+    }
+
     /// The plugin that a rollback concerns, with its versions.
     ///
     /// # Errors

@@ -53,6 +53,8 @@ pub struct Versions {
     left: Vec<Digest>,
     /// When what serves changed last; `None`: a list of a release that did not write it.
     changed_at: Option<SystemTime>,
+    /// What was withdrawn since the last commit, and why; one line.
+    withdrawn: Option<String>,
     /// Of this process alone; not kept.
     stand_in: StandIn,
 }
@@ -177,6 +179,7 @@ impl Versions {
         self.changed_at = Some(entry.committed_at);
         self.list.push(entry);
         self.active = true;
+        self.withdrawn = None;
         self.stand_in = StandIn::Unneeded;
     }
 
@@ -266,15 +269,35 @@ impl Versions {
     /// The plugin serves no more; its versions stay, so that a rollback can bring it back.
     pub fn deactivate(&mut self) {
         self.active = false;
+        self.withdrawn = None;
         self.stand_in = StandIn::Unneeded;
+    }
+
+    /// What was withdrawn since the last commit, and why.
+    #[must_use]
+    pub fn withdrawn(&self) -> Option<String> {
+        self.withdrawn.clone()
+    }
+
+    /// Keeps what is to be said of a withdrawal until the next commit.
+    pub fn set_withdrawn(&mut self, text: String) {
+        self.withdrawn = Some(text);
+    }
+
+    /// The bytes of `generation` are not returned to unless they are named.
+    pub fn give_up(&mut self, generation: Generation) {
+        let Some(digest) = self.position(generation).map(|at| self.list[at].digest) else {
+            return;
+        };
+        let entries = self.list.iter_mut().filter(|entry| entry.digest == digest);
+        entries.for_each(|entry| entry.rolled_back = true);
+        self.leave(digest);
     }
 
     /// The plugin serves no more, and what served last is not returned to unless it is named.
     pub fn withdraw(&mut self) {
-        if let Some(digest) = self.list.last().map(|entry| entry.digest) {
-            let entries = self.list.iter_mut().filter(|entry| entry.digest == digest);
-            entries.for_each(|entry| entry.rolled_back = true);
-            self.leave(digest);
+        if let Some(last) = self.list.last().map(|last| last.generation) {
+            self.give_up(last);
         }
         self.deactivate();
     }

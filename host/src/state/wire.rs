@@ -45,6 +45,8 @@ struct WirePlugin {
     left: Vec<String>,
     #[serde(default)]
     changed_at_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    withdrawn: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -97,6 +99,7 @@ pub(super) fn encode(manifest: &Manifest) -> Vec<u8> {
             versions: list.collect(),
             left: versions.left().iter().map(ToString::to_string).collect(),
             changed_at_ms: versions.changed_at().map(to_ms),
+            withdrawn: versions.withdrawn(),
         };
         (name.to_string(), plugin)
     });
@@ -139,10 +142,13 @@ fn from_wire(wire: WireManifest) -> Result<Manifest, String> {
     };
     for (name, plugin) in wire.plugins {
         let list: Result<Vec<_>, String> = plugin.versions.into_iter().map(version).collect();
-        let versions =
+        let mut versions =
             Versions::restore(list?, plugin.active).map_err(|e| format!("plugin `{name}`: {e}"))?;
         let left: Result<Vec<_>, String> = plugin.left.iter().map(|text| parse(text)).collect();
-        let versions = versions.remembering(left?, plugin.changed_at_ms.map(from_ms));
+        versions = versions.remembering(left?, plugin.changed_at_ms.map(from_ms));
+        if let Some(text) = plugin.withdrawn {
+            versions.set_withdrawn(text);
+        }
         let newest = versions.list().last().map(|entry| entry.generation);
         if newest.is_some_and(|newest| newest >= manifest.next_generation) {
             return Err(format!("plugin `{name}`: its generation is above the counter"));

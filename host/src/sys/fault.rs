@@ -1,18 +1,14 @@
-//! The last words of a process that a fatal signal ends: which signal, and whose code ran.
+//! The last words of a process that goes down: what ended it, and whose code ran.
 //!
-//! Owns one shared page: a process that goes down writes into it from its signal handler, and
-//! whoever made the page reads it afterwards. Knows nothing of plugins: `blame` says whose code
-//! runs. The handlers stay in place for the life of the process.
+//! Owns one shared page: a process that goes down writes into it, from its signal handler
+//! (`catch`) or from a function that it ends by (`leave`), and whoever made the page reads it
+//! afterwards. Knows nothing of plugins: `blame` says whose code runs. The handlers stay in place
+//! for the life of the process.
 //!
 //! # Invariants
-//! - The first fault is noted and no other: a thread that dies with it may be a consequence.
+//! - The first end is noted and no other: a thread that dies with it may be a consequence.
 //! - Whatever would have happened on the signal happens all the same, after the note.
-//! - The handler only loads and stores atomics, and calls sigaction(2) and raise(3).
-//!
-//! # Known limit
-//! A stack that overflows needs another stack for the handler. Threads of the host's standard
-//! library have one; threads that a plugin starts have none, so the kernel ends the process without
-//! a note.
+//! - The page only grows: who reads it and who writes it may be of different versions.
 #![expect(
     unsafe_code,
     reason = "signal handlers and a shared page are only reachable through libc"
@@ -20,8 +16,7 @@
 
 use std::{
     ffi::{c_int, c_void},
-    io,
-    mem::MaybeUninit,
+    fmt, io,
     os::fd::{AsFd, OwnedFd},
     ptr,
     sync::{
@@ -35,32 +30,111 @@ use rustix::{
     mm::{MapFlags, ProtFlags, mmap},
 };
 
-use crate::ids::Generation;
+use super::process::signal_name;
+use crate::ids::{Digest, Generation};
+
+mod catch;
+
+pub use catch::is_caught;
 
 /// What a process died of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Note {
-    /// Its number.
-    pub signal: i32,
-    /// Whose code ran on the thread that got it. `None`: the host's own.
+    /// What ended it.
+    pub end: End,
+    /// Whose code ran on the thread that ended it. `None`: the host's own.
     pub generation: Option<Generation>,
-    /// The address that could not be reached; of no meaning for a signal that somebody sent.
-    pub address: u64,
 }
 
-/// What lies at the page's begin. Native byte order: both ends are on one machine.
+/// What ends a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// A signal, and the address that could not be reached; of no meaning for one that was sent.
+    Signal(i32, u64),
+    /// A stack that was used up.
+    Overflow(u64),
+    /// A function that does not come back, by its number in [`CALLS`], and what it was given.
+    Call(u32, i32),
+}
+
+/// The functions that end a process or a thread of the host, by number; only to be added to.
+pub const CALLS: [&str; 10] = [
+    "exit",
+    "_exit",
+    "_Exit",
+    "quick_exit",
+    "abort",
+    "kill",
+    "raise",
+    "pthread_kill",
+    "pthread_exit",
+    "dlopen",
+];
+
+/// In [`CALLS`]: the loader, which a library's constructor holds for ever.
+pub const DLOPEN: u32 = 9;
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Signal(signal, 0) => f.write_str(&signal_name(signal)),
+            Self::Signal(signal, address) => {
+                write!(f, "{} at {address:#x}", signal_name(signal))
+            }
+            Self::Overflow(address) => write!(f, "a stack overflow at {address:#x}"),
+            Self::Call(DLOPEN, _) => f.write_str("its constructors hold the loader"),
+            Self::Call(number, given) => {
+                let name = CALLS.get(number as usize).copied().unwrap_or("a function of that kind");
+                match name {
+                    "exit" | "_exit" | "_Exit" | "quick_exit" => {
+                        write!(f, "its code called `{name}({given})`")
+                    }
+                    "kill" | "raise" | "pthread_kill" => {
+                        write!(f, "its code called `{name}` with {}", signal_name(given))
+                    }
+                    "pthread_exit" => {
+                        write!(f, "its code called `{name}` on a thread of the host")
+                    }
+                    name => write!(f, "its code called `{name}`"),
+                }
+            }
+        }
+    }
+}
+
+/// What is read of a process that has ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LastWords {
+    /// `None`: it was ended from outside, or ended as it should.
+    pub note: Option<Note>,
+    /// What it was loading at its end.
+    pub loading: Option<(Generation, Digest)>,
+    /// It has served.
+    pub served: bool,
+}
+
+/// What lies at the page's begin. Native byte order: both ends are on one machine. A process of
+/// before the fields behind `address` leaves zeros there.
 #[repr(C)]
 struct Page {
     state: AtomicU32,
+    /// 0: no signal.
     signal: AtomicU32,
     generation: AtomicU64,
     address: AtomicU64,
+    /// A number in [`CALLS`], counted from 1; [`OVERFLOW`].
+    call: AtomicU32,
+    given: AtomicU32,
+    served: AtomicU32,
+    _room: AtomicU32,
+    loading: AtomicU64,
+    content: [AtomicU64; 4],
 }
 
 /// Units: bytes. The smallest page there is.
-const PAGE_BYTES: usize = 4096;
+pub const PAGE_BYTES: usize = 4096;
 /// Of [`Page`], as it is read. Units: bytes.
-const NOTE_BYTES: usize = 24;
+const NOTE_BYTES: usize = 80;
 
 const _: () = assert!(size_of::<Page>() == NOTE_BYTES);
 
@@ -71,16 +145,13 @@ const WRITING: u32 = 1;
 /// It is whole: any number that nobody writes by accident.
 const WHOLE: u32 = 0x4845_4144;
 
-/// Those that a fault of the code itself raises. SIGABRT: Rust's and C's own way to give up.
-const SIGNALS: [c_int; 5] =
-    [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGABRT];
+/// In the place of a call: a stack that was used up.
+const OVERFLOW: u32 = u32::MAX;
 
 static PAGE: AtomicPtr<Page> = AtomicPtr::new(ptr::null_mut());
 /// A process that a plugin forks inherits handler and page, and is not the one this is about.
 static OWNER: AtomicU32 = AtomicU32::new(0);
 static BLAME: OnceLock<fn() -> u64> = OnceLock::new();
-static BEFORE: [AtomicPtr<libc::sigaction>; SIGNALS.len()] =
-    [const { AtomicPtr::new(ptr::null_mut()) }; SIGNALS.len()];
 
 /// An empty page, to be handed to a process. It is not inherited unless somebody sees to it.
 ///
@@ -92,25 +163,39 @@ pub fn page() -> io::Result<OwnedFd> {
     Ok(page)
 }
 
-/// What the process that was given `page` died of, if it was a fatal signal.
+/// What the process that was given `page` has left there.
 #[must_use]
-pub fn read(page: impl AsFd) -> Option<Note> {
+pub fn read(page: impl AsFd) -> LastWords {
     let mut bytes = [0; NOTE_BYTES];
-    let count = rustix::io::pread(page, &mut bytes, 0).ok()?;
-    if count != NOTE_BYTES {
-        return None;
-    }
-    let half = |at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
-    let word = |at: usize| Some(u64::from_ne_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
-    if half(0)? != WHOLE {
-        return None;
-    }
-    let generation = Some(word(8)?).filter(|number| *number != 0).map(Generation);
-    Some(Note { signal: i32::try_from(half(4)?).ok()?, generation, address: word(16)? })
+    let Ok(NOTE_BYTES) = rustix::io::pread(page, &mut bytes, 0) else {
+        return LastWords::default();
+    };
+    parse(&bytes)
 }
 
-/// Has a fatal signal noted in `page` from now on. `blame` gives the generation whose code runs on
-/// the calling thread, 0 for none, and only loads atomics and plain thread-locals. Once a process.
+fn parse(bytes: &[u8; NOTE_BYTES]) -> LastWords {
+    let half = |at: usize| {
+        let bytes = bytes.get(at..at + 4).and_then(|it| it.try_into().ok());
+        bytes.map_or(0, u32::from_ne_bytes)
+    };
+    let word = |at: usize| {
+        let bytes = bytes.get(at..at + 8).and_then(|it| it.try_into().ok());
+        bytes.map_or(0, u64::from_ne_bytes)
+    };
+    let generation = |at: usize| Some(word(at)).filter(|number| *number != 0).map(Generation);
+    let end = match half(24) {
+        0 => End::Signal(half(4).cast_signed(), word(16)),
+        OVERFLOW => End::Overflow(word(16)),
+        call => End::Call(call - 1, half(28).cast_signed()),
+    };
+    let note = (half(0) == WHOLE).then(|| Note { end, generation: generation(8) });
+    let content = bytes.get(48..).and_then(|it| it.try_into().ok()).map(Digest);
+    LastWords { note, loading: generation(40).zip(content), served: half(32) != 0 }
+}
+
+/// Has the end of this process noted in `page` from now on. `blame` gives the generation whose
+/// code runs on the calling thread, 0 for none, and only loads atomics and plain thread-locals.
+/// Once a process.
 ///
 /// # Errors
 /// The system's own; it is installed already.
@@ -123,169 +208,98 @@ pub fn install(page: OwnedFd, blame: fn() -> u64) -> io::Result<()> {
     let mapped = unsafe { mmap(ptr::null_mut(), PAGE_BYTES, access, flags, &page, 0) }?;
     OWNER.store(std::process::id(), Ordering::Release);
     PAGE.store(mapped.cast(), Ordering::Release);
-    for (signal, before) in SIGNALS.into_iter().zip(&BEFORE) {
-        catch(signal, before)?;
-    }
-    Ok(())
+    // Some functions of the C library end a process without asking anybody else's `exit`.
+    // SAFETY: the function lives as long as the process, and only writes to the page.
+    unsafe { on_exit(at_exit, ptr::null_mut()) };
+    catch::install()
 }
 
-fn catch(signal: c_int, before: &AtomicPtr<libc::sigaction>) -> io::Result<()> {
-    let mut known = MaybeUninit::<libc::sigaction>::uninit();
-    // SAFETY: a null action only asks; `known` has room for the answer.
-    if unsafe { libc::sigaction(signal, ptr::null(), known.as_mut_ptr()) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: 0 means that the answer was written. Kept for the life of the process.
-    let known = Box::into_raw(Box::new(unsafe { known.assume_init() }));
-    // Before the handler is there, which reads it.
-    before.store(known, Ordering::Release);
-    let handler: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) = note;
-    // SAFETY: all zeros is an action without flags and with an empty mask.
-    let mut action = unsafe { MaybeUninit::<libc::sigaction>::zeroed().assume_init() };
-    action.sa_sigaction = handler as usize;
-    action.sa_flags = libc::SA_ONSTACK | libc::SA_SIGINFO;
-    // SAFETY: the handler has the type that SA_SIGINFO asks for and lives as long as the process.
-    if unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(())
+unsafe extern "C" {
+    // glibc's, which unlike atexit(3) says with what.
+    fn on_exit(function: extern "C" fn(c_int, *mut c_void), argument: *mut c_void) -> c_int;
 }
 
-/// The handler. Everything here is async-signal-safe.
-extern "C" fn note(signal: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
-    // SAFETY: the kernel passes what SA_SIGINFO promises.
-    let info = unsafe { &*info };
-    // Neither the kernel nor a breakpoint, but somebody's kill(2), raise(3) or sigqueue(3).
-    let sent = info.si_code <= 0;
-    // SAFETY: every signal that was sent has its sender's number; 0 is one outside of here.
-    let foreign = sent && unsafe { info.si_pid() }.cast_unsigned() != std::process::id();
+extern "C" fn at_exit(code: c_int, _: *mut c_void) {
+    let generation = running();
+    if generation != 0 {
+        leave(End::Call(0, code), generation);
+    }
+}
+
+/// The page, in the process that it is about.
+fn own_page() -> Option<&'static Page> {
     // SAFETY: null, or the page that `install` mapped for ever.
     let page = unsafe { PAGE.load(Ordering::Acquire).as_ref() };
     // `process::id` is getpid(2).
-    let page = page.filter(|_| OWNER.load(Ordering::Acquire) == std::process::id());
-    // Nobody's code is to blame for what another process has sent.
-    let page = page.filter(|_| !foreign);
-    if let Some(page) = page {
-        let (won, lost) = (Ordering::AcqRel, Ordering::Relaxed);
-        if page.state.compare_exchange(EMPTY, WRITING, won, lost).is_ok() {
-            page.signal.store(signal.cast_unsigned(), Ordering::Relaxed);
-            let generation = BLAME.get().map_or(0, |blame| blame());
-            page.generation.store(generation, Ordering::Relaxed);
-            // SAFETY: the kernel fills the address in for its own signals; for others it is 0 or
-            // part of another field, which is as readable.
-            let address = if sent { 0 } else { unsafe { info.si_addr() }.addr() as u64 };
-            page.address.store(address, Ordering::Relaxed);
-            page.state.store(WHOLE, Ordering::Release);
-        }
-    }
-    if sent {
-        // It does not come again by itself, and what was there before may count on that.
-        give_back(signal, ptr::null());
-        // SAFETY: blocked until the handler returns, and then fatal.
-        unsafe { libc::raise(signal) };
-        return;
-    }
-    let at = SIGNALS.iter().position(|it| *it == signal);
-    let before = at.map_or(ptr::null_mut(), |at| BEFORE[at].load(Ordering::Acquire));
-    // The instruction is tried again and raises the signal again, now for whoever was there before.
-    give_back(signal, before);
+    page.filter(|_| OWNER.load(Ordering::Acquire) == std::process::id())
 }
 
-/// Puts `action` in place; null is the system's default, which ends the process.
-fn give_back(signal: c_int, action: *const libc::sigaction) {
-    // SAFETY: all zeros is the default action (`SIG_DFL` is 0) without flags and mask.
-    let default = unsafe { MaybeUninit::<libc::sigaction>::zeroed().assume_init() };
-    let action = if action.is_null() { &raw const default } else { action };
-    // SAFETY: an action that was in place before, or the default.
-    unsafe { libc::sigaction(signal, action, ptr::null_mut()) };
+/// The generation whose code runs on this thread; 0 for none.
+fn running() -> u64 {
+    BLAME.get().map_or(0, |blame| blame())
+}
+
+/// Notes that `generation` (0 for none) ends this process by `end`, unless something else has been
+/// noted. False: nobody reads what this process leaves. Only loads and stores atomics, and calls
+/// getpid(2).
+pub fn leave(end: End, generation: u64) -> bool {
+    let Some(page) = own_page() else { return false };
+    let (won, lost) = (Ordering::AcqRel, Ordering::Relaxed);
+    if page.state.compare_exchange(EMPTY, WRITING, won, lost).is_ok() {
+        let (signal, address, call, given) = match end {
+            End::Signal(signal, address) => (signal, address, 0, 0),
+            End::Overflow(address) => (libc::SIGSEGV, address, OVERFLOW, 0),
+            End::Call(call, given) => (0, 0, call + 1, given),
+        };
+        page.signal.store(signal.cast_unsigned(), Ordering::Relaxed);
+        page.generation.store(generation, Ordering::Relaxed);
+        page.address.store(address, Ordering::Relaxed);
+        page.call.store(call, Ordering::Relaxed);
+        page.given.store(given.cast_unsigned(), Ordering::Relaxed);
+        page.state.store(WHOLE, Ordering::Release);
+    }
+    true
+}
+
+/// This process serves from now on.
+pub fn serves() {
+    if let Some(page) = own_page() {
+        page.served.store(1, Ordering::Relaxed);
+    }
+}
+
+/// Whether it does, or did.
+#[must_use]
+pub fn has_served() -> bool {
+    own_page().is_some_and(|page| page.served.load(Ordering::Relaxed) != 0)
+}
+
+/// Until dropped, the page says that `generation` is being loaded.
+#[derive(Debug)]
+#[must_use = "the load is over when this is dropped"]
+pub struct Loading(());
+
+impl Loading {
+    /// From now on, with this content.
+    pub fn begin(generation: Generation, content: Digest) -> Self {
+        if let Some(page) = own_page() {
+            for (place, bytes) in page.content.iter().zip(content.0.chunks_exact(8)) {
+                let word = bytes.try_into().map_or(0, u64::from_ne_bytes);
+                place.store(word, Ordering::Relaxed);
+            }
+            page.loading.store(generation.0, Ordering::Relaxed);
+        }
+        Self(())
+    }
+}
+
+impl Drop for Loading {
+    fn drop(&mut self) {
+        if let Some(page) = own_page() {
+            page.loading.store(0, Ordering::Relaxed);
+        }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{
-        os::{fd::AsFd as _, unix::process::ExitStatusExt as _},
-        process::{Command, Stdio},
-    };
-
-    use rustix::process::{Resource, Rlimit, setrlimit};
-
-    use super::*;
-
-    const HOW: &str = "HOTSEAT_TEST_FAULT";
-
-    /// Not a test by itself: the process that goes down, started by the one below.
-    #[test]
-    fn victim() {
-        let Ok(how) = std::env::var(HOW) else { return };
-        setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).unwrap();
-        let page = std::io::stdin().as_fd().try_clone_to_owned().unwrap();
-        install(page, || 7).unwrap();
-        match &*how {
-            // SAFETY: none; that is the point.
-            "segfault" => unsafe { ptr::without_provenance_mut::<u8>(0x123).write_volatile(1) },
-            "abort" => std::process::abort(),
-            // SAFETY: sends a signal to this thread.
-            "sent" => drop(unsafe { libc::raise(libc::SIGSEGV) }),
-            "foreign" => {
-                let kill = ["-c", "kill -SEGV $PPID"];
-                drop(Command::new("sh").args(kill).status());
-            }
-            "child" => {
-                // SAFETY: the child only faults.
-                if unsafe { libc::fork() } == 0 {
-                    // SAFETY: none; that is the point.
-                    unsafe { ptr::without_provenance_mut::<u8>(0x123).write_volatile(1) };
-                }
-                // SAFETY: no status is asked for.
-                unsafe { libc::wait(ptr::null_mut()) };
-            }
-            "overflow" => drop(std::thread::spawn(|| deep(1)).join()),
-            _ => {}
-        }
-    }
-
-    fn deep(count: u64) -> u64 {
-        let here = std::hint::black_box([count; 512]);
-        if count == 0 { 0 } else { deep(count + 1) + here[3] }
-    }
-
-    fn died_of(how: &str) -> (Option<i32>, Option<Note>) {
-        let page = page().unwrap();
-        let status = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "sys::fault::tests::victim", "--nocapture"])
-            .env(HOW, how)
-            .stdin(Stdio::from(page.try_clone().unwrap()))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
-            .unwrap();
-        (status.signal(), read(&page))
-    }
-
-    #[test]
-    fn a_fault_is_noted_and_ends_the_process_as_ever() {
-        let note = |signal| Note { signal, generation: Some(Generation(7)), address: 0 };
-        let segfault = Note { address: 0x123, ..note(libc::SIGSEGV) };
-        assert_eq!(died_of("segfault"), (Some(libc::SIGSEGV), Some(segfault)));
-        assert_eq!(died_of("abort"), (Some(libc::SIGABRT), Some(note(libc::SIGABRT))));
-        assert_eq!(died_of("sent"), (Some(libc::SIGSEGV), Some(note(libc::SIGSEGV))));
-        assert_eq!(died_of("foreign"), (Some(libc::SIGSEGV), None), "nobody here is to blame");
-        assert_eq!(died_of("child"), (None, None), "a child is another process");
-        assert_eq!(died_of("nothing"), (None, None));
-    }
-
-    #[test]
-    fn an_overflow_is_noted_and_then_told_by_the_standard_library() {
-        let (signal, note) = died_of("overflow");
-        assert_eq!(signal, Some(libc::SIGABRT), "after its message");
-        assert_eq!(note.map(|note| note.signal), Some(libc::SIGSEGV), "the first counts");
-    }
-
-    #[test]
-    fn what_is_no_note_is_none() {
-        let empty = page().unwrap();
-        assert_eq!(read(&empty), None);
-        rustix::io::pwrite(&empty, &WRITING.to_ne_bytes(), 0).unwrap();
-        assert_eq!(read(&empty), None);
-    }
-}
+mod tests;

@@ -70,6 +70,6 @@ mod tests {
         marks.given(Series::Order, 8);
         drop(marks);
         assert_eq!((read(&page, Series::Order), read(&page, Series::Generation)), (8, 9));
-        assert_eq!(fault::read(&page), None, "the note of a fault is not touched");
+        assert_eq!(fault::read(&page).note, None, "the note of a fault is not touched");
     }
 }

@@ -6,6 +6,7 @@ use std::{fmt, os::fd::OwnedFd, sync::Arc, time::SystemTime};
 
 use crate::{
     admin::UpgradeDesk,
+    deploy::Withdrawal,
     event::Events,
     ids::{Digest, Generation, PluginName},
     serve::OnStuck,
@@ -99,8 +100,8 @@ pub struct Birth {
     pub lead: Lead,
     /// Bytes of what served before, preferred to those in the state folder.
     pub carried: Vec<(Digest, OwnedFd)>,
-    /// To be taken out of traffic before anything is loaded, and why.
-    pub withdraw: Vec<(Generation, String)>,
+    /// To be taken out of traffic before anything is loaded.
+    pub withdraw: Vec<Withdrawal>,
     /// The counters of the workers before this one, as [`Worker::counters`](super::Worker) gave
     /// them.
     pub counters: Option<String>,

@@ -22,12 +22,13 @@ use crate::{
     artifact::Store,
     config::{Config, Limits, UnloadPolicy},
     deploy::{
+        Withdrawal,
         desk::Desk,
         pipeline::{Pipeline, Reports},
         record::Record,
     },
     event::{EVENTS_COUNT, Events},
-    ids::{Digest, Generation, PluginName},
+    ids::{Digest, PluginName},
     metrics::Metrics,
     plugin::{
         reaper::{GRACE, Reaper, ReaperRules},
@@ -178,7 +179,7 @@ pub(super) fn start_watcher(config: &Config, base: &Base) -> anyhow::Result<Opti
 pub(super) fn begin(
     mut pipeline: Pipeline,
     desk: &Desk,
-    withdraw: Vec<(Generation, String)>,
+    withdraw: Vec<Withdrawal>,
     halt: &Halt,
 ) -> std::io::Result<Receiver<Pipeline>> {
     let (booted, boot) = mpsc::sync_channel(1);

@@ -117,20 +117,6 @@ fn a_plugin_without_a_version_before_goes_alone() {
     host.get("/c/").assert_status(200).assert_contains("v2");
 }
 
-/// `exit` in a plugin is no signal: the worker is replaced and nobody blamed.
-#[test]
-fn an_exit_blames_nobody() {
-    let host = crash_host();
-    let mut worker = host.worker_pid();
-    for _ in 0..3 {
-        assert_eq!(try_get(&host, "/crash?how=exit"), None);
-        worker = next_worker(&host, worker);
-        assert_eq!(host.active("handler"), 2);
-    }
-    assert_eq!(warning(&host.status(), "handler"), "");
-    assert_eq!(metric(&host, "hotseat_worker_crashes_total"), 3.0);
-}
-
 /// A child that the plugin forks has the handlers and the page of its worker; what it dies of is
 /// nobody's fault, whatever the worker dies of later.
 #[test]

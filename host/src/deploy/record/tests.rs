@@ -25,13 +25,21 @@ fn boots(record: &Record) -> Option<(u64, String)> {
     Some((first.generation.0, first.label.as_str().to_owned()))
 }
 
+fn ended(generation: Generation) -> Withdrawal {
+    Withdrawal { generation, why: "it crashed".to_owned(), content: None }
+}
+
+fn warning(record: &Record) -> String {
+    record.warned().remove(&name()).unwrap_or_default()
+}
+
 #[test]
 fn a_withdrawn_version_is_left_for_the_one_before_it_and_for_good() {
     let folder = tempfile::tempdir().unwrap();
     let record = open(folder.path());
     let [one, two, three] = ["1", "2", "3"].map(|label| commit(&record, label));
-    assert!(record.withdraw(two).is_none(), "it is not active");
-    let done = record.withdraw(three).unwrap();
+    assert!(record.withdraw(&ended(two)).is_none(), "it is not active");
+    let done = record.withdraw(&ended(three)).unwrap();
     assert_eq!((done.plugin, done.was.generation), (name(), three));
     let now = done.now.unwrap();
     assert_eq!((now.generation, now.from), (Generation(4), Some(two)));
@@ -42,10 +50,49 @@ fn a_withdrawn_version_is_left_for_the_one_before_it_and_for_good() {
     let kept = record.kept(&name());
     assert!(kept.iter().any(|it| it.generation == three && it.rolled_back), "{kept:?}");
     // The rollback's bytes end their process too.
-    assert_eq!(record.withdraw(Generation(4)).unwrap().now.unwrap().from, Some(one));
-    let done = record.withdraw(Generation(5)).unwrap();
+    let done = record.withdraw(&ended(Generation(4))).unwrap();
+    assert_eq!(done.now.unwrap().from, Some(one));
+    let done = record.withdraw(&ended(Generation(5))).unwrap();
     assert!(done.now.is_none(), "nothing is older");
-    assert_eq!(boots(&open(folder.path())), None);
+    let record = open(folder.path());
+    assert_eq!(boots(&record), None);
+    // It keeps its place, and what is said of it, until something else is committed.
+    assert_eq!(record.without_a_version(), [name()]);
+    assert!(warning(&record).contains("generation 5 (v1) was withdrawn"), "{}", warning(&record));
+    assert!(
+        record.rollback_target(&name(), None).is_err(),
+        "nothing that ended a process comes back"
+    );
+    assert_eq!(record.remove(&name()).unwrap().unwrap().generation, Generation(5));
+    let record = open(folder.path());
+    assert_eq!((record.without_a_version(), warning(&record)), (vec![], String::new()));
+    commit(&record, "4");
+    assert_eq!(boots(&open(folder.path())).unwrap().1, "4");
+}
+
+/// The active version does not load, and what stands in for it ends its process.
+#[test]
+fn what_only_stands_in_is_not_tried_again_either() {
+    let folder = tempfile::tempdir().unwrap();
+    let record = open(folder.path());
+    let [one, two, three] = ["1", "2", "3"].map(|label| commit(&record, label));
+    assert!(record.withdraw(&ended(two)).is_none(), "it is not active");
+    assert_eq!(record.avoid(&name(), one), None);
+    let text = record.avoid(&name(), two).unwrap();
+    let record = open(folder.path());
+    assert_eq!(warning(&record), text);
+    let tried: Vec<_> = record.committed()[&name()].iter().map(|it| it.generation).collect();
+    assert_eq!(tried, [three, one]);
+}
+
+/// What ended a process before anything of it was committed is blamed alone.
+#[test]
+fn the_number_of_what_was_never_committed_is_not_used_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let record = open(folder.path());
+    commit(&record, "1");
+    assert!(record.withdraw(&ended(Generation(2))).is_none());
+    assert_eq!(commit(&record, "2"), Generation(3));
 }
 
 #[test]

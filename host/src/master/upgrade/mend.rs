@@ -47,6 +47,11 @@ impl Master {
         self.upgrade.as_ref().is_some_and(|upgrade| upgrade.mends)
     }
 
+    /// Whether `number` is to replace a worker that is stuck.
+    pub(in crate::master) fn mends_with(&self, number: u64) -> bool {
+        self.mends() && self.upgrade.as_ref().is_some_and(|upgrade| upgrade.new == Some(number))
+    }
+
     /// Says how it ended. No command of the operator runs: nobody sent a signal.
     pub(super) fn mended(&mut self, upgrade: &Upgrade, verdict: Verdict, text: &str) {
         let seconds = upgrade.pending.began.elapsed().as_secs_f64();

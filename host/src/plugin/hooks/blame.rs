@@ -1,8 +1,10 @@
 //! Whose code a thread runs, for a signal handler.
 //!
 //! Owns a fixed table from libraries to generations: a handler may take no lock and reach no
-//! memory that moves. Invariant: an entry is the newest library of its place or says that it is
-//! another's, so a generation is blamed for nothing but its own library.
+//! memory that moves. Invariants: an entry is its place's one live library, so a generation is
+//! blamed for nothing but its own library; a number whose place is taken is given to no library
+//! as long as there is a free one (`registry`), so every live library is known, however many were
+//! loaded before it.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -10,18 +12,29 @@ use super::{CURRENT, LibraryId};
 use crate::ids::Generation;
 
 /// Libraries that are told apart; a host has far fewer at one time.
-const PLACES: usize = 4096;
+pub(super) const PLACES: u32 = 4096;
 
 struct Entry {
     library: AtomicU32,
     generation: AtomicU64,
 }
 
-static ENTRIES: [Entry; PLACES] =
-    [const { Entry { library: AtomicU32::new(0), generation: AtomicU64::new(0) } }; PLACES];
+static ENTRIES: [Entry; PLACES as usize] =
+    [const { Entry { library: AtomicU32::new(0), generation: AtomicU64::new(0) } };
+        PLACES as usize];
 
 fn entry(library: u32) -> &'static Entry {
-    &ENTRIES[library as usize % PLACES]
+    &ENTRIES[(library % PLACES) as usize]
+}
+
+/// Whether no live library has the place of `library`.
+pub(super) fn is_free(library: u32) -> bool {
+    entry(library).library.load(Ordering::SeqCst) == 0
+}
+
+/// From now on the place of `library` is its own; it is no generation yet.
+pub(super) fn reserve(library: LibraryId) {
+    assign(library, Generation(0));
 }
 
 /// From now on `library` is `generation`'s.
@@ -30,6 +43,13 @@ pub(in crate::plugin) fn assign(library: LibraryId, generation: Generation) {
     entry.library.store(0, Ordering::SeqCst);
     entry.generation.store(generation.0, Ordering::SeqCst);
     entry.library.store(library.0, Ordering::SeqCst);
+}
+
+/// `library` is gone.
+pub(super) fn release(library: LibraryId) {
+    let (taken, free) = (library.0, 0);
+    // Its place may be another's, when there were too many.
+    let _ = entry(taken).library.compare_exchange(taken, free, Ordering::SeqCst, Ordering::SeqCst);
 }
 
 /// The generation whose code runs on the calling thread; 0 for the host's own. Only loads: for
@@ -69,5 +89,9 @@ mod tests {
         assign(next, Generation(9));
         assert_eq!(running_generation(), 0, "its place is another's");
         drop(entered);
+        release(library);
+        assert!(!is_free(library.0), "not its own any more");
+        release(next);
+        assert!(is_free(library.0) && is_free(next.0));
     }
 }

@@ -12,7 +12,8 @@ use std::{
 use super::{
     enter, interpose, keys, ledger, object,
     real::{
-        AtExit, C11Routine, Create, Dtor, KeyCreate, KeyDelete, Routine, ThrdCreate, TssDelete,
+        self, AtExit, C11Routine, Create, Dtor, KeyCreate, KeyDelete, Routine, ThrdCreate,
+        TssDelete,
     },
     registry::{self, Record},
 };
@@ -26,6 +27,7 @@ use super::{
 /// # Errors
 /// What does not work; then nothing may ever be unloaded.
 pub fn self_test() -> Result<(), String> {
+    real::look_up_endings();
     for (name, ours) in interpose::table() {
         let found = interpose::lookup(name);
         if !ptr::eq(found, ours) {

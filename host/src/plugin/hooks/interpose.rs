@@ -8,7 +8,7 @@
 use std::ffi::{CStr, c_int, c_void};
 
 use super::{
-    keys, ledger,
+    ends, keys, ledger,
     real::{self, Dtor},
     registry::{self, Owner},
     threads,
@@ -39,7 +39,7 @@ unsafe extern "C" fn __cxa_thread_atexit_impl(
 }
 
 /// The functions by the names that a plugin asks for.
-pub(super) fn table() -> [(&'static CStr, *const c_void); 7] {
+pub(super) fn table() -> [(&'static CStr, *const c_void); 16] {
     [
         (c"__cxa_thread_atexit_impl", __cxa_thread_atexit_impl as *const c_void),
         (c"pthread_key_create", keys::pthread_key_create as *const c_void),
@@ -48,6 +48,15 @@ pub(super) fn table() -> [(&'static CStr, *const c_void); 7] {
         (c"tss_delete", keys::tss_delete as *const c_void),
         (c"pthread_create", threads::pthread_create as *const c_void),
         (c"thrd_create", threads::thrd_create as *const c_void),
+        (c"exit", ends::exit as *const c_void),
+        (c"_exit", ends::_exit as *const c_void),
+        (c"_Exit", ends::_Exit as *const c_void),
+        (c"quick_exit", ends::quick_exit as *const c_void),
+        (c"abort", ends::abort as *const c_void),
+        (c"kill", ends::kill as *const c_void),
+        (c"raise", ends::raise as *const c_void),
+        (c"pthread_kill", ends::pthread_kill as *const c_void),
+        (c"pthread_exit", ends::pthread_exit as *const c_void),
     ]
 }
 

@@ -12,7 +12,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{LibraryId, enter, real, real::Dtor, registry, registry::Record};
+use super::{LibraryId, enter, real, real::Dtor, registry, registry::Record, stack};
 
 /// Destructors that one purge of one thread runs at most: a destructor that registers itself
 /// again must not hold the host for ever. Far above any real count (tens).
@@ -76,6 +76,11 @@ pub(in crate::plugin) fn arm() {
 pub(super) fn adopt(record: Arc<Record>) {
     arm();
     THREAD_OF.set(Arc::into_raw(record));
+}
+
+/// Whether a library has started this thread, and it has not ended.
+pub(super) fn is_plugin_thread() -> bool {
+    !THREAD_OF.get().is_null()
 }
 
 /// Keeps a destructor for the next purge or the thread's end.
@@ -171,6 +176,7 @@ unsafe extern "C" fn at_thread_end(_: *mut c_void) {
         // Beyond `RUNS_MAX`: it will never run, so it holds nothing.
         entry.record.tls_done();
     }
+    stack::take_back();
     let record = THREAD_OF.replace(ptr::null());
     if !record.is_null() {
         // SAFETY: made by `into_raw` in `adopt` and taken out once.

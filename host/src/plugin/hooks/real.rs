@@ -30,6 +30,14 @@ pub(super) type TssDelete = unsafe extern "C" fn(libc::pthread_key_t);
 pub(super) type ThrdCreate =
     unsafe extern "C" fn(*mut libc::pthread_t, Option<C11Routine>, *mut c_void) -> c_int;
 
+/// Ends the process with a code.
+pub(super) type Ending = unsafe extern "C" fn(c_int) -> !;
+/// Sends a signal to what its first argument names.
+pub(super) type Signalling<T> = unsafe extern "C" fn(T, c_int) -> c_int;
+pub(super) type Raise = unsafe extern "C" fn(c_int) -> c_int;
+/// `C-unwind`, because it unwinds.
+pub(super) type ThreadExit = unsafe extern "C-unwind" fn(*mut c_void) -> !;
+
 struct Slot {
     name: &'static CStr,
     address: AtomicPtr<c_void>,
@@ -59,6 +67,22 @@ static CREATE: Slot = Slot::new(c"pthread_create");
 static TSS_CREATE: Slot = Slot::new(c"tss_create");
 static TSS_DELETE: Slot = Slot::new(c"tss_delete");
 static THRD_CREATE: Slot = Slot::new(c"thrd_create");
+static EXIT: Slot = Slot::new(c"exit");
+static UNDERSCORE_EXIT: Slot = Slot::new(c"_exit");
+static QUICK_EXIT: Slot = Slot::new(c"quick_exit");
+static KILL: Slot = Slot::new(c"kill");
+static RAISE: Slot = Slot::new(c"raise");
+static PTHREAD_KILL: Slot = Slot::new(c"pthread_kill");
+static PTHREAD_EXIT: Slot = Slot::new(c"pthread_exit");
+
+/// Looks up what may be called where nothing can be looked up: in a signal handler, or while the
+/// loader is held.
+pub(super) fn look_up_endings() {
+    for slot in [&EXIT, &UNDERSCORE_EXIT, &QUICK_EXIT, &KILL, &RAISE, &PTHREAD_KILL, &PTHREAD_EXIT]
+    {
+        slot.address();
+    }
+}
 
 pub(super) fn thread_atexit() -> Option<AtExit> {
     // SAFETY: null is `None`; else it is the function of that name, whose type is this.
@@ -93,4 +117,43 @@ pub(super) fn tss_delete() -> Option<TssDelete> {
 pub(super) fn thrd_create() -> Option<ThrdCreate> {
     // SAFETY: as in `thread_atexit`; C11's type of a thread is POSIX's.
     unsafe { std::mem::transmute::<*mut c_void, Option<ThrdCreate>>(THRD_CREATE.address()) }
+}
+
+pub(super) fn exit() -> Option<Ending> {
+    // SAFETY: as in `thread_atexit`.
+    unsafe { std::mem::transmute::<*mut c_void, Option<Ending>>(EXIT.address()) }
+}
+
+pub(super) fn underscore_exit() -> Option<Ending> {
+    // SAFETY: as in `thread_atexit`.
+    unsafe { std::mem::transmute::<*mut c_void, Option<Ending>>(UNDERSCORE_EXIT.address()) }
+}
+
+pub(super) fn quick_exit() -> Option<Ending> {
+    // SAFETY: as in `thread_atexit`.
+    unsafe { std::mem::transmute::<*mut c_void, Option<Ending>>(QUICK_EXIT.address()) }
+}
+
+pub(super) fn kill() -> Option<Signalling<libc::pid_t>> {
+    // SAFETY: as in `thread_atexit`.
+    unsafe { std::mem::transmute::<*mut c_void, Option<Signalling<libc::pid_t>>>(KILL.address()) }
+}
+
+pub(super) fn raise() -> Option<Raise> {
+    // SAFETY: as in `thread_atexit`.
+    unsafe { std::mem::transmute::<*mut c_void, Option<Raise>>(RAISE.address()) }
+}
+
+pub(super) fn pthread_kill() -> Option<Signalling<libc::pthread_t>> {
+    // SAFETY: as in `thread_atexit`.
+    unsafe {
+        std::mem::transmute::<*mut c_void, Option<Signalling<libc::pthread_t>>>(
+            PTHREAD_KILL.address(),
+        )
+    }
+}
+
+pub(super) fn pthread_exit() -> Option<ThreadExit> {
+    // SAFETY: as in `thread_atexit`.
+    unsafe { std::mem::transmute::<*mut c_void, Option<ThreadExit>>(PTHREAD_EXIT.address()) }
 }

@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{LibraryId, object, real::Dtor};
+use super::{LibraryId, blame, object, real::Dtor};
 
 /// A pthread key that a library made.
 #[derive(Clone, Copy, Debug)]
@@ -224,7 +224,7 @@ pub(in crate::plugin) fn register(path: CString) -> Option<Arc<Record>> {
         return None;
     }
     let record = Arc::new(Record {
-        id: LibraryId(NEXT.fetch_add(1, Ordering::Relaxed)),
+        id: next_id(),
         path: path.clone(),
         live: AtomicUsize::new(0),
         threads: AtomicUsize::new(0),
@@ -242,11 +242,22 @@ pub(in crate::plugin) fn register(path: CString) -> Option<Arc<Record>> {
     Some(record)
 }
 
+/// A number that no library had before it, and whose place in `blame` is free if any is. Under the
+/// lock, so that two do not take one place.
+fn next_id() -> LibraryId {
+    let mut numbers = (0..blame::PLACES).map(|_| NEXT.fetch_add(1, Ordering::Relaxed));
+    let free = numbers.find(|number| *number != 0 && blame::is_free(*number));
+    let id = LibraryId(free.unwrap_or_else(|| NEXT.fetch_add(1, Ordering::Relaxed)));
+    blame::reserve(id);
+    id
+}
+
 /// Forgets a library that is no longer mapped.
 pub(in crate::plugin) fn unregister(record: &Record) {
     let mut libraries = libraries();
     libraries.by_path.remove(record.path());
     libraries.by_id.remove(&record.id);
+    blame::release(record.id);
     COUNT.store(libraries.by_id.len(), Ordering::Release);
 }
 

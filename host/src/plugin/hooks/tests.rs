@@ -7,13 +7,14 @@ use std::{
 };
 
 use super::{
-    LibraryId, current, enter,
+    LibraryId, blame, current, enter,
     interpose::lookup,
     ledger::{forget, host_dso, note},
     object, purge_thread,
     registry::{self, Record},
     self_test,
 };
+use crate::ids::Generation;
 
 /// A registered library that is not the C library, which `self_test` takes.
 pub(in crate::plugin) struct Played {
@@ -187,6 +188,21 @@ fn what_is_held_is_told() {
     record.thread_ended();
     record.thread_ended();
     assert!(record.is_quiet());
+}
+
+/// However many are loaded after it, and gone again.
+#[test]
+fn a_library_that_stays_keeps_its_generation() {
+    let played = Played::start();
+    blame::assign(played.id(), Generation(7));
+    let _running = enter(played.id());
+    for number in 0..3 * blame::PLACES {
+        let path = format!("/of a load/{number}.so");
+        let record = registry::register(std::ffi::CString::new(path).unwrap()).unwrap();
+        blame::assign(record.id(), Generation(8));
+        registry::unregister(&record);
+        assert_eq!(super::running_generation(), 7, "after {number} loads");
+    }
 }
 
 #[test]

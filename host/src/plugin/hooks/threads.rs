@@ -11,6 +11,7 @@ use super::{
     ledger,
     real::{self, C11Routine, Routine},
     registry::{self, Owner, Record},
+    stack,
 };
 
 struct Start<R> {
@@ -46,6 +47,7 @@ impl<R> Start<R> {
         let Self { routine, argument, record } = *start;
         become_thread_of(record.id());
         ledger::adopt(record);
+        stack::lend();
         (routine, argument)
     }
 }

@@ -26,6 +26,14 @@ impl LoadError {
     }
 }
 
+impl LoadError {
+    /// Whether the library holds the loader: nothing more can be loaded into this process.
+    #[must_use]
+    pub fn holds_the_loader(&self) -> bool {
+        matches!(self.problem, LoadProblem::Timeout { opening: true, .. })
+    }
+}
+
 impl From<LoadProblem> for LoadError {
     fn from(problem: LoadProblem) -> Self {
         Self { problem, resident: None }
@@ -94,6 +102,8 @@ pub enum LoadProblem {
     Timeout {
         /// The limit.
         time: Duration,
+        /// It has not come back from the loader, which nothing else gets past then.
+        opening: bool,
     },
     /// No thread for the load.
     #[error("a thread for the load cannot be started: {0}")]

@@ -1,0 +1,178 @@
+//! Functions by which a plugin ends the process that it is in.
+//!
+//! Owns the note that is left then: whose code it was and what it called. Whatever ends by `exit`
+//! or `quick_exit` ends at once: a normal end runs the destructors of every library that is mapped
+//! and waits for the loader. A process without a page for notes (a preflight child, one that a plugin
+//! has forked) and the host's own code meet the C library's functions as they are.
+
+use std::{
+    ffi::{c_int, c_void},
+    mem::MaybeUninit,
+    ptr,
+};
+
+use super::{
+    blame::running_generation,
+    ledger,
+    real::{self, Ending},
+};
+use crate::sys::fault::{self, End};
+
+/// Places in [`fault::CALLS`].
+const EXIT: u32 = 0;
+const UNDERSCORE_EXIT: u32 = 1;
+const C_EXIT: u32 = 2;
+const QUICK_EXIT: u32 = 3;
+const ABORT: u32 = 4;
+const KILL: u32 = 5;
+const RAISE: u32 = 6;
+const PTHREAD_KILL: u32 = 7;
+const PTHREAD_EXIT: u32 = 8;
+
+/// Notes that the plugin whose code runs here ends this process. False: it is none, or there is
+/// nobody to read it.
+fn noted(call: u32, given: c_int) -> bool {
+    match running_generation() {
+        0 => false,
+        generation => fault::leave(End::Call(call, given), generation),
+    }
+}
+
+/// Ends by the C library's own function, or, without one, as the kernel does.
+fn end(real: Option<Ending>, code: c_int) -> ! {
+    if let Some(real) = real {
+        // SAFETY: any code may be given; it does not come back.
+        unsafe { real(code) }
+    }
+    loop {
+        // SAFETY: ends the process.
+        unsafe { libc::syscall(libc::SYS_exit_group, code) };
+    }
+}
+
+/// Interposes the end of a process.
+#[unsafe(no_mangle)]
+pub(super) extern "C" fn exit(code: c_int) -> ! {
+    if noted(EXIT, code) { end(real::underscore_exit(), code) } else { end(real::exit(), code) }
+}
+
+/// Interposes the end of a process without anybody's destructors.
+#[unsafe(no_mangle)]
+pub(super) extern "C" fn _exit(code: c_int) -> ! {
+    noted(UNDERSCORE_EXIT, code);
+    end(real::underscore_exit(), code)
+}
+
+/// Interposes C's name for the same.
+#[unsafe(no_mangle)]
+pub(super) extern "C" fn _Exit(code: c_int) -> ! {
+    noted(C_EXIT, code);
+    end(real::underscore_exit(), code)
+}
+
+/// Interposes the end of a process with few destructors.
+#[unsafe(no_mangle)]
+pub(super) extern "C" fn quick_exit(code: c_int) -> ! {
+    let real = if noted(QUICK_EXIT, code) { real::underscore_exit() } else { real::quick_exit() };
+    end(real, code)
+}
+
+/// Interposes giving up, which a plugin's own handler of the signal could hide.
+#[unsafe(no_mangle)]
+pub(super) extern "C" fn abort() -> ! {
+    noted(ABORT, 0);
+    // As abort(3) does it: whoever handles the signal is asked first, and has no say. Nothing is
+    // looked up: little is left of a stack that has overflowed.
+    let mut only = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: makes the set empty, adds a signal that there is, and unblocks it for this thread.
+    unsafe {
+        libc::sigemptyset(only.as_mut_ptr());
+        libc::sigaddset(only.as_mut_ptr(), libc::SIGABRT);
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, only.as_ptr(), ptr::null_mut());
+    }
+    send_abort();
+    // SAFETY: the default action, which ends the process.
+    unsafe { libc::signal(libc::SIGABRT, libc::SIG_DFL) };
+    send_abort();
+    end(None, 128 + libc::SIGABRT)
+}
+
+/// Sends this thread the signal, by the kernel's own call.
+fn send_abort() {
+    // SAFETY: numbers of this process and this thread.
+    unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), libc::gettid(), libc::SIGABRT) };
+}
+
+/// Whether `signal` ends this process for certain when it sends it to itself.
+fn is_deadly(signal: c_int) -> bool {
+    signal == libc::SIGKILL || fault::is_caught(signal)
+}
+
+fn is_own(process: libc::pid_t) -> bool {
+    // SAFETY: two questions that cannot fail.
+    let (own, group) = unsafe { (libc::getpid(), libc::getpgrp()) };
+    process == own || process == 0 || process == -1 || process == -group
+}
+
+/// Interposes a signal to a process.
+///
+/// # Safety
+/// As for the function of that name.
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn kill(process: libc::pid_t, signal: c_int) -> c_int {
+    if running_generation() != 0 && is_own(process) && is_deadly(signal) {
+        noted(KILL, signal);
+    }
+    match real::kill() {
+        // SAFETY: the caller's arguments, unchanged.
+        Some(real) => unsafe { real(process, signal) },
+        None => -1,
+    }
+}
+
+/// Interposes a signal to the calling thread.
+///
+/// # Safety
+/// As for the function of that name.
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn raise(signal: c_int) -> c_int {
+    if running_generation() != 0 && is_deadly(signal) {
+        noted(RAISE, signal);
+    }
+    match real::raise() {
+        // SAFETY: the caller's argument, unchanged.
+        Some(real) => unsafe { real(signal) },
+        None => -1,
+    }
+}
+
+/// Interposes a signal to a thread of this process.
+///
+/// # Safety
+/// As for the function of that name.
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn pthread_kill(thread: libc::pthread_t, signal: c_int) -> c_int {
+    if running_generation() != 0 && is_deadly(signal) {
+        noted(PTHREAD_KILL, signal);
+    }
+    match real::pthread_kill() {
+        // SAFETY: the caller's arguments, unchanged.
+        Some(real) => unsafe { real(thread, signal) },
+        None => libc::ESRCH,
+    }
+}
+
+/// Interposes the end of a thread. One of the host's is not a plugin's to end: it would unwind
+/// through the host, and leave whatever it holds for ever.
+///
+/// # Safety
+/// As for the function of that name.
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C-unwind" fn pthread_exit(value: *mut c_void) -> ! {
+    if !ledger::is_plugin_thread() && noted(PTHREAD_EXIT, 0) {
+        std::process::abort();
+    }
+    let Some(real) = real::pthread_exit() else { std::process::abort() };
+    // SAFETY: the caller's argument; nothing here has a destructor, so it may unwind through.
+    unsafe { real(value) }
+}

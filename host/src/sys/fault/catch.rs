@@ -1,0 +1,141 @@
+//! The handlers of signals that a fault raises.
+//!
+//! Invariant: a handler only loads and stores atomics, and calls sigaction(2), getpid(2) and
+//! raise(3).
+//!
+//! # Known limit
+//! A stack that overflows needs another stack for the handler. Threads of the host's standard
+//! library have one, and those that a plugin starts get one (`plugin/hooks/stack`); a thread that
+//! is made without the C library has none, so the kernel ends the process without a note.
+
+use std::{
+    ffi::{c_int, c_void},
+    io,
+    mem::MaybeUninit,
+    ptr,
+    sync::atomic::{AtomicPtr, Ordering},
+};
+
+use super::{End, leave, own_page, running};
+
+/// Those that a fault of the code itself raises. SIGABRT: Rust's and C's own way to give up.
+const SIGNALS: [c_int; 7] = [
+    libc::SIGSEGV,
+    libc::SIGBUS,
+    libc::SIGILL,
+    libc::SIGFPE,
+    libc::SIGABRT,
+    libc::SIGTRAP,
+    libc::SIGSYS,
+];
+
+/// Those of them after which the instruction is tried again.
+const TRIED_AGAIN: [c_int; 4] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE];
+
+/// How far from the stack's end an address may lie that could not be reached because the stack is
+/// used up: frames of code that checks each page are no larger. Units: bytes.
+const STACK_REACH: u64 = 64 << 10;
+
+static BEFORE: [AtomicPtr<libc::sigaction>; SIGNALS.len()] =
+    [const { AtomicPtr::new(ptr::null_mut()) }; SIGNALS.len()];
+
+pub(super) fn install() -> io::Result<()> {
+    for (signal, before) in SIGNALS.into_iter().zip(&BEFORE) {
+        catch(signal, before)?;
+    }
+    Ok(())
+}
+
+/// What happens on `signal` now.
+fn action(signal: c_int) -> io::Result<libc::sigaction> {
+    let mut known = MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: a null action only asks; `known` has room for the answer.
+    if unsafe { libc::sigaction(signal, ptr::null(), known.as_mut_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: 0 means that the answer was written.
+    Ok(unsafe { known.assume_init() })
+}
+
+/// Whether `signal` ends this process, by the handler here.
+#[must_use]
+pub fn is_caught(signal: c_int) -> bool {
+    let handler: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) = note;
+    action(signal).is_ok_and(|action| action.sa_sigaction == handler as usize)
+}
+
+fn catch(signal: c_int, before: &AtomicPtr<libc::sigaction>) -> io::Result<()> {
+    // Kept for the life of the process.
+    let known = Box::into_raw(Box::new(action(signal)?));
+    // Before the handler is there, which reads it.
+    before.store(known, Ordering::Release);
+    let handler: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) = note;
+    // SAFETY: all zeros is an action without flags and with an empty mask.
+    let mut action = unsafe { MaybeUninit::<libc::sigaction>::zeroed().assume_init() };
+    action.sa_sigaction = handler as usize;
+    action.sa_flags = libc::SA_ONSTACK | libc::SA_SIGINFO;
+    // SAFETY: the handler has the type that SA_SIGINFO asks for and lives as long as the process.
+    if unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// The handler. Everything here is async-signal-safe.
+extern "C" fn note(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    // SAFETY: the kernel passes what SA_SIGINFO promises.
+    let info = unsafe { &*info };
+    // Neither the kernel nor a breakpoint, but somebody's kill(2), raise(3) or sigqueue(3).
+    let sent = info.si_code <= 0;
+    // SAFETY: every signal that was sent has its sender's number; 0 is one outside of here.
+    let foreign = sent && unsafe { info.si_pid() }.cast_unsigned() != std::process::id();
+    // Nobody's code is to blame for what another process has sent.
+    if !foreign && own_page().is_some() {
+        // SAFETY: the kernel fills the address in for its own signals; for others it is 0 or part
+        // of another field, which is as readable.
+        let address = if sent { 0 } else { unsafe { info.si_addr() }.addr() as u64 };
+        // SAFETY: the kernel passes the context of the thread, or null where it has none.
+        let stack = unsafe { context.cast::<libc::ucontext_t>().as_ref() }.map(stack_pointer);
+        let overflow = |stack: u64| {
+            (stack.saturating_sub(STACK_REACH)..stack.saturating_add(STACK_REACH))
+                .contains(&address)
+        };
+        let end = if signal == libc::SIGSEGV && !sent && stack.is_some_and(overflow) {
+            End::Overflow(address)
+        } else {
+            End::Signal(signal, address)
+        };
+        leave(end, running());
+    }
+    if sent || !TRIED_AGAIN.contains(&signal) {
+        // It does not come again by itself, and what was there before may count on that.
+        give_back(signal, ptr::null());
+        // SAFETY: blocked until the handler returns, and then fatal.
+        unsafe { libc::raise(signal) };
+        return;
+    }
+    let at = SIGNALS.iter().position(|it| *it == signal);
+    let before = at.map_or(ptr::null_mut(), |at| BEFORE[at].load(Ordering::Acquire));
+    // The instruction is tried again and raises the signal again, now for whoever was there before.
+    give_back(signal, before);
+}
+
+#[cfg(target_arch = "x86_64")]
+fn stack_pointer(context: &libc::ucontext_t) -> u64 {
+    let register = usize::try_from(libc::REG_RSP).unwrap_or_default();
+    context.uc_mcontext.gregs.get(register).map_or(0, |value| value.cast_unsigned())
+}
+
+#[cfg(target_arch = "aarch64")]
+fn stack_pointer(context: &libc::ucontext_t) -> u64 {
+    context.uc_mcontext.sp
+}
+
+/// Puts `action` in place; null is the system's default, which ends the process.
+fn give_back(signal: c_int, action: *const libc::sigaction) {
+    // SAFETY: all zeros is the default action (`SIG_DFL` is 0) without flags and mask.
+    let default = unsafe { MaybeUninit::<libc::sigaction>::zeroed().assume_init() };
+    let action = if action.is_null() { &raw const default } else { action };
+    // SAFETY: an action that was in place before, or the default.
+    unsafe { libc::sigaction(signal, action, ptr::null_mut()) };
+}
