@@ -2,6 +2,8 @@
 //!
 //! Owns the order of the start (lock, sockets, worker, ready line), the signals and the end.
 
+mod aftermath;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -20,7 +22,10 @@ use crate::{
     log,
     serve::{Socket, bind},
     state::{StateDir, history::Entry},
-    sys::process::{exit_now, say_aside},
+    sys::{
+        fault,
+        process::{exit_now, say_aside},
+    },
     worker::{Birth, Halt, Sockets, Worker, prepare_process},
 };
 
@@ -131,9 +136,12 @@ fn begin(
     state: StateDir,
     halt: &Halt,
 ) -> anyhow::Result<Arc<Worker>> {
-    let worker = Worker::start(config, sockets, state, Birth::alone(), halt)?;
+    let withdraw = aftermath::take_up(state.path(), &config.limits);
+    let birth = Birth { withdraw, ..Birth::alone() };
+    let worker = Worker::start(config, sockets, state, birth, halt)?;
     if !halt.is_told() {
         worker.accept()?;
+        fault::serves();
     }
     Ok(Arc::new(worker))
 }

@@ -194,6 +194,43 @@ fn together_with_a_broken_artifact() {
     }
 }
 
+/// Without a master the process ends; the next one knows of it.
+#[test]
+fn in_a_single_process() {
+    for trouble in ["new abort", "new exit", "constructor _exit", "constructor hang"] {
+        let mut host = prepared(builder().arg("--single"));
+        make(&host, "3", trouble);
+        assert!(host.stop().success());
+        let again = host!().at(host.home()).arg("--single").arg("--load-time=1s");
+        let (status, _) = troubled(again).start_in_vain();
+        assert!(!status.success(), "{trouble}: {status}");
+        host.start_again();
+        check_stands_in(&host, trouble);
+        assert!(warning(&host.status(), "bad").contains("before it could serve"), "{trouble}");
+        host.restart();
+        check_stands_in(&host, trouble);
+    }
+}
+
+/// Nor does it forget ends that come later.
+#[test]
+fn in_the_requests_of_a_single_process() {
+    let builder = builder().arg("--single").arg("--crash-count=2").arg("--crash-window=5min");
+    let mut host = prepared(builder);
+    make(&host, "3", "call exit");
+    for _ in 0..2 {
+        assert_eq!(host.active("bad"), 3);
+        assert_eq!(super::try_get(&host, "/bad"), None);
+        assert_eq!(host.wait_exit().code(), Some(3), "its own");
+        host.start_again();
+    }
+    check_stands_in(&host, "call exit");
+    // A kill is nobody's fault.
+    host.kill9();
+    host.start_again();
+    assert_eq!(wire::active(&host.status(), "bad"), Some(4));
+}
+
 /// A file in the folder of a first start that ends the process is not tried again, and those beside
 /// it come up.
 #[test]
