@@ -16,10 +16,11 @@
 //! - `binary` `child` `complaints` `crash` `notify` `origin` `pid_file` `probe` `sockets`: parts
 //! - `led`: a worker
 //! - `happened` `deeds`: what outlives workers
-//! - `upgrade` `hooks` `signals` `inbox` `spawn` `stop` `stuck`: what moves the host on
+//! - `blame` `upgrade` `hooks` `signals` `inbox` `spawn` `stop` `stuck`: what moves the host on
 //! - `memory` `launch`: what an image leaves and begins with
 
 mod binary;
+mod blame;
 mod child;
 mod complaints;
 mod crash;

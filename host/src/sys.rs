@@ -9,6 +9,7 @@ pub mod inherited;
 pub mod keep;
 pub mod lease;
 pub mod marks;
+pub mod memory;
 pub mod passing;
 pub mod process;
 pub mod readiness;

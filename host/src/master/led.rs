@@ -20,7 +20,7 @@ use super::{Plan, complaints::Complaints};
 use crate::{
     link::{Beat, Channel, Order, Received, Report, StuckThread, Version, WORKER, channel::Packet},
     status::ProcessStatus,
-    sys::{clock::since_boot, fault},
+    sys::{clock::since_boot, fault, memory::out_of_memory_kills},
 };
 
 /// What a worker is at.
@@ -128,6 +128,8 @@ pub(super) struct Led {
     pub(super) complaints: Complaints,
     /// Where its fault handler leaves a note.
     pub(super) page: OwnedFd,
+    /// What the kernel had ended for want of memory when it was started, as far as it says.
+    pub(super) memory_kills: Option<u64>,
 }
 
 impl Led {
@@ -178,6 +180,7 @@ impl Led {
             born: Instant::now(),
             complaints,
             page,
+            memory_kills: out_of_memory_kills(),
         })
     }
 

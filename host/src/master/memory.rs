@@ -406,6 +406,7 @@ impl WorkerMemory {
             born: Instant::now(),
             complaints: Complaints::default(),
             page,
+            memory_kills: sys::memory::out_of_memory_kills(),
         }))
     }
 }

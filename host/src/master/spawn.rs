@@ -14,26 +14,10 @@ use super::{
     crash::{Decision, End, Rules},
     sockets::{Bound, Sockets, descriptor},
 };
-use crate::{
-    link::{Boot, Deed, Order, channel::DESCRIPTORS_MAX},
-    sys::fault,
-};
+use crate::link::{Boot, Deed, Order, channel::DESCRIPTORS_MAX};
 
 /// A worker that is killed sooner than that has hardly served: whoever kills may do so again at once.
 const BRIEF_TIME: Duration = Duration::from_secs(2);
-
-/// Whose end a worker's was.
-#[derive(Debug)]
-struct Blame {
-    generation: Option<u64>,
-    /// Its bytes, if it was being loaded.
-    content: Option<String>,
-    /// It has left a note; else it is only what was being loaded.
-    proven: bool,
-    /// It was a fault, not somebody outside.
-    fault: bool,
-    what: Option<String>,
-}
 
 impl Master {
     /// Starts a worker by `plan`, with `added` beside the sockets that are bound, and tells it what
@@ -162,8 +146,9 @@ impl Master {
         if !matches!(worker.role, Role::Serving | Role::Booting | Role::Soaking) {
             return;
         }
-        if !self.announced && generation.is_none() {
-            // The host never came up, and no plugin is to blame: whoever starts it hears why.
+        if !self.announced && generation.is_none() && !blame.killed {
+            // The host never came up, and it was neither a plugin nor somebody from outside: whoever
+            // starts it hears why.
             let why = if why.is_empty() { "the worker has ended before it served" } else { &why };
             tracing::error!("{why}");
             self.exit = Some(1);
@@ -200,44 +185,6 @@ impl Master {
             let text = format!("worker {number} (pid {pid}) has ended unasked: {why}");
             self.note(Deed { generation, ..Deed::new("crash", "worker", "ended", text) });
         }
-    }
-
-    /// Whose end it was, as far as that can be told.
-    fn blame(&self, worker: &Led, status: WaitStatus) -> Blame {
-        let words = fault::read(&worker.page);
-        // A note of a signal that has not ended it is of no meaning.
-        let died = status.terminating_signal().is_some();
-        let note = words.note.filter(|note| died || matches!(note.end, fault::End::Call(..)));
-        let left = note.as_ref().and_then(|note| note.generation);
-        // Without a note: what it was just loading, which may as well be a coincidence.
-        let loading = words.loading.map(|(generation, _)| generation);
-        let suspect = loading.filter(|_| note.is_none() && !worker.served);
-        let generation = left.or(suspect);
-        let content = words.loading.filter(|(loading, _)| Some(*loading) == generation);
-        Blame {
-            generation: generation.map(|it| it.0),
-            content: content.map(|(_, content)| content.to_string()),
-            proven: left.is_some(),
-            fault: note.is_some(),
-            what: note.map(|note| note.end.to_string()),
-        }
-    }
-
-    /// How a worker has ended, for people.
-    fn why(&self, worker: &Led, how: Option<&str>, blame: &Blame) -> String {
-        let how = worker.trouble.as_deref().or(how);
-        let mut text = match (how, &blame.what) {
-            (Some(how), Some(what)) => format!("{how}: {what}"),
-            (how, what) => how.or(what.as_deref()).unwrap_or_default().to_owned(),
-        };
-        if let Some(generation) = blame.generation {
-            let list = worker.cargo.iter().chain(&self.cargo);
-            let version = list.map(|(version, _)| version).find(|it| it.generation == generation);
-            let whose = version.map(|it| format!(" of `{}`", it.plugin)).unwrap_or_default();
-            let doing = if blame.proven { "in" } else { "while it loaded" };
-            text = format!("{text}, {doing} generation {generation}{whose}");
-        }
-        text
     }
 
     /// A worker has ended unasked: sees to the next one, and to what has ended it.

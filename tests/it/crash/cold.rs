@@ -3,6 +3,8 @@
 
 use hotseat_test_support::{Builder, Host, eventually, fault, host, library, wire};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::{
     ends::{make, troubled},
     next_worker, wait_ends, warning,
@@ -114,6 +116,36 @@ fn what_only_fails_is_tried_again() {
         assert_eq!(host.active("bad"), 3, "{trouble}");
         assert_eq!(warning(&host.status(), "bad"), "", "{trouble}");
     }
+}
+
+/// Somebody kills the first worker while it loads what hangs: another one comes up, and nobody is
+/// blamed.
+#[test]
+fn a_kill_of_the_first_worker() {
+    let mut host = host();
+    make(&host, "3", "new hang");
+    assert!(host.stop().success());
+    let (home, before) = (host.home().clone(), host.home().read_log().len());
+    let started = || {
+        let log = home.read_log();
+        let (_, rest) = log[before..].split_once("a worker is started worker=1 pid=Pid(")?;
+        let pid: i32 = rest.split_once(')')?.0.parse().ok()?;
+        // What loads is mapped from a copy of its own.
+        let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+        maps.contains("/loaded/").then_some(pid)
+    };
+    std::thread::scope(|scope| {
+        let starts = scope.spawn(|| host.start_again());
+        eventually!(started().is_some(), "the first worker loads\n{}", home.read_log());
+        let pid = Pid::from_raw(started().unwrap()).unwrap();
+        kill_process(pid, Signal::KILL).unwrap();
+        starts.join().unwrap();
+    });
+    check_stands_in(&host, "killed");
+    assert!(!warning(&host.status(), "bad").contains("withdrawn"));
+    std::fs::remove_file(host.home().path().join("trouble/3")).unwrap();
+    host.restart();
+    assert_eq!(host.active("bad"), 3);
 }
 
 /// Two at once, of which one has nothing before it.

@@ -117,6 +117,9 @@ fn without_a_trace() {
         next_worker(&host, worker);
         assert_eq!(host.active("handler"), 2);
         assert_eq!(warning(&host.status(), "handler"), "");
+        let log = host.home().read_log();
+        let outside = log.contains("it died on SIGKILL: from outside");
+        assert_eq!(outside, how == "killed", "{}", host.log_end());
     }
 }
 
@@ -145,9 +148,12 @@ fn after_many_loads_and_upgrades() {
 /// serves goes on serving.
 #[test]
 fn in_a_candidate_of_an_upgrade() {
+    let holds = ("hang", "its constructors hold the loader");
     for place in ["new", "constructor"] {
-        for (how, what) in ENDS.into_iter().filter(|(how, _)| ["exit", "segv"].contains(how)) {
-            let host = troubled(host!()).with(fault("trouble"), "libhandler_v1.so").start();
+        let some = ENDS.into_iter().filter(|(how, _)| ["exit", "segv"].contains(how));
+        for (how, what) in some.chain((place == "constructor").then_some(holds)) {
+            let builder = troubled(host!().arg("--load-time=1s"));
+            let host = builder.with(fault("trouble"), "libhandler_v1.so").start();
             let worker = host.worker_pid();
             let traffic = host.traffic("/");
             make(&host, "1", &format!("{place} {how}"));

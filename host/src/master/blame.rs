@@ -1,0 +1,83 @@
+//! Whose end a worker's was, and how that is said.
+//!
+//! Decides nothing: `crash` does.
+
+use rustix::process::{Signal, WaitStatus};
+
+use super::{Led, Master};
+use crate::sys::{fault, memory::out_of_memory_kills};
+
+/// Whose end a worker's was.
+#[derive(Debug)]
+pub(super) struct Blame {
+    pub(super) generation: Option<u64>,
+    /// Its bytes, if it was being loaded.
+    pub(super) content: Option<String>,
+    /// It has left a note; else it is only what was being loaded.
+    pub(super) proven: bool,
+    /// It was a fault, not somebody outside.
+    pub(super) fault: bool,
+    /// Somebody has killed it.
+    pub(super) killed: bool,
+    pub(super) what: Option<String>,
+}
+
+/// Who has killed a worker, as far as that can be told: for want of memory the kernel counts.
+fn by_whom(before: Option<u64>) -> String {
+    match (before, out_of_memory_kills()) {
+        (Some(before), Some(now)) if now > before => format!(
+            "for want of memory: the kernel has ended {} of this control group meanwhile",
+            now - before
+        ),
+        (Some(_), Some(_)) => "from outside".to_owned(),
+        _ => "from outside, perhaps for want of memory".to_owned(),
+    }
+}
+
+impl Master {
+    /// Whose end it was, as far as that can be told.
+    pub(super) fn blame(&self, worker: &Led, status: WaitStatus) -> Blame {
+        let words = fault::read(&worker.page);
+        // A note of a signal that has not ended it is of no meaning.
+        let died = status.terminating_signal().is_some();
+        let note = words.note.filter(|note| died || matches!(note.end, fault::End::Call(..)));
+        let left = note.as_ref().and_then(|note| note.generation);
+        // Without a note: what it was just loading, which may as well be a coincidence.
+        let loading = words.loading.map(|(generation, _)| generation);
+        // Whoever killed it; the master says so itself where it was the one.
+        let killed = status.terminating_signal() == Some(Signal::KILL.as_raw())
+            && note.is_none()
+            && !worker.ending
+            && worker.trouble.is_none();
+        let suspect = loading.filter(|_| note.is_none() && !worker.served);
+        let generation = left.or(suspect);
+        let content = words.loading.filter(|(loading, _)| Some(*loading) == generation);
+        Blame {
+            generation: generation.map(|it| it.0),
+            content: content.map(|(_, content)| content.to_string()),
+            proven: left.is_some(),
+            fault: note.is_some(),
+            killed,
+            what: note
+                .map(|note| note.end.to_string())
+                .or_else(|| killed.then(|| by_whom(worker.memory_kills))),
+        }
+    }
+
+    /// How a worker has ended, for people.
+    pub(super) fn why(&self, worker: &Led, how: Option<&str>, blame: &Blame) -> String {
+        let how = worker.trouble.as_deref().or(how);
+        let mut text = match (how, &blame.what) {
+            (Some(how), Some(what)) => format!("{how}: {what}"),
+            (how, what) => how.or(what.as_deref()).unwrap_or_default().to_owned(),
+        };
+        if let Some(generation) = blame.generation {
+            let list = worker.cargo.iter().chain(&self.cargo);
+            let version = list.map(|(version, _)| version).find(|it| it.generation == generation);
+            let whose = version.map(|it| format!(" of `{}`", it.plugin)).unwrap_or_default();
+            let doing = if blame.proven { "in" } else { "while it loaded" };
+            text = format!("{text}, {doing} generation {generation}{whose}");
+        }
+        text
+    }
+}
