@@ -81,7 +81,8 @@ fn come_up(args: &[OsString], parse: Parse, channel: &Channel) -> anyhow::Result
     let _ = rustix::thread::set_name(c"hotseat");
     prepare_process(&mut config);
     let marks = Marks::new(page.try_clone().context("copy the page for notes")?);
-    sys::fault::install(page, running_generation).context("prepare for faults")?;
+    sys::fault::install(page, running_generation, log::flush_in_signal)
+        .context("prepare for faults")?;
     let sockets = sockets_of(sockets, &boot.listen)?;
     let copies: std::io::Result<Vec<_>> = sockets.data.iter().map(Socket::try_clone).collect();
     let given = boot.given.clone();

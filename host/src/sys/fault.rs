@@ -152,6 +152,7 @@ static PAGE: AtomicPtr<Page> = AtomicPtr::new(ptr::null_mut());
 /// A process that a plugin forks inherits handler and page, and is not the one this is about.
 static OWNER: AtomicU32 = AtomicU32::new(0);
 static BLAME: OnceLock<fn() -> u64> = OnceLock::new();
+static FAREWELL: OnceLock<fn()> = OnceLock::new();
 
 /// An empty page, to be handed to a process. It is not inherited unless somebody sees to it.
 ///
@@ -195,12 +196,13 @@ fn parse(bytes: &[u8; NOTE_BYTES]) -> LastWords {
 
 /// Has the end of this process noted in `page` from now on. `blame` gives the generation whose
 /// code runs on the calling thread, 0 for none, and only loads atomics and plain thread-locals.
-/// Once a process.
+/// Once the note is there `farewell` is called, which may only do what a signal handler may. Once a
+/// process.
 ///
 /// # Errors
 /// The system's own; it is installed already.
-pub fn install(page: OwnedFd, blame: fn() -> u64) -> io::Result<()> {
-    if BLAME.set(blame).is_err() {
+pub fn install(page: OwnedFd, blame: fn() -> u64, farewell: fn()) -> io::Result<()> {
+    if BLAME.set(blame).is_err() || FAREWELL.set(farewell).is_err() {
         return Err(io::ErrorKind::AlreadyExists.into());
     }
     let (access, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED);
@@ -240,8 +242,7 @@ fn running() -> u64 {
 }
 
 /// Notes that `generation` (0 for none) ends this process by `end`, unless something else has been
-/// noted. False: nobody reads what this process leaves. Only loads and stores atomics, and calls
-/// getpid(2).
+/// noted. False: nobody reads what this process leaves. Only does what a signal handler may.
 pub fn leave(end: End, generation: u64) -> bool {
     let Some(page) = own_page() else { return false };
     let (won, lost) = (Ordering::AcqRel, Ordering::Relaxed);
@@ -257,6 +258,9 @@ pub fn leave(end: End, generation: u64) -> bool {
         page.call.store(call, Ordering::Relaxed);
         page.given.store(given.cast_unsigned(), Ordering::Relaxed);
         page.state.store(WHOLE, Ordering::Release);
+        if let Some(farewell) = FAREWELL.get() {
+            farewell();
+        }
     }
     true
 }

@@ -1,7 +1,6 @@
 //! The handlers of signals that a fault raises.
 //!
-//! Invariant: a handler only loads and stores atomics, and calls sigaction(2), getpid(2) and
-//! raise(3).
+//! Invariant: a handler only does what signal-safety(7) allows, and what `install` was given for it.
 //!
 //! # Known limit
 //! A stack that overflows needs another stack for the handler. Threads of the host's standard

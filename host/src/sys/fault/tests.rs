@@ -17,7 +17,7 @@ fn victim() {
     let Ok(how) = std::env::var(HOW) else { return };
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).unwrap();
     let page = std::io::stdin().as_fd().try_clone_to_owned().unwrap();
-    install(page, || 7).unwrap();
+    install(page, || 7, || ()).unwrap();
     match &*how {
         // SAFETY: none; that is the point.
         "segfault" => unsafe { ptr::without_provenance_mut::<u8>(0x123).write_volatile(1) },
