@@ -25,6 +25,8 @@ pub struct Config {
     pub plugins_dir: Option<PathBuf>,
     /// How the folder is watched.
     pub watch: Watch,
+    /// A library may be a symlink: in the folder, and where its path is given. Default: false.
+    pub follow_links: bool,
     /// Where state is kept. Default: `$STATE_DIRECTORY`, else `./.hotseat`.
     pub state_dir: PathBuf,
     /// Configured mounts; a plugin named here is mounted only here.
@@ -67,6 +69,7 @@ impl Default for Config {
             health_path: None,
             plugins_dir: Some(PathBuf::from("./plugins")),
             watch: Watch::Events,
+            follow_links: false,
             state_dir: PathBuf::from("./.hotseat"),
             mounts: Vec::new(),
             plugin_config: std::collections::BTreeMap::new(),

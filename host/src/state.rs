@@ -12,6 +12,7 @@ pub mod history;
 pub mod manifest;
 pub mod numbers;
 pub mod rollback;
+mod seen;
 mod sync;
 pub mod versions;
 mod wire;
@@ -19,9 +20,10 @@ mod wire;
 pub use self::{
     folder::{StateDir, StateError},
     history::History,
-    manifest::{Loaded, Manifest, ManifestError, ManifestFile, Seen, SeenStore},
+    manifest::{Loaded, Manifest, ManifestError, ManifestFile},
     numbers::Numbers,
     rollback::RollbackError,
+    seen::{Fate, Note, Seen, SeenStore, Standing},
     sync::Syncer,
     versions::{VersionEntry, Versions},
 };

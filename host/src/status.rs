@@ -37,6 +37,8 @@ pub struct Status {
     pub state_dir: PathBuf,
     /// The watched folder.
     pub plugins_dir: Option<PathBuf>,
+    /// Files in it that are not deployed although they might be meant: why, and what deploys them.
+    pub files: BTreeMap<PathBuf, String>,
     /// "never unload" mode: why nothing is ever unmapped.
     pub never_unload: Option<String>,
     /// Every plugin that is configured or committed, by name.

@@ -3,18 +3,23 @@
 //! Owns one thread. Knows nothing of loading: it only hands [`Order`]s to the desk and remembers
 //! which files it has looked at. Kernel events are a hint to look, never what is believed; a slow
 //! rescan is the net below them. Entry point: [`Watcher::start`].
-//! Invariants: a file that somebody is writing is never ordered; the same content at the same path
-//! is never ordered twice; what was not queued is not remembered.
+//! Invariants: a file that somebody is writing is never ordered; the same content at the same path is
+//! ordered again only when somebody has written it again; that an order has ended is remembered when
+//! it has, so that no end of the process loses one.
 //!
 //! [`Order`]: crate::deploy::order::Order
 
 mod bell;
+mod heard;
+mod how;
 mod kernel;
 mod listing;
 mod plan;
 mod probe;
+mod reads;
 mod round;
 mod settling;
+mod waiting;
 
 use std::{
     fmt, io,
@@ -24,7 +29,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::{bell::Bell, kernel::Kernel, round::Round};
+use self::{bell::Bell, heard::Heard, kernel::Kernel, round::Round};
 use crate::{config::Watch, deploy::desk::Desk, event::Events, state::SeenStore};
 
 /// What is watched, and how.
@@ -34,6 +39,8 @@ pub struct WatchConfig {
     pub dir: PathBuf,
     /// By kernel events or by the rescan alone.
     pub mode: Watch,
+    /// Links stand for what they lead to.
+    pub follow_links: bool,
     /// Quiet time after an event, and the time between two looks at a file without leases.
     pub debounce: Duration,
     /// Between two looks without any event.
@@ -70,14 +77,17 @@ impl Watcher {
         std::fs::create_dir_all(&config.dir)?;
         let bell = Arc::new(Bell::default());
         // Made here, not on the thread: whatever is dropped in from now on is heard.
-        let kernel = match config.mode {
-            Watch::Events => Kernel::start(&config.dir, &bell),
-            Watch::Polling => None,
-        };
+        let heard = Arc::new(Heard::default());
+        // A folder that is polled is listened to as well, where that works: not to know when to look,
+        // but what was done to a file.
+        let rings = (config.mode == Watch::Events).then_some(&bell);
+        let kernel = Kernel::start(&config.dir, rings, &heard);
         let theirs = Arc::clone(&bell);
-        let thread = std::thread::Builder::new()
-            .name("hotseat-watch".to_owned())
-            .spawn(move || run(&theirs, kernel, config, desk, seen, events))?;
+        let thread =
+            std::thread::Builder::new().name("hotseat-watch".to_owned()).spawn(move || {
+                let round = Round::new(config, heard, desk, seen, events);
+                run(&theirs, kernel, round);
+            })?;
         Ok(Self { bell, thread: Some(thread) })
     }
 
@@ -117,23 +127,15 @@ impl Drop for Watcher {
     }
 }
 
-fn run(
-    bell: &Bell,
-    mut kernel: Option<Kernel>,
-    config: WatchConfig,
-    desk: Desk,
-    seen: Arc<dyn SeenStore>,
-    events: Events,
-) {
-    let (debounce, rescan, dir) = (config.debounce, config.rescan, config.dir.clone());
-    let mut round = Round::new(config, desk, seen, events);
+fn run(bell: &Bell, mut kernel: Option<Kernel>, mut round: Round) {
+    let WatchConfig { debounce, rescan, dir, .. } = round.config().clone();
     let mut more = bell.wait_for_begin();
     while more {
         if kernel.as_mut().is_some_and(|kernel| !kernel.follow(&dir)) {
             kernel = None;
         }
         let now = Instant::now();
-        let look_at = round.run(now).unwrap_or(now + rescan).min(now + rescan);
+        let look_at = round.run(now, kernel.is_some()).unwrap_or(now + rescan).min(now + rescan);
         bell.has_looked();
         more = bell.wait(look_at, debounce);
     }

@@ -60,6 +60,9 @@ fn write_status(page: &mut String, status: &Status, working_dir: &Path, now: &No
     for mount in &status.missing {
         writeln!(page, "missing: nothing serves {}", one_line(mount))?;
     }
+    for (path, why) in &status.files {
+        writeln!(page, "not deployed: {}: {}", one_line(&path.to_string_lossy()), one_line(why))?;
+    }
     if let Some(why) = &status.never_unload {
         writeln!(page, "never unloads: {}", one_line(why))?;
     }

@@ -4,6 +4,7 @@
 //! change meanwhile. Knows nothing of what is inside. Entry point: [`stage()`].
 //! Invariant: the file is opened once; what is checked is what is read, by descriptor.
 
+mod link;
 pub mod refusal;
 
 use std::{
@@ -18,7 +19,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{self, AtFlags, FileType, Mode, OFlags, Stat},
+    fs::{self, AtFlags, FileType, Mode, OFlags, Stat, StatVfsMountFlags},
     io::Errno,
 };
 use sha2::Digest as _;
@@ -33,6 +34,8 @@ pub struct StageRules {
     pub library_bytes: u64,
     /// Accounts besides root and the host's own whose files are accepted.
     pub trusted_owners: Vec<u32>,
+    /// A symlink as last component is followed, under the same rules at every step.
+    pub follow_links: bool,
 }
 
 /// A file that was read as a whole.
@@ -47,7 +50,8 @@ pub struct Read {
 }
 
 /// Reads and hashes the file at `path` (relative to the working directory of the start), and checks
-/// that it is a regular file that may be deployed. A symlink as last component is not followed.
+/// that it is a regular file that may be deployed. A symlink as last component is followed only where
+/// the rules say so.
 ///
 /// # Errors
 /// Every [`StageError`].
@@ -57,17 +61,31 @@ pub fn stage(path: &Path, rules: &StageRules) -> Result<Read, StageError> {
     // A look before the open: opening a device may act on it, and a socket cannot be opened.
     let look = fs::statat(&folder_fd, name, AtFlags::SYMLINK_NOFOLLOW)
         .map_err(|errno| StageError::open(path, errno))?;
+    if rules.follow_links && FileType::from_raw_mode(look.st_mode) == FileType::Symlink {
+        let end = link::follow(path, (folder_fd, folder), name, rules)?;
+        return read_at(path, &end.folder, &end.path, &end.name, rules);
+    }
     must_be_regular(&look, path, || link_target(&folder_fd, name))?;
+    read_at(path, &folder_fd, folder, name, rules)
+}
+
+/// Reads `name` in a folder, which is no link.
+fn read_at(
+    path: &Path,
+    folder_fd: &OwnedFd,
+    folder: &Path,
+    name: &OsStr,
+    rules: &StageRules,
+) -> Result<Read, StageError> {
     let flags =
         OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = fs::openat(&folder_fd, name, flags, Mode::empty())
+    let file = fs::openat(folder_fd, name, flags, Mode::empty())
         .map_err(|errno| StageError::open(path, errno))?;
     let stat = fs::fstat(&file).map_err(|errno| StageError::read(path, errno))?;
-    must_be_regular(&stat, path, || link_target(&folder_fd, name))?;
-    let folder_stat = fs::fstat(&folder_fd).map_err(|errno| StageError::read(path, errno))?;
+    must_be_regular(&stat, path, || link_target(folder_fd, name))?;
     let host = rustix::process::geteuid().as_raw();
     may_deploy(path, &Ownership::of(&stat), host, rules)?;
-    folder_is_safe(path, folder, folder_stat.st_mode)?;
+    folder_is_safe(path, folder, folder_fd)?;
     let (digest, bytes) = read_whole(file.as_fd(), &stat, path, rules.library_bytes)?;
     Ok(Read { path: path.to_owned(), digest, bytes })
 }
@@ -235,12 +253,19 @@ fn may_deploy(
     Ok(())
 }
 
-fn folder_is_safe(path: &Path, folder: &Path, mode: u32) -> Result<(), StageError> {
-    if mode & WORLD_WRITE != 0 && mode & STICKY == 0 {
+/// Whether not everybody may put another file in this one's place.
+fn folder_is_safe(path: &Path, folder: &Path, fd: &OwnedFd) -> Result<(), StageError> {
+    let stat = fs::fstat(fd).map_err(|errno| StageError::read(path, errno))?;
+    if stat.st_mode & WORLD_WRITE != 0 && stat.st_mode & STICKY == 0 && !is_read_only(fd) {
         let (path, folder) = (path.to_owned(), folder.to_owned());
         return Err(StageError::FolderWorldWritable { path, folder });
     }
     Ok(())
+}
+
+/// A mounted ConfigMap is a folder with mode 0777 into which nobody can write all the same.
+fn is_read_only(fd: &OwnedFd) -> bool {
+    fs::fstatvfs(fd).is_ok_and(|mount| mount.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
 
 impl StageError {

@@ -172,6 +172,16 @@ impl Store {
         Ok(path)
     }
 
+    /// Writes a copy for a child alone, which is to be removed again.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`].
+    pub fn trial_copy(&self, digest: Digest, bytes: &[u8]) -> Result<PathBuf, StoreError> {
+        let path = self.loaded.join(format!("trial-{}.so", digest.short()));
+        write_new(&path, bytes)?;
+        Ok(path)
+    }
+
     /// Removes every artifact whose digest is not in `keep`; says how many.
     ///
     /// # Errors

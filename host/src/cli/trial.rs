@@ -65,6 +65,7 @@ pub fn run(path: &Path, config: &Config) -> Result<CheckReport, Refusal> {
     let rules = StageRules {
         library_bytes: config.limits.library_bytes,
         trusted_owners: config.trusted_owners.clone(),
+        follow_links: config.follow_links,
     };
     let read = stage(path, &rules).map_err(|error| -> Refusal { Arc::new(error) })?;
     let staged = read.verify().map_err(|error: VerifyError| -> Refusal { Arc::new(error) })?;

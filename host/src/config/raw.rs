@@ -90,6 +90,12 @@ pub struct RawConfig {
     #[arg(long, env = "HOTSEAT_WATCH", hide_env_values = true, value_name = "HOW")]
     #[arg(help_heading = "Plugins")]
     pub watch: Option<RawWatch>,
+    /// A library may be a symlink, as in a mounted ConfigMap or a Nix profile; owner and mode are
+    /// checked at each step it leads over [default: false]
+    #[arg(long, env = "HOTSEAT_FOLLOW_LINKS", hide_env_values = true, value_name = "BOOL")]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(help_heading = "Plugins")]
+    pub follow_links: Option<bool>,
     /// Where a plugin is mounted, instead of its default mount; may be given several times
     #[arg(long, env = "HOTSEAT_MOUNT", hide_env_values = true, value_name = "[HOST]PREFIX=PLUGIN")]
     #[arg(value_delimiter = ',', help_heading = "Plugins")]
@@ -222,6 +228,7 @@ impl RawConfig {
             health_path: self.health_path.or(below.health_path),
             plugins_dir: self.plugins_dir.or(below.plugins_dir),
             watch: self.watch.or(below.watch),
+            follow_links: self.follow_links.or(below.follow_links),
             mount: self.mount.or(below.mount),
             plugin: if self.plugin.is_empty() { below.plugin } else { self.plugin },
             trusted_owners: self.trusted_owners.or(below.trusted_owners),

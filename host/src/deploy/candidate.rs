@@ -147,6 +147,7 @@ impl Workshop {
         let rules = StageRules {
             library_bytes: self.config.limits.library_bytes,
             trusted_owners: self.config.trusted_owners.clone(),
+            follow_links: self.config.follow_links,
         };
         Ok(stage(path, &rules)?.verify()?)
     }
@@ -167,6 +168,20 @@ impl Workshop {
         }
         self.publish(Phase::Passed, &subject);
         Ok(Passed { subject, bytes, notes, took: verdict.took, file })
+    }
+
+    /// Whether the library at `path` would come through its preflight by now. Says nothing to anybody,
+    /// and uses no number.
+    ///
+    /// # Errors
+    /// As [`stage`](Self::stage) and [`preflight`](Self::preflight).
+    pub fn trial(&self, path: &std::path::Path) -> Result<(), CandidateError> {
+        let staged = self.stage(path)?;
+        let copy = self.store.trial_copy(staged.digest, &staged.bytes)?;
+        let _file = PrivateCopy(Some(copy.clone()));
+        let version = (staged.plugin, staged.label);
+        preflight::run(&PreflightRequest::new(copy, version, &self.config))?;
+        Ok(())
     }
 
     /// Loads what passed into this process and makes its instance.

@@ -7,6 +7,7 @@ use std::{
     collections::VecDeque,
     fmt,
     ops::ControlFlow,
+    path::PathBuf,
     sync::{
         Arc, MutexGuard, OnceLock,
         mpsc::{SyncSender, sync_channel},
@@ -129,6 +130,26 @@ pub enum Work {
     Order(Job),
     /// The state was changed by another process: make what serves equal to it, then say so.
     Reconcile(SyncSender<()>),
+    /// Nothing is to change: find out whether a file would be accepted by now.
+    Trial(Trial),
+}
+
+/// A file that was refused, to be tried again without a word.
+#[derive(Debug)]
+pub struct Trial {
+    /// Where it lies.
+    pub path: PathBuf,
+    answer: oneshot::Sender<Verdict>,
+}
+
+/// How a trial ended: the code of the refusal that an order would get.
+pub type Verdict = Result<(), &'static str>;
+
+impl Trial {
+    /// Tells whoever waits, if somebody still does.
+    pub fn answer(self, verdict: Verdict) {
+        let _ = self.answer.send(verdict);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -141,6 +162,8 @@ struct State {
     frozen: bool,
     waiting: VecDeque<Job>,
     reconcile: Option<SyncSender<()>>,
+    /// Only when nothing else is to be done.
+    trial: Option<Trial>,
     running: Option<OrderStatus>,
     /// From the moment work is taken out until the next is asked for: what is tidied up behind an
     /// order's answer belongs to the order.
@@ -158,6 +181,8 @@ impl State {
         } else if let Some(job) = self.waiting.pop_front() {
             self.running = Some(describe(&job, "running"));
             Work::Order(job)
+        } else if let Some(trial) = self.trial.take() {
+            Work::Trial(trial)
         } else {
             return ControlFlow::Continue(None);
         };
@@ -295,8 +320,22 @@ impl Desk {
     pub(crate) fn take(&self) -> Option<Job> {
         match self.next()? {
             Work::Order(job) => Some(job),
-            Work::Reconcile(_) => None,
+            Work::Reconcile(_) | Work::Trial(_) => None,
         }
+    }
+
+    /// Has the file at `path` tried once nothing else is to be done. `None`: another one is tried, or
+    /// no order would be taken in.
+    #[must_use]
+    pub fn try_file(&self, path: PathBuf) -> Option<oneshot::Receiver<Verdict>> {
+        self.shared.state.tell(|state| {
+            if state.frozen || state.closed.is_some() || state.trial.is_some() {
+                return None;
+            }
+            let (answer, receiver) = oneshot::channel();
+            state.trial = Some(Trial { path, answer });
+            Some(receiver)
+        })
     }
 
     /// Answers an order that was taken out.
@@ -317,7 +356,9 @@ impl Desk {
 
     /// Takes no order in until [`thaw`](Self::thaw); those that wait are still carried out.
     pub fn freeze(&self) {
-        self.state().frozen = true;
+        let mut state = self.state();
+        state.frozen = true;
+        state.trial = None;
     }
 
     /// Takes orders in again.
@@ -353,6 +394,7 @@ impl Desk {
     fn close_with(&self, why: DeskError) {
         let waiting = self.shared.state.tell(|state| {
             state.closed = Some(why);
+            state.trial = None;
             std::mem::take(&mut state.waiting)
         });
         for job in waiting {

@@ -5,7 +5,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -85,6 +85,22 @@ fn refuse(error: impl Coded + Send + Sync + 'static) -> Refusal {
     Arc::new(error)
 }
 
+/// What a deploy is asked.
+struct Wish<'a> {
+    path: &'a Path,
+    force: bool,
+    source: Source,
+    condition: &'a Condition,
+}
+
+/// Where the bytes come from.
+enum Origin {
+    /// A file; where it lies, if that is the plugins folder.
+    File(Option<PathBuf>),
+    /// What was kept of a version before.
+    Kept(VersionEntry),
+}
+
 /// What is known of an order, for its line in the history.
 #[derive(Debug, Default)]
 struct About {
@@ -104,6 +120,10 @@ impl Pipeline {
                     self.reconcile();
                     // Whoever waited may have gone.
                     let _ = done.try_send(());
+                }
+                Work::Trial(trial) => {
+                    let verdict = self.workshop.trial(&trial.path);
+                    trial.answer(verdict.map_err(|error| error.code()));
                 }
             }
         }
@@ -141,8 +161,9 @@ impl Pipeline {
         about: &mut About,
     ) -> Outcome {
         match order {
-            Order::Deploy { path, force, condition, .. } => {
-                self.deploy(number, (path, *force, condition), started, about)
+            Order::Deploy { path, force, source, condition } => {
+                let wish = Wish { path, force: *force, source: *source, condition };
+                self.deploy(number, wish, started, about)
             }
             Order::Rollback { plugin, to, condition } => {
                 self.roll_back(number, (plugin.as_ref(), *to, condition), started, about)
@@ -158,7 +179,7 @@ impl Pipeline {
     fn deploy(
         &mut self,
         number: u64,
-        (path, force, condition): (&Path, bool, &Condition),
+        Wish { path, force, source, condition }: Wish<'_>,
         started: Instant,
         about: &mut About,
     ) -> Outcome {
@@ -189,7 +210,8 @@ impl Pipeline {
         }
         let candidate = Candidate { subject, bytes: staged.bytes, notes };
         let passed = self.workshop.preflight(candidate).map_err(refuse)?;
-        self.bring_up(passed, None, started)
+        let file = (source == Source::Folder).then(|| path.to_owned());
+        self.bring_up(passed, Origin::File(file), started)
     }
 
     fn roll_back(
@@ -220,7 +242,7 @@ impl Pipeline {
         };
         let candidate = Candidate { subject, bytes, notes };
         let passed = self.workshop.preflight(candidate).map_err(refuse)?;
-        self.bring_up(passed, Some(target), started)
+        self.bring_up(passed, Origin::Kept(target), started)
     }
 
     /// Holds what whoever ordered expects to serve against what does. Nobody but this thread changes
@@ -231,12 +253,11 @@ impl Pipeline {
 
     /// Loads, commits and swaps. Up to the commit everything can still be undone by dropping it;
     /// after the commit nothing can fail.
-    fn bring_up(
-        &mut self,
-        passed: Passed,
-        target: Option<VersionEntry>,
-        started: Instant,
-    ) -> Outcome {
+    fn bring_up(&mut self, passed: Passed, origin: Origin, started: Instant) -> Outcome {
+        let (target, file) = match origin {
+            Origin::File(file) => (None, file),
+            Origin::Kept(target) => (Some(target), None),
+        };
         let subject = passed.subject.clone();
         let (bytes, notes, preflight) = (passed.bytes.clone(), passed.notes.clone(), passed.took);
         let loaded = self.workshop.load(passed).map_err(refuse)?;
@@ -248,6 +269,7 @@ impl Pipeline {
             digest: subject.digest,
             label: subject.label.clone(),
             target,
+            file,
         };
         // Handed in first, so that the disk never has a manifest without what it names.
         self.record.sync(artifact);

@@ -23,8 +23,8 @@ use crate::{
     config::Limits,
     ids::{Digest, Generation, Label, PluginName, split_file_name},
     state::{
-        History, Manifest, ManifestError, ManifestFile, Numbers, RollbackError, Seen, SeenStore,
-        StateDir, Syncer, VersionEntry, Versions, history::Entry,
+        Fate, History, Manifest, ManifestError, ManifestFile, Note, Numbers, RollbackError, Seen,
+        SeenStore, Standing, StateDir, Syncer, VersionEntry, Versions, history::Entry,
     },
     status::KeptVersion,
     sys::marks::{Marks, Series},
@@ -46,6 +46,9 @@ pub struct Commit {
     pub label: Label,
     /// For a rollback: the version that is returned to.
     pub target: Option<VersionEntry>,
+    /// For a file of the plugins folder: where it lies. That its order has ended is on the disk with
+    /// what it has brought.
+    pub file: Option<PathBuf>,
 }
 
 /// A version that was taken out of traffic because it ended its process.
@@ -86,6 +89,8 @@ pub struct Record {
     book: Mutex<Book>,
     /// What the status says of a plugin that did not boot as it was committed.
     warnings: Mutex<BTreeMap<PluginName, String>>,
+    /// What the status says of files in the plugins folder.
+    notes: Mutex<BTreeMap<PathBuf, Note>>,
     history: History,
     syncer: Arc<Syncer>,
     sealed: AtomicBool,
@@ -137,8 +142,8 @@ impl Record {
         let warnings = Mutex::new(withdrawals(&manifest));
         let (changes, avoided) = (Changes::read(), Vec::new());
         let book = Mutex::new(Book { manifest, file, changes, avoided });
-        let sealed = AtomicBool::default();
-        Ok(Self { book, warnings, history, syncer, sealed, numbering, marks, dir })
+        let (notes, sealed) = Default::default();
+        Ok(Self { book, warnings, notes, history, syncer, sealed, numbering, marks, dir })
     }
 
     /// The number of the first order that comes to whoever has opened the record.
@@ -300,16 +305,23 @@ impl Record {
                 None => versions.commit(VersionEntry {
                     generation: commit.generation,
                     digest: commit.digest,
-                    label: commit.label,
+                    label: commit.label.clone(),
                     committed_at,
                     rolled_back: false,
                     from: None,
                 }),
             }
             manifest.changed_last = Some(plugin.clone());
+            for (path, seen) in &mut manifest.seen {
+                let is_file = commit.file.as_ref() == Some(path);
+                if seen.digest == commit.digest && (is_file || seen.fate == Fate::Held) {
+                    seen.fate = Fate::Ended;
+                }
+            }
         })?;
         self.book().changes.note(plugin);
         self.warnings().remove(plugin);
+        self.notes().retain(|_, note| note.digest != Some(commit.digest));
         Ok(())
     }
 
@@ -547,6 +559,16 @@ impl Record {
         self.warnings().clone()
     }
 
+    fn notes(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Note>> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Files of the plugins folder that are not deployed, and why.
+    #[must_use]
+    pub fn noted(&self) -> BTreeMap<PathBuf, String> {
+        self.notes().iter().map(|(path, note)| (path.clone(), note.text.clone())).collect()
+    }
+
     /// Has an artifact brought to the disk in the background.
     pub fn sync(&self, artifact: PathBuf) {
         self.syncer.file(artifact);
@@ -624,16 +646,34 @@ impl SeenStore for Record {
         if self.is_sealed() {
             return;
         }
-        let changed = self.change(|manifest| match seen {
-            Some(seen) => {
-                manifest.seen.insert(path.to_owned(), seen);
-            }
-            None => {
-                manifest.seen.remove(path);
-            }
-        });
-        if let Err(error) = changed {
-            tracing::error!(%error, path = %path.display(), "a file could not be remembered");
+        let apply = |manifest: &mut Manifest| match &seen {
+            Some(seen) => drop(manifest.seen.insert(path.to_owned(), seen.clone())),
+            None => drop(manifest.seen.remove(path)),
+        };
+        if let Err(error) = self.change(apply) {
+            tracing::error!(%error, path = %path.display(), "a file is remembered in memory only");
+            // Else it would be ordered again at every look. It is written with what comes next.
+            apply(&mut self.book().manifest);
+        }
+    }
+
+    fn standing(&self, plugin: &PluginName, digest: Digest) -> Standing {
+        let book = self.book();
+        let Some(versions) = book.manifest.plugins.get(plugin) else { return Standing::Free };
+        if versions.serving().is_some_and(|entry| entry.digest == digest) {
+            Standing::Serves
+        } else if versions.left().contains(&digest) {
+            Standing::Left
+        } else {
+            Standing::Free
+        }
+    }
+
+    fn note(&self, path: &Path, note: Option<Note>) {
+        let mut notes = self.notes();
+        match note {
+            Some(note) => drop(notes.insert(path.to_owned(), note)),
+            None => drop(notes.remove(path)),
         }
     }
 }

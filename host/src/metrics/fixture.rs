@@ -50,6 +50,7 @@ pub(crate) fn empty(started: SystemTime) -> Status {
         ],
         state_dir: "/srv/.hotseat".into(),
         plugins_dir: Some("/srv/plugins".into()),
+        files: BTreeMap::new(),
         never_unload: None,
         plugins: Vec::new(),
         retired: Vec::new(),

@@ -15,7 +15,7 @@ use std::{
 };
 
 use super::{
-    RollbackError, StateDir, Syncer, Versions,
+    RollbackError, Seen, StateDir, Syncer, Versions,
     wire::{self, WireError},
 };
 use crate::{
@@ -36,27 +36,6 @@ pub struct Manifest {
     pub plugins: BTreeMap<PluginName, Versions>,
     /// The files of the plugins folder that were looked at, by absolute path.
     pub seen: BTreeMap<PathBuf, Seen>,
-}
-
-/// A file of the plugins folder as it was when it was looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seen {
-    /// Its inode's number.
-    pub inode: u64,
-    /// Units: bytes.
-    pub size: u64,
-    /// Units: nanoseconds since the epoch.
-    pub mtime_ns: i64,
-    /// Its content.
-    pub digest: Digest,
-}
-
-/// Which files were looked at; kept in the manifest, across restarts.
-pub trait SeenStore: Send + Sync {
-    /// All of them, by absolute path.
-    fn seen(&self) -> BTreeMap<PathBuf, Seen>;
-    /// Remembers one file, or forgets it.
-    fn remember(&self, path: &Path, seen: Option<Seen>);
 }
 
 impl Default for Manifest {

@@ -15,7 +15,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Manifest, Seen, VersionEntry, Versions};
+use super::{Fate, Manifest, Seen, VersionEntry, Versions};
 use crate::ids::Generation;
 
 /// The schema that this build writes.
@@ -66,6 +66,51 @@ struct WireSeen {
     size_bytes: u64,
     mtime_ns: i64,
     sha256: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ctime_ns: Option<i64>,
+    /// How often its order was begun; left out when that is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ordered: Option<u32>,
+    /// The code of a refusal whose reason may go away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    waits: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    held: bool,
+}
+
+impl WireSeen {
+    fn new(path: &Path, seen: &Seen) -> Self {
+        let (mut ordered, mut waits, mut held) = (None, None, false);
+        match &seen.fate {
+            Fate::Ended => {}
+            Fate::Ordered(count) => ordered = Some(*count),
+            Fate::Waits(code) => waits = Some(code.clone()),
+            Fate::Held => held = true,
+        }
+        Self {
+            path: WirePath::from(path),
+            inode: seen.inode,
+            size_bytes: seen.size,
+            mtime_ns: seen.mtime_ns,
+            sha256: seen.digest.to_string(),
+            ctime_ns: seen.ctime_ns,
+            ordered,
+            waits,
+            held,
+        }
+    }
+
+    fn seen(self) -> Result<(PathBuf, Seen), String> {
+        let fate = match (self.ordered, self.waits, self.held) {
+            (Some(count), _, _) => Fate::Ordered(count),
+            (None, Some(code), _) => Fate::Waits(code),
+            (None, None, true) => Fate::Held,
+            (None, None, false) => Fate::Ended,
+        };
+        let Self { path, inode, size_bytes: size, mtime_ns, ctime_ns, sha256, .. } = self;
+        let digest = parse(&sha256)?;
+        Ok((path.into(), Seen { inode, size, mtime_ns, ctime_ns, digest, fate }))
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -103,13 +148,7 @@ pub(super) fn encode(manifest: &Manifest) -> Vec<u8> {
         };
         (name.to_string(), plugin)
     });
-    let seen = manifest.seen.iter().map(|(path, seen)| WireSeen {
-        path: WirePath::from(path.as_path()),
-        inode: seen.inode,
-        size_bytes: seen.size,
-        mtime_ns: seen.mtime_ns,
-        sha256: seen.digest.to_string(),
-    });
+    let seen = manifest.seen.iter().map(|(path, seen)| WireSeen::new(path, seen));
     let wire = WireManifest {
         schema: SCHEMA,
         next_generation: manifest.next_generation.0,
@@ -156,9 +195,8 @@ fn from_wire(wire: WireManifest) -> Result<Manifest, String> {
         manifest.plugins.insert(parse(&name)?, versions);
     }
     for seen in wire.seen {
-        let WireSeen { path, inode, size_bytes, mtime_ns, sha256 } = seen;
-        let seen = Seen { inode, size: size_bytes, mtime_ns, digest: parse(&sha256)? };
-        manifest.seen.insert(path.into(), seen);
+        let (path, seen) = seen.seen()?;
+        manifest.seen.insert(path, seen);
     }
     Ok(manifest)
 }

@@ -1,7 +1,7 @@
 //! The kernel's events for one folder.
 //!
-//! Owns the inotify watch. Turns every event that can mean "a file arrived" into a ring, and
-//! nothing else: what it says is never believed.
+//! Owns the inotify watch. Turns every event that can mean "a file arrived" into a ring, and notes
+//! what was done to which file: that is no reason to deploy anything.
 //! Invariant: a folder that is removed and made again is watched again at the next look.
 
 use std::{
@@ -18,7 +18,7 @@ use notify::{
     event::{AccessKind, AccessMode},
 };
 
-use super::bell::Bell;
+use super::{bell::Bell, heard::Heard};
 
 pub(super) struct Kernel {
     watcher: RecommendedWatcher,
@@ -26,27 +26,44 @@ pub(super) struct Kernel {
     watched: Option<(u64, u64)>,
     /// The folder was removed: its successor may have the same inode.
     lost: Arc<AtomicBool>,
+    heard: Arc<Heard>,
+    /// The folder is polled: nobody needs to know that there are no events.
+    quiet: bool,
 }
 
 impl Kernel {
-    /// `None`, with a warning, when the kernel gives no events.
-    pub(super) fn start(dir: &Path, bell: &Arc<Bell>) -> Option<Self> {
+    /// `None`, with a warning, when the kernel gives no events. Without a bell nothing rings and
+    /// nobody is warned: the folder is polled anyway.
+    pub(super) fn start(dir: &Path, bell: Option<&Arc<Bell>>, heard: &Arc<Heard>) -> Option<Self> {
         let lost = Arc::new(AtomicBool::new(false));
-        let (theirs, bell, folder) = (Arc::clone(&lost), Arc::clone(bell), dir.to_owned());
+        let quiet = bell.is_none();
+        let (theirs, bell, folder) = (Arc::clone(&lost), bell.cloned(), dir.to_owned());
+        let ours = Arc::clone(heard);
         let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
             // An error, such as events that were dropped, is a reason to look as well.
             if let Ok(event) = &event {
                 if !means_something(event.kind) {
                     return;
                 }
+                ours.note(event);
                 if event.kind.is_remove() && event.paths.contains(&folder) {
                     theirs.store(true, Ordering::Relaxed);
                 }
+            } else {
+                ours.gap();
             }
-            bell.ring();
+            if let Some(bell) = &bell {
+                bell.ring();
+            }
         });
-        let watcher = watcher.map_err(|error| warn(dir, &error)).ok()?;
-        let mut kernel = Self { watcher, watched: None, lost };
+        let warned = |error: &notify::Error| {
+            if !quiet {
+                warn(dir, error)
+            }
+        };
+        let watcher = watcher.map_err(|error| warned(&error)).ok()?;
+        let heard = Arc::clone(heard);
+        let mut kernel = Self { watcher, watched: None, lost, heard, quiet };
         kernel.follow(dir).then_some(kernel)
     }
 
@@ -58,6 +75,9 @@ impl Kernel {
         if found == self.watched && !lost {
             return true;
         }
+        if self.watched.is_some() {
+            self.heard.gap();
+        }
         // It fails when the folder, and the watch with it, is gone already.
         let _ = self.watcher.unwatch(dir);
         self.watched = None;
@@ -68,7 +88,9 @@ impl Kernel {
             Ok(()) => self.watched = found,
             Err(error) if is_missing(&error) => {}
             Err(error) => {
-                warn(dir, &error);
+                if !self.quiet {
+                    warn(dir, &error);
+                }
                 return false;
             }
         }
@@ -131,7 +153,8 @@ mod tests {
         let dir = temporary.path().join("plugins");
         fs::create_dir(&dir).unwrap();
         let bell = Arc::new(Bell::default());
-        let mut kernel = Kernel::start(&dir, &bell).expect("this machine has inotify");
+        let mut kernel =
+            Kernel::start(&dir, Some(&bell), &Arc::default()).expect("this machine has inotify");
         File::create(dir.join("a.so")).unwrap().write_all(b"x").unwrap();
         assert!(rings(&bell, PATIENCE));
         fs::remove_dir_all(&dir).unwrap();

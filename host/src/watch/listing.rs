@@ -1,7 +1,7 @@
-//! What is in the folder, by name and `lstat` alone.
+//! What is in the folder, by name and `lstat` alone; links by `stat`, where they are followed.
 //!
 //! Owns which names count: `*.so` at the top, none that begins with a dot.
-//! Invariant: nothing is opened or followed.
+//! Invariant: nothing is opened.
 
 use std::{
     io,
@@ -10,7 +10,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{FileType, lstat},
+    fs::{FileType, lstat, stat},
     io::Errno,
 };
 
@@ -19,16 +19,20 @@ use crate::artifact::stage::Stamp;
 /// Libraries in one folder; a folder with more is no plugins folder.
 const FILES_COUNT_MAX: usize = 4096;
 
+/// Says how to have it followed.
+const NOT_FOLLOWED: &str =
+    "a symlink is not followed: set `follow_links`, or copy the library itself";
+
 /// A name that counts.
 pub(super) enum Listed {
-    /// A regular file as it is now.
-    File(PathBuf, Stamp),
-    /// A symlink.
-    Symlink(PathBuf),
+    /// A regular file as it is now; whether it is what a link leads to.
+    File(PathBuf, Stamp, bool),
+    /// A symlink that is not followed, or that leads to no file; why.
+    Symlink(PathBuf, &'static str),
 }
 
-/// Lists `dir`, in the order of the names.
-pub(super) fn list(dir: &Path) -> io::Result<Vec<Listed>> {
+/// Lists `dir`, in the order of the names; `follow`: links stand for what they lead to.
+pub(super) fn list(dir: &Path, follow: bool) -> io::Result<Vec<Listed>> {
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(dir)? {
         let name = entry?.file_name();
@@ -50,12 +54,33 @@ pub(super) fn list(dir: &Path) -> io::Result<Vec<Listed>> {
             Err(errno) => return Err(errno.into()),
         };
         match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => listed.push(Listed::File(path, Stamp::of(&stat))),
-            FileType::Symlink => listed.push(Listed::Symlink(path)),
+            FileType::RegularFile => {
+                listed.push(Listed::File(path, Stamp::of(&stat), false));
+            }
+            FileType::Symlink => listed.push(link(path, follow)),
             _ => {}
         }
     }
     Ok(listed)
+}
+
+fn link(path: PathBuf, follow: bool) -> Listed {
+    if !follow {
+        return Listed::Symlink(path, NOT_FOLLOWED);
+    }
+    let stat = stat(&path);
+    let kind = stat.as_ref().map(|stat| FileType::from_raw_mode(stat.st_mode));
+    match (stat, kind) {
+        (Ok(stat), Ok(FileType::RegularFile)) => Listed::File(path, Stamp::of(&stat), true),
+        (Ok(_), _) => Listed::Symlink(path, "a symlink that leads to no file is ignored"),
+        (Err(Errno::LOOP), _) => {
+            Listed::Symlink(path, "a symlink that leads in a circle is ignored")
+        }
+        (Err(Errno::ACCESS | Errno::PERM), _) => {
+            Listed::Symlink(path, "a symlink that leads where this host may not go is ignored")
+        }
+        (Err(_), _) => Listed::Symlink(path, "a symlink that leads nowhere is ignored"),
+    }
 }
 
 fn counts(name: &[u8]) -> bool {

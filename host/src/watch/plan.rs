@@ -8,9 +8,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::how::How;
 use crate::{
+    artifact::stage::Stamp,
     ids::{Digest, Label, PluginName},
-    state::Seen,
+    state::{Fate, Seen, Standing},
 };
 
 /// The digest of a file that could not be read: no content has it.
@@ -26,9 +28,9 @@ pub(super) struct Found {
 /// What it is.
 #[derive(Clone, Debug)]
 pub(super) enum What {
-    /// Not followed.
-    Symlink,
-    /// As it was seen last; not even opened.
+    /// A symlink that is not followed, or that leads to no file; one line that says why.
+    Symlink(&'static str),
+    /// As it was seen last.
     Known,
     /// Somebody writes it, or it cannot be told yet.
     Unsettled,
@@ -42,6 +44,18 @@ pub(super) struct Arrival {
     pub(super) seen: Seen,
     /// `None` when neither its name nor its content tell: the pipeline says why.
     pub(super) named: Option<(PluginName, Label)>,
+    /// For the content that was seen last: how it came to look otherwise.
+    pub(super) how: How,
+    /// Its file system moves its times.
+    pub(super) local: bool,
+}
+
+impl Arrival {
+    /// How it looked when it was read.
+    pub(super) fn stamp(&self) -> Stamp {
+        let Seen { inode, size, mtime_ns, ctime_ns, .. } = self.seen;
+        Stamp { inode, size, mtime_ns, ctime_ns: ctime_ns.unwrap_or_default() }
+    }
 }
 
 /// What to do.
@@ -49,54 +63,161 @@ pub(super) struct Arrival {
 pub(super) enum Action {
     /// It is gone.
     Forget(PathBuf),
-    /// Say that it is not followed.
-    Symlink(PathBuf),
+    /// Say that it is not followed, and why.
+    Symlink(PathBuf, &'static str),
+    /// The content that was seen: remember how it looks now.
+    Remember(PathBuf, Arrival),
     /// The same content again: remember how it looks now, say what deploys it.
     Same(PathBuf, Arrival),
+    /// The same again, and it serves: say what makes a fresh instance.
+    Serves(PathBuf, Arrival),
+    /// The same again, which a rollback or a withdrawal has left: say so, and keep saying it.
+    Held(PathBuf, Arrival),
     /// A higher version arrived together with it: remember it, say so.
     Superseded(PathBuf, Arrival, Label),
-    /// Order its deployment; remember it once that is queued.
-    Deploy(PathBuf, Arrival),
+    /// Its order was begun time and again and never ended: say so.
+    GivenUp(PathBuf, Arrival),
+    /// Order its deployment, for the how-manieth time.
+    Deploy(PathBuf, Arrival, u32),
 }
 
-/// Decides about everything found in `dir`, given what was `seen` before.
-pub(super) fn plan(dir: &Path, found: Vec<Found>, seen: &BTreeMap<PathBuf, Seen>) -> Vec<Action> {
-    let is_file = |found: &&Found| !matches!(found.what, What::Symlink);
+/// Orders for one file that a process may have died over.
+const ORDERED_MAX: u32 = 3;
+
+/// One that takes part in the choice of the highest version.
+struct Entrant {
+    path: PathBuf,
+    arrival: Arrival,
+    label: Label,
+    role: Role,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// Content that was not there before.
+    New,
+    /// The same content, written again.
+    Again,
+    /// The same, and it stays what it is.
+    Stays,
+}
+
+/// Decides about everything found in `dir`, given what was `seen` before and what each content is to
+/// its plugin.
+pub(super) fn plan(
+    dir: &Path,
+    found: Vec<Found>,
+    seen: &BTreeMap<PathBuf, Seen>,
+    standing: &dyn Fn(&PluginName, Digest) -> Standing,
+) -> Vec<Action> {
+    let is_file = |found: &&Found| !matches!(found.what, What::Symlink(_));
     let files: BTreeSet<_> = found.iter().filter(is_file).map(|found| &found.path).collect();
     // What was seen in another folder belongs to another configuration; it may come back.
     let gone = |path: &&PathBuf| path.parent() == Some(dir) && !files.contains(path);
     let mut actions: Vec<_> = seen.keys().filter(gone).cloned().map(Action::Forget).collect();
-    let mut named: BTreeMap<PluginName, Vec<(PathBuf, Arrival, Label)>> = BTreeMap::new();
+    let mut named: BTreeMap<PluginName, Vec<Entrant>> = BTreeMap::new();
     let mut nameless = Vec::new();
     for Found { path, what } in found {
-        match what {
-            What::Known | What::Unsettled => {}
-            What::Symlink => actions.push(Action::Symlink(path)),
-            What::Whole(arrival) => {
-                let before = seen.get(&path).map(|seen| seen.digest);
-                if before == Some(arrival.seen.digest) && arrival.seen.digest != UNREAD {
-                    actions.push(Action::Same(path, arrival));
-                } else if let Some((plugin, label)) = arrival.named.clone() {
-                    named.entry(plugin).or_default().push((path, arrival, label));
-                } else {
-                    nameless.push(Action::Deploy(path, arrival));
-                }
+        let arrival = match what {
+            What::Known | What::Unsettled => continue,
+            What::Symlink(why) => {
+                actions.push(Action::Symlink(path, why));
+                continue;
             }
-        }
+            What::Whole(arrival) => arrival,
+        };
+        let before = seen.get(&path).filter(|before| is_same(before, &arrival));
+        let begun = begun(before);
+        let Some((plugin, label)) = arrival.named.clone() else {
+            if begun >= ORDERED_MAX {
+                actions.push(Action::GivenUp(path, arrival));
+            } else if before.is_none() || begun > 0 || arrival.how == How::Written {
+                nameless.push(Action::Deploy(path, arrival, begun + 1));
+            } else {
+                actions.push(Action::Remember(path, arrival));
+            }
+            continue;
+        };
+        let role = match before {
+            None => Role::New,
+            Some(_) if begun >= ORDERED_MAX => {
+                actions.push(Action::GivenUp(path, arrival));
+                continue;
+            }
+            Some(_) if begun > 0 => Role::New,
+            Some(_) => {
+                let is = standing(&plugin, arrival.seen.digest);
+                let (told, role) = the_same(path.clone(), arrival.clone(), is);
+                actions.extend(told);
+                let Some(role) = role else { continue };
+                role
+            }
+        };
+        named.entry(plugin).or_default().push(Entrant { path, arrival, label, role });
     }
-    for mut arrivals in named.into_values() {
-        // The highest version last; of equal ones the newest file.
-        arrivals.sort_by(|(path_a, a, label_a), (path_b, b, label_b)| {
-            let by_age = a.seen.mtime_ns.cmp(&b.seen.mtime_ns);
-            label_a.cmp(label_b).then(by_age).then_with(|| path_a.cmp(path_b))
-        });
-        let Some((path, arrival, highest)) = arrivals.pop() else { continue };
-        let superseded = |(path, arrival, _)| Action::Superseded(path, arrival, highest.clone());
-        actions.extend(arrivals.into_iter().map(superseded));
-        actions.push(Action::Deploy(path, arrival));
+    for entrants in named.into_values() {
+        choose(entrants, seen, &mut actions);
     }
     actions.extend(nameless);
     actions
+}
+
+/// How often an order for it was begun that has not ended.
+fn begun(before: Option<&Seen>) -> u32 {
+    match before.map(|before| &before.fate) {
+        Some(Fate::Ordered(count)) => *count,
+        Some(Fate::Ended | Fate::Waits(_) | Fate::Held) | None => 0,
+    }
+}
+
+/// Content that could not be read is the same only as long as it is waited for, or lies untouched.
+fn is_same(before: &Seen, arrival: &Arrival) -> bool {
+    let waits = matches!(before.fate, Fate::Waits(_) | Fate::Ordered(_));
+    let touched = matches!(arrival.how, How::Untouched | How::Touched);
+    before.digest == arrival.seen.digest && (before.digest != UNREAD || waits || touched)
+}
+
+/// What becomes of the content that was seen, and whether it competes with others.
+fn the_same(path: PathBuf, arrival: Arrival, is: Standing) -> (Option<Action>, Option<Role>) {
+    match (arrival.how, is) {
+        (How::Untouched | How::Touched, _) | (How::Unclear, Standing::Serves) => {
+            (Some(Action::Remember(path, arrival)), None)
+        }
+        (How::Unclear, Standing::Left | Standing::Free) => {
+            (Some(Action::Same(path, arrival)), None)
+        }
+        (How::Written, Standing::Serves) => {
+            (Some(Action::Serves(path, arrival)), Some(Role::Stays))
+        }
+        (How::Written, Standing::Left) => (Some(Action::Held(path, arrival)), Some(Role::Stays)),
+        (How::Written, Standing::Free) => (None, Some(Role::Again)),
+    }
+}
+
+/// Of one plugin the highest version is deployed. What was written again and is not the highest of
+/// all says nothing about what is to serve; what is new does, unless something higher is deployed.
+fn choose(mut entrants: Vec<Entrant>, seen: &BTreeMap<PathBuf, Seen>, actions: &mut Vec<Action>) {
+    // The highest version last; of equal ones the newest file.
+    entrants.sort_by(|a, b| {
+        let by_age = a.arrival.seen.mtime_ns.cmp(&b.arrival.seen.mtime_ns);
+        a.label.cmp(&b.label).then(by_age).then_with(|| a.path.cmp(&b.path))
+    });
+    let Some(highest) = entrants.last().map(|entrant| entrant.label.clone()) else { return };
+    let chosen = match entrants.last().map(|entrant| entrant.role) {
+        Some(Role::Stays) => entrants.iter().rposition(|entrant| entrant.role == Role::New),
+        _ => Some(entrants.len() - 1),
+    };
+    let mut deployed = None;
+    let by = chosen.map_or(highest, |at| entrants[at].label.clone());
+    for (at, Entrant { path, arrival, role, .. }) in entrants.into_iter().enumerate() {
+        if chosen == Some(at) {
+            let before = seen.get(&path).filter(|before| is_same(before, &arrival));
+            deployed = Some(Action::Deploy(path, arrival, begun(before) + 1));
+        } else if role != Role::Stays {
+            actions.push(Action::Superseded(path, arrival, by.clone()));
+        }
+    }
+    actions.extend(deployed);
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 //!
 //! Owns what the watching thread remembers between two looks. Everything that outlives it is in
 //! the [`SeenStore`].
-//! Invariant: a file is remembered only once its order is queued, and forgotten again when that
-//! order is turned away because the host stops.
+//! Invariant: a file is remembered as ordered before its order can begin, and as done with once the
+//! order has ended; it is forgotten again when the order is turned away because the host stops.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,64 +12,102 @@ use std::{
     time::Instant,
 };
 
-use tokio::sync::oneshot::error::TryRecvError;
-
 use super::{
     WatchConfig,
+    heard::{Heard, News},
+    how::{How, Sight, how, is_as_seen},
     listing::{self, Listed},
-    plan::{self, Action, Arrival, Found, UNREAD, What},
+    plan::{self, Action, Arrival, Found, What},
     probe,
+    reads::Reads,
     settling::Settling,
+    waiting::Waiting,
 };
 use crate::{
-    artifact::{quoted, shown, stage::Stamp},
-    deploy::{
-        condition::Condition,
-        desk::{Desk, DeskError, Ticket},
-        order::{Order, Source},
-    },
-    error::Kind,
-    event::{Events, Phase},
-    state::{Seen, SeenStore},
+    artifact::stage::Stamp,
+    deploy::desk::{Desk, Ticket},
+    event::Events,
+    state::{Fate, Seen, SeenStore},
 };
+
+mod orders;
+mod say;
 
 pub(super) struct Round {
     config: WatchConfig,
+    heard: Arc<Heard>,
     desk: Desk,
     store: Arc<dyn SeenStore>,
     events: Events,
-    /// Symlinks that were warned about.
-    symlinks: BTreeSet<PathBuf>,
+    /// Symlinks that were warned about, and how.
+    symlinks: BTreeMap<PathBuf, &'static str>,
     settling: Settling,
+    /// Files whose events may be on their way still.
+    late: Settling,
+    reads: Reads,
+    waiting: Waiting,
     /// Orders that were not answered yet; at most the queue's bound and the running one.
-    ordered: Vec<(PathBuf, Seen, Ticket)>,
+    ordered: Vec<Ordered>,
+    /// Mode and owner of the folder at the last look.
+    folder: Option<(u32, u32)>,
     /// The folder could not be read the last time; it was said.
     unreadable: bool,
+}
+
+struct Ordered {
+    path: PathBuf,
+    seen: Seen,
+    ticket: Ticket,
+}
+
+/// One look.
+struct Look {
+    now: Instant,
+    seen: BTreeMap<PathBuf, Seen>,
+    news: News,
+    /// Whether the kernel has told everything since the last look.
+    kernel: bool,
+    /// Files about which something has changed, whatever their content.
+    nudged: BTreeSet<PathBuf>,
 }
 
 impl Round {
     pub(super) fn new(
         config: WatchConfig,
+        heard: Arc<Heard>,
         desk: Desk,
         store: Arc<dyn SeenStore>,
         events: Events,
     ) -> Self {
         Self {
             config,
+            heard,
             desk,
             store,
             events,
-            symlinks: BTreeSet::new(),
+            symlinks: BTreeMap::new(),
             settling: Settling::default(),
+            late: Settling::default(),
+            reads: Reads::default(),
+            waiting: Waiting::default(),
             ordered: Vec::new(),
+            folder: None,
             unreadable: false,
         }
     }
 
-    /// Looks once. Says when to look again at the latest, where it is sooner than the rescan.
-    pub(super) fn run(&mut self, now: Instant) -> Option<Instant> {
-        self.hear_answers(false);
-        let listed = match listing::list(&self.config.dir) {
+    pub(super) fn config(&self) -> &WatchConfig {
+        &self.config
+    }
+
+    /// Looks once; `kernel`: events are heard. Says when to look again at the latest, where it is
+    /// sooner than the rescan.
+    pub(super) fn run(&mut self, now: Instant, kernel: bool) -> Option<Instant> {
+        self.hear_answers(now, false);
+        // Before the look: what is heard from here on is a reason for another one.
+        let news = self.heard.take();
+        let kernel = kernel && !news.gap;
+        let listed = match listing::list(&self.config.dir, self.config.follow_links) {
             Ok(listed) => listed,
             Err(error) => {
                 // Nothing is forgotten: the folder may be on a disk that is mounted again.
@@ -82,135 +120,164 @@ impl Round {
         };
         self.unreadable = false;
         let seen = self.store.seen();
-        let found = self.look_into(listed, &seen, now);
+        let mut look = Look { now, seen, news, kernel, nudged: BTreeSet::new() };
+        let found = self.look_into(listed, &mut look);
         self.settling.keep(&found);
-        self.symlinks.retain(|path| {
-            found.iter().any(|found| found.path == *path && matches!(found.what, What::Symlink))
+        self.late.keep(&found);
+        self.reads.keep(&found);
+        self.symlinks.retain(|path, _| {
+            let is_link = |it: &Found| it.path == *path && matches!(it.what, What::Symlink(_));
+            let stays = found.iter().any(is_link);
+            if !stays {
+                self.store.note(path, None);
+            }
+            stays
         });
-        for action in plan::plan(&self.config.dir, found, &seen) {
-            self.act(action);
+        let store = Arc::clone(&self.store);
+        let standing = |plugin: &_, digest| store.standing(plugin, digest);
+        for action in plan::plan(&self.config.dir, found, &look.seen, &standing) {
+            self.act(action, &look);
         }
-        (!self.settling.is_empty()).then(|| now + self.config.debounce)
+        self.attend_to_waiting(&look);
+        self.next_look(now)
+    }
+
+    fn next_look(&self, now: Instant) -> Option<Instant> {
+        let busy = !self.settling.is_empty()
+            || !self.late.is_empty()
+            || !self.ordered.is_empty()
+            || self.waiting.is_trying();
+        let soon = busy.then(|| now + self.config.debounce);
+        soon.into_iter().chain(self.waiting.next_due()).min()
     }
 
     /// The host stops: what was ordered and never carried out is forgotten.
     pub(super) fn end(&mut self) {
-        self.hear_answers(true);
+        self.hear_answers(Instant::now(), true);
     }
 
-    fn look_into(
-        &mut self,
-        listed: Vec<Listed>,
-        seen: &BTreeMap<PathBuf, Seen>,
-        now: Instant,
-    ) -> Vec<Found> {
+    fn look_into(&mut self, listed: Vec<Listed>, look: &mut Look) -> Vec<Found> {
         let mut found = Vec::with_capacity(listed.len());
         for listed in listed {
-            let (path, stamp) = match listed {
-                Listed::File(path, stamp) => (path, stamp),
-                Listed::Symlink(path) => {
-                    found.push(Found { path, what: What::Symlink });
-                    continue;
+            match listed {
+                Listed::File(path, stamp, link) => {
+                    if let Some(what) = self.look_at(&path, stamp, link, look) {
+                        found.push(Found { path, what });
+                    }
                 }
-            };
-            let known = seen.get(&path).filter(|seen| is_as_seen(stamp, seen));
-            if known.is_some_and(|seen| seen.digest != UNREAD) {
-                found.push(Found { path, what: What::Known });
-                continue;
-            }
-            let (settling, debounce) = (&mut self.settling, self.config.debounce);
-            let what = probe::probe(&path, self.config.library_bytes, |stamp| {
-                settling.is_settled(&path, stamp, now, debounce)
-            });
-            match what {
-                None => {}
-                // Still as unreadable as it was when its refusal was heard.
-                Some(What::Whole(arrival)) if known == Some(&arrival.seen) => {
-                    found.push(Found { path, what: What::Known });
+                Listed::Symlink(path, why) => {
+                    found.push(Found { path, what: What::Symlink(why) });
                 }
-                Some(what) => found.push(Found { path, what }),
             }
         }
         found
     }
 
-    fn act(&mut self, action: Action) {
+    /// What the file at `path` is; `None`: it is gone.
+    fn look_at(&mut self, path: &Path, stamp: Stamp, link: bool, look: &mut Look) -> Option<What> {
+        let mark = look.news.marks.get(path).copied();
+        let known = look.seen.get(path);
+        let as_seen = known.is_some_and(|seen| is_as_seen(stamp, seen));
+        let is_ordered = self.ordered.iter().any(|it| it.path == path);
+        if is_ordered && as_seen {
+            // What was heard meanwhile counts once the order has ended.
+            mark.into_iter().for_each(|mark| self.heard.put_back(path, mark));
+            return Some(What::Known);
+        }
+        if mark.is_some() || known.is_some() && !as_seen {
+            look.nudged.insert(path.to_owned());
+        }
+        let begun = known.is_some_and(|seen| matches!(seen.fate, Fate::Ordered(_)));
+        if as_seen && !begun && mark.is_none() && !self.reads.wants(path, stamp, look.now) {
+            return Some(What::Known);
+        }
+        let began = Instant::now();
+        let (settling, now, debounce) = (&mut self.settling, look.now, self.config.debounce);
+        let is_settled = |stamp| settling.is_settled(path, stamp, now, debounce);
+        let what = probe::probe(path, link, self.config.library_bytes, is_settled)?;
+        let What::Whole(mut arrival) = what else {
+            mark.into_iter().for_each(|mark| self.heard.put_back(path, mark));
+            return Some(what);
+        };
+        let stamp = arrival.stamp();
+        let first = self.reads.is_first(path);
+        if let Some(before) = known.filter(|before| before.digest == arrival.seen.digest) {
+            let sight = Sight { first, kernel: look.kernel, mark, link, local: arrival.local };
+            arrival.how = how(before, stamp, sight);
+            let doubtful = matches!(arrival.how, How::Unclear | How::Touched);
+            // The events of what has just been done may come a moment after the look.
+            let waits = doubtful && look.kernel && !first && mark.is_none();
+            if waits && !self.late.is_settled(path, stamp, now, debounce) {
+                return Some(What::Unsettled);
+            }
+        }
+        if is_ordered && known.is_some_and(|known| known.digest == arrival.seen.digest) {
+            // Whatever was done to it counts once the order has ended.
+            mark.into_iter().for_each(|mark| self.heard.put_back(path, mark));
+            return Some(What::Known);
+        }
+        self.reads.note(path, (stamp, arrival.local), (began, Instant::now()));
+        if arrival.how == How::Untouched && !begun {
+            self.note_held(path, look.seen.get(path));
+            return Some(What::Known);
+        }
+        Some(What::Whole(arrival))
+    }
+
+    fn act(&mut self, action: Action, look: &Look) {
         match action {
-            Action::Forget(path) => self.store.remember(&path, None),
-            Action::Symlink(path) => {
-                if self.symlinks.insert(path.clone()) {
-                    tracing::warn!(path = %path.display(), "a symlink is not followed");
-                    let why = "a symlink is not followed: copy the library itself".to_owned();
-                    self.ignored(&path, None, &why);
+            Action::Forget(path) => {
+                self.store.remember(&path, None);
+                self.store.note(&path, None);
+            }
+            Action::Symlink(path, why) => {
+                if self.symlinks.insert(path.clone(), why) != Some(why) {
+                    self.say_link(&path, why);
                 }
+            }
+            Action::Remember(path, arrival) => {
+                let fate = look.seen.get(&path).map(|seen| seen.fate.clone()).unwrap_or_default();
+                self.remember(&path, &arrival, fate, look);
             }
             Action::Same(path, arrival) => {
-                self.store.remember(&path, Some(arrival.seen));
-                let command = format!("hotseat load --force {}", quoted(&path));
-                tracing::info!(path = %path.display(), command, "the same content again");
-                let why = format!("the same content again: `{command}` deploys it");
-                self.ignored(&path, Some(&arrival), &why);
+                self.remember(&path, &arrival, Fate::Ended, look);
+                self.say_same(&path, &arrival);
+            }
+            Action::Serves(path, arrival) => {
+                self.remember(&path, &arrival, Fate::Ended, look);
+                self.say_serves(&path, &arrival);
+            }
+            Action::Held(path, arrival) => {
+                self.remember(&path, &arrival, Fate::Held, look);
+                self.say_held(&path, &arrival);
             }
             Action::Superseded(path, arrival, by) => {
-                self.store.remember(&path, Some(arrival.seen));
-                tracing::info!(path = %path.display(), %by, "superseded by a higher version");
-                let command = format!("hotseat load {}", quoted(&path));
-                let why = format!("superseded by {by}: `{command}` deploys it");
-                self.ignored(&path, Some(&arrival), &why);
+                self.remember(&path, &arrival, Fate::Ended, look);
+                self.say_superseded(&path, &arrival, &by);
             }
-            Action::Deploy(path, arrival) => self.order(path, arrival.seen),
-        }
-    }
-
-    fn order(&mut self, path: PathBuf, seen: Seen) {
-        let order = Order::Deploy {
-            path: path.clone(),
-            force: false,
-            source: Source::Folder,
-            condition: Condition::None,
-        };
-        match self.desk.submit(order) {
-            Ok(ticket) => {
-                self.store.remember(&path, Some(seen));
-                self.ordered.push((path, seen, ticket));
+            Action::GivenUp(path, arrival) => {
+                self.remember(&path, &arrival, Fate::Ended, look);
+                self.say_given_up(&path, &arrival);
             }
-            Err(error @ (DeskError::Busy { .. } | DeskError::Frozen)) => {
-                tracing::info!(path = %path.display(), %error, "ordered again at the next look");
-            }
-            Err(DeskError::Stopping | DeskError::Broken) => {}
-        }
-    }
-
-    /// Forgets files whose order was never begun: the next start finds them again.
-    fn hear_answers(&mut self, ending: bool) {
-        let store = &self.store;
-        self.ordered.retain_mut(|(path, as_seen, ticket)| {
-            let turned_away = match ticket.answer.try_recv() {
-                Ok(Err(refusal)) => refusal.kind() == Kind::Stopping,
-                Ok(Ok(_)) => false,
-                Err(TryRecvError::Closed) => true,
-                Err(TryRecvError::Empty) => return !ending,
-            };
-            if turned_away && store.seen().get(path) == Some(as_seen) {
-                store.remember(path, None);
-            }
-            false
-        });
-    }
-
-    fn ignored(&self, path: &Path, arrival: Option<&Arrival>, why: &str) {
-        self.events.publish(Phase::Ignored, |event| {
-            event.detail = Some(format!("`{}`: {why}", shown(path)));
-            if let Some(arrival) = arrival {
-                event.digest = Some(arrival.seen.digest).filter(|digest| *digest != UNREAD);
-                if let Some((plugin, label)) = arrival.named.clone() {
-                    (event.plugin, event.label) = (Some(plugin), Some(label));
+            Action::Deploy(path, arrival, count) => {
+                let mark = look.news.marks.get(&path).copied();
+                self.waiting.forget(&path);
+                if !self.order(&path, Seen { fate: Fate::Ordered(count), ..arrival.seen }) {
+                    // The next look is to see what this one saw.
+                    mark.into_iter().for_each(|mark| self.heard.put_back(&path, mark));
                 }
             }
-        });
+        }
     }
-}
 
-fn is_as_seen(stamp: Stamp, seen: &Seen) -> bool {
-    (stamp.inode, stamp.size, stamp.mtime_ns) == (seen.inode, seen.size, seen.mtime_ns)
+    /// Keeps how a file looks now. A rescan that finds nothing writes nothing.
+    fn remember(&self, path: &Path, arrival: &Arrival, fate: Fate, look: &Look) {
+        let seen = Seen { fate, ..arrival.seen.clone() };
+        if look.seen.get(path) != Some(&seen) {
+            if seen.fate != Fate::Held {
+                self.store.note(path, None);
+            }
+            self.store.remember(path, Some(seen));
+        }
+    }
 }

@@ -11,7 +11,6 @@ use std::{
 };
 
 use super::*;
-use crate::state::Seen;
 use crate::{
     artifact::{digest, elf::fixture},
     deploy::{
@@ -20,6 +19,8 @@ use crate::{
         order::{Order, Source},
     },
     event::{Event, Heard, Listener, Phase},
+    ids::{Digest, PluginName},
+    state::{Fate, Note, Seen, Standing},
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -29,6 +30,9 @@ const LONG: Duration = Duration::from_secs(3_600);
 struct Memory {
     seen: Mutex<BTreeMap<PathBuf, Seen>>,
     changed: Condvar,
+    /// What every content is to its plugin.
+    standing: Mutex<Option<Standing>>,
+    notes: Mutex<BTreeMap<PathBuf, Note>>,
 }
 
 impl SeenStore for Memory {
@@ -44,6 +48,18 @@ impl SeenStore for Memory {
         };
         drop(all);
         self.changed.notify_all();
+    }
+
+    fn standing(&self, _: &PluginName, _: Digest) -> Standing {
+        self.standing.lock().unwrap().unwrap_or(Standing::Free)
+    }
+
+    fn note(&self, path: &Path, note: Option<Note>) {
+        let mut notes = self.notes.lock().unwrap();
+        match note {
+            Some(note) => notes.insert(path.to_owned(), note),
+            None => notes.remove(path),
+        };
     }
 }
 
@@ -82,7 +98,8 @@ fn fixture_with(mode: Watch, queue: usize, debounce: Duration, rescan: Duration)
     let all = Events::new(64);
     let (desk, events) = (Desk::new(queue, all.clone()), all.listen());
     let memory = Arc::new(Memory::default());
-    let config = WatchConfig { dir: dir.clone(), mode, debounce, rescan, library_bytes: 1 << 20 };
+    let (dir_, follow_links, library_bytes) = (dir.clone(), false, 1 << 20);
+    let config = WatchConfig { dir: dir_, mode, follow_links, debounce, rescan, library_bytes };
     let store = Arc::clone(&memory) as Arc<dyn SeenStore>;
     let watcher = Watcher::start(config, desk.clone(), store, all).unwrap();
     Fixture { _temporary: temporary, dir, desk, memory, events, watcher: Some(watcher) }
@@ -196,17 +213,30 @@ fn a_file_that_is_being_written_waits_for_its_writer() {
 }
 
 #[test]
-fn the_same_content_again_is_told_and_not_ordered() {
+fn the_same_content_again_is_ordered_unless_it_serves_or_was_left() {
     let mut fixture = begun(Watch::Events);
     let path = fixture.write("liba_v1.so", b"one");
     assert_eq!(fixture.ordered(), path);
-    fixture.memory.wait_until(|seen| seen.contains_key(&path));
+    let ended = |seen: &BTreeMap<PathBuf, Seen>| {
+        seen.get(&path).is_some_and(|seen| !matches!(seen.fate, Fate::Ordered(_)))
+    };
+    fixture.memory.wait_until(ended);
     fixture.drop_in("liba_v1.so", b"one");
-    let event = fixture.ignored();
-    assert_eq!(event.plugin.unwrap().as_str(), "a");
-    assert_eq!(event.digest, Some(digest(b"one")));
-    let command = format!("hotseat load --force {}", path.display());
-    assert!(event.detail.unwrap().contains(&command));
+    assert_eq!(fixture.ordered(), path, "whoever copies it means it");
+    fixture.memory.wait_until(ended);
+    for (standing, command) in [
+        (Standing::Serves, format!("hotseat load --force {}", path.display())),
+        (Standing::Left, format!("hotseat load {}", path.display())),
+    ] {
+        *fixture.memory.standing.lock().unwrap() = Some(standing);
+        fixture.drop_in("liba_v1.so", b"one");
+        let event = fixture.ignored();
+        assert_eq!(event.plugin.unwrap().as_str(), "a");
+        assert_eq!(event.digest, Some(digest(b"one")));
+        assert!(event.detail.unwrap().contains(&command), "{standing:?}");
+        let notes = fixture.memory.notes.lock().unwrap();
+        assert_eq!(notes.contains_key(&path), standing == Standing::Left, "{notes:?}");
+    }
     let other = fixture.drop_in("libb_v1.so", b"two");
     assert_eq!(fixture.ordered(), other);
 }
@@ -269,7 +299,7 @@ fn a_full_queue_is_tried_again() {
         symlink("/", fixture.dir.join(link)).unwrap();
         fixture.ignored();
     }
-    assert_eq!(fixture.memory.seen(), BTreeMap::new(), "what is not queued is not remembered");
+    fixture.memory.wait_until(BTreeMap::is_empty);
     let job = fixture.desk.take().unwrap();
     fixture.desk.finish(job, Err(Arc::new(DeskError::Stopping)));
     assert_eq!(fixture.ordered(), path);

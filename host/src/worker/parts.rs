@@ -166,6 +166,7 @@ pub(super) fn start_watcher(config: &Config, base: &Base) -> anyhow::Result<Opti
     let watch = WatchConfig {
         dir,
         mode: config.watch,
+        follow_links: config.follow_links,
         library_bytes: config.limits.library_bytes,
         debounce: config.limits.debounce,
         rescan: config.limits.rescan,

@@ -137,6 +137,7 @@ impl Picture {
             control: self.control.clone(),
             state_dir: self.config.state_dir.clone(),
             plugins_dir: self.config.plugins_dir.clone(),
+            files: self.record.noted(),
             never_unload: self.never_unload.clone(),
             plugins: self.plugins(table.mounts(), &holders),
             retired,

@@ -80,6 +80,7 @@ async fn the_status_object_is_complete() {
         "working_dir": "/srv",
         "state_dir": "/srv/.hotseat",
         "plugins_dir": "/srv/plugins",
+        "files": [],
         "never_unload": null,
         "plugins": [plugin],
         "retired": [

@@ -86,6 +86,7 @@ fn the_status_of_an_empty_host() {
     status.missing = vec!["/api".to_owned()];
     status.never_unload = Some("pthread_create is\nnot ours".to_owned());
     status.plugins_dir = None;
+    status.files.insert("/srv/a\nb.so".into(), "a\nsymlink".to_owned());
     let page = super::status(&status, Path::new("/srv"), &later(0));
     let expected = "\
 hotseat 0.1.0, serving, pid 4242, up 0.0 s, 63.0 MiB
@@ -97,6 +98,7 @@ paths from  /srv
 
 nothing is loaded; try: curl 127.0.0.1:28000 -d ./libhandler_v1.so
 missing: nothing serves /api
+not deployed: /srv/a\\nb.so: a\\nsymlink
 never unloads: pthread_create is\\nnot ours
 ";
     assert_eq!(page, expected);

@@ -30,6 +30,7 @@ pub(in crate::admin) struct Status {
     working_dir: String,
     state_dir: String,
     plugins_dir: Option<String>,
+    files: Vec<File>,
     never_unload: Option<String>,
     plugins: Vec<Plugin>,
     retired: Vec<Generation>,
@@ -56,6 +57,7 @@ impl Status {
             control,
             state_dir,
             plugins_dir,
+            files,
             never_unload,
             plugins,
             retired,
@@ -84,6 +86,7 @@ impl Status {
             working_dir: working_dir.display().to_string(),
             state_dir: state_dir.display().to_string(),
             plugins_dir: plugins_dir.as_ref().map(|path| path.display().to_string()),
+            files: files.iter().map(|(path, why)| File::new(path, why)).collect(),
             never_unload: never_unload.clone(),
             plugins: plugins.iter().map(Plugin::new).collect(),
             retired: retired.iter().map(Generation::new).collect(),
@@ -97,6 +100,19 @@ impl Status {
             connections: Classes::new(*connections),
             log_dropped: status.all_log_dropped(),
         }
+    }
+}
+
+/// A file of the plugins folder that is not deployed.
+#[derive(Debug, Serialize)]
+struct File {
+    path: String,
+    why: String,
+}
+
+impl File {
+    fn new(path: &Path, why: &str) -> Self {
+        Self { path: path.display().to_string(), why: why.to_owned() }
     }
 }
 

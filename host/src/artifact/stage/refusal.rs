@@ -34,6 +34,20 @@ pub enum StageError {
         /// What stands in it, relative to its folder or absolute.
         target: PathBuf,
     },
+    /// A link, or one that it leads to, to nothing.
+    #[error("`{}` is a symlink that leads nowhere", shown(.path))]
+    LinkDangling {
+        /// Which.
+        path: PathBuf,
+        /// What is not there.
+        step: PathBuf,
+    },
+    /// Links that lead to each other, or too many of them.
+    #[error("`{}` is a symlink that leads in a circle", shown(.path))]
+    LinkLoop {
+        /// Which.
+        path: PathBuf,
+    },
     /// A folder.
     #[error("`{}` is a directory", shown(.path))]
     IsDirectory {
@@ -126,6 +140,8 @@ impl Coded for StageError {
             Self::Missing { .. } => "file_missing",
             Self::PermissionDenied { .. } => "permission_denied",
             Self::IsSymlink { .. } => "is_symlink",
+            Self::LinkDangling { .. } => "link_dangling",
+            Self::LinkLoop { .. } => "link_loop",
             Self::IsDirectory { .. } => "is_directory",
             Self::IsFifo { .. } => "is_fifo",
             Self::IsSocket { .. } => "is_socket",
@@ -143,11 +159,12 @@ impl Coded for StageError {
 
     fn kind(&self) -> Kind {
         match self {
-            Self::Missing { .. } => Kind::Missing,
+            Self::Missing { .. } | Self::LinkDangling { .. } => Kind::Missing,
             Self::TooLarge { .. } => Kind::TooLarge,
             Self::ReadFailed { .. } => Kind::Host,
             Self::PermissionDenied { .. }
             | Self::IsSymlink { .. }
+            | Self::LinkLoop { .. }
             | Self::IsDirectory { .. }
             | Self::IsFifo { .. }
             | Self::IsSocket { .. }
@@ -173,8 +190,11 @@ impl Coded for StageError {
             }
             Self::IsSymlink { path, target } => {
                 let folder = path.parent().unwrap_or(path);
-                format!("give its target, `{}`", shown(&folder.join(target)))
+                let target = folder.join(target);
+                format!("give its target, `{}`, or set `follow_links`", shown(&target))
             }
+            Self::LinkDangling { step, .. } => format!("nothing is at `{}`", shown(step)),
+            Self::LinkLoop { .. } => "let the link lead to the library".to_owned(),
             Self::IsDirectory { .. } => "give the path of a library inside it".to_owned(),
             Self::IsFifo { .. }
             | Self::IsSocket { .. }

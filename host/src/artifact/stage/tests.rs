@@ -9,7 +9,7 @@ use super::*;
 use crate::error::{Coded as _, Kind};
 
 fn rules() -> StageRules {
-    StageRules { library_bytes: 1 << 20, trusted_owners: Vec::new() }
+    StageRules { library_bytes: 1 << 20, trusted_owners: Vec::new(), follow_links: false }
 }
 
 fn file(folder: &Path, name: impl AsRef<Path>, content: &[u8]) -> PathBuf {
@@ -108,7 +108,7 @@ fn what_everybody_may_write_is_refused() {
 
 #[test]
 fn owners_are_root_the_host_and_the_trusted() {
-    let rules = StageRules { library_bytes: 1, trusted_owners: vec![7] };
+    let rules = StageRules { library_bytes: 1, trusted_owners: vec![7], follow_links: false };
     let check = |uid| may_deploy(Path::new("/x.so"), &Ownership { uid, mode: 0o644 }, 1000, &rules);
     for uid in [0, 1000, 7] {
         check(uid).unwrap();

@@ -31,6 +31,7 @@ impl RawConfig {
             Some(RawWatch::Polling) => config.watch = Watch::Polling,
             Some(RawWatch::Off) => config.plugins_dir = None,
         }
+        config.follow_links = self.follow_links.unwrap_or(config.follow_links);
         config.mounts = self.mount.unwrap_or_default().into_iter().map(|RawMount(m)| m).collect();
         config.plugin_config =
             self.plugin.into_iter().map(|(Name(name), table)| (name, json(table))).collect();

@@ -83,6 +83,7 @@ fn every_setting_reaches_the_config() {
         plugins_dir = "/srv/plugins"
         watch = "polling"
         trusted_owners = [33, "root"]
+        follow_links = true
         unload = "require"
         state_dir = "/srv/state"
         half_close = false
@@ -118,6 +119,7 @@ fn every_setting_reaches_the_config() {
     assert_eq!(config.plugins_dir.as_deref(), Some(Path::new("/srv/plugins")));
     assert_eq!(config.watch, Watch::Polling);
     assert_eq!(config.trusted_owners, [33, 0]);
+    assert!(config.follow_links && !Config::default().follow_links);
     assert_eq!(config.unload, UnloadPolicy::Require);
     assert_eq!(config.state_dir, Path::new("/srv/state"));
     assert!(!config.half_close);

@@ -14,8 +14,14 @@ fn commit(record: &Record, label: &str) -> Generation {
     let generation = record.take_generation();
     let digest = Digest([u8::try_from(generation.0).unwrap(); 32]);
     let label = label.parse().unwrap();
-    record.commit(&name(), Commit { generation, digest, label, target: None }).unwrap();
+    let commit = Commit { generation, digest, label, target: None, file: None };
+    record.commit(&name(), commit).unwrap();
     generation
+}
+
+fn seen(content: u8, fate: Fate) -> Seen {
+    let digest = Digest([content; 32]);
+    Seen { inode: 1, size: 2, mtime_ns: 3, ctime_ns: Some(4), digest, fate }
 }
 
 /// Generation and label of what boots.
@@ -107,8 +113,8 @@ fn what_another_worker_writes_is_seen_and_left_alone() {
     let bytes = b"the successor's";
     let kept = store.keep(crate::artifact::digest(bytes), bytes).unwrap();
     let path = Path::new("/plugins/libhandler_v3.so");
-    let seen = Seen { inode: 1, size: 2, mtime_ns: 3, digest: Digest([3; 32]) };
-    before.remember(path, Some(seen));
+    let seen = seen(3, Fate::Ended);
+    before.remember(path, Some(seen.clone()));
     before.tidy(&store, 1);
     assert!(kept.exists(), "only the one that writes removes anything");
     assert_eq!(boots(&open(folder.path())), Some((2, "2".to_owned())), "nor has it written");
@@ -118,6 +124,69 @@ fn what_another_worker_writes_is_seen_and_left_alone() {
     before.seal(false);
     assert_eq!(boots(&before), Some((2, "2".to_owned())));
     assert_eq!(before.take_generation(), Generation(5));
-    before.remember(path, Some(seen));
+    before.remember(path, Some(seen.clone()));
     assert_eq!(open(folder.path()).seen()[path], seen);
+}
+
+/// A file's order has ended when the disk has what it brought: nothing lies between the two.
+#[test]
+fn a_commit_ends_the_order_of_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let record = open(folder.path());
+    let [path, other] = ["/plugins/liba_v1.so", "/plugins/libb_v1.so"].map(Path::new);
+    record.remember(path, Some(seen(1, Fate::Ordered(1))));
+    record.remember(other, Some(seen(1, Fate::Ordered(1))));
+    let commit = Commit {
+        generation: record.take_generation(),
+        digest: Digest([1; 32]),
+        label: "1".parse().unwrap(),
+        target: None,
+        file: Some(path.to_owned()),
+    };
+    record.commit(&name(), commit).unwrap();
+    let kept = open(folder.path()).seen();
+    assert_eq!((&kept[path].fate, &kept[other].fate), (&Fate::Ended, &Fate::Ordered(1)));
+}
+
+/// What a content is to its plugin; a note about it goes with its commit.
+#[test]
+fn what_was_left_is_known_by_content() {
+    let folder = tempfile::tempdir().unwrap();
+    let record = open(folder.path());
+    let [one, two] = ["1", "2"].map(|label| commit(&record, label));
+    let stands = |generation: Generation| {
+        record.standing(&name(), Digest([u8::try_from(generation.0).unwrap(); 32]))
+    };
+    assert_eq!((stands(one), stands(two)), (Standing::Free, Standing::Serves));
+    record.withdraw(two).unwrap();
+    assert_eq!((stands(one), stands(two)), (Standing::Serves, Standing::Left));
+    let path = Path::new("/plugins/libhandler_v2.so");
+    let digest = Digest([2; 32]);
+    record.remember(path, Some(seen(2, Fate::Held)));
+    record.note(path, Some(Note { text: "held".to_owned(), digest: Some(digest) }));
+    assert_eq!(record.noted().len(), 1);
+    let again = Commit {
+        generation: record.take_generation(),
+        digest,
+        label: "2".parse().unwrap(),
+        target: None,
+        file: None,
+    };
+    record.commit(&name(), again).unwrap();
+    assert_eq!(stands(two), Standing::Serves);
+    assert_eq!((record.noted().len(), &record.seen()[path].fate), (0, &Fate::Ended));
+}
+
+/// Where the disk fails, a file is remembered all the same: else it would be ordered at every look.
+#[test]
+fn a_file_is_remembered_without_a_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let record = open(folder.path());
+    let path = Path::new("/plugins/liba_v1.so");
+    std::fs::create_dir(folder.path().join("manifest.json.tmp")).unwrap();
+    record.remember(path, Some(seen(1, Fate::Ended)));
+    assert_eq!(record.seen().len(), 1);
+    std::fs::remove_dir(folder.path().join("manifest.json.tmp")).unwrap();
+    commit(&record, "1");
+    assert_eq!(open(folder.path()).seen().len(), 1, "it is written with what comes next");
 }

@@ -6,8 +6,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use serde_json::{Value, json};
+
 use super::*;
-use crate::state::VersionEntry;
+use crate::state::{Fate, VersionEntry};
 
 struct Fixture {
     _folder: tempfile::TempDir,
@@ -63,9 +65,19 @@ fn full() -> Manifest {
     manifest.plugins.insert("gone".parse().unwrap(), Versions::default());
     manifest.plugins.insert(name.clone(), versions);
     manifest.changed_last = Some(name);
-    let seen = Seen { inode: u64::MAX, size: 3, mtime_ns: -1, digest: Digest([8; 32]) };
-    manifest.seen.insert("/plugins/a.so".into(), seen);
-    manifest.seen.insert(OsStr::from_bytes(b"/plugins/\xff.so").into(), seen);
+    let digest = Digest([8; 32]);
+    let seen =
+        |fate, ctime_ns| Seen { inode: u64::MAX, size: 3, mtime_ns: -1, ctime_ns, digest, fate };
+    for (path, fate) in [
+        ("/plugins/b.so", Fate::Ordered(2)),
+        ("/plugins/c.so", Fate::Waits("foreign_owner".to_owned())),
+        ("/plugins/d.so", Fate::Held),
+    ] {
+        manifest.seen.insert(path.into(), seen(fate, Some(-2)));
+    }
+    manifest.seen.insert("/plugins/a.so".into(), seen(Fate::Ended, None));
+    let no_text = OsStr::from_bytes(b"/plugins/\xff.so");
+    manifest.seen.insert(no_text.into(), seen(Fate::Ended, Some(-2)));
     manifest
 }
 
@@ -80,8 +92,19 @@ fn everything_survives_a_restart() {
 #[test]
 fn the_format_does_not_change_unnoticed() {
     let text = String::from_utf8(wire::encode(&full())).unwrap();
-    let value: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let expected = serde_json::json!({
+    let value: Value = serde_json::from_str(&text).unwrap();
+    let seen = |path: Value, more: &Value| {
+        let mut seen = json!({ "path": path, "inode": u64::MAX, "size_bytes": 3, "mtime_ns": -1,
+                               "ctime_ns": -2, "sha256": "08".repeat(32) });
+        for (key, value) in more.as_object().unwrap() {
+            match value {
+                Value::Null => drop(seen.as_object_mut().unwrap().remove(key)),
+                value => seen[key] = value.clone(),
+            }
+        }
+        seen
+    };
+    let expected = json!({
         "schema": 1,
         "next_generation": 5,
         "changed_last": "handler",
@@ -96,10 +119,11 @@ fn the_format_does_not_change_unnoticed() {
             ] },
         },
         "seen": [
-            { "path": "/plugins/a.so", "inode": u64::MAX, "size_bytes": 3, "mtime_ns": -1,
-              "sha256": "08".repeat(32) },
-            { "path": b"/plugins/\xff.so".to_vec(), "inode": u64::MAX, "size_bytes": 3,
-              "mtime_ns": -1, "sha256": "08".repeat(32) },
+            seen(json!("/plugins/a.so"), &json!({ "ctime_ns": null })),
+            seen(json!("/plugins/b.so"), &json!({ "ordered": 2 })),
+            seen(json!("/plugins/c.so"), &json!({ "waits": "foreign_owner" })),
+            seen(json!("/plugins/d.so"), &json!({ "held": true })),
+            seen(json!(b"/plugins/\xff.so"), &json!({})),
         ],
     });
     assert_eq!(value, expected);
@@ -221,4 +245,37 @@ fn a_rollback_without_a_name_concerns_the_plugin_changed_last() {
     assert_eq!(code(Manifest::default().rollback_subject(None)), "nothing_to_roll_back");
     let mut numbers = numbered(8);
     assert_eq!([numbers.take_generation(), numbers.take_generation()], [8, 9].map(Generation));
+}
+
+/// The first release of the schema wrote fewer keys: what it left out has a meaning. And what it does
+/// not know it skips, so each key that it does know keeps its type.
+#[test]
+fn the_first_release_of_the_schema_is_read_and_reads_this_one() {
+    let mut value: Value = serde_json::from_slice(&wire::encode(&full())).unwrap();
+    for plugin in value["plugins"].as_object_mut().unwrap().values_mut() {
+        for key in ["left", "changed_at_ms"] {
+            plugin.as_object_mut().unwrap().remove(key);
+        }
+    }
+    for seen in value["seen"].as_array_mut().unwrap() {
+        for key in ["ctime_ns", "ordered", "waits", "held"] {
+            seen.as_object_mut().unwrap().remove(key);
+        }
+    }
+    let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(keys(&value), ["changed_last", "next_generation", "plugins", "schema", "seen"]);
+    assert_eq!(keys(&value["plugins"]["handler"]), ["active", "versions"]);
+    assert_eq!(keys(&value["seen"][0]), ["inode", "mtime_ns", "path", "sha256", "size_bytes"]);
+    value["later"] = json!({ "unknown": true });
+    value["seen"][0]["later"] = json!(1);
+    let Ok(manifest) = wire::decode(value.to_string().as_bytes()) else { panic!("{value}") };
+    let handler = &manifest.plugins[&"handler".parse().unwrap()];
+    assert_eq!(handler.changed_at(), handler.list().last().map(|entry| entry.committed_at));
+    let plain = |seen: &Seen| seen.ctime_ns.is_none() && seen.fate == Fate::Ended;
+    assert!(manifest.seen.values().all(plain), "{:?}", manifest.seen);
+    // What it has marked as rolled back is known to be left, the newest load deciding.
+    assert_eq!(handler.left(), [] as [Digest; 0], "generation 4 has the same bytes");
+    value["plugins"]["handler"]["versions"][1]["rolled_back"] = json!(true);
+    let Ok(manifest) = wire::decode(value.to_string().as_bytes()) else { panic!("{value}") };
+    assert_eq!(manifest.plugins[&"handler".parse().unwrap()].left(), [Digest([7; 32])]);
 }
