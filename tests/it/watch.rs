@@ -7,7 +7,11 @@ use std::{
     process::Command,
 };
 
-use hotseat_test_support::{Builder, Event, EventStream, Host, fault, host, library};
+use hotseat_test_support::{Builder, Event, EventStream, Host, fault, host, library, wire};
+
+mod links;
+mod refused;
+mod written;
 
 /// A quick folder: the debounce and the rescan are short, so that tests are.
 fn quick() -> Builder {
@@ -139,7 +143,13 @@ fn a_symlink_is_ignored_with_a_warning() {
     });
     host.assert_logged("symlink");
     let log = host.home().read_log();
-    assert_eq!(log.lines().filter(|line| line.contains("symlink")).count(), 1, "{log}");
+    let lines: Vec<_> = log.lines().filter(|line| line.contains("symlink")).collect();
+    assert_eq!(lines.len(), 1, "{log}");
+    assert!(lines[0].contains("follow_links"), "{lines:?}");
+    let files = wire::list(&host.status(), "/files");
+    assert_eq!(files.len(), 1, "{files:?}");
+    assert!(wire::text(&files[0], "/path").ends_with("/libhandler_v2.so"), "{files:?}");
+    assert!(wire::text(&files[0], "/why").contains("follow_links"), "{files:?}");
 }
 
 /// Names that begin with a dot, other endings, folders.

@@ -39,10 +39,6 @@ impl Pipeline {
         for withdrawal in &withdrawn {
             self.withdraw(withdrawal);
         }
-        if withdrawn.iter().any(|it| it.content.is_some()) {
-            // Orders that waited were lost with the process.
-            self.record.forget_lost_files();
-        }
         let progress = self.reports.progress.clone();
         let booted = boot::load_committed(&self.workshop, &self.record, halted, &*progress);
         self.active.extend(booted);

@@ -7,7 +7,7 @@
 //! written while the record is sealed: another worker of the host writes then.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -21,7 +21,7 @@ use super::Withdrawal;
 use crate::{
     artifact::Store,
     config::Limits,
-    ids::{Digest, Generation, Label, PluginName, split_file_name},
+    ids::{Digest, Generation, Label, PluginName},
     state::{
         Fate, History, Manifest, ManifestError, ManifestFile, Note, Numbers, RollbackError, Seen,
         SeenStore, Standing, StateDir, Syncer, VersionEntry, Versions, history::Entry,
@@ -426,24 +426,6 @@ impl Record {
     pub fn is_committed(&self, digest: Digest) -> bool {
         let book = self.book();
         book.manifest.plugins.values().flat_map(Versions::digests).any(|it| it == digest)
-    }
-
-    /// Files are remembered when they are ordered. Those of plugins that nothing was committed of are
-    /// looked at again, unless their orders have ended.
-    pub fn forget_lost_files(&self) {
-        let ended: BTreeSet<_> = self.recent().iter().filter_map(|it| it.digest).collect();
-        let changed = self.change(|manifest| {
-            let Manifest { plugins, seen, .. } = manifest;
-            seen.retain(|path, seen| {
-                let name = path.file_name().and_then(|name| name.to_str());
-                let named = name.and_then(split_file_name);
-                let known = named.is_none_or(|(plugin, _)| plugins.contains_key(&plugin));
-                known || ended.contains(&seen.digest)
-            });
-        });
-        if let Err(error) = changed {
-            tracing::error!(%error, "files whose orders were lost could not be forgotten");
-        }
     }
 
     /// Every plugin that serves nothing because all that was committed of it was withdrawn.

@@ -205,9 +205,10 @@ impl Round {
             let sight = Sight { first, kernel: look.kernel, mark, link, local: arrival.local };
             arrival.how = how(before, stamp, sight);
             let doubtful = matches!(arrival.how, How::Unclear | How::Touched);
-            // The events of what has just been done may come a moment after the look.
-            let waits = doubtful && look.kernel && !first && mark.is_none();
+            // Some events of what has just been done may come a moment after the look.
+            let waits = doubtful && look.kernel && !first;
             if waits && !self.late.is_settled(path, stamp, now, debounce) {
+                mark.into_iter().for_each(|mark| self.heard.put_back(path, mark));
                 return Some(What::Unsettled);
             }
         }

@@ -158,12 +158,12 @@ fn what_was_left_is_known_by_content() {
         record.standing(&name(), Digest([u8::try_from(generation.0).unwrap(); 32]))
     };
     assert_eq!((stands(one), stands(two)), (Standing::Free, Standing::Serves));
-    record.withdraw(two).unwrap();
+    record.withdraw(&ended(two)).unwrap();
     assert_eq!((stands(one), stands(two)), (Standing::Serves, Standing::Left));
     let path = Path::new("/plugins/libhandler_v2.so");
     let digest = Digest([2; 32]);
     record.remember(path, Some(seen(2, Fate::Held)));
-    record.note(path, Some(Note { text: "held".to_owned(), digest: Some(digest) }));
+    SeenStore::note(&record, path, Some(Note { text: "held".to_owned(), digest: Some(digest) }));
     assert_eq!(record.noted().len(), 1);
     let again = Commit {
         generation: record.take_generation(),
