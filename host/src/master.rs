@@ -62,7 +62,7 @@ use self::{
     led::{Cargo, Led, Role},
     origin::Origin,
     pid_file::PidFile,
-    signals::Reached,
+    signals::{Reached, Terminal},
     sockets::Sockets,
     stop::Stopping,
     upgrade::{Pending, Upgrade},
@@ -106,6 +106,8 @@ pub struct Master {
     hooks: Vec<HookRun>,
     /// Which processes a signal has reached.
     reached: Reached,
+    /// What it was started in.
+    terminal: Terminal,
     stop: Option<Stopping>,
     crashes: Crashes,
     /// When the next worker is started, after one that has ended unasked.

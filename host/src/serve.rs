@@ -11,7 +11,7 @@
 //! # Order of the files
 //! Each imports only from those before it, which `tests/it/tidy` reads here.
 //! - `own` `clock` `pulse` `task`: the host's own answers, the time, what a thread is at
-//! - `conn` `limit` `io` `socket` `passing`: a connection, its times, its bytes, its way to another process
+//! - `conn` `limit` `io` `bind_error` `socket` `passing`: a connection, its times, its bytes, its way to another process
 //! - `rest` `inbound` `hold` `aside` `outbound`: bodies, who is in flight, what a connection does next
 //! - `rules` `answering` `converse`: from a call to its answer, and on after a 101
 //! - `mail` `balance` `ebb` `watchdog`: what threads tell and know of each other
@@ -21,6 +21,7 @@
 mod answering;
 mod aside;
 mod balance;
+mod bind_error;
 mod clock;
 mod conn;
 mod connection;
@@ -49,6 +50,7 @@ mod thread;
 mod watchdog;
 
 pub use self::{
+    bind_error::{BindError, Plane},
     own::{Health, HealthSource},
     plane::{CoreView, DataPlane, Drain, Shutting},
     pulse::Stuck,

@@ -5,7 +5,7 @@
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
@@ -54,7 +54,7 @@ pub struct Status {
     /// Mounts without a generation, for `/readyz`.
     pub missing: Vec<String>,
     /// Resident memory of this process. Units: bytes.
-    pub rss_bytes: u64,
+    pub rss_bytes: Option<u64>,
     /// Every process of the host: the master first, then the workers, newest first. Empty without a
     /// master.
     pub processes: Vec<ProcessStatus>,
@@ -254,6 +254,30 @@ pub enum Address {
     Unix(PathBuf),
     /// A Unix socket without a file.
     Abstract(String),
+}
+
+impl Address {
+    /// What curl is told to reach one of `control`: one over TCP, if there is one.
+    #[must_use]
+    pub fn curl(control: &[Self]) -> String {
+        let over_tcp = control.iter().find(|it| matches!(it, Self::Tcp(_)));
+        match over_tcp.or(control.first()) {
+            Some(Self::Tcp(address)) if address.is_ipv6() => format!("'{address}'"),
+            Some(Self::Tcp(address)) => address.to_string(),
+            Some(Self::Unix(path)) => format!("--unix-socket {} localhost", quoted(path)),
+            Some(Self::Abstract(name)) => {
+                format!("--abstract-unix-socket {} localhost", quoted(name.as_ref()))
+            }
+            None => "(there is no control plane)".to_owned(),
+        }
+    }
+}
+
+/// As a word for a shell.
+fn quoted(text: &Path) -> String {
+    let text = text.display().to_string();
+    let plain = |it: char| it.is_alphanumeric() || "/._-".contains(it);
+    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 impl std::fmt::Display for Address {

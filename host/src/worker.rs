@@ -10,6 +10,7 @@
 //! - Nothing is accepted on the data plane before what was committed is loaded.
 //! - Of the workers of a host at most one writes the state, watches the folder and takes orders.
 
+mod advice;
 mod asker;
 mod control;
 mod counts;
@@ -22,6 +23,7 @@ mod prepare;
 mod signal;
 mod traffic;
 
+pub use advice::advice;
 pub use handover::FreezeError;
 pub use lead::{Birth, Carried, Lead, Numbering, Processes};
 pub use prepare::prepare_process;

@@ -65,13 +65,12 @@ impl Coded for PathError {
     fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::NoPath | Self::TooLarge => {
-                "send the path of a library: `curl localhost:28000 -d ./libhandler_v2.so`"
+                "send the path of a library as the body: `curl … -d ./libhandler_v2.so`"
             }
             Self::SeveralLines => "send one request for each library",
             Self::Nul | Self::NotUtf8 => "rename the file, or post the path of a copy",
             Self::LibraryAsBody => {
-                "send the path, without `@`: `curl localhost:28000 -d ./lib.so`; the host reads \
-                 the file itself"
+                "send the path, without `@`: `curl … -d ./lib.so`; the host reads the file itself"
             }
         };
         Some(hint.to_owned())

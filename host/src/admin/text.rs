@@ -32,8 +32,8 @@ pub(super) fn status(status: &Status, working_dir: &Path, now: &Now) -> String {
 fn write_status(page: &mut String, status: &Status, working_dir: &Path, now: &Now) -> fmt::Result {
     let (version, stage, pid) = (status.host_version, status.stage.as_str(), status.pid);
     let up = unit::span(now.since(status.up_from, status.started));
-    let memory = unit::bytes(status.rss_bytes);
-    writeln!(page, "hotseat {version}, {stage}, pid {pid}, up {up}, {memory}")?;
+    let memory = status.rss_bytes.map(|it| format!(", {}", unit::bytes(it))).unwrap_or_default();
+    writeln!(page, "hotseat {version}, {stage}, pid {pid}, up {up}{memory}")?;
     let list =
         |addresses: &[Address]| addresses.iter().map(ToString::to_string).collect::<Vec<_>>();
     let mut head = Table::new();
@@ -47,9 +47,7 @@ fn write_status(page: &mut String, status: &Status, working_dir: &Path, now: &No
     writeln!(page, "{head}")?;
     process::write_processes(page, &status.processes, now)?;
     if status.plugins.is_empty() {
-        let control = list(&status.control);
-        let place = control.iter().find(|address| !address.starts_with("unix:"));
-        let place = place.map_or("localhost:28000", String::as_str);
+        let place = Address::curl(&status.control);
         writeln!(page, "nothing is loaded; try: curl {place} -d ./libhandler_v1.so")?;
     } else {
         page.write_str(&plugins(&status.plugins))?;

@@ -190,6 +190,9 @@ fn may_run(file: &File, mode: u32) -> Result<(), BinaryError> {
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     match accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS) {
         Ok(()) => Ok(()),
+        // Without `/proc` only what anybody may do is looked at.
+        Err(Errno::NOENT) if mode & 0o111 != 0 => Ok(()),
+        Err(Errno::NOENT) => Err(BinaryError::NotExecutable),
         Err(Errno::ACCESS) => {
             let flags = rustix::fs::fstatvfs(file).map(|it| it.f_flag);
             let no_exec = flags.is_ok_and(|it| it.contains(StatVfsMountFlags::NOEXEC));

@@ -8,7 +8,7 @@ use super::check::CheckReport;
 use crate::{
     artifact::{StageRules, Store, StoreError, VerifyError, stage},
     config::Config,
-    deploy::desk::Refusal,
+    deploy::{candidate::explained, desk::Refusal},
     error::{Coded, Kind},
     ids::Generation,
     plugin::preflight::{self, PreflightRequest},
@@ -75,7 +75,8 @@ pub fn run(path: &Path, config: &Config) -> Result<CheckReport, Refusal> {
     let copy = copy.map_err(|error: StoreError| -> Refusal { Arc::new(error) })?;
     let version = (staged.plugin.clone(), staged.label.clone());
     let request = PreflightRequest::new(copy, version, config);
-    let verdict = preflight::run(&request).map_err(|error| -> Refusal { Arc::new(error) })?;
+    let verdict = preflight::run(&request)
+        .map_err(|error| -> Refusal { Arc::new(explained(error, &staged.bytes)) })?;
     Ok(CheckReport {
         plugin: staged.plugin,
         label: staged.label,

@@ -6,7 +6,9 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
-    artifact::{StageError, StageRules, Staged, Store, StoreError, VerifyError, stage},
+    artifact::{
+        StageError, StageRules, Staged, Store, StoreError, VerifyError, elf::places, stage,
+    },
     config::Config,
     error::{Coded, Kind},
     event::{Event, Events, Phase},
@@ -19,7 +21,7 @@ use crate::{
         services::Services,
     },
     route::{Loaded, Roster},
-    sys::fault::Loading,
+    sys::{fault::Loading, start::start},
 };
 
 /// Why a candidate went no further.
@@ -138,6 +140,14 @@ impl Drop for PrivateCopy {
     }
 }
 
+/// With the places where a library was looked for that was not found.
+#[must_use]
+pub fn explained(error: PreflightError, bytes: &[u8]) -> PreflightError {
+    let list = start().variable("LD_LIBRARY_PATH").filter(|it| !it.is_empty());
+    let list = list.map(|it| it.to_string_lossy());
+    error.explained(|text| places::explain(bytes, text, list.as_deref()))
+}
+
 impl Workshop {
     /// Reads and checks a user's file.
     ///
@@ -161,7 +171,8 @@ impl Workshop {
         let path = self.store.private_copy(subject.generation, subject.digest, &bytes)?;
         let file = PrivateCopy(Some(path.clone()));
         let version = (subject.plugin.clone(), subject.label.clone());
-        let verdict = preflight::run(&PreflightRequest::new(path, version, &self.config))?;
+        let verdict = preflight::run(&PreflightRequest::new(path, version, &self.config))
+            .map_err(|error| explained(error, &bytes))?;
         if !verdict.unmapped {
             let why = verdict.hazards.join(", ");
             notes.push(format!("its library will stay resident after it is retired: {why}"));

@@ -1,17 +1,18 @@
 //! Binaries, held by an open descriptor: whatever happens to the file, this one can be started.
 
 use std::{
-    fs::{self, File},
-    io,
+    fs, io,
     os::{
-        fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
+        fd::{AsFd as _, BorrowedFd, OwnedFd},
         unix::{fs::MetadataExt as _, process::CommandExt as _},
     },
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
-use rustix::fs::{Mode, OFlags, open};
+use rustix::fs::{Mode, OFlags, fstat, open};
+
+use crate::sys::program;
 
 /// What tells a file from its successor without reading it: a change of content changes `ctime`,
 /// which nobody can set.
@@ -53,10 +54,11 @@ pub(super) struct Pinned {
 impl Pinned {
     /// The one that this process runs, found at `source`.
     pub(super) fn own(source: &Path, digest: Option<String>) -> io::Result<Self> {
-        let itself = Path::new("/proc/self/exe");
-        let (here, there) = (Stamp::of(itself).ok(), Stamp::of(source).ok());
-        let stamp = there.filter(|_| here == there);
-        let descriptor = open(itself, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+        let descriptor = program::open_own()?;
+        let itself = fstat(&descriptor)?;
+        let there = fs::metadata(source).ok();
+        let is_it = there.is_some_and(|it| (it.dev(), it.ino()) == (itself.st_dev, itself.st_ino));
+        let stamp = Stamp::of(source).ok().filter(|_| is_it);
         Ok(Self { descriptor, digest, source: source.to_owned(), stamp })
     }
 
@@ -88,7 +90,7 @@ impl Pinned {
     /// A command that runs it. The kernel resolves the descriptor in the child, before it is
     /// closed there.
     pub(super) fn command(&self) -> Command {
-        let mut command = Command::new(format!("/proc/self/fd/{}", self.descriptor.as_raw_fd()));
+        let mut command = Command::new(program::of_descriptor(self.descriptor()));
         command.arg0("hotseat");
         for name in PRIVATE {
             command.env_remove(name);
@@ -116,10 +118,4 @@ pub(super) fn tidy(folder: &Path, count: usize, needed: &[&str]) {
             tracing::warn!(path = %path.display(), %error, "a kept binary could not be removed");
         }
     }
-}
-
-/// Whether files in `folder` may be run at all.
-pub(super) fn may_run_in(folder: &Path) -> bool {
-    let flags = File::open(folder).and_then(|it| Ok(rustix::fs::fstatvfs(it)?.f_flag));
-    flags.map_or(true, |flags| !flags.contains(rustix::fs::StatVfsMountFlags::NOEXEC))
 }

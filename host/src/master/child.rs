@@ -14,7 +14,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, WaitStatus, kill_process_group};
 
-use crate::sys::process::signal_name;
+use crate::sys::{process::signal_name, program};
 
 /// What a child may answer. Units: bytes; a configuration file travels in it.
 const ANSWER_BYTES: usize = 16 << 20;
@@ -47,6 +47,7 @@ impl Task {
     /// Starts `command` in a process group of its own.
     pub(super) fn start(mut command: Command, time: Duration) -> io::Result<Self> {
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        program::ready(&mut command, true)?;
         let mut child = command.spawn()?;
         let (out, err) = (child.stdout.take(), child.stderr.take());
         let quiet = |pipe: OwnedFd| -> io::Result<OwnedFd> {

@@ -16,14 +16,14 @@ use rustix::io::fcntl_dupfd_cloexec;
 
 use super::{
     Master, Plan, Sockets,
-    binary::{Pinned, may_run_in},
+    binary::Pinned,
     crash::Crashes,
     happened::Row,
     memory::{self, Memory, PlanMemory},
     notify,
     origin::Origin,
     pid_file::PidFile,
-    signals::{Reached, TAKEN},
+    signals::{Reached, TAKEN, Terminal},
     upgrade::BINARIES,
 };
 use crate::{
@@ -32,7 +32,8 @@ use crate::{
     serve::Socket,
     state::StateDir,
     status::Totals,
-    sys::{self, clock::since_boot, inherited, signals::Signals},
+    sys::{self, clock::since_boot, inherited, mount::forbids_running, signals::Signals},
+    worker::advice,
 };
 
 /// Becomes the master of a host with these settings; `args` followed `serve`. Comes back only when
@@ -57,7 +58,7 @@ pub fn resume(number: &str) -> u8 {
     match recall(number) {
         Ok(master) => master.run(),
         Err(error) => {
-            tracing::error!("{error:#}");
+            tracing::error!(hint = advice(&error), "{error:#}");
             1
         }
     }
@@ -66,6 +67,8 @@ pub fn resume(number: &str) -> u8 {
 fn recall(number: &str) -> anyhow::Result<Master> {
     let Memory { origin, plan, running, .. } = memory::read(number)?;
     log::start(&plan.settings.logging()?, "master")?;
+    // The file that is run has no name of its own.
+    let _ = rustix::thread::set_name(c"hotseat");
     // A master holds descriptors for every worker and every version in traffic.
     if let Err(error) = sys::process::raise_descriptor_limit() {
         tracing::warn!(%error, "the limit on descriptors could not be raised");
@@ -94,10 +97,12 @@ fn begin(origin: Origin, plan: PlanMemory) -> anyhow::Result<Master> {
     let pid_file = plan.settings.pid_file.as_deref().map(PidFile::write).transpose();
     let pid_file = pid_file.context("write the pid file")?;
     let folder = state.path().join(BINARIES);
-    if !may_run_in(state.path()) {
+    if let Some(mount) = forbids_running(state.path()) {
         tracing::warn!(
-            folder = %folder.display(),
-            "nothing may be run in the state folder (noexec): the host cannot be upgraded"
+            folder = %folder.display(), mount = %mount.display(),
+            "the state folder is on a file system that is mounted noexec: no plugin can be loaded \
+             and the host cannot be upgraded; give another `--state-dir`, or run `mount -o \
+             remount,exec {}`", mount.display()
         );
     }
     let binary = Pinned::own(&origin.binary, plan.digest.clone()).context("open the binary")?;
@@ -122,6 +127,7 @@ fn begin(origin: Origin, plan: PlanMemory) -> anyhow::Result<Master> {
         latched: None,
         hooks: Vec::new(),
         reached: Reached::default(),
+        terminal: Terminal::look(),
         stop: None,
         crashes: Crashes::default(),
         respawn: None,
@@ -212,7 +218,7 @@ impl Master {
     pub(super) fn go_back_to(&mut self, previous: Rc<Plan>) {
         match self.sockets.bind_missing(&previous.settings, &mut Vec::new()) {
             Ok(missing) => self.sockets.join(missing),
-            Err(error) => tracing::error!("an address of before cannot be bound again: {error:#}"),
+            Err(error) => tracing::error!("an address of before cannot be bound again: {error}"),
         }
         let surplus = self.sockets.take_surplus(&previous.settings);
         surplus.remove_files();

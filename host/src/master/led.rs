@@ -20,7 +20,7 @@ use super::{Plan, complaints::Complaints};
 use crate::{
     link::{Beat, Channel, Order, Received, Report, StuckThread, Version, WORKER, channel::Packet},
     status::ProcessStatus,
-    sys::{clock::since_boot, fault, memory::out_of_memory_kills},
+    sys::{clock::since_boot, fault, memory::out_of_memory_kills, program},
 };
 
 /// What a worker is at.
@@ -144,6 +144,7 @@ impl Led {
             command.current_dir(workdir);
         }
         command.stdin(theirs.into_socket()).stderr(Stdio::piped());
+        program::ready(&mut command, true)?;
         let mut child = command.spawn()?;
         let complaints = Complaints::of(child.stderr.take().map(OwnedFd::from))?;
         Ok(Self {

@@ -8,7 +8,7 @@ use std::{
     fs::File,
     io::{self, Read as _, Seek as _, Write as _},
     os::{
-        fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd},
+        fd::{AsFd as _, BorrowedFd, OwnedFd, RawFd},
         unix::process::CommandExt as _,
     },
     path::PathBuf,
@@ -33,7 +33,7 @@ use super::{
     notify,
     origin::Origin,
     pid_file::PidFile,
-    signals::{Reached, TAKEN},
+    signals::{Reached, TAKEN, Terminal},
     sockets::{Bound, descriptor},
 };
 use crate::{
@@ -43,7 +43,7 @@ use crate::{
     serve::Socket,
     state::StateDir,
     status::Totals,
-    sys::{self, clock::since_boot, inherited, signals::Signals},
+    sys::{self, clock::since_boot, inherited, program, signals::Signals},
     upgrade::Outcome,
 };
 
@@ -187,11 +187,11 @@ pub(super) fn exec(memory: &Memory, binary: &Pinned, args: &[OsString]) -> io::E
         file.rewind()?;
         let number = inherited::leave(file.as_fd())?;
         let name = std::env::args_os().next().unwrap_or_else(|| "hotseat".into());
-        let mut command =
-            Command::new(format!("/proc/self/fd/{}", binary.descriptor().as_raw_fd()));
+        let mut command = Command::new(program::of_descriptor(binary.descriptor()));
         command.arg0(name).arg("serve");
         command.args(if args.is_empty() { &memory.plan.args } else { args });
         command.env(MASTER_FD, number.to_string());
+        program::ready(&mut command, true)?;
         Ok(command.exec())
     };
     replace().unwrap_or_else(|error| error)
@@ -333,6 +333,7 @@ pub(super) fn go_on(origin: Origin, plan: PlanMemory, running: Running) -> io::R
         latched: None,
         hooks: Vec::new(),
         reached: Reached::default(),
+        terminal: Terminal::look(),
         stop: None,
         crashes: Crashes::remembered(running.crashes),
         respawn: running.respawn.then(Instant::now),

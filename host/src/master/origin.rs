@@ -8,6 +8,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use crate::sys::program;
+
 /// What is needed to start the same again.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Origin {
@@ -31,10 +33,13 @@ impl Origin {
         let named = named.filter(|named| named.is_absolute() && same(named, &workdir));
         let name = std::env::args_os().next().unwrap_or_default();
         let itself = Path::new("/proc/self/exe");
-        let binary = found(Path::new(&name)).filter(|path| same(path, itself));
-        let binary = match binary {
-            Some(binary) => binary,
-            None => std::fs::read_link(itself)?,
+        let is_itself = |path: &PathBuf| same(path, itself) || !itself.exists();
+        let binary = found(Path::new(&name)).filter(is_itself);
+        let binary = match (binary, program::given_name()) {
+            (Some(binary), _) => binary,
+            // Without `/proc`.
+            (None, Some(given)) if !itself.exists() => workdir.join(given),
+            (None, _) => std::fs::read_link(itself)?,
         };
         Ok(Self { args, workdir: named.unwrap_or(workdir), binary })
     }

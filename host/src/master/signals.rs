@@ -5,10 +5,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Signal, kill_process};
+use rustix::{
+    fs::{Mode, OFlags, open},
+    process::{Signal, kill_process},
+};
 
 use super::{Master, Role, hooks::Then, upgrade::Pending};
-use crate::{config::HookPhase, ids::Peer, link::Order, upgrade::Request};
+use crate::{
+    config::HookPhase,
+    ids::Peer,
+    link::Order,
+    sys::{process::session_leader, signals::Taken},
+    upgrade::Request,
+};
 
 /// The signals that the master takes.
 pub(super) const TAKEN: [i32; 8] = [
@@ -52,6 +61,36 @@ impl Reached {
     }
 }
 
+/// The terminal that a host was started in, if it was: its end is told by the same signal as a wish
+/// for an upgrade.
+#[derive(Debug)]
+pub(super) struct Terminal {
+    had_one: bool,
+}
+
+impl Terminal {
+    /// That of this process.
+    pub(super) fn look() -> Self {
+        Self { had_one: is_there() }
+    }
+
+    /// Whether this HUP says that the terminal has gone: it comes from the kernel, or from the shell
+    /// that leads the session, which passes it on to what it has started.
+    fn has_ended(&self, taken: Taken) -> bool {
+        let from_leader = session_leader() == Some(taken.sender)
+            && taken.sender != std::process::id()
+            && self.had_one
+            && !is_there();
+        taken.signal == libc::SIGHUP && (taken.by_kernel || from_leader)
+    }
+}
+
+/// Whether this process has a terminal. Source: tty(4), ENXIO.
+fn is_there() -> bool {
+    let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    open("/dev/tty", flags, Mode::empty()).is_ok()
+}
+
 fn name_of(signal: i32) -> &'static str {
     match signal {
         libc::SIGHUP => "HUP",
@@ -69,6 +108,10 @@ impl Master {
     /// Acts on the signals that have come.
     pub(super) fn take_signals(&mut self) {
         while let Some(taken) = self.signals.next() {
+            if self.terminal.has_ended(taken) {
+                tracing::info!("HUP: the terminal has gone, and nothing else changes");
+                continue;
+            }
             let (pid, uid) = (taken.sender, taken.user);
             let by = (pid != 0).then_some(Peer { pid, uid });
             self.signalled(name_of(taken.signal), MASTER, by);

@@ -7,16 +7,13 @@ use std::{
     os::{
         fd::{AsFd as _, BorrowedFd, OwnedFd},
         linux::net::SocketAddrExt as _,
-        unix::fs::PermissionsExt as _,
     },
 };
-
-use rustix::fs::Mode;
 
 use crate::{
     config::Listen,
     link::Settings,
-    serve::{Socket, bind},
+    serve::{BindError, Plane, Socket, bind},
 };
 
 /// A bound address.
@@ -33,8 +30,7 @@ pub(super) struct Bound {
 #[derive(Debug, Default)]
 pub(super) struct Sockets(pub(super) [Vec<Bound>; 3]);
 
-/// Which plane is for this account alone.
-const CONTROL: usize = 1;
+const PLANES: [Plane; 3] = [Plane::Data, Plane::Control, Plane::Health];
 
 /// What the settings want to listen on, by plane.
 pub(super) fn wanted(settings: &Settings) -> [&[Listen]; 3] {
@@ -50,7 +46,7 @@ impl Sockets {
         &self,
         settings: &Settings,
         inherited: &mut Vec<Socket>,
-    ) -> anyhow::Result<Self> {
+    ) -> Result<Self, BindError> {
         let mut added = Self::default();
         for (plane, list) in wanted(settings).into_iter().enumerate() {
             let mut have: Vec<&Listen> = self.0[plane].iter().map(|it| &it.listen).collect();
@@ -61,7 +57,7 @@ impl Sockets {
                 }
                 let (socket, given) = match inherited.iter().position(|it| serves(it, listen)) {
                     Some(at) => (inherited.swap_remove(at), true),
-                    None => (bind_for(plane, listen)?, false),
+                    None => (bind(listen, PLANES[plane])?, false),
                 };
                 added.0[plane].push(Bound { listen: listen.clone(), socket, given });
             }
@@ -170,19 +166,4 @@ fn serves(socket: &Socket, listen: &Listen) -> bool {
         (Socket::Abstract(_, name), Listen::Abstract(wanted)) => name == wanted,
         _ => false,
     }
-}
-
-/// Binds; a Unix socket of the control plane is for this account alone, from its first moment on.
-fn bind_for(plane: usize, listen: &Listen) -> anyhow::Result<Socket> {
-    if plane != CONTROL {
-        return bind(listen);
-    }
-    let before = rustix::process::umask(Mode::RWXG | Mode::RWXO | Mode::XUSR);
-    let bound = bind(listen);
-    rustix::process::umask(before);
-    if let Ok(Socket::Unix(_, path)) = &bound {
-        // The mask has done it; said again for file systems that ignore it.
-        let _ = std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600));
-    }
-    bound
 }

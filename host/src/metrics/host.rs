@@ -121,7 +121,6 @@ impl HostFamilies {
                 "Since the process started, whatever becomes of the time of day.",
                 Now::read().since(status.up_from, status.started).as_secs(),
             ),
-            ("hotseat_resident_memory_bytes", "Memory of the process.", status.rss_bytes),
             (
                 "hotseat_resident_libraries",
                 "Libraries still mapped although their generation ended.",
@@ -130,6 +129,10 @@ impl HostFamilies {
             ("hotseat_waiting_orders", "Orders in the queue.", count(waiting)),
         ] {
             gauge(encoder, name, help, value)?;
+        }
+        // Not known is not 0.
+        if let Some(bytes) = status.rss_bytes {
+            gauge(encoder, "hotseat_resident_memory_bytes", "Memory of the process.", bytes)?;
         }
         let core = |core: usize| [("core", core.to_string())];
         let rows = status.cores.iter().map(|c| (core(c.core), count(c.connections)));

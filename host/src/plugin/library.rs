@@ -26,7 +26,10 @@ use super::{
     hooks::{self, LibraryId, blame, object, registry, registry::Record},
     services::{Context, LogTo, Services},
 };
-use crate::ids::{Generation, Label, PluginName};
+use crate::{
+    ids::{Generation, Label, PluginName},
+    sys::mount::forbids_running,
+};
 
 mod close;
 mod error;
@@ -91,7 +94,13 @@ pub(super) fn open(request: &LoadRequest, log_to: LogTo) -> Result<Library, Load
         Err(error) => {
             hooks::purge_thread(record.id());
             registry::unregister(&record);
-            return Err(LoadProblem::Open { text: loader_text(error) }.into());
+            let text = loader_text(error);
+            // Of a file that is whole, the system refuses to map the code only.
+            let mount = forbids_running(&request.path).filter(|_| text.contains("map segment"));
+            return Err(match mount {
+                Some(mount) => LoadProblem::NoExec { mount }.into(),
+                None => LoadProblem::Open { text }.into(),
+            });
         }
     };
     let context = Box::new(Context {

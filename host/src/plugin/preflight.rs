@@ -27,7 +27,7 @@ use self::{talk::Heard, wire::Line};
 use crate::{
     config::{Config, UnloadPolicy},
     ids::{Label, PluginName},
-    sys::{keep, start::start},
+    sys::{keep, program, start::start},
 };
 
 pub mod child;
@@ -119,7 +119,7 @@ fn nonce() -> rustix::io::Result<String> {
 
 /// Our own executable, also if its file has been replaced since.
 fn command() -> Command {
-    let mut command = Command::new("/proc/self/exe");
+    let mut command = Command::new(program::own());
     command.arg0("hotseat").arg("preflight-child");
     // `new` may read its settings from the environment, so the child sees what the host was given:
     // not what a plugin has put there since, which would decide where libraries are looked for.
@@ -139,7 +139,9 @@ fn command() -> Command {
 /// library can use `posix_spawn`.
 fn spawn(mut command: Command) -> io::Result<(Child, OwnedFd)> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.process_group(0).spawn()?;
+    command.process_group(0);
+    program::ready(&mut command, false)?;
+    let mut child = command.spawn()?;
     match rustix::process::pidfd_open(Pid::from_child(&child), PidfdFlags::empty()) {
         Ok(pidfd) => Ok((child, pidfd)),
         Err(error) => {

@@ -37,7 +37,7 @@ use crate::{
     serve::Socket,
     state::{Numbers, StateDir, history::Entry},
     sys::{self, inherited, marks::Marks, process::exit_now},
-    worker::{Birth, Carried, Halt, Numbering, Worker, prepare_process},
+    worker::{Birth, Carried, Halt, Numbering, Worker, advice, prepare_process},
 };
 
 /// How long a word may take to the master, which always listens.
@@ -61,7 +61,8 @@ pub fn run(args: &[OsString], parse: Parse) -> anyhow::Result<()> {
             exit_now(0)
         }
         Err(error) => {
-            let text = format!("{error:#}");
+            let hint = advice(&error).map_or_else(String::new, |hint| format!("; {hint}"));
+            let text = format!("{error:#}{hint}");
             tracing::error!("{text}");
             // It may be gone; then nobody has to know.
             let _ = channel.send(&Report::Failed { text }, &[], WORD_TIME);

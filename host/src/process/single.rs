@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use rustix::{fs::Mode, io::fcntl_dupfd_cloexec};
+use rustix::io::fcntl_dupfd_cloexec;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
@@ -20,7 +20,7 @@ use super::{keeper::Keeper, leave::Leaving};
 use crate::{
     config::{Config, Limits, Listen},
     log,
-    serve::{Socket, bind},
+    serve::{BindError, Plane, Socket, bind},
     state::{StateDir, history::Entry},
     sys::{
         fault,
@@ -59,9 +59,9 @@ async fn host(config: Config) -> anyhow::Result<u8> {
     let mut signals = Signals::new().context("install the signal handlers")?;
     let state = StateDir::open(&config.state_dir)?;
     let sockets = Sockets {
-        data: bind_all(&config.listen)?,
-        control: bind_private(&config.control)?,
-        health: bind_all(&config.health_listen)?,
+        data: bind_all(&config.listen, Plane::Data)?,
+        control: bind_all(&config.control, Plane::Control)?,
+        health: bind_all(&config.health_listen, Plane::Health)?,
     };
     let _files = UnixFiles::of(sockets.control.iter().chain(&sockets.health));
     let mut data_files = UnixFiles::of(&sockets.data);
@@ -102,16 +102,8 @@ async fn host(config: Config) -> anyhow::Result<u8> {
     Ok(if strict && aborted > 0 { STRICT } else { 0 })
 }
 
-fn bind_all(listen: &[Listen]) -> anyhow::Result<Vec<Socket>> {
-    listen.iter().map(bind).collect()
-}
-
-/// Binds so that only the host's own user can connect to a Unix socket, from its first moment on.
-fn bind_private(listen: &[Listen]) -> anyhow::Result<Vec<Socket>> {
-    let before = rustix::process::umask(Mode::RWXG | Mode::RWXO | Mode::XUSR);
-    let sockets = bind_all(listen);
-    rustix::process::umask(before);
-    sockets
+fn bind_all(listen: &[Listen], plane: Plane) -> Result<Vec<Socket>, BindError> {
+    listen.iter().map(|it| bind(it, plane)).collect()
 }
 
 /// The one line that says that the host serves, for people and for whoever started it.

@@ -91,7 +91,7 @@ impl Dispatch {
                     Refusal::Answer(answer) => (*answer, false),
                     Refusal::Own(own) => {
                         self.conn.count(own);
-                        (own.answer(), own.is_last())
+                        (own.answer_of(&self.core.health), own.is_last())
                     }
                 };
                 // By now the body has been let go of.

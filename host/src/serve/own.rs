@@ -19,13 +19,27 @@ pub struct Health {
     pub text: String,
 }
 
-/// Asks for the health at this moment.
+/// What the data plane says of the host as a whole.
 #[derive(Clone)]
-pub struct HealthSource(pub Arc<dyn Fn() -> Health + Send + Sync>);
+pub struct HealthSource {
+    /// The health at this moment.
+    pub ask: Arc<dyn Fn() -> Health + Send + Sync>,
+    /// What curl is told to reach the control plane: see [`Address::curl`].
+    ///
+    /// [`Address::curl`]: crate::status::Address::curl
+    pub control: Arc<str>,
+}
+
+impl HealthSource {
+    /// One line for whoever meets an empty host.
+    pub(super) fn first_steps(&self) -> String {
+        format!("{}; try: curl {} -d ./libhandler_v1.so", EMPTY.text, self.control)
+    }
+}
 
 impl std::fmt::Debug for HealthSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("HealthSource")
+        f.debug_struct("HealthSource").field("control", &self.control).finish_non_exhaustive()
     }
 }
 
@@ -161,11 +175,8 @@ pub(super) const VACANT: Own = own(
     "no_generation",
     "the plugin mounted at this path has no version that serves",
 );
-pub(super) const EMPTY: Own = own(
-    StatusCode::SERVICE_UNAVAILABLE,
-    "empty_host",
-    "nothing is loaded yet; try: curl localhost:28000 -d ./libhandler_v1.so",
-);
+pub(super) const EMPTY: Own =
+    own(StatusCode::SERVICE_UNAVAILABLE, "empty_host", "nothing is loaded yet");
 pub(super) const FAILED: Own =
     own(StatusCode::INTERNAL_SERVER_ERROR, "plugin_error", "the plugin answered with an error");
 pub(super) const PANICKED: Own =
@@ -188,7 +199,16 @@ pub(super) type Answer = Response<Bytes>;
 
 impl Own {
     pub(super) fn answer(self) -> Answer {
-        let mut answer = text(self.status, format!("{}\n", self.text).into());
+        self.worded(self.text)
+    }
+
+    /// As [`answer`](Self::answer); whoever meets an empty host is told how to fill it.
+    pub(super) fn answer_of(self, host: &HealthSource) -> Answer {
+        if self == EMPTY { self.worded(&host.first_steps()) } else { self.answer() }
+    }
+
+    fn worded(self, line: &str) -> Answer {
+        let mut answer = text(self.status, format!("{line}\n").into());
         let headers = answer.headers_mut();
         headers.insert("hotseat-error", HeaderValue::from_static(self.code));
         if matches!(self, VACANT | EMPTY) {
@@ -257,7 +277,7 @@ pub(super) fn health(source: &HealthSource, probe: &str) -> Option<Answer> {
     match probe {
         "/livez" => Some(text(StatusCode::OK, "alive\n".into())),
         "/readyz" => {
-            let Health { status, text: body } = (source.0)();
+            let Health { status, text: body } = (source.ask)();
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
             Some(text(status, body.into()))
         }

@@ -171,7 +171,7 @@ pub(super) fn alone(config: &Config, routes: &Arc<Routes>, tally: &Tally) -> Rc<
         limits: Arc::new(config.limits.clone()),
         half_close: config.half_close,
         health_path: None,
-        health: HealthSource(Arc::new(move || health.clone())),
+        health: HealthSource { ask: Arc::new(move || health.clone()), control: "".into() },
         routes: routes.clone(),
         tally: tally.clone(),
         balance,

@@ -8,19 +8,32 @@ use std::{
     net::{TcpListener, TcpStream},
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
-        linux::net::SocketAddrExt as _,
-        unix::net::{SocketAddr as UnixAddr, UnixListener, UnixStream},
+        unix::net::{UnixListener, UnixStream},
     },
     path::{Path, PathBuf},
 };
 
-use super::io::Stream;
-use crate::{config::Listen, status::Address, sys::keep::beyond_streams};
-use anyhow::Context as _;
 use bytes::Bytes;
 use rustix::{
+    fs::{Mode, chmod, fchmod, unlink},
     io::Errno,
-    net::{SocketFlags, accept_with, acceptfrom_with, sockopt},
+    net::{
+        self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, acceptfrom_with,
+        socket_with, sockopt,
+    },
+};
+
+use super::{
+    bind_error::{BindError, Plane, Problem},
+    io::Stream,
+};
+use crate::{
+    config::Listen,
+    status::Address,
+    sys::{
+        keep::beyond_streams,
+        occupant::{self, Occupant},
+    },
 };
 
 /// Connections that the kernel completes before we accept them. Source: the kernel's own bound,
@@ -38,39 +51,25 @@ pub enum Socket {
     Abstract(UnixListener, String),
 }
 
-/// Binds `listen`, without blocking mode, so that every runtime can wait for it.
+/// Binds `listen`, without blocking mode, so that every runtime can wait for it. A Unix socket of the
+/// control plane is for this account alone, from its first moment on.
 ///
 /// # Errors
-/// The address is taken or not ours; the text says which and what to do.
-pub fn bind(listen: &Listen) -> anyhow::Result<Socket> {
-    let socket = match listen {
-        Listen::Tcp(address) => {
-            let listener = bind_tcp(*address).with_context(|| {
-                format!("cannot listen on {address}; is another host running there?")
-            })?;
-            Socket::Tcp(listener)
-        }
+/// The address is taken or not ours; the hint says what to do.
+pub fn bind(listen: &Listen, plane: Plane) -> Result<Socket, BindError> {
+    let bound = match listen {
+        Listen::Tcp(address) => bind_tcp(*address).map(Socket::Tcp),
         Listen::Unix(path) => {
-            remove_stale(path)?;
-            let listener = UnixListener::bind(path)
-                .with_context(|| format!("cannot listen on unix:{}", path.display()))?;
-            Socket::Unix(listener, path.clone())
+            bind_unix(path, plane == Plane::Control).map(|it| Socket::Unix(it, path.clone()))
         }
-        Listen::Abstract(name) => {
-            let listener = UnixAddr::from_abstract_name(name)
-                .and_then(|address| UnixListener::bind_addr(&address))
-                .with_context(|| format!("cannot listen on {listen}"))?;
-            Socket::Abstract(listener, name.clone())
-        }
+        Listen::Abstract(name) => bind_abstract(name).map(|it| Socket::Abstract(it, name.clone())),
     };
-    socket.set_nonblocking().context("set a listener to non-blocking")?;
-    Ok(socket)
+    bound.map_err(|problem| BindError { listen: listen.clone(), plane, problem })
 }
 
-fn bind_tcp(address: std::net::SocketAddr) -> io::Result<TcpListener> {
-    use rustix::net::{AddressFamily, SocketType, bind, listen, socket_with};
+fn bind_tcp(address: std::net::SocketAddr) -> Result<TcpListener, Problem> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    let socket = socket_with(family, SocketType::STREAM, FLAGS, None)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
     if address.is_ipv6() {
         // `[::]` and `0.0.0.0` are two addresses; whoever wants both lists both.
@@ -80,29 +79,76 @@ fn bind_tcp(address: std::net::SocketAddr) -> io::Result<TcpListener> {
     // an idle upgraded connection is found out.
     sockopt::set_tcp_nodelay(&socket, true)?;
     sockopt::set_socket_keepalive(&socket, true)?;
-    bind(&socket, &address)?;
-    listen(&socket, BACKLOG)?;
+    let bound = net::bind(&socket, &address).and_then(|()| net::listen(&socket, BACKLOG));
+    bound.map_err(|errno| match errno {
+        Errno::ADDRINUSE => Problem::InUse(occupant::of_tcp(address)),
+        errno => Problem::Failed(errno),
+    })?;
     Ok(socket.into())
 }
 
+fn bind_unix(path: &Path, private: bool) -> Result<UnixListener, Problem> {
+    remove_stale(path)?;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?;
+    if private {
+        // What the file gets as it is made, before anybody can connect. Source: `unix_bind_bsd`.
+        fchmod(&socket, PRIVATE)?;
+    }
+    net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    if private {
+        // Said again for file systems that go their own way, and for what the umask has taken.
+        chmod(path, PRIVATE)?;
+    }
+    net::listen(&socket, BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn bind_abstract(name: &str) -> Result<UnixListener, Problem> {
+    let address = SocketAddrUnix::new_abstract_name(name.as_bytes())?;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?;
+    let bound = net::bind(&socket, &address).and_then(|()| net::listen(&socket, BACKLOG));
+    bound.map_err(|errno| match errno {
+        Errno::ADDRINUSE => Problem::InUse(listener_at(&address).unwrap_or_default()),
+        errno => Problem::Failed(errno),
+    })?;
+    Ok(socket.into())
+}
+
+/// Every socket of ours: none is a child's, and none blocks.
+const FLAGS: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
+
+/// Of a Unix socket that only this account may connect to.
+const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
+
+impl From<Errno> for Problem {
+    fn from(errno: Errno) -> Self {
+        Self::Failed(errno)
+    }
+}
+
 /// Removes a socket file that nobody listens on any more.
-fn remove_stale(path: &Path) -> anyhow::Result<()> {
+fn remove_stale(path: &Path) -> Result<(), Problem> {
     use std::os::unix::fs::FileTypeExt as _;
     let Ok(metadata) = std::fs::symlink_metadata(path) else { return Ok(()) };
-    anyhow::ensure!(
-        metadata.file_type().is_socket(),
-        "`{}` exists and is no socket; remove it or listen elsewhere",
-        path.display()
-    );
-    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket_with};
-    let address = SocketAddrUnix::new(path).context("the path of a socket is too long")?;
+    if !metadata.file_type().is_socket() {
+        return Err(Problem::NoSocket);
+    }
+    match listener_at(&SocketAddrUnix::new(path)?) {
+        Ok(by) => Err(Problem::InUse(by)),
+        Err(Errno::CONNREFUSED) => Ok(unlink(path)?),
+        // A mode that keeps us out: somebody listens all the same.
+        Err(_) => Err(Problem::InUse(None)),
+    }
+}
+
+/// Who listens there, as far as that can be told.
+fn listener_at(address: &SocketAddrUnix) -> rustix::io::Result<Option<Occupant>> {
     // One that waits for room in the backlog would wait for ever.
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    match connect(&socket, &address) {
-        Err(Errno::CONNREFUSED) => std::fs::remove_file(path).context("remove a stale socket file"),
-        // A full backlog or a mode that keeps us out: somebody listens all the same.
-        Ok(()) | Err(_) => anyhow::bail!("another process listens on unix:{}", path.display()),
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?;
+    match net::connect(&socket, address) {
+        Ok(()) => Ok(occupant::of_peer(&socket)),
+        Err(Errno::AGAIN) => Ok(None),
+        Err(errno) => Err(errno),
     }
 }
 

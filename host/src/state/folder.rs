@@ -19,7 +19,7 @@ use rustix::{
 use crate::{
     artifact::{quoted, shown},
     error::{Coded, Kind},
-    sys::start,
+    sys::{process::shortage_of, start},
 };
 
 /// The state folder cannot be used.
@@ -96,9 +96,9 @@ impl Coded for StateError {
             Self::ForeignOwner { path, host, .. } => {
                 format!("run `chown -R {host} {}`, or use another `--state-dir`", quoted(path))
             }
-            Self::Failed { .. } => {
+            Self::Failed { source, .. } => shortage_of(source).unwrap_or_else(|| {
                 "give a folder that this account may create and write with `--state-dir`".to_owned()
-            }
+            }),
         })
     }
 }

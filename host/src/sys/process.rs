@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of plugins or requests. Every function is safe to call at any time; those that
 //! change the process say when they should be.
-#![expect(unsafe_code, reason = "mallopt and _exit are only reachable through libc")]
+#![expect(unsafe_code, reason = "mallopt, getsid and _exit are only reachable through libc")]
 
 use std::{
     fs,
@@ -13,6 +13,7 @@ use std::{
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
     process::{Resource, Rlimit, getrlimit, setrlimit},
 };
 
@@ -69,6 +70,45 @@ pub fn raise_descriptor_limit() -> io::Result<u64> {
 #[must_use]
 pub fn descriptor_limit() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// The process that leads the session. `None`: it is outside of this PID namespace.
+#[must_use]
+pub fn session_leader() -> Option<u32> {
+    // SAFETY: only asks.
+    let pid = unsafe { libc::getsid(0) };
+    u32::try_from(pid).ok().filter(|pid| *pid != 0)
+}
+
+/// What to do where the system has run out of something; `None`: it has not.
+#[must_use]
+pub fn shortage(errno: Errno) -> Option<String> {
+    Some(match errno {
+        Errno::MFILE => format!(
+            "all {} descriptors that this process may have are in use: raise `ulimit -n`, or \
+             `LimitNOFILE=` in systemd",
+            descriptor_limit()
+        ),
+        Errno::NFILE => {
+            "the system has no descriptor left: raise `fs.file-max` with sysctl".to_owned()
+        }
+        // Of fork(2) and of threads; where reading would wait nobody asks.
+        Errno::AGAIN => "no process or thread may be started any more: raise `ulimit -u`, \
+                         `TasksMax=` in systemd, or `pids.max` of the container"
+            .to_owned(),
+        Errno::NOMEM => "there is no memory left: raise `ulimit -v`, `MemoryMax=` in systemd, or \
+                         the memory of the container"
+            .to_owned(),
+        Errno::NOSPC | Errno::DQUOT => "the disk is full: free some space".to_owned(),
+        Errno::FBIG => "a file may not be as large: raise `ulimit -f`, or `LimitFSIZE=`".to_owned(),
+        _ => return None,
+    })
+}
+
+/// As [`shortage`], of an error of the standard library.
+#[must_use]
+pub fn shortage_of(error: &io::Error) -> Option<String> {
+    shortage(Errno::from_io_error(error)?)
 }
 
 /// How many of `limit` descriptors one use may have, so that `reserve` are left for all others. Where
@@ -133,13 +173,12 @@ pub fn give_back_memory() {
     unsafe { libc::malloc_trim(0) };
 }
 
-/// Resident memory of this process. Units: bytes; 0 when `/proc` is not there.
+/// Resident memory of this process. Units: bytes. `None`: there is no `/proc`.
 #[must_use]
-pub fn rss_bytes() -> u64 {
-    let pages = fs::read_to_string("/proc/self/statm")
-        .ok()
-        .and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok());
-    pages.unwrap_or(0) * rustix::param::page_size() as u64
+pub fn rss_bytes() -> Option<u64> {
+    let text = fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
+    Some(pages * rustix::param::page_size() as u64)
 }
 
 /// `SIGSEGV` for 11; a number without a name is `signal 40`.
@@ -171,7 +210,7 @@ mod tests {
 
     #[test]
     fn rss_is_that_of_a_process() {
-        let rss = rss_bytes();
+        let rss = rss_bytes().unwrap();
         assert!((1 << 19..1 << 40).contains(&rss), "{rss}");
     }
 

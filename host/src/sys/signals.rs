@@ -23,6 +23,8 @@ pub struct Taken {
     pub sender: u32,
     /// The sender's user.
     pub user: u32,
+    /// Not a process but the kernel itself has sent it.
+    pub by_kernel: bool,
 }
 
 /// Where the signals of this process arrive.
@@ -84,10 +86,12 @@ impl Signals {
         }
         // SAFETY: the kernel has filled a whole record.
         let info = unsafe { info.assume_init() };
+        let by_kernel = info.ssi_code == libc::SI_KERNEL;
         Some(Taken {
             signal: info.ssi_signo.cast_signed(),
             sender: info.ssi_pid,
             user: info.ssi_uid,
+            by_kernel,
         })
     }
 }

@@ -5,7 +5,7 @@
 //! Entry point: [`start`]. Invariant: looked at once, before the first plugin is opened.
 
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fs, io,
     os::{
         fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
@@ -109,10 +109,17 @@ impl Start {
         &self.environment
     }
 
-    /// What the umask of the start leaves of `mode`.
+    /// One of them.
     #[must_use]
-    pub fn masked(&self, mode: Mode) -> Mode {
-        mode & !self.mask
+    pub fn variable(&self, name: &str) -> Option<&OsStr> {
+        let found = self.environment.iter().find(|(it, _)| it == name);
+        found.map(|(_, value)| value.as_os_str())
+    }
+
+    /// What is taken from the modes of new files.
+    #[must_use]
+    pub fn umask(&self) -> u32 {
+        self.mask.as_raw_mode()
     }
 
     /// Raises every limit again that was lowered since, as far as that is allowed; which.

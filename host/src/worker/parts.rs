@@ -152,7 +152,8 @@ pub(super) fn start_plane(
     picture: &Arc<Picture>,
 ) -> anyhow::Result<Arc<DataPlane>> {
     let health = picture.clone();
-    let health = HealthSource(Arc::new(move || health.health()));
+    let ask = Arc::new(move || health.health());
+    let health = HealthSource { ask, control: Address::curl(&picture.control).into() };
     let plane = DataPlane::start(config, &base.routes, &base.tally, &health);
     let plane = Arc::new(plane.context("start the data plane")?);
     plane.on_stuck(picture.lead.stuck.clone());

@@ -7,12 +7,17 @@ use std::{
 };
 
 use super::*;
-use crate::{config::Listen, error::Coded as _, serve::bind, status::Address};
+use crate::{
+    config::Listen,
+    error::Coded as _,
+    serve::{Plane, bind},
+    status::Address,
+};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn sockets() -> Sockets {
-    let one = || vec![bind(&Listen::Tcp(([127, 0, 0, 1], 0).into())).unwrap()];
+    let one = || vec![bind(&Listen::Tcp(([127, 0, 0, 1], 0).into()), Plane::Data).unwrap()];
     Sockets { data: one(), control: one(), health: one() }
 }
 

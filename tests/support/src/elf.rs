@@ -15,6 +15,10 @@ pub const DT_FLAGS: u64 = 30;
 /// Tag of `DT_FLAGS_1`.
 pub const DT_FLAGS_1: u64 = 0x6fff_fffb;
 
+/// Tag of `DT_RUNPATH`.
+pub const DT_RUNPATH: u64 = 29;
+
+const DT_RELACOUNT: u64 = 0x6fff_fff9;
 const PT_DYNAMIC: u32 = 2;
 
 fn number(bytes: &[u8], at: usize, len: usize) -> u64 {
@@ -64,19 +68,37 @@ pub fn with_class_32(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
+/// Where the dynamic entries are.
+fn dynamic_entries(bytes: &[u8]) -> Vec<usize> {
+    let (start, step, count) = (index(bytes, 32, 8), index(bytes, 54, 2), index(bytes, 56, 2));
+    let header = (0..count)
+        .map(|n| start + n * step)
+        .find(|at| number(bytes, *at, 4) == u64::from(PT_DYNAMIC))
+        .expect("a library has a dynamic segment");
+    let (offset, size) = (index(bytes, header + 8, 8), index(bytes, header + 32, 8));
+    (offset..offset + size).step_by(16).collect()
+}
+
+/// Puts a dynamic entry in the place of `DT_RELACOUNT`, which nobody needs.
+///
+/// # Panics
+/// When there is none.
+#[must_use]
+pub fn with_dynamic_entry(mut bytes: Vec<u8>, tag: u64, value: u64) -> Vec<u8> {
+    let at = dynamic_entries(&bytes).into_iter().find(|at| number(&bytes, *at, 8) == DT_RELACOUNT);
+    let at = at.expect("a library has relative relocations");
+    bytes[at..at + 8].copy_from_slice(&tag.to_le_bytes());
+    bytes[at + 8..at + 16].copy_from_slice(&value.to_le_bytes());
+    bytes
+}
+
 /// Sets `bits` in the dynamic entry `tag`; where there is none, a spare `DT_NULL` becomes one.
 ///
 /// # Panics
 /// When there is neither.
 #[must_use]
 pub fn with_dynamic_bits(mut bytes: Vec<u8>, tag: u64, bits: u64) -> Vec<u8> {
-    let (start, step, count) = (index(&bytes, 32, 8), index(&bytes, 54, 2), index(&bytes, 56, 2));
-    let header = (0..count)
-        .map(|n| start + n * step)
-        .find(|at| number(&bytes, *at, 4) == u64::from(PT_DYNAMIC))
-        .expect("a library has a dynamic segment");
-    let (offset, size) = (index(&bytes, header + 8, 8), index(&bytes, header + 32, 8));
-    let entries: Vec<usize> = (offset..offset + size).step_by(16).collect();
+    let entries = dynamic_entries(&bytes);
     let spare = entries.iter().position(|at| number(&bytes, *at, 8) == 0);
     let at = match entries.iter().find(|at| number(&bytes, **at, 8) == tag) {
         Some(at) => *at,

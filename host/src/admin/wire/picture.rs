@@ -38,7 +38,7 @@ pub(in crate::admin) struct Status {
     cores: Vec<Core>,
     orders: Vec<Order>,
     missing: Vec<String>,
-    rss_bytes: u64,
+    rss_bytes: Option<u64>,
     processes: Vec<Process>,
     upgrade: Option<Upgrade>,
     connections: Classes,

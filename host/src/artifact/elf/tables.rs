@@ -27,6 +27,8 @@ pub(super) struct Dynamic {
     pub(super) position_independent_executable: bool,
     pub(super) text_relocations: bool,
     pub(super) needed: Vec<String>,
+    /// Where it wants them to be looked for: `DT_RUNPATH`, else `DT_RPATH`.
+    pub(super) search: Vec<String>,
 }
 
 /// A symbol that was asked for.
@@ -85,6 +87,11 @@ impl<'file> Tables<'file> {
         }
         let table = table.ok_or(ElfError::Malformed { what: "no dynamic table" })?;
         let names = self.dynamic_strings().unwrap_or_default();
+        let list = |at| -> Vec<String> {
+            let text = text_at(names, at).unwrap_or_default();
+            text.split(':').filter(|it| !it.is_empty()).map(str::to_owned).collect()
+        };
+        let mut modern = false;
         for entry in table {
             let value = entry.d_val(END);
             match entry.d_tag(END) {
@@ -97,6 +104,11 @@ impl<'file> Tables<'file> {
                     result.nodelete |= value & format::DF_1_NODELETE.0 != 0;
                     result.position_independent_executable |= value & format::DF_1_PIE.0 != 0;
                 }
+                format::DT_RUNPATH => {
+                    modern = true;
+                    result.search = list(value);
+                }
+                format::DT_RPATH if !modern => result.search = list(value),
                 format::DT_NEEDED if result.needed.len() < NEEDED_COUNT_MAX => {
                     result.needed.extend(text_at(names, value));
                 }

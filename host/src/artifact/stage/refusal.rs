@@ -8,7 +8,7 @@ use std::{io, path::PathBuf};
 use crate::{
     artifact::{quoted, shown},
     error::{Coded, Kind},
-    sys::start::start,
+    sys::{process::shortage_of, start::start},
 };
 
 /// The file was not read, or must not be deployed. `path` is as it was given.
@@ -210,7 +210,8 @@ impl Coded for StageError {
                 format!("run `chmod o-w {}`, or copy the file elsewhere", quoted(folder))
             }
             Self::Changed { .. } => "wait until it is written, then send it again".to_owned(),
-            Self::ReadFailed { .. } => "look at the disk and at the kernel's log".to_owned(),
+            Self::ReadFailed { source, .. } => shortage_of(source)
+                .unwrap_or_else(|| "look at the disk and at the kernel's log".to_owned()),
         })
     }
 }

@@ -12,6 +12,7 @@ use crate::{
     artifact::shown,
     error::{Coded, Kind},
     ids::Digest,
+    sys::process::shortage_of,
 };
 
 /// The disk did not do as it was told.
@@ -71,7 +72,8 @@ impl Coded for StoreError {
                 "deploy the library again from its original file".to_owned()
             }
             Self::DiskFull { .. } => "free some space under `--state-dir`".to_owned(),
-            Self::Failed { .. } => "look at the owner and mode of `--state-dir`".to_owned(),
+            Self::Failed { source, .. } => shortage_of(source)
+                .unwrap_or_else(|| "look at the owner and mode of `--state-dir`".to_owned()),
         })
     }
 }

@@ -60,7 +60,9 @@ impl Carried {
         let file = self.0.get(&digest)?;
         let bytes = read(file).ok().filter(|bytes| crate::artifact::digest(bytes) == digest)?;
         let path = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
-        Some((bytes.into(), path.into()))
+        // Without `/proc` it has no name, and the folder is asked.
+        let path = Some(PathBuf::from(path)).filter(|it| it.exists())?;
+        Some((bytes.into(), path))
     }
 }
 

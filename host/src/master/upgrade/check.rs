@@ -8,6 +8,7 @@ use std::{
 
 use super::{BINARIES, Failure, STEP_TIME, Step, failed};
 use crate::{
+    error::Coded as _,
     link::{
         Channel, MEMORY_SCHEMA, Order, PROTO, SETTINGS_CHILD, STAGE_CHILD,
         channel::{DESCRIPTORS_MAX, Packet},
@@ -143,7 +144,7 @@ impl Master {
         let added = self
             .sockets
             .bind_missing(&checked.settings, &mut Vec::new())
-            .map_err(|error| failed(Verdict::Preflight, format!("{error:#}")))?;
+            .map_err(|error| (Verdict::Preflight, error.to_string(), error.hint()))?;
         let args = self.origin.with_config(upgrade.pending.request.config.as_deref());
         let Some(binary) = upgrade.binary.clone() else { return Ok(()) };
         upgrade.added = added;

@@ -4,9 +4,12 @@ use std::{io, path::PathBuf, time::Duration};
 
 use hotseat_plugin_api::abi::{ABI_MAJOR, ABI_MINOR, KNOWN_FEATURES, root::Entries};
 
+use rustix::io::Errno;
+
 use crate::{
     error::{Coded, Kind},
     plugin::services::PanicReport,
+    sys::process::{shortage, shortage_of},
 };
 
 /// A load failed. All of it is host-owned text.
@@ -55,6 +58,12 @@ pub enum LoadProblem {
     Open {
         /// From dlerror(3).
         text: String,
+    },
+    /// Nothing may be run from where its file lies.
+    #[error("no library can be loaded from `{}`, which is mounted noexec", mount.display())]
+    NoExec {
+        /// The mount.
+        mount: PathBuf,
     },
     /// There is no root module.
     #[error("it exports no entry of a hotseat plugin")]
@@ -123,6 +132,7 @@ impl Coded for LoadError {
         match self.problem {
             LoadProblem::PathInUse { .. } => "path_in_use",
             LoadProblem::Open { .. } => "dlopen_failed",
+            LoadProblem::NoExec { .. } => "state_noexec",
             LoadProblem::NoEntry => "entry_missing",
             LoadProblem::Root { .. } | LoadProblem::AbiMismatch { .. } => "abi_mismatch",
             LoadProblem::Layout { .. } => "layout_mismatch",
@@ -137,9 +147,10 @@ impl Coded for LoadError {
 
     fn kind(&self) -> Kind {
         match self.problem {
-            LoadProblem::PathInUse { .. } | LoadProblem::Spawn(_) | LoadProblem::Broken => {
-                Kind::Host
-            }
+            LoadProblem::PathInUse { .. }
+            | LoadProblem::NoExec { .. }
+            | LoadProblem::Spawn(_)
+            | LoadProblem::Broken => Kind::Host,
             LoadProblem::Open { .. }
             | LoadProblem::NoEntry
             | LoadProblem::Root { .. }
@@ -158,7 +169,12 @@ impl Coded for LoadError {
             LoadProblem::PathInUse { .. } | LoadProblem::Broken => {
                 "this is a bug of hotseat; the log tells more".to_owned()
             }
-            LoadProblem::Open { text } => open_hint(text).to_owned(),
+            LoadProblem::Open { text } => open_hint(text),
+            LoadProblem::NoExec { mount } => format!(
+                "give a `--state-dir` that is not on it (for `hotseat check`: a TMPDIR), or run \
+                 `mount -o remount,exec {}`",
+                mount.display()
+            ),
             LoadProblem::NoEntry => "add `export_handler!` to the plugin".to_owned(),
             LoadProblem::Root { .. }
             | LoadProblem::Layout { .. }
@@ -176,19 +192,25 @@ impl Coded for LoadError {
             LoadProblem::Timeout { .. } => {
                 "let `new` return sooner and do the rest later, or raise `load_time`".to_owned()
             }
-            LoadProblem::Spawn(_) => "raise the limit of threads of this service".to_owned(),
+            LoadProblem::Spawn(source) => shortage_of(source)
+                .unwrap_or_else(|| "raise the limit of threads of this service".to_owned()),
         })
     }
 }
 
-fn open_hint(text: &str) -> &'static str {
+fn open_hint(text: &str) -> String {
     if text.contains("undefined symbol") {
         "link the library that defines the symbol into the plugin"
+    } else if text.contains("Too many open files") {
+        return shortage(Errno::MFILE).unwrap_or_default();
+    } else if text.contains("GLIBC_") && text.contains("not found") {
+        "build it on a system whose glibc is not newer than this one's"
     } else if text.contains("cannot open shared object file") {
         "install the shared library it needs, or link it statically"
     } else {
         "see whether `ldd -r` finds a problem with the library"
     }
+    .to_owned()
 }
 
 /// Compares what the entries say with what this build can do. The manifest in the file said the

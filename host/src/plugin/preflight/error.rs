@@ -5,7 +5,7 @@ use std::{io, time::Duration};
 use super::wire::Stage;
 use crate::{
     error::{Coded, Kind},
-    sys::process::signal_name,
+    sys::process::{shortage_of, signal_name},
 };
 
 /// The candidate was not accepted.
@@ -80,7 +80,7 @@ pub enum PreflightProblem {
 }
 
 /// The codes with which a child refuses.
-const REFUSALS: [&str; 11] = [
+const REFUSALS: [&str; 12] = [
     "abi_mismatch",
     "dlopen_failed",
     "entry_missing",
@@ -92,7 +92,11 @@ const REFUSALS: [&str; 11] = [
     "preflight_forked",
     "self_test_failed",
     "self_test_panicked",
+    NO_EXEC,
 ];
+
+/// The host's own trouble, and not the candidate's.
+const NO_EXEC: &str = "state_noexec";
 
 /// The last line of a dead child may say more than its signal. Units: characters.
 const LAST_WORDS_COUNT: usize = 200;
@@ -115,6 +119,17 @@ impl PreflightError {
         let line: String =
             line.chars().filter(|c| !c.is_control()).take(LAST_WORDS_COUNT).collect();
         format!("; its last words: `{line}`")
+    }
+}
+
+impl PreflightError {
+    /// With what to do about the loader's words, where `explain` knows more than the child.
+    #[must_use]
+    pub fn explained(mut self, explain: impl FnOnce(&str) -> Option<String>) -> Self {
+        if let PreflightProblem::Refused { code: "dlopen_failed", text, hint } = &mut self.problem {
+            *hint = explain(text).or(hint.take());
+        }
+        self
     }
 }
 
@@ -151,7 +166,9 @@ impl Coded for PreflightError {
 
     fn kind(&self) -> Kind {
         match self.problem {
-            PreflightProblem::Spawn(_) => Kind::Host,
+            PreflightProblem::Spawn(_) | PreflightProblem::Refused { code: NO_EXEC, .. } => {
+                Kind::Host
+            }
             PreflightProblem::Crashed { .. }
             | PreflightProblem::Exited { .. }
             | PreflightProblem::Timeout { .. }
@@ -186,9 +203,9 @@ impl Coded for PreflightError {
             PreflightProblem::WouldStayResident { .. } => {
                 "end threads in `stop`, or set `unload = \"allow\"`".to_owned()
             }
-            PreflightProblem::Spawn(_) => {
+            PreflightProblem::Spawn(source) => shortage_of(source).unwrap_or_else(|| {
                 "see the limits of processes and memory of this service".to_owned()
-            }
+            }),
         })
     }
 }

@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use serde::{Deserialize, Serialize};
 
 use super::PreflightRequest;
+use crate::sys::start::start;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Request {
@@ -17,6 +18,8 @@ pub(super) struct Request {
     pub(super) plugin: String,
     pub(super) label: String,
     pub(super) config: Option<String>,
+    /// What the host began with.
+    pub(super) umask: u32,
     /// Processor time. Units: seconds.
     pub(super) cpu: u64,
 }
@@ -30,6 +33,7 @@ pub(super) fn request(request: &PreflightRequest, nonce: &str, parent: u32) -> S
         plugin: request.plugin.as_str().to_owned(),
         label: request.label.as_str().to_owned(),
         config: request.config.clone(),
+        umask: start().umask(),
         // A busy loop ends by this even if the parent is stopped.
         cpu: request.time.as_secs() + 2,
     };

@@ -30,7 +30,7 @@ use crate::{
         services::{MetricSink, Services},
     },
     route::{Loaded, Roster, Table},
-    serve::{Socket, bind},
+    serve::{Plane, Socket, bind},
     status::Address,
 };
 
@@ -92,7 +92,8 @@ fn plane(name: &str, limits: Limits) -> DataPlane {
     let health_path = Some("/health".to_owned());
     let config = Config { limits, threads: 2, health_path, ..Config::default() };
     let health = Health { status: 200, text: name.to_owned() };
-    let health = HealthSource(Arc::new(move || health.clone()));
+    let health =
+        HealthSource { ask: Arc::new(move || health.clone()), control: "127.0.0.1:1".into() };
     DataPlane::start(&config, &routes(), &Tally::default(), &health).unwrap()
 }
 
@@ -102,7 +103,7 @@ fn patient() -> Limits {
 }
 
 fn listen() -> (Vec<Socket>, SocketAddr) {
-    let socket = bind(&Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)))).unwrap();
+    let socket = bind(&Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], 0))), Plane::Data).unwrap();
     let Address::Tcp(address) = socket.address().unwrap() else { unreachable!("it is TCP") };
     (vec![socket], address)
 }

@@ -64,6 +64,7 @@ pub(super) fn enter() -> io::Result<(Voice, Request)> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     // What the candidate forks becomes our child even when its own parent ends.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(request.umask));
     limit(Resource::Core, 0)?;
     limit(Resource::Cpu, request.cpu)?;
     limit(Resource::Nofile, DESCRIPTORS_MAX)?;

@@ -82,7 +82,7 @@ fn a_plain_close_resets_what_waits() {
 fn a_unix_listener_is_shut_without_a_reset() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s");
-    let sockets = vec![bind(&Listen::Unix(path.clone())).unwrap()];
+    let sockets = vec![bind(&Listen::Unix(path.clone()), Plane::Data).unwrap()];
     // Nobody accepts: all of them are in the queue.
     let plane = plane("here", patient());
     let mut waiting: Vec<_> = (0..20).map(|_| UnixStream::connect(&path).unwrap()).collect();
