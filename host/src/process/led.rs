@@ -185,7 +185,6 @@ impl Led<'_> {
         let Some(worker) = self.until_started(started).await? else { return Ok(()) };
         // What is complained from here on is no reason why it does not come up.
         log::take_streams(stderr).context("take standard error over")?;
-        sys::keep::note_error();
         self.say(&Report::Ready);
         loop {
             let news = tokio::select! {

@@ -9,11 +9,11 @@
 
 use std::{
     ffi::c_int,
-    fs, io,
+    fs,
     mem::MaybeUninit,
-    os::fd::{AsRawFd, OwnedFd},
+    os::fd::{AsRawFd, IntoRawFd as _, OwnedFd},
     ptr,
-    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::OnceLock,
 };
 
 use super::start::start;
@@ -51,19 +51,6 @@ pub fn note() {
     let handlers = SIGNALS.filter_map(handler).collect();
     // A second worker of this process, in a test, finds what the first has noted.
     let _ = NOTED.set(Noted { handlers });
-    note_error();
-}
-
-/// Standard error, under a number that nobody takes for a stream.
-static ERROR: Mutex<Option<OwnedFd>> = Mutex::new(None);
-
-/// Remembers where standard error goes, which has changed.
-pub fn note_error() {
-    *error() = rustix::io::fcntl_dupfd_cloexec(io::stderr(), 10).ok();
-}
-
-fn error() -> MutexGuard<'static, Option<OwnedFd>> {
-    ERROR.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 extern "C" fn ignore(_: c_int) {}
@@ -145,24 +132,25 @@ pub fn beyond_streams(descriptor: OwnedFd) -> rustix::io::Result<OwnedFd> {
 }
 
 /// Opens a standard stream that somebody has closed: else the next descriptor of all has its number,
-/// and whatever is printed goes there.
+/// and whatever is printed goes there. Nobody reads what is printed from then on; the log has a
+/// descriptor of its own.
 fn reopen(number: c_int) -> bool {
     // SAFETY: only asks.
     if unsafe { libc::fcntl(number, libc::F_GETFD) } >= 0 {
         return false;
     }
     let null = fs::File::options().read(true).write(true).open("/dev/null");
-    let error = error();
-    let source = match (number, &*error) {
-        (libc::STDERR_FILENO, Some(error)) => error.as_raw_fd(),
-        _ => match &null {
-            Ok(null) => null.as_raw_fd(),
-            Err(_) => return false,
-        },
-    };
+    let Ok(null) = null else { return false };
+    if null.as_raw_fd() == number {
+        // The number is where it belongs, and is not closed again.
+        let _ = null.into_raw_fd();
+        // SAFETY: just opened; children have it too, as they have every stream.
+        unsafe { libc::fcntl(number, libc::F_SETFD, 0) };
+        return true;
+    }
     // The lowest that is free, and never one that is in use meanwhile.
     // SAFETY: a copy of an open descriptor.
-    let copy = unsafe { libc::fcntl(source, libc::F_DUPFD, number) };
+    let copy = unsafe { libc::fcntl(null.as_raw_fd(), libc::F_DUPFD, number) };
     if copy > number {
         // SAFETY: just made here, and nobody else's.
         unsafe { libc::close(copy) };

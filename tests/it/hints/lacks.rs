@@ -58,7 +58,7 @@ fn few_descriptors_are_named_where_they_do_not_suffice() {
     for count in [40_u32, 44, 48, 56, 64, 100, 200] {
         let limit = format!("--nofile={count}");
         let builder =
-            host!().through(&["prlimit", &limit]).arg("--soak-time=100ms").arg("--threads=2");
+            host!().through(&["prlimit", &limit]).arg("--soak-time=100ms").arg("--threads=8");
         let says_so = |text: &str| {
             let told = ["ulimit -n", "LimitNOFILE=", &count.to_string()];
             assert!(told.iter().all(|it| text.contains(it)), "{count}: {text}");
