@@ -7,6 +7,8 @@ CARGO ?= cargo
 T ?=
 SWAPS ?= 10000
 UPGRADES ?= 100
+MINUTES ?= 10
+SECONDS ?= $(shell echo $$(( $(MINUTES) * 60 )))
 NGINX ?= 20
 BODIES ?= 1024
 FLAT ?= 1000
@@ -26,7 +28,7 @@ PLUGIN_PACKAGES := $(shell awk -F '"' '/^name = / { print $$2; nextfile }' plugi
 PLUGIN_ARGS := $(foreach it,$(PLUGIN_PACKAGES),-p $(it))
 
 .PHONY: help build plugins run demo fresh fmt lint doc test test-one test-packages test-plugins previous soak soak-upgrade bench \
-        fuzz deny hooks packages ci clean-tree
+        fuzz chaos chaos-minute deny hooks packages ci clean-tree
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -80,7 +82,7 @@ doc: ## build the documentation, warnings are errors
 test-plugins: previous ## build what the tests load
 	$(CARGO) build --locked $(PLUGIN_ARGS)
 	$(CARGO) build --locked -p hotseat-test-plugins --examples
-	$(CARGO) build --locked -p hotseat-test-support --bin faulty
+	$(CARGO) build --locked -p hotseat-test-support --bin faulty --bin chaos
 
 # A workspace of its own in a target folder of its own: nothing of it is built twice, and nothing of
 # this tree is built anew for it.
@@ -149,6 +151,17 @@ fuzz: build ## throw conversations at the edge: ROUNDS=50 SEED=1; what fails can
 	$(CARGO) build --locked --release -p hotseat-test-support --bins
 	target/release/fuzz --host $(HOTSEAT) --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
 
+# The same seed gives the same acts at the same times; without SEED another one begins each time, and
+# is told. CHAOS="--without full,unread" leaves things out.
+chaos: build ## everything at once under clients that never retry: MINUTES=10 (or SECONDS=60) SEED=1
+	$(CARGO) build --locked --release -p hotseat-test-plugins --examples
+	$(CARGO) build --locked --release -p hotseat-test-support --bins
+	target/release/chaos --host $(HOTSEAT) --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(CHAOS)
+
+chaos-minute: test-plugins ## a minute of it, with the host that the tests have built
+	@test -x target/debug/hotseat || $(CARGO) build --locked -p hotseat --bin hotseat
+	target/debug/chaos --host target/debug/hotseat --seconds 60 $(if $(SEED),--seed $(SEED)) $(CHAOS)
+
 deny: ## check licences, bans and sources of dependencies
 ifneq ($(HAS_DENY),)
 	$(CARGO) deny --locked check bans licenses sources
@@ -170,4 +183,4 @@ clean-tree:
 	  echo "the checks have changed the tree, or it was not committed:"; git status --short; exit 1; \
 	fi
 
-ci: test lint doc deny clean-tree ## everything that CI runs
+ci: test chaos-minute lint doc deny clean-tree ## everything that CI runs

@@ -21,7 +21,7 @@ mod report;
 #[cfg(test)]
 mod tests;
 
-pub use report::{Failure, Mark, Report, Trail};
+pub use report::{Failure, Lost, Mark, Report, Trail};
 
 /// Stack of a client thread: it holds a few small buffers. Units: bytes.
 const STACK: usize = 256 << 10;

@@ -8,7 +8,7 @@ use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 
 use super::{
     Idle, Shared,
-    report::{Failure, Mark, Trail},
+    report::{Failure, Lost, Mark, Trail},
 };
 use crate::{
     client::{Answer, Connection},
@@ -88,6 +88,16 @@ impl Client {
         }
     }
 
+    /// The last moment at which a close costs no request.
+    fn look(&mut self, shared: &Shared) {
+        let closed =
+            |connection: &Connection| connection.wait_readable(Duration::ZERO).unwrap_or(true);
+        if shared.plan.idle == Idle::Watched && self.connection.as_ref().is_some_and(closed) {
+            shared.edit(|report| report.closed_unannounced += 1);
+            self.leave();
+        }
+    }
+
     fn choose(&mut self) -> Ask {
         let plan = &self.shared.plan;
         if !self.random.random_ratio(plan.post_percent.min(100), 100) {
@@ -101,6 +111,7 @@ impl Client {
     fn request(&mut self) {
         let shared = Arc::clone(&self.shared);
         let ask = self.choose();
+        self.look(&shared);
         let begun = Instant::now();
         shared.edit(|report| report.requests += 1);
         let mut connection = match self.connection.take().map_or_else(|| self.connect(), Ok) {
@@ -110,7 +121,7 @@ impl Client {
                     known @ (Failure::Refused | Failure::Reset | Failure::Timeout) => known,
                     _ => Failure::Connect,
                 };
-                return self.fail(failure, &ask, &error);
+                return self.fail(failure, &ask, begun, &error);
             }
         };
         let served = self.trail.requests;
@@ -133,7 +144,7 @@ impl Client {
                 if self.keeps && broken && served > 0 {
                     shared.edit(|report| report.closed_unannounced += 1);
                 }
-                self.fail(failure, &ask, &text);
+                self.fail(failure, &ask, begun, &text);
                 self.leave();
             }
         }
@@ -208,14 +219,15 @@ impl Client {
         }
     }
 
-    fn fail(&self, failure: Failure, ask: &Ask, text: &dyn std::fmt::Display) {
+    fn fail(&self, failure: Failure, ask: &Ask, begun: Instant, text: &dyn std::fmt::Display) {
         let (method, keeps) = (if ask.post { "POST" } else { "GET" }, self.keeps);
         let place = if keeps { "kept" } else { "new" };
-        let (served, at) = (self.trail.requests, self.shared.begun.elapsed());
+        let (served, since) = (self.trail.requests, self.shared.begun.elapsed());
+        let text =
+            format!("{method} after {served} on a {place} connection, at {since:.1?}: {text}");
+        let pid = self.trail.marks.last().and_then(|mark| mark.pid);
         self.shared.edit(|report| {
-            report.fail(failure, || {
-                format!("{method} after {served} on a {place} connection, at {at:.1?}: {text}")
-            });
+            report.fail(Lost { failure, pid, begun, at: Instant::now(), text });
         });
     }
 }

@@ -5,13 +5,15 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt, io,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::client::Answer;
 
 /// How many failures are told in words.
 const EXAMPLES_MAX: usize = 12;
+/// How many are told with their times.
+const LOST_MAX: usize = 100_000;
 
 /// Why a request has no good answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,6 +82,21 @@ pub struct Trail {
     pub requests: u64,
 }
 
+/// A request without a good answer, for whoever knows what happened meanwhile.
+#[derive(Clone, Debug)]
+pub struct Lost {
+    /// In which way.
+    pub failure: Failure,
+    /// Who last answered on its connection, if anybody did.
+    pub pid: Option<u32>,
+    /// When it was begun; connecting included.
+    pub begun: Instant,
+    /// When that was known.
+    pub at: Instant,
+    /// In words.
+    pub text: String,
+}
+
 /// What was met.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
@@ -91,6 +108,8 @@ pub struct Report {
     pub failures: BTreeMap<Failure, u64>,
     /// The first few of them, in words.
     pub examples: Vec<String>,
+    /// All of them, as far as there are not too many.
+    pub lost: Vec<Lost>,
     /// Connections that were made.
     pub connects: u64,
     /// Connections that kept clients made beyond their first.
@@ -108,10 +127,13 @@ pub struct Report {
 }
 
 impl Report {
-    pub(super) fn fail(&mut self, failure: Failure, text: impl FnOnce() -> String) {
-        *self.failures.entry(failure).or_default() += 1;
+    pub(super) fn fail(&mut self, lost: Lost) {
+        *self.failures.entry(lost.failure).or_default() += 1;
         if self.examples.len() < EXAMPLES_MAX {
-            self.examples.push(format!("{failure:?}: {}", text()));
+            self.examples.push(format!("{:?}: {}", lost.failure, lost.text));
+        }
+        if self.lost.len() < LOST_MAX {
+            self.lost.push(lost);
         }
     }
 
