@@ -128,8 +128,9 @@ fn a_kill_of_the_first_worker() {
     let (home, before) = (host.home().clone(), host.home().read_log().len());
     let started = || {
         let log = home.read_log();
-        let (_, rest) = log[before..].split_once("a worker is started worker=1 pid=Pid(")?;
-        let pid: i32 = rest.split_once(')')?.0.parse().ok()?;
+        let (_, rest) = log[before..].split_once("a worker is started")?;
+        let (_, rest) = rest.split_once("worker_pid=")?;
+        let pid: i32 = rest.split([' ', '\n']).next()?.parse().ok()?;
         // What loads is mapped from a copy of its own.
         let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
         maps.contains("/loaded/").then_some(pid)
