@@ -88,7 +88,7 @@ pub(super) fn load_first(
         let found = if serving == Some(*generation) {
             Ok(Found::Serves)
         } else if let Some(text) = record.avoid(plugin, *generation) {
-            tracing::error!(%plugin, %generation, %label, "{text}");
+            tracing::error!(%plugin, generation = generation.0, %label, "{text}");
             continue;
         } else {
             load(workshop, plugin, version).map(|loaded| Found::Loaded(Arc::new(loaded)))

@@ -92,7 +92,7 @@ fn judge(
     let suspect = loading.filter(|_| note.is_none() && !words.served);
     let generation = proven.or(suspect)?;
     let how = note.map_or_else(|| "it left no word".to_owned(), |note| note.end.to_string());
-    tracing::error!(%generation, how, "the process before has ended unasked");
+    tracing::error!(generation = generation.0, how, "the process before has ended unasked");
     let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
     let window = u64::try_from(limits.crash_window.as_millis()).unwrap_or(u64::MAX);
     ends.retain(|(_, at)| now.saturating_sub(*at) < window);
