@@ -41,6 +41,9 @@ impl<T: Send + 'static> Side<T> {
     ) -> io::Result<Self> {
         // No buffer: a result is either taken by the one who waits or comes back to this side.
         let (sender, result): (SyncSender<T>, _) = sync_channel(0);
+        // The first wait of a thread makes thread-locals, which waits for the loader: that must not
+        // be when the work holds it.
+        let _ = Receiver::recv_timeout(&result, Duration::ZERO);
         thread::Builder::new().name(name.to_owned()).spawn(move || {
             if let Err(unwanted) = sender.send(work()) {
                 late(unwanted.0);
