@@ -30,6 +30,7 @@ use hotseat::{
     },
     route::{Loaded, Roster, Routes, Table},
     serve::in_process,
+    sys::private::PrivateFile,
 };
 use http::{Response, header};
 use http_body_util::Full;
@@ -167,7 +168,8 @@ fn main() -> anyhow::Result<()> {
     let reaper = Reaper::start(rules, |_| ())?;
     let hands = (reaper.handle(), Roster::new(1, Events::new(1)));
     // The reaper would remove the file that it is told: none.
-    let loaded = Loaded::new(plugin.clone(), version, instance, PathBuf::new(), hands);
+    let file = PrivateFile::on_disk(PathBuf::new());
+    let loaded = Loaded::new(plugin.clone(), version, instance, file, hands);
     let routes = Arc::new(Routes::default());
     routes.store(Table::build(&[], &BTreeMap::from([(plugin, Some(Arc::new(loaded)))])));
 

@@ -237,8 +237,12 @@ pub struct Limits {
     pub crash_window: Duration,
     /// Crashes of one generation within the window before it is withdrawn. 3.
     pub crash_count: usize,
-    /// Ends of workers within a minute before the host gives up. 10.
+    /// Workers in a row that do not come up before the host gives up; 0: never. 0.
+    pub crash_exit_after: usize,
+    /// The name that `crash_exit_after` had before. 0.
     pub crash_exit_count: usize,
+    /// Between two looks at whether the state folder is there and can be written. 5 s.
+    pub state_probe: Duration,
     /// Binaries kept in the state folder. 3.
     pub binaries_count: usize,
     /// How long one thread may take to answer a purge. 5 s.
@@ -293,6 +297,12 @@ impl Limits {
             repeat_time: self.log_repeat_time,
         }
     }
+
+    /// [`crash_exit_after`](Self::crash_exit_after), by whichever name it was set.
+    #[must_use]
+    pub fn exit_after(&self) -> usize {
+        if self.crash_exit_after > 0 { self.crash_exit_after } else { self.crash_exit_count }
+    }
 }
 
 impl Default for Limits {
@@ -334,7 +344,9 @@ impl Default for Limits {
             hook_time: Duration::from_secs(5),
             crash_window: Duration::from_secs(30),
             crash_count: 3,
-            crash_exit_count: 10,
+            crash_exit_after: 0,
+            crash_exit_count: 0,
+            state_probe: Duration::from_secs(5),
             binaries_count: 3,
             purge_time: Duration::from_secs(5),
             heartbeat: Duration::from_millis(200),

@@ -19,5 +19,6 @@ mod line;
 pub mod order;
 pub mod pipeline;
 pub mod record;
+pub mod upkeep;
 
 pub use amend::Withdrawal;

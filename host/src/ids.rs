@@ -14,6 +14,9 @@ impl fmt::Display for Generation {
     }
 }
 
+/// Tells the file of a lock from every other one, as long as somebody has it open: device and inode.
+pub type LockId = (u64, u64);
+
 /// The sha256 of a library: the identity of code.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest(pub [u8; 32]);

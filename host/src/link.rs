@@ -14,7 +14,7 @@ pub use self::{
     channel::{Channel, Received},
     happened::{Deed, Happened, Numbers, Past},
     settings::{ConfigFile, Settings},
-    wire::{Asked, Beat, Boot, Order, Report, StuckThread, Version},
+    wire::{Asked, Beat, Boot, Order, Place, Report, StuckThread, Version},
 };
 
 /// Which protocol this build speaks. Raised when an old master could not lead a new worker.

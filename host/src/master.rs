@@ -44,6 +44,7 @@ mod upgrade;
 
 use std::{
     ffi::OsString,
+    os::fd::OwnedFd,
     rc::Rc,
     time::{Duration, Instant, SystemTime},
 };
@@ -59,7 +60,7 @@ use self::{
     crash::Crashes,
     happened::Row,
     hooks::HookRun,
-    led::{Cargo, Led, Role},
+    led::{Cargo, Led, Role, Text},
     origin::Origin,
     pid_file::PidFile,
     signals::{Reached, Terminal},
@@ -86,6 +87,9 @@ struct Plan {
     binary: Rc<Pinned>,
     /// The host version of the binary.
     version: String,
+    /// The working directory that the settings were checked in, by descriptor: a name may lead
+    /// elsewhere when the next worker is started.
+    workdir: Rc<OwnedFd>,
 }
 
 /// See the module.
@@ -118,6 +122,8 @@ pub struct Master {
     contents: Vec<(u64, String)>,
     /// What is in traffic, with its bytes.
     cargo: Cargo,
+    /// The manifest of the worker that has it in traffic.
+    manifest: Option<Text>,
     /// What was counted when the last worker was frozen.
     counters: Option<String>,
     lame_duck: bool,

@@ -53,6 +53,8 @@ pub struct Status {
     pub orders: Vec<OrderStatus>,
     /// Mounts without a generation, for `/readyz`.
     pub missing: Vec<String>,
+    /// Nothing can be written down, and so nothing be changed.
+    pub unwritable: Option<Unwritable>,
     /// Resident memory of this process. Units: bytes.
     pub rss_bytes: Option<u64>,
     /// Every process of the host: the master first, then the workers, newest first. Empty without a
@@ -78,6 +80,19 @@ impl Status {
     pub fn all_log_dropped(&self) -> u64 {
         self.log_dropped + self.totals.log_dropped
     }
+}
+
+/// Why the state folder cannot be written. What serves serves on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unwritable {
+    /// As a refused change says it.
+    pub code: &'static str,
+    /// In words.
+    pub text: String,
+    /// What to do.
+    pub hint: Option<String>,
+    /// Since when.
+    pub since: SystemTime,
 }
 
 /// What a master counts over the life of the host.
@@ -189,6 +204,8 @@ pub struct Readiness {
     pub serves: bool,
     /// Whether any data thread turns.
     pub turns: bool,
+    /// Why nothing can be changed, which is no reason to send no traffic.
+    pub unwritable: Option<Unwritable>,
 }
 
 impl Readiness {
@@ -228,7 +245,8 @@ impl Readiness {
             Some(why) => format!("not ready: {why}\n"),
         };
         let missing = self.missing.iter().map(|mount| format!("missing: {mount}\n"));
-        std::iter::once(head).chain(missing).collect()
+        let unwritable = self.unwritable.iter().map(|it| format!("unwritable: {}\n", it.text));
+        std::iter::once(head).chain(missing).chain(unwritable).collect()
     }
 }
 
@@ -241,6 +259,7 @@ impl Status {
             missing: self.missing.clone(),
             serves: self.plugins.iter().any(|plugin| plugin.active.is_some()),
             turns: self.cores.is_empty() || self.cores.iter().any(|core| core.blocked.is_none()),
+            unwritable: self.unwritable.clone(),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Knows nothing of plugins or requests.
 
 pub mod clock;
+pub mod disk;
 pub mod fault;
 pub mod filter;
 pub mod inherited;
@@ -13,6 +14,7 @@ pub mod memory;
 pub mod mount;
 pub mod occupant;
 pub mod passing;
+pub mod private;
 pub mod process;
 pub mod program;
 pub mod readiness;

@@ -37,6 +37,9 @@ use crate::{config::Watch, deploy::desk::Desk, event::Events, state::SeenStore};
 pub struct WatchConfig {
     /// The folder; made when it is not there.
     pub dir: PathBuf,
+    /// The host serves already: a folder that cannot be made is no reason to end, nor are those
+    /// above it made again.
+    pub serves: bool,
     /// By kernel events or by the rescan alone.
     pub mode: Watch,
     /// Links stand for what they lead to.
@@ -74,7 +77,14 @@ impl Watcher {
         events: Events,
     ) -> io::Result<Self> {
         config.dir = crate::sys::start::start().absolute(&config.dir)?;
-        std::fs::create_dir_all(&config.dir)?;
+        if !config.serves {
+            std::fs::create_dir_all(&config.dir)?;
+        } else if let Err(error) = std::fs::create_dir(&config.dir)
+            && error.kind() != io::ErrorKind::AlreadyExists
+        {
+            let folder = config.dir.display();
+            tracing::warn!(%folder, %error, "the plugins folder is not there");
+        }
         let bell = Arc::new(Bell::default());
         // Made here, not on the thread: whatever is dropped in from now on is heard.
         let heard = Arc::new(Heard::default());

@@ -25,7 +25,7 @@ mod traffic;
 
 pub use advice::advice;
 pub use handover::FreezeError;
-pub use lead::{Birth, Carried, Lead, Numbering, Processes};
+pub use lead::{Birth, Carried, InTraffic, Lead, Legacy, Numbering, Processes};
 pub use prepare::prepare_process;
 
 use std::{
@@ -44,7 +44,7 @@ use crate::{
     admin::{Door, Elsewhere, Relay},
     artifact::Store,
     config::Config,
-    deploy::{candidate::Workshop, desk::Desk, pipeline::Pipeline, record::Record},
+    deploy::{candidate::Workshop, desk::Desk, pipeline::Pipeline, record::Record, upkeep::Upkeep},
     event::{Events, Phase},
     metrics::Metrics,
     plugin::{blocking::BlockingPool, hooks, reaper::Reaper, services::Services},
@@ -103,6 +103,7 @@ pub struct Worker {
     record: Arc<Record>,
     drains: Arc<Drains>,
     watcher: Mutex<Option<Watcher>>,
+    _upkeep: Upkeep,
     /// Comes back, with everything that serves, once the desk is closed.
     pipeline: Mutex<Receiver<Pipeline>>,
     control: Control,
@@ -127,12 +128,10 @@ impl Worker {
         birth: Birth,
         halt: &Halt,
     ) -> anyhow::Result<Self> {
-        let Birth { lead, carried, withdraw, counters, lame_duck, numbering, deeds, first } = birth;
+        let Birth { lead, legacy, withdraw, counters, lame_duck, first } = birth;
         let config = Arc::new(config);
-        let base = parts::Base::open(&config, state, carried, numbering, deeds)?;
-        if let Some(counters) = counters {
-            counts::add(&base.metrics, &base.tally, &counters);
-        }
+        let base = parts::Base::open(&config, state, legacy, &lead)?;
+        counters.iter().for_each(|it| counts::add(&base.metrics, &base.tally, it));
         let never_unload = hooks::self_test().err();
         if let Some(why) = &never_unload {
             tracing::error!(why, "the unload hooks are not in place: nothing will be unloaded");
@@ -151,10 +150,10 @@ impl Worker {
         let door = if first { Door::Open } else { Door::Shut };
         let (control, timer) = Control::start(&sockets.control, &sockets.health, door, backend)
             .context("start the control plane")?;
-        let watcher = parts::start_watcher(&config, &base)?;
+        let watcher = parts::start_watcher(&config, &base, !first)?;
         let services = Services { metrics: base.metrics.clone(), timer, blocking: pool };
         let reports = parts::reports(&base, lead);
-        let parts::Base { events, roster, metrics, store, record, desk, routes, .. } = base;
+        let parts::Base { events, roster, metrics, store, record, desk, routes, upkeep, .. } = base;
         let workshop = Workshop {
             config: config.clone(),
             store: store.clone(),
@@ -193,6 +192,7 @@ impl Worker {
             record,
             drains,
             watcher: Mutex::new(watcher),
+            _upkeep: upkeep,
             pipeline: Mutex::new(pipeline),
             control,
             relay,

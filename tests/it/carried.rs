@@ -5,7 +5,7 @@ use hotseat_test_support::{Builder, Host, fault, host, library};
 use serde_json::Value;
 
 mod counters;
-mod lack;
+pub(crate) mod lack;
 mod orders;
 mod resume;
 mod versions;

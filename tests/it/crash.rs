@@ -1,6 +1,10 @@
 //! A worker ends unasked: the listeners stay, another one serves, and whoever is to blame goes.
 
-use hotseat_test_support::{Builder, Connection, Host, eventually, fault, host, library, wire};
+use std::path::PathBuf;
+
+use hotseat_test_support::{
+    Builder, Connection, Host, binary as binaries, eventually, fault, host, library, wire,
+};
 use serde_json::Value;
 
 mod backoff;
@@ -78,16 +82,14 @@ fn other(name: &str, number: u32) -> Vec<u8> {
     [library::bytes(&fault(name)), number.to_le_bytes().to_vec()].concat()
 }
 
-/// From now on no worker of this host comes up.
-fn break_state(host: &Host) {
-    std::fs::rename(host.state_file("artifacts"), host.state_file("aside")).unwrap();
-    std::fs::write(host.state_file("artifacts"), b"no folder").unwrap();
-}
-
-/// Undoes [`break_state`].
-fn mend_state(host: &Host) {
-    std::fs::remove_file(host.state_file("artifacts")).unwrap();
-    std::fs::rename(host.state_file("aside"), host.state_file("artifacts")).unwrap();
+/// From now on no worker of this host comes up while the file exists. There is no binary to go back
+/// to that would be better. The host must not soak.
+fn make_fragile(host: &Host) -> PathBuf {
+    let (binary, flag) = (host.home().path().join("fragile"), host.home().path().join("flag"));
+    binaries::fragile(env!("CARGO_BIN_EXE_hotseat").as_ref(), &binary, &flag);
+    host.upgrade(&["--wait", "--binary", binary.to_str().unwrap()]).assert_code(0);
+    host.upgrade(&["--wait"]).assert_code(0);
+    flag
 }
 
 /// Waits until workers have ended unasked so often.

@@ -36,6 +36,7 @@ mod supervised;
 mod tidy;
 mod unload;
 mod upgrade;
+mod vanish;
 mod watch;
 mod zoo;
 

@@ -12,7 +12,9 @@ pub(super) use self::process::outcome;
 use self::table::Table;
 use super::{answer::one_line, wire::time::rfc3339};
 use crate::state::history::Entry;
-use crate::status::{Address, GenerationStatus, Life, OrderStatus, PluginStatus, Status};
+use crate::status::{
+    Address, GenerationStatus, Life, OrderStatus, PluginStatus, Status, Unwritable,
+};
 use crate::sys::clock::Now;
 
 mod process;
@@ -60,6 +62,13 @@ fn write_status(page: &mut String, status: &Status, working_dir: &Path, now: &No
     }
     for (path, why) in &status.files {
         writeln!(page, "not deployed: {}: {}", one_line(&path.to_string_lossy()), one_line(why))?;
+    }
+    if let Some(Unwritable { text, hint, since, .. }) = &status.unwritable {
+        let span = unit::span(now.wall.duration_since(*since).unwrap_or_default());
+        writeln!(page, "nothing can be changed, for {span}: {}", one_line(text))?;
+        if let Some(hint) = hint {
+            writeln!(page, "hint: {}", one_line(hint))?;
+        }
     }
     if let Some(why) = &status.never_unload {
         writeln!(page, "never unloads: {}", one_line(why))?;

@@ -13,7 +13,7 @@ use serde::Serialize;
 pub(super) use self::{
     happened::{Event, History, Missed},
     order::{Deployed, Order, Orders},
-    picture::{Plugin, Plugins, Status},
+    picture::{Plugin, Plugins, Status, Unwritable},
     upgrade::{LameDuck, LastUpgrade, Upgraded},
 };
 use crate::status;
@@ -50,13 +50,15 @@ pub(super) struct Ready<'a> {
     stage: &'static str,
     why: Option<&'a str>,
     missing: &'a [String],
+    unwritable: Option<Unwritable>,
 }
 
 impl<'a> Ready<'a> {
     pub(super) fn new(readiness: &'a status::Readiness) -> Self {
         let why = readiness.why_not();
         let (stage, missing) = (readiness.stage.as_str(), readiness.missing.as_slice());
-        Self { ready: why.is_none(), stage, why, missing }
+        let unwritable = readiness.unwritable.as_ref().map(Unwritable::new);
+        Self { ready: why.is_none(), stage, why, missing, unwritable }
     }
 }
 

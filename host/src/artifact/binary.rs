@@ -30,6 +30,7 @@ use super::{
 use crate::{
     error::{Coded, Kind},
     ids::Digest,
+    sys::disk::Shortage,
 };
 
 /// A binary that is kept.
@@ -69,13 +70,23 @@ pub enum BinaryError {
     #[error("it changed while it was read: put it there by a rename")]
     Changed,
     /// The copy could not be made; nothing of it is left.
-    #[error("its copy cannot be kept in `{}`: {}", shown(.folder), plain(.source))]
+    #[error("its copy cannot be kept: {}", not_kept_for(folder, source, shortage.as_ref()))]
     NotKept {
         /// Where to.
         folder: PathBuf,
         /// Why.
         source: io::Error,
+        /// What there is too little of, if that is why.
+        shortage: Option<Shortage>,
     },
+}
+
+fn not_kept_for(folder: &Path, source: &io::Error, shortage: Option<&Shortage>) -> String {
+    let folder = shown(folder);
+    match shortage {
+        Some(shortage) => shortage.said_of(&folder),
+        None => format!("`{folder}`: {}", plain(source)),
+    }
 }
 
 /// An error of the system in its own words, without the number.
@@ -108,8 +119,11 @@ impl Coded for BinaryError {
     }
 
     fn hint(&self) -> Option<String> {
-        // The text says what to do where there is something.
-        None
+        match self {
+            Self::NotKept { shortage: Some(shortage), .. } => Some(shortage.hint().to_owned()),
+            // The text says what to do where there is something.
+            _ => None,
+        }
     }
 }
 
@@ -126,13 +140,13 @@ pub fn keep(source: &Path, folder: &Path) -> Result<Kept, BinaryError> {
     let before = fstat(&file).map_err(unreadable)?;
     let size = check(&file)?;
     may_run(&file, before.st_mode)?;
-    let (digest, partial) = copy(&file, folder)?;
+    let (digest, partial) = copy(&file, size, folder)?;
     let after = fstat(&file).map_err(unreadable)?;
     if Stamp::of(&after) != Stamp::of(&before) || size != partial.size {
         return Err(BinaryError::Changed);
     }
     let path = folder.join(digest.to_string());
-    partial.become_file(&path).map_err(|source| not_kept(folder, source))?;
+    partial.become_file(&path).map_err(|source| not_kept(folder, source, size))?;
     Ok(Kept { path, digest })
 }
 
@@ -140,8 +154,10 @@ fn unreadable(errno: Errno) -> BinaryError {
     BinaryError::Unreadable(errno.into())
 }
 
-fn not_kept(folder: &Path, source: io::Error) -> BinaryError {
-    BinaryError::NotKept { folder: folder.to_owned(), source }
+/// A copy of `size` bytes could not be made.
+fn not_kept(folder: &Path, source: io::Error, size: u64) -> BinaryError {
+    let shortage = Shortage::of(&source, folder, size);
+    BinaryError::NotKept { folder: folder.to_owned(), source, shortage }
 }
 
 fn open(source: &Path) -> Result<File, BinaryError> {
@@ -204,8 +220,8 @@ fn may_run(file: &File, mode: u32) -> Result<(), BinaryError> {
 }
 
 /// Copies and hashes in one pass, and checks what was written.
-fn copy(mut file: &File, folder: &Path) -> Result<(Digest, Partial), BinaryError> {
-    let mut partial = Partial::create(folder).map_err(|source| not_kept(folder, source))?;
+fn copy(mut file: &File, size: u64, folder: &Path) -> Result<(Digest, Partial), BinaryError> {
+    let mut partial = Partial::create(folder).map_err(|source| not_kept(folder, source, size))?;
     let mut hasher = sha2::Sha256::new();
     let mut piece = vec![0; PIECE_BYTES];
     loop {
@@ -216,7 +232,7 @@ fn copy(mut file: &File, folder: &Path) -> Result<(Digest, Partial), BinaryError
             Err(error) => return Err(BinaryError::Unreadable(error)),
         };
         hasher.update(&piece[..count]);
-        partial.file.write_all(&piece[..count]).map_err(|source| not_kept(folder, source))?;
+        partial.file.write_all(&piece[..count]).map_err(|source| not_kept(folder, source, size))?;
     }
     partial.size = match check(&partial.file) {
         // It was whole before.

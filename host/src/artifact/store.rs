@@ -27,8 +27,9 @@ use rustix::{io::Errno, process};
 
 pub use self::refusal::StoreError;
 use crate::{
+    error::Coded as _,
     ids::{Digest, Generation},
-    sys::start,
+    sys::{private::PrivateFile, start},
 };
 
 /// The files of one host's libraries. Shared by reference; every method may be called from any
@@ -36,10 +37,11 @@ use crate::{
 #[derive(Debug)]
 pub struct Store {
     artifacts: PathBuf,
+    all_loaded: PathBuf,
     loaded: PathBuf,
     temporary: AtomicU64,
     last_copy: Mutex<(Generation, u64)>,
-    /// Open artifacts that a process before this one has handed on.
+    /// Open artifacts: handed on by a process before this one, or in traffic in this one.
     carried: Mutex<BTreeMap<Digest, OwnedFd>>,
 }
 
@@ -50,22 +52,42 @@ impl Store {
     /// # Errors
     /// [`StoreError::DiskFull`], [`StoreError::Failed`].
     pub fn open(state_dir: &Path) -> Result<Self, StoreError> {
-        let artifacts = state_dir.join(ARTIFACTS);
+        let store = Self::at(state_dir);
+        store.prepare()?;
+        Ok(store)
+    }
+
+    /// As [`open`](Self::open), for a host that serves what it has whatever became of its folder:
+    /// what cannot be made now is made when it is needed.
+    #[must_use]
+    pub fn of_host(state_dir: &Path) -> Self {
+        let store = Self::at(state_dir);
+        if let Err(error) = store.prepare() {
+            tracing::error!(code = error.code(), %error, "the artifact store is not as it should be");
+        }
+        store
+    }
+
+    fn at(state_dir: &Path) -> Self {
         let all_loaded = state_dir.join("loaded");
+        let loaded = all_loaded.join(std::process::id().to_string());
+        let last_copy = Mutex::new((Generation(0), 0));
+        let (temporary, carried) = Default::default();
+        let artifacts = state_dir.join(ARTIFACTS);
+        Self { artifacts, all_loaded, loaded, temporary, last_copy, carried }
+    }
+
+    fn prepare(&self) -> Result<(), StoreError> {
         let own = std::process::id();
-        let loaded = all_loaded.join(own.to_string());
-        for folder in [&artifacts, &all_loaded] {
+        for folder in [&self.artifacts, &self.all_loaded] {
             make_folder(folder)?;
         }
-        sweep(&all_loaded, |name| is_gone(name.parse().ok()?, own))?;
-        sweep(&artifacts, |name| {
+        sweep(&self.all_loaded, |name| is_gone(name.parse().ok()?, own))?;
+        sweep(&self.artifacts, |name| {
             let pid = name.strip_prefix(TEMPORARY)?.split('-').next()?;
             is_gone(pid.parse().ok()?, own)
         })?;
-        make_folder(&loaded)?;
-        let last_copy = Mutex::new((Generation(0), 0));
-        let (temporary, carried) = Default::default();
-        Ok(Self { artifacts, loaded, temporary, last_copy, carried })
+        make_folder(&self.loaded)
     }
 
     /// Takes open artifacts over: their bytes are preferred to what is in the folder, which
@@ -103,16 +125,38 @@ impl Store {
     pub fn keep(&self, digest: Digest, bytes: &[u8]) -> Result<PathBuf, StoreError> {
         let path = self.artifact_path(digest);
         if holds(&path, bytes) {
+            self.hold(digest, File::open(&path).ok());
             return Ok(path);
         }
+        // Somebody may have removed it since the start.
+        make_folder(&self.artifacts)?;
         let number = self.temporary.fetch_add(1, Ordering::Relaxed);
         let temporary = self.artifacts.join(format!("{TEMPORARY}{}-{number}", std::process::id()));
         write_new(&temporary, bytes)?;
         if let Err(source) = fs::rename(&temporary, &path) {
             let _ = fs::remove_file(&temporary);
-            return Err(StoreError::new("rename", &path, source));
+            return Err(StoreError::new("rename", &path, source, bytes.len()));
         }
+        self.hold(digest, File::open(&path).ok());
         Ok(path)
+    }
+
+    /// Keeps an artifact open, so that it outlives its file; what is open already is believed.
+    fn hold(&self, digest: Digest, file: Option<File>) {
+        if let Some(file) = file {
+            self.carried().entry(digest).or_insert_with(|| file.into());
+        }
+    }
+
+    /// Sees to it that the folder has an artifact that is open here, if it is.
+    ///
+    /// # Errors
+    /// [`StoreError::DiskFull`], [`StoreError::Failed`].
+    pub fn put_back(&self, digest: Digest) -> Result<(), StoreError> {
+        match self.read_carried(digest) {
+            Some(bytes) => self.keep(digest, &bytes).map(drop),
+            None => Ok(()),
+        }
     }
 
     /// Reads a kept artifact and checks it against its digest. What was carried here is put back
@@ -127,7 +171,9 @@ impl Store {
             }
             return Ok(bytes.into());
         }
-        Ok(read(self.artifact_path(digest), digest)?.bytes)
+        let (found, file) = read(self.artifact_path(digest), digest)?;
+        self.hold(digest, Some(file));
+        Ok(found.bytes)
     }
 
     fn read_carried(&self, digest: Digest) -> Option<Vec<u8>> {
@@ -161,33 +207,71 @@ impl Store {
         generation: Generation,
         digest: Digest,
         bytes: &[u8],
-    ) -> Result<PathBuf, StoreError> {
+    ) -> Result<PrivateFile, StoreError> {
+        let path = self.loaded.join(self.copy_name(generation, digest));
+        make_folder(&self.all_loaded)?;
+        make_folder(&self.loaded)?;
+        write_new(&path, bytes)?;
+        Ok(PrivateFile::on_disk(path))
+    }
+
+    /// As [`private_copy`](Self::private_copy); in memory where the disk takes none.
+    ///
+    /// # Errors
+    /// Those of the disk, when there is no memory either.
+    pub fn private_copy_somewhere(
+        &self,
+        generation: Generation,
+        digest: Digest,
+        bytes: &[u8],
+    ) -> Result<PrivateFile, StoreError> {
+        self.private_copy(generation, digest, bytes).or_else(|error| {
+            let name = format!("hotseat-{generation}-{}.so", digest.short());
+            match PrivateFile::in_memory(&name, bytes) {
+                Ok(file) => {
+                    tracing::warn!(code = error.code(), %error, "a private copy is in memory only");
+                    Ok(file)
+                }
+                Err(trouble) => {
+                    tracing::error!(%trouble, "a private copy cannot be kept in memory either");
+                    Err(error)
+                }
+            }
+        })
+    }
+
+    fn copy_name(&self, generation: Generation, digest: Digest) -> String {
         let mut last = self.last_copy.lock().unwrap_or_else(PoisonError::into_inner);
         let attempt = if last.0 == generation { last.1 + 1 } else { 1 };
         *last = (generation, attempt);
         drop(last);
         let again = if attempt == 1 { String::new() } else { format!("-{attempt}") };
-        let path = self.loaded.join(format!("{generation}-{}{again}.so", digest.short()));
-        write_new(&path, bytes)?;
-        Ok(path)
+        format!("{generation}-{}{again}.so", digest.short())
     }
 
     /// Writes a copy for a child alone, which is to be removed again.
     ///
     /// # Errors
     /// [`StoreError::Failed`].
-    pub fn trial_copy(&self, digest: Digest, bytes: &[u8]) -> Result<PathBuf, StoreError> {
+    pub fn trial_copy(&self, digest: Digest, bytes: &[u8]) -> Result<PrivateFile, StoreError> {
         let path = self.loaded.join(format!("trial-{}.so", digest.short()));
+        make_folder(&self.all_loaded)?;
+        make_folder(&self.loaded)?;
         write_new(&path, bytes)?;
-        Ok(path)
+        Ok(PrivateFile::on_disk(path))
     }
 
-    /// Removes every artifact whose digest is not in `keep`; says how many.
+    /// Removes every artifact whose digest is not in `keep`, and holds none open but those in
+    /// `traffic`; says how many were removed.
     ///
     /// # Errors
     /// [`StoreError::Failed`].
-    pub fn retain(&self, keep: &BTreeSet<Digest>) -> Result<usize, StoreError> {
-        self.carried().retain(|digest, _| keep.contains(digest));
+    pub fn retain(
+        &self,
+        keep: &BTreeSet<Digest>,
+        traffic: &BTreeSet<Digest>,
+    ) -> Result<usize, StoreError> {
+        self.carried().retain(|digest, _| traffic.contains(digest));
         sweep(&self.artifacts, |name| {
             let digest = name.strip_suffix(".so")?.parse().ok()?;
             (!keep.contains(&digest)).then_some(())
@@ -220,27 +304,39 @@ pub struct Found {
 /// # Errors
 /// Every [`StoreError`].
 pub fn find(state_dir: &Path, digest: Digest) -> Result<Found, StoreError> {
-    read(artifact_path(&state_dir.join(ARTIFACTS), digest), digest)
+    read(artifact_path(&state_dir.join(ARTIFACTS), digest), digest).map(|(found, _)| found)
+}
+
+/// How large a kept artifact is. Units: bytes.
+#[must_use]
+pub fn size(state_dir: &Path, digest: Digest) -> Option<u64> {
+    Some(fs::metadata(artifact_path(&state_dir.join(ARTIFACTS), digest)).ok()?.len())
 }
 
 fn artifact_path(artifacts: &Path, digest: Digest) -> PathBuf {
     artifacts.join(format!("{digest}.so"))
 }
 
-fn read(path: PathBuf, digest: Digest) -> Result<Found, StoreError> {
-    let bytes = fs::read(&path).map_err(|source| match source.kind() {
+/// The artifact, and its file, still open.
+fn read(path: PathBuf, digest: Digest) -> Result<(Found, File), StoreError> {
+    let mut bytes = Vec::new();
+    let file = File::open(&path).and_then(|mut file| {
+        file.read_to_end(&mut bytes)?;
+        Ok(file)
+    });
+    let file = file.map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => StoreError::Missing { digest },
-        _ => StoreError::new("read", &path, source),
+        _ => StoreError::new("read", &path, source, 0),
     })?;
     let found = super::digest(&bytes);
     if found != digest {
         return Err(StoreError::Damaged { digest, found });
     }
-    Ok(Found { path, bytes: bytes.into() })
+    Ok((Found { path, bytes: bytes.into() }, file))
 }
 
 fn make_folder(path: &Path) -> Result<(), StoreError> {
-    start::make_folder(path, 0o700).map_err(|error| StoreError::new("create", path, error))
+    start::make_folder(path, 0o700).map_err(|error| StoreError::new("create", path, error, 0))
 }
 
 /// A process that left something and is no more. At the start our own pid is somebody else's.
@@ -264,7 +360,7 @@ pub(super) fn sweep(
     folder: &Path,
     wanted: impl Fn(&str) -> Option<()>,
 ) -> Result<usize, StoreError> {
-    let failed = |source| StoreError::new("list", folder, source);
+    let failed = |source| StoreError::new("list", folder, source, 0);
     let mut count = 0;
     for entry in fs::read_dir(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;
@@ -277,7 +373,7 @@ pub(super) fn sweep(
         let removed = if is_folder { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
         match removed {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(StoreError::new("remove", &path, error));
+                return Err(StoreError::new("remove", &path, error, 0));
             }
             _ => count += 1,
         }
@@ -286,7 +382,7 @@ pub(super) fn sweep(
 }
 
 fn write_new(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    let failed = |source| StoreError::new("write", path, source);
+    let failed = |source| StoreError::new("write", path, source, bytes.len());
     let mut file =
         OpenOptions::new().write(true).create_new(true).mode(0o400).open(path).map_err(failed)?;
     let written = start::give_mode(&file, 0o400).and_then(|()| file.write_all(bytes));

@@ -19,6 +19,7 @@ use crate::{
 
 mod active;
 mod carried;
+mod room;
 
 /// What a master needs of the settings of `hotseat serve ARGS`, once every plugin that serves has
 /// been tried; the first argument is its token.
@@ -28,7 +29,11 @@ pub(super) fn settings(arguments: &[OsString]) -> u8 {
         Ok(found) => found,
         Err(error) => return complain(&error, USAGE),
     };
-    if let Err(unfit) = active::try_active(&found.loaded.config, &carried::Carried::take()) {
+    let carried = carried::Carried::take();
+    if let Err(no_room) = room::look(&found.loaded.config, &carried) {
+        return complain(&no_room, REFUSED);
+    }
+    if let Err(unfit) = active::try_active(&found.loaded.config, &carried) {
         return complain(&unfit, REFUSED);
     }
     answer(&Checked {

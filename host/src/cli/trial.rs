@@ -74,7 +74,7 @@ pub fn run(path: &Path, config: &Config) -> Result<CheckReport, Refusal> {
         .and_then(|store| store.private_copy(Generation(0), staged.digest, &staged.bytes));
     let copy = copy.map_err(|error: StoreError| -> Refusal { Arc::new(error) })?;
     let version = (staged.plugin.clone(), staged.label.clone());
-    let request = PreflightRequest::new(copy, version, config);
+    let request = PreflightRequest::new(copy.path().to_owned(), version, config);
     let verdict = preflight::run(&request)
         .map_err(|error| -> Refusal { Arc::new(explained(error, &staged.bytes)) })?;
     Ok(CheckReport {

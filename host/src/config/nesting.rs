@@ -90,11 +90,14 @@ impl Config {
                 typed(idle)
             ));
         }
-        let (exit, blame) = (self.limits.crash_exit_count, self.limits.crash_count);
-        if exit < blame {
+        if self.limits.crash_exit_count > 0 {
+            lines.push("`crash_exit_count` is called `crash_exit_after` now: rename it".to_owned());
+        }
+        let (exit, blame) = (self.limits.exit_after(), self.limits.crash_count);
+        if exit > 0 && exit < blame {
             lines.push(format!(
-                "`crash_exit_count` ({exit}) is below `crash_count` ({blame}): the host may give \
-                 up before it withdraws the generation to blame; set `crash_exit_count` to {blame} \
+                "`crash_exit_after` ({exit}) is below `crash_count` ({blame}): the host may give \
+                 up before it withdraws the generation to blame; set `crash_exit_after` to {blame} \
                  or more",
             ));
         }
@@ -210,9 +213,13 @@ mod tests {
     #[test]
     fn what_has_no_effect_is_warned_about() {
         check(
-            |config| config.limits.crash_exit_count = 2,
-            &["`crash_exit_count` (2) is below `crash_count` (3): the host may give up before it \
-               withdraws the generation to blame; set `crash_exit_count` to 3 or more"],
+            |config| config.limits.crash_exit_after = 2,
+            &["`crash_exit_after` (2) is below `crash_count` (3): the host may give up before it \
+               withdraws the generation to blame; set `crash_exit_after` to 3 or more"],
+        );
+        check(
+            |config| config.limits.crash_exit_count = 10,
+            &["`crash_exit_count` is called `crash_exit_after` now: rename it"],
         );
         let command = vec!["x".to_owned()];
         let hook = Hook { signal: "HUP".to_owned(), phase: HookPhase::Pre, command };

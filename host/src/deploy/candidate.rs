@@ -3,7 +3,7 @@
 //! Each step consumes the one before, so an unchecked file cannot reach the table, and whatever
 //! is dropped half-way takes its private copy with it.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     artifact::{
@@ -21,7 +21,7 @@ use crate::{
         services::Services,
     },
     route::{Loaded, Roster},
-    sys::{fault::Loading, start::start},
+    sys::{fault::Loading, private::PrivateFile, start::start},
 };
 
 /// Why a candidate went no further.
@@ -129,13 +129,13 @@ pub struct Passed {
 
 /// The file that is mapped; removed again unless a loaded generation takes it over.
 #[derive(Debug)]
-struct PrivateCopy(Option<PathBuf>);
+struct PrivateCopy(Option<PrivateFile>);
 
 impl Drop for PrivateCopy {
     fn drop(&mut self) {
-        if let Some(path) = self.0.take() {
+        if let Some(file) = self.0.take() {
             // What cannot be removed now is swept at the next start.
-            let _ = std::fs::remove_file(path);
+            let _ = file.remove();
         }
     }
 }
@@ -168,8 +168,14 @@ impl Workshop {
     /// [`CandidateError::Store`], [`CandidateError::Preflight`].
     pub fn preflight(&self, candidate: Candidate) -> Result<Passed, CandidateError> {
         let Candidate { subject, bytes, mut notes } = candidate;
-        let path = self.store.private_copy(subject.generation, subject.digest, &bytes)?;
-        let file = PrivateCopy(Some(path.clone()));
+        let copy = match subject.order {
+            Some(_) => Store::private_copy,
+            // What was acknowledged serves, whatever has become of the disk.
+            None => Store::private_copy_somewhere,
+        };
+        let file = copy(&self.store, subject.generation, subject.digest, &bytes)?;
+        let path = file.path().to_owned();
+        let file = PrivateCopy(Some(file));
         let version = (subject.plugin.clone(), subject.label.clone());
         let verdict = preflight::run(&PreflightRequest::new(path, version, &self.config))
             .map_err(|error| explained(error, &bytes))?;
@@ -189,9 +195,10 @@ impl Workshop {
     pub fn trial(&self, path: &std::path::Path) -> Result<(), CandidateError> {
         let staged = self.stage(path)?;
         let copy = self.store.trial_copy(staged.digest, &staged.bytes)?;
-        let _file = PrivateCopy(Some(copy.clone()));
+        let path = copy.path().to_owned();
+        let _file = PrivateCopy(Some(copy));
         let version = (staged.plugin, staged.label);
-        preflight::run(&PreflightRequest::new(copy, version, &self.config))?;
+        preflight::run(&PreflightRequest::new(path, version, &self.config))?;
         Ok(())
     }
 
@@ -201,11 +208,11 @@ impl Workshop {
     /// [`CandidateError::Load`].
     pub fn load(&self, passed: Passed) -> Result<Loaded, CandidateError> {
         let Passed { subject, mut file, .. } = passed;
-        let Some(path) = file.0.clone() else { unreachable!("taken only here, below") };
+        let Some(copy) = file.0.take() else { unreachable!("taken only here") };
         let limits = &self.config.limits;
         let _loading = Loading::begin(subject.generation, subject.digest);
-        let instance = load(LoadRequest {
-            path: path.clone(),
+        let loaded = load(LoadRequest {
+            path: copy.path().to_owned(),
             plugin: subject.plugin.clone(),
             label: subject.label.clone(),
             generation: subject.generation,
@@ -213,14 +220,23 @@ impl Workshop {
             services: self.services.clone(),
             load_time: limits.load_time,
             purge_time: limits.purge_time,
-        })?;
-        // From here on the generation owns the file.
-        file.0 = None;
+        });
+        let instance = match loaded {
+            Ok(instance) => instance,
+            Err(error) => {
+                if error.resident.is_some() {
+                    copy.abandon();
+                } else {
+                    file.0 = Some(copy);
+                }
+                return Err(error.into());
+            }
+        };
         self.publish(Phase::Loaded, &subject);
         let Subject { plugin, label, digest, generation, .. } = subject;
         let version = Version { generation, label, digest };
         let hands = (self.reaper.clone(), self.roster.clone());
-        Ok(Loaded::new(plugin, version, instance, path, hands))
+        Ok(Loaded::new(plugin, version, instance, copy, hands))
     }
 
     /// Says that a step is done.

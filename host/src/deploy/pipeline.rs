@@ -160,6 +160,8 @@ impl Pipeline {
         started: Instant,
         about: &mut About,
     ) -> Outcome {
+        // Before anything is run: what cannot be written down cannot be changed.
+        self.record.look(&self.workshop.store).map_err(refuse)?;
         match order {
             Order::Deploy { path, force, source, condition } => {
                 let wish = Wish { path, force: *force, source: *source, condition };

@@ -4,10 +4,14 @@
 //! remembers files, the status reads; a lock keeps them apart, and nobody on the data plane comes
 //! here.
 //! Invariants: what is committed or removed is on disk before it is so in memory. Nothing is
-//! written while the record is sealed: another worker of the host writes then.
+//! written while the record is sealed: another worker of the host writes then. Whoever leads the
+//! worker holds a copy of the manifest, so that neither depends on the folder.
+
+mod upkeep;
 
 use std::{
     collections::BTreeMap,
+    fmt,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -24,13 +28,15 @@ use crate::{
     ids::{Digest, Generation, Label, PluginName},
     state::{
         Fate, History, Manifest, ManifestError, ManifestFile, Note, Numbers, RollbackError, Seen,
-        SeenStore, Standing, StateDir, Syncer, VersionEntry, Versions, history::Entry,
+        SeenStore, Standing, StateDir, StateError, Syncer, VersionEntry, Versions, history::Entry,
     },
-    status::KeptVersion,
+    status::{KeptVersion, Unwritable},
     sys::marks::{Marks, Series},
 };
 
 mod changes;
+
+pub use self::upkeep::{OnRenewed, Unkept};
 
 /// How long the end of the host waits for the disk.
 const FLUSH_TIME: Duration = Duration::from_secs(10);
@@ -71,6 +77,8 @@ struct Book {
     changes: Changes,
     /// What has ended processes without being active.
     avoided: Vec<Withdrawal>,
+    /// The disk does not have what memory has.
+    behind: bool,
 }
 
 /// Which numbers are reserved.
@@ -84,7 +92,6 @@ struct Numbering {
 }
 
 /// The manifest and the history of a running host.
-#[derive(Debug)]
 pub struct Record {
     book: Mutex<Book>,
     /// What the status says of a plugin that did not boot as it was committed.
@@ -94,56 +101,87 @@ pub struct Record {
     history: History,
     syncer: Arc<Syncer>,
     sealed: AtomicBool,
+    unwritable: Mutex<Option<Unwritable>>,
     numbering: Mutex<Numbering>,
     /// For whoever starts the next worker, should this one end without a word.
     marks: Option<Marks>,
+    renewed: OnRenewed,
     /// The lock on the folder is held as long as the record is.
     dir: StateDir,
 }
 
-impl Record {
-    /// Reads what was committed.
-    ///
-    /// # Errors
-    /// [`ManifestError`]; the history cannot be opened.
-    pub fn open(dir: StateDir, limits: &Limits) -> anyhow::Result<Self> {
-        Self::open_led(dir, limits, None, None)
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record").field("book", &self.book).finish_non_exhaustive()
     }
+}
 
-    /// As [`open`](Self::open), for a worker whose leader knows which numbers come `next`, and
-    /// reads in `marks` which were given.
+/// What a record begins with beside its folder.
+pub struct Handed {
+    /// The manifest as the worker before had it.
+    pub manifest: Option<Manifest>,
+    /// Hears of a lock that had to be taken anew.
+    pub renewed: OnRenewed,
+    /// The numbers that come next, where whoever leads the worker knows them.
+    pub next: Option<Numbers>,
+    /// Where whoever leads the worker reads which numbers were given.
+    pub marks: Option<Marks>,
+}
+
+impl fmt::Debug for Handed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handed").field("manifest", &self.manifest).finish_non_exhaustive()
+    }
+}
+
+impl Record {
+    /// Reads what was committed: from the folder, or, where that is not the one it was, cannot be
+    /// read or does not know the last change, from what was handed on.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
-    pub fn open_led(
-        dir: StateDir,
-        limits: &Limits,
-        next: Option<Numbers>,
-        marks: Option<Marks>,
-    ) -> anyhow::Result<Self> {
+    /// [`ManifestError`], when nothing was handed on; a thread cannot be made.
+    pub fn open(dir: StateDir, limits: &Limits, handed: Handed) -> anyhow::Result<Self> {
         let syncer = Arc::new(Syncer::start()?);
         let file = ManifestFile::new(&dir, syncer.clone());
-        let found = file.load()?;
-        if let Some(warning) = found.warning {
-            tracing::error!("{warning}");
-        }
-        let history =
-            History::open(dir.path(), limits.history_disk_count, limits.history_memory_count)?;
+        let (mut manifest, behind) = choose(&dir, &file, handed.manifest)?;
+        let (disk, memory) = (limits.history_disk_count, limits.history_memory_count);
+        let history = History::open(dir.path(), disk, memory).unwrap_or_else(|error| {
+            tracing::error!(%error, "the history could not be read");
+            History::unread(dir.path(), disk, memory)
+        });
         let written = Numbers::read(dir.path()).unwrap_or_else(|error| {
             tracing::error!(%error, "the numbers that were given before cannot be read");
             Numbers::default()
         });
-        let mut manifest = found.manifest;
         // What is reserved may never have been given; whoever led the worker before knows.
-        let next = next.unwrap_or(written);
+        let next = handed.next.unwrap_or(written);
         manifest.next_generation = manifest.next_generation.max(Generation(next.generations));
         let first_order = next.orders.max(history.order_max() + 1);
         let numbering = Mutex::new(Numbering { written, fails: false, first_order });
         let warnings = Mutex::new(withdrawals(&manifest));
         let (changes, avoided) = (Changes::read(), Vec::new());
-        let book = Mutex::new(Book { manifest, file, changes, avoided });
-        let (notes, sealed) = Default::default();
-        Ok(Self { book, warnings, notes, history, syncer, sealed, numbering, marks, dir })
+        let book = Mutex::new(Book { manifest, file, changes, avoided, behind });
+        let (notes, sealed, unwritable) = Default::default();
+        let Handed { renewed, marks, .. } = handed;
+        Ok(Self {
+            book,
+            warnings,
+            notes,
+            history,
+            syncer,
+            sealed,
+            unwritable,
+            numbering,
+            marks,
+            renewed,
+            dir,
+        })
+    }
+
+    /// The manifest as it is, for whoever leads the worker.
+    #[must_use]
+    pub fn manifest(&self) -> Vec<u8> {
+        self.book().manifest.to_text()
     }
 
     /// The number of the first order that comes to whoever has opened the record.
@@ -191,7 +229,8 @@ impl Record {
 
     fn write_numbers(&self, numbers: Numbers) {
         let _book = self.book();
-        if self.is_sealed() {
+        // What cannot be written now is reserved as soon as it can be.
+        if self.is_sealed() || self.unwritable().is_some() {
             return;
         }
         let mut numbering = self.numbering();
@@ -228,6 +267,10 @@ impl Record {
         self.sealed.store(sealed, Ordering::Release);
     }
 
+    fn is_lost(&self) -> bool {
+        matches!(self.dir.inspect(), Err(StateError::Lost { .. }))
+    }
+
     fn is_sealed(&self) -> bool {
         self.sealed.load(Ordering::Acquire)
     }
@@ -238,12 +281,18 @@ impl Record {
     /// [`ManifestError`]; nothing has changed then.
     pub fn reload(&self) -> Result<(), ManifestError> {
         let mut book = self.book();
+        if self.is_lost() {
+            // Nobody has written anything there that would be newer.
+            book.behind = true;
+            return Ok(());
+        }
         let found = book.file.load()?;
         if let Some(warning) = found.warning {
             tracing::error!("{warning}");
         }
         // A number that a load of this process has used is not used again.
         let next = book.manifest.next_generation.max(found.manifest.next_generation);
+        book.behind = false;
         book.manifest = found.manifest;
         book.manifest.next_generation = next;
         book.changes = Changes::read();
@@ -271,8 +320,9 @@ impl Record {
         }
         let mut next = book.manifest.clone();
         let result = change(&mut next);
-        book.file.save(&next)?;
-        book.manifest = next;
+        next.serial += 1;
+        book.file.save(&next).inspect_err(|error| self.not_written(error))?;
+        (book.manifest, book.behind) = (next, false);
         Ok(result)
     }
 
@@ -399,11 +449,14 @@ impl Record {
         Some(Withdrawn { plugin, was, now, text })
     }
 
-    fn save_withdrawal(&self, book: &mut Book, next: Manifest) {
-        if let Err(error) = book.file.save(&next) {
-            tracing::error!(%error, "a version is withdrawn in this process only");
+    fn save_withdrawal(&self, book: &mut Book, mut next: Manifest) {
+        next.serial += 1;
+        let saved = book.file.save(&next);
+        if let Err(error) = &saved {
+            tracing::error!(%error, "a withdrawn version is not written down yet");
+            self.not_written(error);
         }
-        book.manifest = next;
+        (book.manifest, book.behind) = (next, saved.is_err());
     }
 
     /// Why a version of `plugin` that would stand in for the active one must not: it has ended
@@ -558,23 +611,29 @@ impl Record {
 
     /// Forgets versions beyond the limit, and removes bytes that nothing needs any more.
     pub fn tidy(&self, store: &Store, kept_count: usize) {
-        if self.is_sealed() {
+        // What lies in a folder that is not this host's, or not for sure, is not ours to remove.
+        if self.is_sealed() || self.unwritable().is_some() || self.is_lost() {
             return;
         }
-        let digests = {
+        let (digests, traffic) = {
             let mut book = self.book();
             // On disk they go with the next commit; an entry without its artifact does no harm.
-            book.manifest.prune(kept_count)
+            (book.manifest.prune(kept_count), book.manifest.in_traffic())
         };
-        if let Err(error) = store.retain(&digests) {
+        if let Err(error) = store.retain(&digests, &traffic) {
             tracing::warn!(%error, "an artifact that is not needed any more could not be removed");
         }
     }
 
     /// Appends to the history.
     pub fn append(&self, entry: Entry) {
-        if let Err(error) = self.history.append(entry) {
-            tracing::error!(%error, "the history could not be written");
+        match self.history.append(entry) {
+            // That was said already, and it is in memory.
+            Err(error) if self.unwritable().is_some() => {
+                tracing::debug!(%error, "the history could not be written");
+            }
+            Err(error) => tracing::error!(%error, "the history could not be written"),
+            Ok(()) => {}
         }
     }
 
@@ -619,7 +678,37 @@ fn withdrawals(manifest: &Manifest) -> BTreeMap<PluginName, String> {
     manifest.plugins.iter().filter_map(told).collect()
 }
 
+/// The manifest to begin with, and whether the disk does not have it.
+fn choose(
+    dir: &StateDir,
+    file: &ManifestFile,
+    handed: Option<Manifest>,
+) -> Result<(Manifest, bool), ManifestError> {
+    let lost = matches!(dir.inspect(), Err(StateError::Lost { .. }));
+    match (file.load(), handed) {
+        (Ok(found), Some(handed)) if lost || handed.serial > found.manifest.serial => {
+            tracing::warn!(folder = %dir.path().display(), "going on with what was handed on");
+            Ok((handed, true))
+        }
+        (Ok(found), _) => {
+            if let Some(warning) = found.warning {
+                tracing::error!("{warning}");
+            }
+            Ok((found.manifest, false))
+        }
+        (Err(error), Some(handed)) => {
+            tracing::error!(%error, "going on with what was handed on");
+            Ok((handed, true))
+        }
+        (Err(error), None) => Err(error),
+    }
+}
+
 impl SeenStore for Record {
+    fn may_remember(&self) -> bool {
+        self.unwritable().is_none()
+    }
+
     fn seen(&self) -> BTreeMap<PathBuf, Seen> {
         self.book().manifest.seen.clone()
     }

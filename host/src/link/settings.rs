@@ -85,7 +85,9 @@ bounds! {
     hook_time: Duration;
     crash_window: Duration;
     crash_count: usize;
+    // What a master of before `crash_exit_after` gives up by.
     crash_exit_count: usize;
+    #[serde(default)] crash_exit_after: usize;
     binaries_count: usize;
     // A master of before the two had none, and left none behind.
     #[serde(default = "stuck_time")] stuck_time: Duration;
@@ -116,6 +118,7 @@ impl Settings {
     #[must_use]
     pub fn of(loaded: &Loaded) -> Self {
         let Loaded { config, log, .. } = loaded;
+        let exit_after = config.limits.exit_after();
         Self {
             listen: config.listen.clone(),
             control: config.control.clone(),
@@ -128,7 +131,11 @@ impl Settings {
             master_reexec: config.master_reexec,
             log: log.filter.as_str().to_owned(),
             log_json: log.format == LogFormat::Json,
-            limits: Bounds::of(&config.limits),
+            limits: Bounds {
+                crash_exit_count: if exit_after == 0 { usize::MAX } else { exit_after },
+                crash_exit_after: exit_after,
+                ..Bounds::of(&config.limits)
+            },
         }
     }
 

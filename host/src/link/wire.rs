@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{ConfigFile, Deed, Happened, Numbers, Past};
 use crate::{
     config::{HookPhase, Listen},
+    ids::LockId,
     status::{Classes, ProcessStatus, Totals},
     upgrade::{Outcome, Request},
 };
@@ -55,6 +56,23 @@ pub struct Boot {
     /// To be written into the history before anything is loaded.
     #[serde(default)]
     pub deeds: Vec<Deed>,
+    /// Where things are, should no name lead there any more.
+    #[serde(default)]
+    pub place: Option<Place>,
+    /// The digest, in hex, under which the manifest of the worker before is carried.
+    #[serde(default)]
+    pub manifest: Option<String>,
+}
+
+/// Where a host is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Place {
+    /// The working directory by its name when the host was started.
+    pub working_dir: PathBuf,
+    /// The state folder, as an absolute path.
+    pub state_dir: PathBuf,
+    /// How the lock of the state folder is known again.
+    pub lock: Option<LockId>,
 }
 
 /// What a master tells a worker.
@@ -63,7 +81,7 @@ pub struct Boot {
 pub enum Order {
     /// With the listening sockets, then the page for notes of a fault, then the standard error that
     /// is to be used once the worker could serve.
-    Boot(Boot),
+    Boot(Box<Boot>),
     /// Bytes of libraries, one descriptor each.
     Carry {
         /// Their contents, in hex.
@@ -218,7 +236,12 @@ pub enum Report {
         ends: bool,
         /// A part of it, and whether a descriptor follows for each.
         list: Vec<(Version, bool)>,
+        /// The digest, in hex, of the worker's manifest, which is the last descriptor then.
+        #[serde(default)]
+        manifest: Option<String>,
     },
+    /// The state folder was lost and made again: the descriptor is its new lock.
+    Renewed,
     /// It could serve now.
     Ready,
     /// It does.

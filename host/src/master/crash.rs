@@ -7,14 +7,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Before the next worker starts. Units: milliseconds; by the number of ends within the window.
-const BACK_OFF: [u64; 5] = [0, 100, 500, 1000, 2000];
+/// Before the next worker starts. Units: milliseconds; by the number of ends within the window, or of
+/// those in a row that did not come up.
+const BACK_OFF: [u64; 9] = [0, 100, 500, 1000, 2000, 4000, 8000, 16_000, 30_000];
 
 /// How many workers in a row may be killed from outside before the next one waits.
 const FREE_KILLS: usize = 3;
 
-/// Within which ends are counted before the host gives up.
-const GIVE_UP_WINDOW: Duration = Duration::from_secs(60);
+/// The longest pause, as a place in [`BACK_OFF`], while workers come up: they serve until they end.
+const SERVED_MAX: usize = 4;
+
+/// The shortest pause after a process could not even be started.
+const UNSTARTED_TIME: Duration = Duration::from_millis(500);
 
 /// One end.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +64,7 @@ pub(super) struct Decision {
     pub(super) withdraw: Option<u64>,
     /// The binary itself seems to be at fault.
     pub(super) blame_binary: bool,
-    /// Too many ends: the host gives up.
+    /// Too many in a row that did not come up: the host gives up, as it was told to.
     pub(super) give_up: bool,
 }
 
@@ -68,6 +72,8 @@ pub(super) struct Decision {
 #[derive(Debug, Default)]
 pub(super) struct Crashes {
     deaths: VecDeque<Death>,
+    /// How many in a row have not come up.
+    in_vain: usize,
     /// Since the host has started.
     pub(super) total: u64,
 }
@@ -79,18 +85,35 @@ pub(super) struct Rules {
     /// The same for workers that stand still, each of which takes its time.
     pub(super) stuck_window: Duration,
     pub(super) count: usize,
-    pub(super) exit_count: usize,
+    /// How many in a row that do not come up; 0: as many as there are.
+    pub(super) exit_after: usize,
 }
 
 impl Crashes {
     /// Those that an earlier image of this process has counted.
     pub(super) fn remembered(total: u64) -> Self {
-        Self { deaths: VecDeque::new(), total }
+        Self { deaths: VecDeque::new(), in_vain: 0, total }
+    }
+
+    fn pause(place: usize) -> Duration {
+        Duration::from_millis(BACK_OFF[place.min(BACK_OFF.len() - 1)])
+    }
+
+    /// A worker could not be started; when to try again. `None`: the host gives up.
+    pub(super) fn not_started(&mut self, rules: Rules) -> Option<Duration> {
+        self.in_vain += 1;
+        let pause = Self::pause(self.in_vain - 1).max(UNSTARTED_TIME);
+        (!self.is_too_much(rules)).then_some(pause)
+    }
+
+    fn is_too_much(&self, rules: Rules) -> bool {
+        rules.exit_after > 0 && self.in_vain >= rules.exit_after
     }
 
     /// A worker has ended unasked.
     pub(super) fn note(&mut self, now: Instant, end: End, rules: Rules) -> Decision {
-        let longest = GIVE_UP_WINDOW.max(rules.window).max(rules.stuck_window);
+        self.in_vain = if end.served { 0 } else { self.in_vain + 1 };
+        let longest = rules.window.max(rules.stuck_window);
         self.deaths.retain(|death| now.duration_since(death.at) < longest);
         self.deaths.push_back(Death { at: now, end });
         let within = |window| {
@@ -118,12 +141,11 @@ impl Crashes {
         // worker that does not even come up do.
         let of_binary = |it: &End| it.generation.is_none() && (it.fault || !it.served);
         let decision = Decision {
-            after: Duration::from_millis(
-                BACK_OFF[pauses.saturating_sub(1).min(BACK_OFF.len() - 1)],
-            ),
+            after: Self::pause(pauses.saturating_sub(1).min(SERVED_MAX))
+                .max(Self::pause(self.in_vain.saturating_sub(1))),
             withdraw: blamed,
             blame_binary: within(rules.window).filter(of_binary).count() >= rules.count,
-            give_up: within(GIVE_UP_WINDOW).filter(|it| !it.served).count() >= rules.exit_count,
+            give_up: self.is_too_much(rules),
         };
         if decision.withdraw.is_some() || decision.blame_binary {
             // What is wrong is mended: the next one starts with a clean record.
@@ -141,7 +163,7 @@ mod tests {
         window: Duration::from_secs(30),
         stuck_window: Duration::from_secs(120),
         count: 3,
-        exit_count: 10,
+        exit_after: 0,
     };
 
     fn end(generation: Option<u64>, served: bool, fault: bool) -> End {
@@ -228,13 +250,31 @@ mod tests {
     }
 
     #[test]
-    fn what_never_comes_up_blames_the_binary_and_ends_the_host_at_last() {
+    fn what_never_comes_up_blames_the_binary_and_is_tried_less_and_less_often() {
         let mut crashes = Crashes::default();
         let now = Instant::now();
-        let mut decisions = (0..10).map(|_| crashes.note(now, end(None, false, false), RULES));
-        assert!(!decisions.next().unwrap().blame_binary);
-        assert!(!decisions.next().unwrap().blame_binary);
-        assert!(decisions.next().unwrap().blame_binary);
-        assert!(decisions.nth(6).unwrap().give_up);
+        let mut decisions = (0..20).map(|_| crashes.note(now, end(None, false, false), RULES));
+        let first: Vec<_> = decisions.by_ref().take(3).map(|it| it.blame_binary).collect();
+        assert_eq!(first, [false, false, true]);
+        let rest: Vec<_> = decisions.collect();
+        assert!(rest.iter().all(|it| !it.give_up), "as long as it takes");
+        assert!(rest.windows(2).all(|pair| pair[0].after <= pair[1].after), "{rest:?}");
+        assert_eq!(rest.last().unwrap().after, Duration::from_secs(30));
+        // One that comes up ends the row.
+        let served = crashes.note(now, end(None, true, false), RULES);
+        assert!(served.after <= Duration::from_secs(2), "{served:?}");
+        assert_eq!(crashes.not_started(RULES), Some(UNSTARTED_TIME));
+    }
+
+    #[test]
+    fn a_host_that_was_told_so_gives_up() {
+        let mut crashes = Crashes::default();
+        let rules = Rules { exit_after: 3, ..RULES };
+        let now = Instant::now();
+        assert!(!crashes.note(now, end(None, false, false), rules).give_up);
+        assert!(!crashes.note(now, end(None, true, true), rules).give_up, "it has served");
+        assert!(!crashes.note(now, end(None, false, false), rules).give_up);
+        assert!(crashes.not_started(rules).is_some());
+        assert_eq!(crashes.not_started(rules), None);
     }
 }

@@ -1,6 +1,6 @@
 //! What workers say, and what follows from it.
 
-use std::{collections::BTreeMap, os::fd::OwnedFd};
+use std::{collections::BTreeMap, os::fd::OwnedFd, rc::Rc};
 
 use super::{Led, Master, Role, notify, upgrade::Pending};
 use crate::{
@@ -48,11 +48,17 @@ impl Master {
                 }
             }
             Report::Failed { text } => self.cannot(number, text),
-            Report::Serving { begins, ends, list } => {
-                self.serves(number, begins, list, descriptors);
+            Report::Serving { begins, ends, list, manifest } => {
+                self.serves(number, begins, list, descriptors, manifest);
                 let front = self.front().map(|worker| worker.number);
                 if ends && front == Some(number) {
                     self.adopt_cargo(number);
+                }
+            }
+            Report::Renewed => {
+                if let Some(lock) = descriptors.into_iter().next() {
+                    tracing::info!(worker = number, "the state folder was made again");
+                    self.state.follow(lock);
                 }
             }
             Report::Ready => self.ready(number),
@@ -150,6 +156,7 @@ impl Master {
         begins: bool,
         list: Vec<(Version, bool)>,
         descriptors: Vec<OwnedFd>,
+        manifest: Option<String>,
     ) {
         let known: Vec<_> = self.cargo.iter().filter_map(handed_on).collect();
         let Some(worker) = self.worker(number) else { return };
@@ -165,6 +172,12 @@ impl Master {
             let bytes = bytes.or_else(|| known.get(&version.digest)?.try_clone().ok());
             worker.cargo.push((version, bytes));
         }
+        if begins {
+            worker.manifest = None;
+        }
+        if let Some(text) = manifest.zip(descriptors.next()) {
+            worker.manifest = Some((text.0, Rc::new(text.1)));
+        }
     }
 
     /// What `number` has in traffic is what the next worker begins with.
@@ -173,7 +186,9 @@ impl Master {
         let copy = |(version, bytes): &(Version, Option<OwnedFd>)| {
             (version.clone(), bytes.as_ref().and_then(|bytes| bytes.try_clone().ok()))
         };
+        let manifest = worker.manifest.clone();
         self.cargo = worker.cargo.iter().map(copy).collect();
+        self.manifest = manifest;
     }
 
     fn accepts(&mut self, number: u64) {

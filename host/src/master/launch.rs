@@ -7,6 +7,7 @@
 
 use std::{
     ffi::OsString,
+    path::Path,
     rc::Rc,
     time::{Instant, SystemTime},
 };
@@ -21,7 +22,7 @@ use super::{
     happened::Row,
     memory::{self, Memory, PlanMemory},
     notify,
-    origin::Origin,
+    origin::{Origin, open_workdir},
     pid_file::PidFile,
     signals::{Reached, TAKEN, Terminal},
     upgrade::BINARIES,
@@ -96,15 +97,7 @@ fn begin(origin: Origin, plan: PlanMemory) -> anyhow::Result<Master> {
     drop(given);
     let pid_file = plan.settings.pid_file.as_deref().map(PidFile::write).transpose();
     let pid_file = pid_file.context("write the pid file")?;
-    let folder = state.path().join(BINARIES);
-    if let Some(mount) = forbids_running(state.path()) {
-        tracing::warn!(
-            folder = %folder.display(), mount = %mount.display(),
-            "the state folder is on a file system that is mounted noexec: no plugin can be loaded \
-             and the host cannot be upgraded; give another `--state-dir`, or run `mount -o \
-             remount,exec {}`", mount.display()
-        );
-    }
+    warn_of_noexec(&state);
     let binary = Pinned::own(&origin.binary, plan.digest.clone()).context("open the binary")?;
     let plan = Rc::new(Plan {
         args: plan.args,
@@ -112,6 +105,7 @@ fn begin(origin: Origin, plan: PlanMemory) -> anyhow::Result<Master> {
         file: plan.file,
         binary: Rc::new(binary),
         version: plan.version,
+        workdir: Rc::new(open_workdir(Path::new(".")).context("open the working directory")?),
     });
     let row = Row::begin(state.path());
     let mut master = Master {
@@ -134,6 +128,7 @@ fn begin(origin: Origin, plan: PlanMemory) -> anyhow::Result<Master> {
         withdraw: Vec::new(),
         contents: Vec::new(),
         cargo: Vec::new(),
+        manifest: None,
         counters: None,
         lame_duck: false,
         next_number: 1,
@@ -153,6 +148,19 @@ fn begin(origin: Origin, plan: PlanMemory) -> anyhow::Result<Master> {
     notify::status("booting");
     master.spawn(&plan, &Sockets::default()).context("start a worker")?;
     Ok(master)
+}
+
+/// Says so where nothing in the state folder can be run.
+fn warn_of_noexec(state: &StateDir) {
+    if let Some(mount) = forbids_running(state.path()) {
+        let folder = state.path().join(BINARIES);
+        tracing::warn!(
+            folder = %folder.display(), mount = %mount.display(),
+            "the state folder is on a file system that is mounted noexec: no plugin can be loaded \
+             and the host cannot be upgraded; give another `--state-dir`, or run `mount -o \
+             remount,exec {}`", mount.display()
+        );
+    }
 }
 
 /// Sockets that a service manager has opened. Source: sd_listen_fds(3).
@@ -201,7 +209,7 @@ impl Master {
     /// Writes the pid file that the settings now want, and removes the one before.
     pub(super) fn follow_pid_file(&mut self) {
         let wanted = self.plan.settings.pid_file.as_deref();
-        let wanted = wanted.and_then(|path| std::path::absolute(path).ok());
+        let wanted = wanted.map(|path| self.origin.workdir.join(path));
         if wanted.as_deref() == self.pid_file.as_ref().map(PidFile::path) {
             return;
         }
@@ -236,6 +244,7 @@ impl Master {
         let coming = |it: &super::Led| it.dismissed || it.role == super::Role::Booting;
         let busy = self.upgrade.is_some()
             || self.stop.is_some()
+            || self.exit.is_some()
             || !self.hooks.is_empty()
             || self.respawn.is_some()
             || self.workers.iter().any(coming);

@@ -6,17 +6,22 @@ use std::{
     collections::VecDeque,
     io,
     os::{
-        fd::{AsFd as _, BorrowedFd, OwnedFd},
+        fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
         unix::process::CommandExt as _,
     },
     path::Path,
     process::Stdio,
+    rc::Rc,
     time::{Duration, Instant, SystemTime},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Plan, complaints::Complaints};
+use super::{
+    Plan,
+    complaints::Complaints,
+    origin::{self, open_workdir},
+};
 use crate::{
     link::{Beat, Channel, Order, Received, Report, StuckThread, Version, WORKER, channel::Packet},
     status::ProcessStatus,
@@ -67,6 +72,9 @@ fn is_gone(error: &io::Error) -> bool {
 /// A version in traffic, and its bytes.
 pub(super) type Cargo = Vec<(Version, Option<OwnedFd>)>;
 
+/// The digest, in hex, of a text in memory, and the text.
+pub(super) type Text = (String, Rc<OwnedFd>);
+
 /// A worker.
 #[derive(Debug)]
 pub(super) struct Led {
@@ -82,6 +90,8 @@ pub(super) struct Led {
     pub(super) up_from: Duration,
     /// What it has in traffic.
     pub(super) cargo: Cargo,
+    /// What it remembers besides.
+    pub(super) manifest: Option<Text>,
     pub(super) beat: Beat,
     /// The beat when it began to accept: what it has inherited.
     pub(super) base: Beat,
@@ -134,18 +144,23 @@ pub(super) struct Led {
 
 impl Led {
     /// Starts a worker by `plan`; nothing is said to it yet.
-    pub(super) fn spawn(number: u64, plan: &Plan, workdir: &Path) -> io::Result<Self> {
+    pub(super) fn spawn(number: u64, plan: &Plan) -> io::Result<Self> {
         let (channel, theirs) = Channel::pair()?;
         let page = fault::page()?;
-        let mut command = plan.binary.command();
-        command.arg(WORKER).args(&plan.args).process_group(0);
-        // A folder that is gone is no reason not to serve: then it stays where the master is.
-        if workdir.is_dir() {
-            command.current_dir(workdir);
-        }
-        command.stdin(theirs.into_socket()).stderr(Stdio::piped());
-        program::ready(&mut command, true)?;
-        let mut child = command.spawn()?;
+        let theirs = theirs.into_socket();
+        let start = |workdir: Option<String>| {
+            let mut command = plan.binary.command();
+            command.arg(WORKER).args(&plan.args).process_group(0);
+            command.stdin(theirs.try_clone()?).stderr(Stdio::piped());
+            workdir.into_iter().for_each(|it| _ = command.current_dir(it));
+            program::ready(&mut command, true)?;
+            command.spawn()
+        };
+        let (here, there) = (open_workdir(Path::new(".")), plan.workdir.as_fd());
+        let elsewhere = here.map_or(true, |here| !origin::same(here.as_fd(), there));
+        let way = elsewhere.then(|| format!("/proc/self/fd/{}", there.as_raw_fd()));
+        // A folder that nobody may enter any more is no reason not to serve.
+        let mut child = start(way).or_else(|_| start(None))?;
         let complaints = Complaints::of(child.stderr.take().map(OwnedFd::from))?;
         Ok(Self {
             number,
@@ -156,6 +171,7 @@ impl Led {
             since: SystemTime::now(),
             up_from: since_boot(),
             cargo: Vec::new(),
+            manifest: None,
             beat: Beat::default(),
             base: Beat::default(),
             heard: Instant::now(),

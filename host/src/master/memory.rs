@@ -11,7 +11,7 @@ use std::{
         fd::{AsFd as _, BorrowedFd, OwnedFd, RawFd},
         unix::process::CommandExt as _,
     },
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     rc::Rc,
     time::{Duration, Instant, SystemTime},
@@ -30,8 +30,9 @@ use super::{
     complaints::Complaints,
     crash::Crashes,
     happened::Row,
+    led::Text,
     notify,
-    origin::Origin,
+    origin::{Origin, open_workdir},
     pid_file::PidFile,
     signals::{Reached, TAKEN, Terminal},
     sockets::{Bound, descriptor},
@@ -59,6 +60,9 @@ pub(super) struct PlanMemory {
     stamp: Option<Stamp>,
     /// The pinned binary, when it is not the one of this image.
     binary: Option<RawFd>,
+    /// The working directory; an image of before it was held has left none.
+    #[serde(default)]
+    workdir: Option<RawFd>,
 }
 
 /// Everything, written down.
@@ -75,10 +79,15 @@ pub(super) struct Memory {
 pub(super) struct Running {
     previous: Option<PlanMemory>,
     lock: RawFd,
+    /// An image of before it was written down has left it to be found by its name.
+    #[serde(default)]
+    state_dir: Option<PathBuf>,
     pid_file: Option<PathBuf>,
     sockets: [Vec<(Listen, RawFd, bool)>; 3],
     workers: Vec<WorkerMemory>,
     cargo: Vec<(Version, Option<RawFd>)>,
+    #[serde(default)]
+    manifest: Option<(String, RawFd)>,
     counters: Option<String>,
     lame_duck: bool,
     next_number: u64,
@@ -136,6 +145,7 @@ impl PlanMemory {
             source: binary.source.clone(),
             stamp: binary.stamp,
             binary: None,
+            workdir: None,
         }
     }
 
@@ -144,16 +154,22 @@ impl PlanMemory {
             Self::new(&plan.args, plan.settings.clone(), plan.file.clone(), &plan.binary);
         memory.version.clone_from(&plan.version);
         memory.binary = Some(leave.descriptor(plan.binary.descriptor())?);
+        memory.workdir = Some(leave.descriptor(plan.workdir.as_fd())?);
         Ok(memory)
     }
 
     fn recall(self) -> io::Result<Plan> {
-        let Self { args, settings, file, version, digest, source, stamp, binary } = self;
+        let Self { args, settings, file, version, digest, source, stamp, binary, workdir } = self;
         let binary = match binary {
             Some(number) => Pinned::remembered(inherited::take(number)?, digest, source, stamp),
             None => Pinned::own(&source, digest)?,
         };
-        Ok(Plan { args, settings, file, binary: Rc::new(binary), version })
+        let workdir = match workdir {
+            Some(number) => inherited::take(number)?,
+            None => open_workdir(Path::new("."))?,
+        };
+        let (binary, workdir) = (Rc::new(binary), Rc::new(workdir));
+        Ok(Plan { args, settings, file, binary, version, workdir })
     }
 }
 
@@ -224,26 +240,8 @@ fn write_down(master: &mut Master, leave: &mut Leave) -> io::Result<Memory> {
         }
     }
     let now = Instant::now();
-    let mut workers = Vec::new();
-    for worker in &master.workers {
-        workers.push(WorkerMemory {
-            number: worker.number,
-            pid: worker.pid.as_raw_nonzero().get(),
-            role: worker.role,
-            version: worker.version.clone(),
-            digest: worker.digest.clone(),
-            since: worker.since,
-            up_from: Some(worker.up_from),
-            channel: leave.descriptor(worker.channel.as_fd())?,
-            page: leave.descriptor(worker.page.as_fd())?,
-            kill_in: worker.kill_at.map(|at| at.saturating_duration_since(now)),
-            served: worker.served,
-            beat: worker.beat,
-            base: worker.base,
-            hears: worker.hears,
-            told: worker.told,
-        });
-    }
+    let workers = master.workers.iter().map(|worker| WorkerMemory::of(worker, now, leave));
+    let workers = workers.collect::<io::Result<_>>()?;
     let mut cargo = Vec::new();
     for (version, bytes) in &master.cargo {
         let number = bytes.as_ref().map(|bytes| leave.descriptor(bytes.as_fd())).transpose()?;
@@ -252,8 +250,12 @@ fn write_down(master: &mut Master, leave: &mut Leave) -> io::Result<Memory> {
     let previous = master.previous.as_ref();
     let previous = previous.map(|plan| PlanMemory::of(plan, leave)).transpose()?;
     let plan = PlanMemory::of(&master.plan, leave)?;
-    let lock = master.state.lock().ok_or(io::ErrorKind::NotFound)?;
-    let lock = leave.descriptor(lock)?;
+    let lock = master.state.lock()?.ok_or(io::ErrorKind::NotFound)?;
+    let lock = leave.descriptor(lock.as_fd())?;
+    let manifest = master.manifest.as_ref();
+    let manifest = manifest.map(|(digest, text)| {
+        Ok::<_, io::Error>((digest.clone(), leave.descriptor(text.as_fd())?))
+    });
     Ok(Memory {
         schema: SCHEMA,
         origin: master.origin.clone(),
@@ -265,6 +267,8 @@ fn write_down(master: &mut Master, leave: &mut Leave) -> io::Result<Memory> {
             sockets,
             workers,
             cargo,
+            manifest: manifest.transpose()?,
+            state_dir: Some(master.state.path().to_owned()),
             counters: master.counters.clone(),
             lame_duck: master.lame_duck,
             next_number: master.next_number,
@@ -310,14 +314,19 @@ pub(super) fn go_on(origin: Origin, plan: PlanMemory, running: Running) -> io::R
     for (version, number) in running.cargo {
         cargo.push((version, number.map(inherited::take).transpose()?));
     }
+    let manifest = running
+        .manifest
+        .map(|(digest, number)| Ok::<_, io::Error>((digest, Rc::new(inherited::take(number)?))));
+    let manifest = manifest.transpose()?;
     let mut workers = Vec::new();
     for memory in running.workers {
-        workers.extend(memory.recall(&cargo)?);
+        workers.extend(memory.recall(&cargo, manifest.as_ref())?);
     }
     let plan = Rc::new(plan.recall()?);
     let previous = running.previous.map(PlanMemory::recall).transpose()?.map(Rc::new);
-    let state = StateDir::remembered(&plan.settings.state_dir, inherited::take(running.lock)?)
-        .map_err(io::Error::other)?;
+    let found = || origin.workdir.join(&plan.settings.state_dir);
+    let place = running.state_dir.unwrap_or_else(found);
+    let state = StateDir::remembered(place, inherited::take(running.lock)?);
     let row = running.row.unwrap_or_else(|| Row::begin(state.path()));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "the master goes on in a new image");
     Ok(Master {
@@ -340,6 +349,7 @@ pub(super) fn go_on(origin: Origin, plan: PlanMemory, running: Running) -> io::R
         withdraw: running.withdraw,
         contents: running.contents,
         cargo,
+        manifest,
         counters: running.counters,
         lame_duck: running.lame_duck,
         next_number: running.next_number,
@@ -364,8 +374,32 @@ fn up_from(known: Option<Duration>, since: SystemTime) -> Duration {
 }
 
 impl WorkerMemory {
+    fn of(worker: &Led, now: Instant, leave: &mut Leave) -> io::Result<Self> {
+        Ok(Self {
+            number: worker.number,
+            pid: worker.pid.as_raw_nonzero().get(),
+            role: worker.role,
+            version: worker.version.clone(),
+            digest: worker.digest.clone(),
+            since: worker.since,
+            up_from: Some(worker.up_from),
+            channel: leave.descriptor(worker.channel.as_fd())?,
+            page: leave.descriptor(worker.page.as_fd())?,
+            kill_in: worker.kill_at.map(|at| at.saturating_duration_since(now)),
+            served: worker.served,
+            beat: worker.beat,
+            base: worker.base,
+            hears: worker.hears,
+            told: worker.told,
+        })
+    }
+
     /// The worker, unless its number makes no sense.
-    fn recall(self, cargo: &[(Version, Option<OwnedFd>)]) -> io::Result<Option<Led>> {
+    fn recall(
+        self,
+        cargo: &[(Version, Option<OwnedFd>)],
+        manifest: Option<&Text>,
+    ) -> io::Result<Option<Led>> {
         let channel = Channel::adopt(inherited::take(self.channel)?)?;
         let page = inherited::take(self.page)?;
         let Some(pid) = Pid::from_raw(self.pid) else { return Ok(None) };
@@ -382,6 +416,7 @@ impl WorkerMemory {
             since: self.since,
             up_from: up_from(self.up_from, self.since),
             cargo: if serves { cargo.iter().map(copy).collect() } else { Vec::new() },
+            manifest: manifest.filter(|_| serves).cloned(),
             beat: self.beat,
             base: self.base,
             heard: Instant::now(),

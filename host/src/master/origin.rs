@@ -2,9 +2,14 @@
 
 use std::{
     ffi::OsString,
-    os::unix::fs::MetadataExt as _,
+    os::{
+        fd::{BorrowedFd, OwnedFd},
+        unix::fs::MetadataExt as _,
+    },
     path::{Path, PathBuf},
 };
+
+use rustix::fs::{Mode, OFlags, fstat, open};
 
 use serde::{Deserialize, Serialize};
 
@@ -30,10 +35,10 @@ impl Origin {
         let workdir = std::env::current_dir()?;
         let named = std::env::var_os("PWD").map(PathBuf::from);
         // The shell's name for it may go through a link that a release flips.
-        let named = named.filter(|named| named.is_absolute() && same(named, &workdir));
+        let named = named.filter(|named| named.is_absolute() && same_file(named, &workdir));
         let name = std::env::args_os().next().unwrap_or_default();
         let itself = Path::new("/proc/self/exe");
-        let is_itself = |path: &PathBuf| same(path, itself) || !itself.exists();
+        let is_itself = |path: &PathBuf| same_file(path, itself) || !itself.exists();
         let binary = found(Path::new(&name)).filter(is_itself);
         let binary = match (binary, program::given_name()) {
             (Some(binary), _) => binary,
@@ -73,7 +78,21 @@ fn found(name: &Path) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|folder| folder.join(name)).find(|path| path.is_file())
 }
 
-fn same(one: &Path, other: &Path) -> bool {
+/// The folder at `path`, whatever becomes of its name.
+///
+/// # Errors
+/// It is not there, or no folder.
+pub(super) fn open_workdir(path: &Path) -> std::io::Result<OwnedFd> {
+    Ok(open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// Whether both are the same file.
+pub(super) fn same(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> bool {
+    let id = |it| fstat(it).map(|stat| (stat.st_dev, stat.st_ino)).ok();
+    id(one).is_some() && id(one) == id(other)
+}
+
+fn same_file(one: &Path, other: &Path) -> bool {
     let id = |path: &Path| std::fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).ok();
     id(one).is_some() && id(one) == id(other)
 }

@@ -12,9 +12,10 @@ use super::{
     Led, Master, Plan, Role,
     child::describe,
     crash::{Decision, End, Rules},
+    notify,
     sockets::{Bound, Sockets, descriptor},
 };
-use crate::link::{Boot, Deed, Order, channel::DESCRIPTORS_MAX};
+use crate::link::{Boot, Deed, Order, Place, channel::DESCRIPTORS_MAX};
 
 /// A worker that is killed sooner than that has hardly served: whoever kills may do so again at once.
 const BRIEF_TIME: Duration = Duration::from_secs(2);
@@ -27,7 +28,7 @@ impl Master {
     /// The system cannot start a process.
     pub(super) fn spawn(&mut self, plan: &Rc<Plan>, added: &Sockets) -> std::io::Result<u64> {
         let number = self.next_number;
-        let mut led = Led::spawn(number, plan, &self.origin.workdir)?;
+        let mut led = Led::spawn(number, plan)?;
         led.withdraws = self.withdraw.len();
         let past = self.past();
         led.told = past.last;
@@ -51,18 +52,25 @@ impl Master {
             past: Some(past),
             numbers: Some(numbers),
             deeds,
+            place: Some(Place {
+                working_dir: self.origin.workdir.clone(),
+                state_dir: self.state.path().to_owned(),
+                lock: self.state.lock_id(),
+            }),
+            manifest: self.manifest.as_ref().map(|(digest, _)| digest.clone()),
         };
         let sockets = selected.iter().flatten().map(|bound: &&Bound| descriptor(&bound.socket));
         let page = led.page.try_clone()?;
         let stderr = std::io::stderr();
         let descriptors: Vec<BorrowedFd<'_>> =
             sockets.chain([page.as_fd(), stderr.as_fd()]).collect();
-        led.try_tell(&Order::Boot(boot), &descriptors)?;
-        let carried: Vec<_> = self
+        led.try_tell(&Order::Boot(Box::new(boot)), &descriptors)?;
+        let bytes = self
             .cargo
             .iter()
-            .filter_map(|(version, bytes)| Some((version.digest.clone(), bytes.as_ref()?)))
-            .collect();
+            .filter_map(|(version, bytes)| Some((version.digest.clone(), bytes.as_ref()?)));
+        let manifest = self.manifest.iter().map(|(digest, text)| (digest.clone(), &**text));
+        let carried: Vec<_> = bytes.chain(manifest).collect();
         for some in carried.chunks(DESCRIPTORS_MAX) {
             let digests = some.iter().map(|(digest, _)| digest.clone()).collect();
             let bytes: Vec<_> = some.iter().map(|(_, bytes)| bytes.as_fd()).collect();
@@ -192,9 +200,7 @@ impl Master {
         let rules = self.rules();
         let decision = self.crashes.note(Instant::now(), end, rules);
         if decision.give_up {
-            tracing::error!(why, "workers do not stay alive: giving up");
-            self.exit = Some(1);
-            return;
+            return self.give_up(why);
         }
         if decision.blame_binary
             && let Some(previous) = self.previous.take()
@@ -208,7 +214,24 @@ impl Master {
             self.say_taken_back(why);
         }
         self.withdraw_for(&decision, end, why);
-        self.respawn = Some(Instant::now() + decision.after);
+        self.try_again(decision.after, why);
+    }
+
+    /// Nobody may serve until then: whoever looks has to see why.
+    fn try_again(&mut self, after: Duration, why: &str) {
+        self.respawn = Some(Instant::now() + after);
+        if !after.is_zero() {
+            let why = if why.is_empty() { "a worker has ended" } else { why };
+            let seconds = after.as_secs_f64();
+            tracing::error!(seconds, "the next worker is started after a pause: {why}");
+            notify::status(&format!("next worker in {after:?}: {why}"));
+        }
+    }
+
+    /// As `crash_exit_after` says.
+    fn give_up(&mut self, why: &str) {
+        tracing::error!(why, "workers do not come up (`crash_exit_after`): giving up");
+        self.exit = Some(1);
     }
 
     /// Has the next worker take out of traffic what is to blame.
@@ -231,7 +254,7 @@ impl Master {
             window: limits.crash_window,
             stuck_window: self.stuck_window(),
             count: limits.crash_count,
-            exit_count: limits.crash_exit_count,
+            exit_after: limits.crash_exit_after,
         }
     }
 
@@ -243,8 +266,11 @@ impl Master {
         self.respawn = None;
         let plan = self.plan.clone();
         if let Err(error) = self.spawn(&plan, &Sockets::default()) {
-            tracing::error!(%error, "a worker cannot be started, and is tried again");
-            self.respawn = Some(now + Duration::from_millis(500));
+            let why = format!("a worker cannot be started: {error}");
+            match self.crashes.not_started(self.rules()) {
+                Some(after) => self.try_again(after, &why),
+                None => self.give_up(&why),
+            }
         }
     }
 

@@ -18,6 +18,7 @@ mod turn;
 pub(super) use self::turn::KILL_MARGIN;
 
 use std::{
+    os::fd::OwnedFd,
     path::PathBuf,
     rc::Rc,
     time::{Duration, Instant},
@@ -107,6 +108,8 @@ pub(super) struct Upgrade {
     source: PathBuf,
     stamp: Option<Stamp>,
     binary: Option<Rc<Pinned>>,
+    /// Where the settings are checked.
+    workdir: Option<Rc<OwnedFd>>,
     plan: Option<Rc<Plan>>,
     added: Sockets,
     /// The candidate understands what this master would leave it.
@@ -190,6 +193,7 @@ impl Master {
             source,
             stamp: None,
             binary: None,
+            workdir: None,
             plan: None,
             added: Sockets::default(),
             takes_memory: false,

@@ -61,6 +61,7 @@ pub(crate) fn empty(started: SystemTime) -> Status {
         cores: Vec::new(),
         orders: Vec::new(),
         missing: Vec::new(),
+        unwritable: None,
         rss_bytes: Some(63 << 20),
         processes: Vec::new(),
         upgrade: None,

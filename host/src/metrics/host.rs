@@ -115,6 +115,11 @@ impl HostFamilies {
         let waiting = status.orders.iter().filter(|order| order.state == "waiting").count();
         for (name, help, value) in [
             ("hotseat_ready", "1 where /readyz answers 200.", u64::from(ready)),
+            (
+                "hotseat_state_writable",
+                "0 where changes are refused because the state folder cannot be written.",
+                u64::from(status.unwritable.is_none()),
+            ),
             ("hotseat_start_time_seconds", "When the process started, in Unix time.", started),
             (
                 "hotseat_uptime_seconds",

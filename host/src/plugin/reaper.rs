@@ -13,7 +13,6 @@ use std::{
     fmt, io,
     mem::take,
     ops::ControlFlow,
-    path::PathBuf,
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -23,6 +22,7 @@ use self::going::Going;
 use super::instance::Instance;
 use crate::{
     ids::Generation,
+    sys::private::PrivateFile,
     thread::{Inbox, Side},
 };
 
@@ -36,7 +36,7 @@ pub struct Retired {
     /// What is to be unloaded.
     pub instance: Instance,
     /// The private copy, removed afterwards.
-    pub file: PathBuf,
+    pub file: PrivateFile,
 }
 
 /// Where a retired generation is on its way out.

@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use self::{
-    birth::{Newborn, listen_to_master, sockets_of},
+    birth::{Newborn, keep_place, listen_to_master, sockets_of, take_manifest},
     exit::Way,
     mail::Mail,
     signals::Signals,
@@ -37,7 +37,7 @@ use crate::{
     serve::Socket,
     state::{Numbers, StateDir, history::Entry},
     sys::{self, inherited, marks::Marks, process::exit_now},
-    worker::{Birth, Carried, Halt, Numbering, Worker, advice, prepare_process},
+    worker::{Birth, Halt, InTraffic, Legacy, Numbering, Worker, advice, prepare_process},
 };
 
 /// How long a word may take to the master, which always listens.
@@ -73,7 +73,7 @@ pub fn run(args: &[OsString], parse: Parse) -> anyhow::Result<()> {
 }
 
 fn come_up(args: &[OsString], parse: Parse, channel: &Channel) -> anyhow::Result<()> {
-    let Newborn { boot, sockets, page, stderr, carried } = listen_to_master(channel)?;
+    let Newborn { boot, sockets, page, stderr, mut carried } = listen_to_master(channel)?;
     // The master's error; a worker is started only with settings that were checked.
     let loaded = parse(args, boot.file).map_err(|error| anyhow::anyhow!("{error}"))?;
     log::start(&loaded.log, &format!("worker-{}", boot.number))?;
@@ -82,37 +82,29 @@ fn come_up(args: &[OsString], parse: Parse, channel: &Channel) -> anyhow::Result
     let _ = rustix::thread::set_name(c"hotseat");
     prepare_process(&mut config);
     let marks = Marks::new(page.try_clone().context("copy the page for notes")?);
+    keep_place(&mut config, boot.place.as_ref())?;
     sys::fault::install(page, running_generation, log::flush_in_signal)
         .context("prepare for faults")?;
     let sockets = sockets_of(sockets, &boot.listen)?;
     let copies: std::io::Result<Vec<_>> = sockets.data.iter().map(Socket::try_clone).collect();
     let given = boot.given.clone();
     let door = copies.context("copy the listeners")?;
-    let state = StateDir::held_by_master(&config.state_dir)?;
+    let state = StateDir::held_by_master(
+        config.state_dir.clone(),
+        boot.place.as_ref().and_then(|place| place.lock),
+    );
     let mail = Mail::new(channel).context("copy the channel")?;
     let events = boot.past.map(|past| mail.events(past));
+    let next = boot.numbers.map(numbers_of);
+    let numbering = Numbering { events: events.clone(), next, marks: Some(marks) };
+    let manifest = take_manifest(&mut carried, boot.manifest.as_deref());
+    let deeds = boot.deeds.into_iter().map(entry_of).collect();
     let birth = Birth {
         lead: mail.lead(),
-        carried,
-        withdraw: boot
-            .withdraw
-            .into_iter()
-            .map(|(generation, why)| Withdrawal {
-                content: boot.contents.iter().find_map(|(number, content)| {
-                    (*number == generation).then(|| content.parse().ok())?
-                }),
-                generation: Generation(generation),
-                why,
-            })
-            .collect(),
+        legacy: Legacy { carried, manifest, numbering, deeds },
+        withdraw: withdrawals_of(boot.withdraw, &boot.contents),
         counters: boot.counters.clone(),
         lame_duck: boot.lame_duck,
-        deeds: boot.deeds.into_iter().map(entry_of).collect(),
-        numbering: Numbering {
-            events: events.clone(),
-            next: boot.numbers.map(numbers_of),
-            marks: Some(marks),
-        },
         first: boot.first,
     };
     let limits = config.limits.clone();
@@ -145,6 +137,19 @@ fn come_up(args: &[OsString], parse: Parse, channel: &Channel) -> anyhow::Result
         };
         led.lead(started, stderr).await
     })
+}
+
+/// What is to be taken out of traffic, with the contents of those that died of being loaded.
+fn withdrawals_of(list: Vec<(u64, String)>, contents: &[(u64, String)]) -> Vec<Withdrawal> {
+    let content = |number| {
+        let content = contents.iter().find(|(of, _)| *of == number)?;
+        content.1.parse().ok()
+    };
+    let withdrawal = |(number, why)| {
+        let generation = Generation(number);
+        Withdrawal { content: content(number), generation, why }
+    };
+    list.into_iter().map(withdrawal).collect()
 }
 
 /// A worker and its master's channel.
@@ -407,7 +412,7 @@ impl Led<'_> {
 
     /// Sends what others of this process have to say.
     fn post(&self) {
-        self.mail.post(self.channel);
+        self.mail.post();
     }
 }
 

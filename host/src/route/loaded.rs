@@ -2,7 +2,7 @@
 //!
 //! Invariant: dropping it, on whatever thread, only hands the instance over to the reaper.
 
-use std::{path::PathBuf, time::SystemTime};
+use std::time::SystemTime;
 
 use super::Roster;
 use crate::{
@@ -12,6 +12,7 @@ use crate::{
         instance::Instance,
         reaper::{ReaperHandle, Retired},
     },
+    sys::private::PrivateFile,
 };
 
 /// A loaded generation. Shared by the table, by each data thread's view, and by nobody for long.
@@ -24,7 +25,7 @@ pub struct Loaded {
     /// When it was loaded.
     pub since: SystemTime,
     instance: Option<Instance>,
-    file: PathBuf,
+    file: Option<PrivateFile>,
     reaper: ReaperHandle,
     roster: Roster,
 }
@@ -36,10 +37,10 @@ impl Loaded {
         plugin: PluginName,
         version: Version,
         instance: Instance,
-        file: PathBuf,
+        file: PrivateFile,
         (reaper, roster): (ReaperHandle, Roster),
     ) -> Self {
-        let since = SystemTime::now();
+        let (since, file) = (SystemTime::now(), Some(file));
         Self { plugin, version, since, instance: Some(instance), file, reaper, roster }
     }
 
@@ -59,12 +60,8 @@ impl Loaded {
 
 impl Drop for Loaded {
     fn drop(&mut self) {
-        let Some(instance) = self.instance.take() else { return };
+        let Some((instance, file)) = self.instance.take().zip(self.file.take()) else { return };
         self.roster.drained(self.version.generation);
-        self.reaper.retire(Retired {
-            generation: self.version.generation,
-            instance,
-            file: std::mem::take(&mut self.file),
-        });
+        self.reaper.retire(Retired { generation: self.version.generation, instance, file });
     }
 }

@@ -1,25 +1,28 @@
 //! The state folder itself: made, checked, and held by one host at a time.
 //!
-//! Owns the lock. Knows nothing of the files inside.
+//! Owns the lock, and by it knows the folder again: a folder without it is another one, whatever it
+//! is called. Knows nothing of the files inside.
 //! Invariant: two hosts never share a folder; the kernel drops the lock with the process.
 
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Seek as _, Write as _},
-    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    os::fd::OwnedFd,
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use rustix::{
-    fs::{FlockOperation, OFlags, flock},
+    fs::{Access, AtFlags, CWD, FlockOperation, OFlags, accessat, flock, fstat},
     io::Errno,
 };
 
 use crate::{
     artifact::{quoted, shown},
     error::{Coded, Kind},
-    sys::{process::shortage_of, start},
+    ids::LockId,
+    sys::{disk::Shortage, process::shortage_of, start},
 };
 
 /// The state folder cannot be used.
@@ -55,6 +58,12 @@ pub enum StateError {
         /// The host's uid.
         host: u32,
     },
+    /// It was removed, or another one has its place.
+    #[error("state folder `{}` is gone, or another one has its place", shown(.path))]
+    Lost {
+        /// The folder.
+        path: PathBuf,
+    },
     /// Anything else.
     #[error("cannot {doing} `{}`: {source}", shown(.path))]
     Failed {
@@ -73,6 +82,10 @@ impl Coded for StateError {
             Self::Locked { .. } => "state_locked",
             Self::WritableByOthers { .. } => "state_writable_by_others",
             Self::ForeignOwner { .. } => "state_foreign_owner",
+            Self::Lost { .. } => "state_lost",
+            Self::Failed { source, path, .. } if Shortage::of(source, path, 0).is_some() => {
+                "disk_full"
+            }
             Self::Failed { .. } => "state_failed",
         }
     }
@@ -80,9 +93,10 @@ impl Coded for StateError {
     fn kind(&self) -> Kind {
         match self {
             Self::Locked { .. } => Kind::Conflict,
-            Self::WritableByOthers { .. } | Self::ForeignOwner { .. } | Self::Failed { .. } => {
-                Kind::Host
-            }
+            Self::WritableByOthers { .. }
+            | Self::ForeignOwner { .. }
+            | Self::Lost { .. }
+            | Self::Failed { .. } => Kind::Host,
         }
     }
 
@@ -96,10 +110,23 @@ impl Coded for StateError {
             Self::ForeignOwner { path, host, .. } => {
                 format!("run `chown -R {host} {}`, or use another `--state-dir`", quoted(path))
             }
-            Self::Failed { source, .. } => shortage_of(source).unwrap_or_else(|| {
-                "give a folder that this account may create and write with `--state-dir`".to_owned()
-            }),
+            Self::Lost { .. } => "the host makes it again by itself".to_owned(),
+            Self::Failed { source, path, .. } => match Shortage::of(source, path, 0) {
+                Some(shortage) => shortage.hint().to_owned(),
+                None => shortage_of(source).unwrap_or_else(|| unusable(source, path)),
+            },
         })
+    }
+}
+
+fn unusable(source: &io::Error, path: &Path) -> String {
+    match source.kind() {
+        io::ErrorKind::ReadOnlyFilesystem => {
+            format!("mount the file system of {} writable again", quoted(path))
+        }
+        io::ErrorKind::NotFound => "make the folder above it again".to_owned(),
+        io::ErrorKind::NotADirectory => format!("move {} out of the way", quoted(path)),
+        _ => "give a folder that this account may create and write with `--state-dir`".to_owned(),
     }
 }
 
@@ -113,8 +140,29 @@ impl StateError {
 #[derive(Debug)]
 pub struct StateDir {
     path: PathBuf,
-    /// The open file carries the kernel's lock.
+    /// A master holds it, for this process too.
+    led: bool,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    /// The open file carries the kernel's lock. `None`: the master's does.
     lock: Option<File>,
+    /// `None`: whoever holds it has not said.
+    id: Option<LockId>,
+}
+
+impl Held {
+    fn by(lock: File) -> Self {
+        let id = id_of(&lock).ok();
+        Self { lock: Some(lock), id }
+    }
+}
+
+fn id_of(lock: &File) -> io::Result<LockId> {
+    let stat = fstat(lock)?;
+    Ok((stat.st_dev, stat.st_ino))
 }
 
 /// "Group or others may write", of a mode.
@@ -124,42 +172,108 @@ impl StateDir {
     /// Makes the folder at `path` (0700) unless it is there, and takes its lock.
     ///
     /// # Errors
-    /// Every [`StateError`].
+    /// Every [`StateError`] but [`StateError::Lost`].
     pub fn open(path: &Path) -> Result<Self, StateError> {
         // Absolute from here on: the working directory is only looked at once.
         let path = std::path::absolute(path).map_err(|e| StateError::new("find", path, e))?;
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).map_err(|e| StateError::new("create", parent, e))?;
+        }
         make(&path)?;
         check(&path)?;
-        let lock = lock(&path)?;
-        Ok(Self { path, lock: Some(lock) })
+        let lock = lock(&path, std::process::id())?;
+        Ok(Self { path, led: false, held: Mutex::new(Held::by(lock)) })
     }
 
-    /// The folder at `path`, for a worker whose master has made it and holds its lock as long as
-    /// there are workers. One worker at a time writes: see [`Worker::freeze`].
-    ///
-    /// # Errors
-    /// Every [`StateError`] but [`StateError::Locked`].
+    /// The folder at `path`, for a worker whose master holds the lock `id` as long as there are
+    /// workers. One worker at a time writes: see [`Worker::freeze`]. What it is like is not looked
+    /// at: [`inspect`](Self::inspect) does.
     ///
     /// [`Worker::freeze`]: crate::worker::Worker::freeze
-    pub fn held_by_master(path: &Path) -> Result<Self, StateError> {
-        let path = std::path::absolute(path).map_err(|e| StateError::new("find", path, e))?;
-        check(&path)?;
-        Ok(Self { path, lock: None })
+    #[must_use]
+    pub fn held_by_master(path: PathBuf, id: Option<LockId>) -> Self {
+        Self { path, led: true, held: Mutex::new(Held { lock: None, id }) }
     }
 
     /// A folder that an earlier image of this process held, with the lock that it left.
-    ///
-    /// # Errors
-    /// The path cannot be made absolute.
-    pub fn remembered(path: &Path, lock: OwnedFd) -> Result<Self, StateError> {
-        let path = std::path::absolute(path).map_err(|e| StateError::new("find", path, e))?;
-        Ok(Self { path, lock: Some(lock.into()) })
+    #[must_use]
+    pub fn remembered(path: PathBuf, lock: OwnedFd) -> Self {
+        Self { path, led: false, held: Mutex::new(Held::by(lock.into())) }
     }
 
-    /// What holds the lock, for the next image of this process. `None`: its master holds it.
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What holds the lock, for another process or the next image of this one. `None`: its master
+    /// holds it.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn lock(&self) -> io::Result<Option<OwnedFd>> {
+        self.held().lock.as_ref().map(|lock| Ok(lock.try_clone()?.into())).transpose()
+    }
+
+    /// How its lock is known again.
     #[must_use]
-    pub fn lock(&self) -> Option<BorrowedFd<'_>> {
-        self.lock.as_ref().map(|lock| lock.as_fd())
+    pub fn lock_id(&self) -> Option<LockId> {
+        self.held().id
+    }
+
+    /// Another process of this host had to take the lock anew.
+    pub fn follow(&self, lock: OwnedFd) {
+        *self.held() = Held::by(lock.into());
+    }
+
+    /// Whether it is still the folder that is held, and may be written to. Writes nothing.
+    ///
+    /// # Errors
+    /// [`StateError::Lost`]; [`StateError::WritableByOthers`], [`StateError::ForeignOwner`],
+    /// [`StateError::Failed`].
+    pub fn inspect(&self) -> Result<(), StateError> {
+        let lost = || StateError::Lost { path: self.path.clone() };
+        match fs::symlink_metadata(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(lost()),
+            _ => check(&self.path)?,
+        }
+        let found = match fs::metadata(self.path.join(LOCK)) {
+            Ok(meta) => (meta.dev(), meta.ino()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(lost()),
+            Err(error) => return Err(StateError::new("read", &self.path, error)),
+        };
+        if self.lock_id().is_some_and(|held| held != found) {
+            return Err(lost());
+        }
+        let may_write =
+            accessat(CWD, &self.path, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS);
+        may_write.map_err(|errno| StateError::new("write", &self.path, errno))
+    }
+
+    /// Makes a folder that is lost again, or takes the one that has its place. The lock of it, for
+    /// whoever else holds it; `None`: another worker of this host was sooner. The folder above has
+    /// to be there: where that is gone, nobody wants the state back.
+    ///
+    /// # Errors
+    /// Every [`StateError`] but [`StateError::Lost`].
+    pub fn renew(&self) -> Result<Option<OwnedFd>, StateError> {
+        make(&self.path)?;
+        check(&self.path)?;
+        let parent = rustix::process::getppid().map(|it| it.as_raw_nonzero().get().unsigned_abs());
+        let host = parent.filter(|_| self.led).unwrap_or_else(std::process::id);
+        let failed = |source| StateError::new("lock", &self.path, source);
+        match lock(&self.path, host) {
+            Ok(lock) => {
+                let copy = lock.try_clone().map_err(failed)?;
+                *self.held() = Held::by(lock);
+                Ok(Some(copy.into()))
+            }
+            Err(StateError::Locked { pid, .. }) if self.led && pid == Some(host) => {
+                let meta = fs::metadata(self.path.join(LOCK)).map_err(failed)?;
+                *self.held() = Held { lock: None, id: Some((meta.dev(), meta.ino())) };
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// The folder, as an absolute path.
@@ -170,9 +284,6 @@ impl StateDir {
 }
 
 fn make(path: &Path) -> Result<(), StateError> {
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).map_err(|e| StateError::new("create", parent, e))?;
-    }
     start::make_folder(path, 0o700).map_err(|error| StateError::new("create", path, error))
 }
 
@@ -192,34 +303,37 @@ fn check(path: &Path) -> Result<(), StateError> {
     Ok(())
 }
 
-fn lock(folder: &Path) -> Result<File, StateError> {
-    let path = folder.join("lock");
+/// The file that carries the lock.
+const LOCK: &str = "lock";
+
+/// Takes the lock for the host `pid`.
+fn lock(folder: &Path, pid: u32) -> Result<File, StateError> {
+    let path = folder.join(LOCK);
     let failed = |source| StateError::new("lock", &path, source);
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
-        .open(&path)
-        .map_err(failed)?;
+    let mut options = OpenOptions::new();
+    options.read(true).mode(0o600).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+    let writable = options.clone().write(true).create(true).truncate(false).open(&path);
+    // A folder that can only be read is held as well, by the lock that is there.
+    let file = writable.or_else(|error| options.open(&path).map_err(|_| error)).map_err(failed)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
         Err(Errno::WOULDBLOCK) => {
             let mut text = String::new();
             let read = (&file).take(16).read_to_string(&mut text);
-            let pid = read.ok().and_then(|_| text.trim().parse().ok());
-            return Err(StateError::Locked { path: folder.to_owned(), pid });
+            let holder = read.ok().and_then(|_| text.trim().parse().ok());
+            return Err(StateError::Locked { path: folder.to_owned(), pid: holder });
         }
         Err(errno) => return Err(failed(errno.into())),
     }
     // Only for people and for the message above: the lock itself is the kernel's.
-    file.set_len(0)
-        .and_then(|()| file.rewind())
-        .and_then(|()| file.write_all(format!("{}\n", std::process::id()).as_bytes()))
-        .map_err(failed)?;
+    let _ = write_pid(&file, pid);
     Ok(file)
+}
+
+fn write_pid(mut file: &File, pid: u32) -> io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    file.write_all(format!("{pid}\n").as_bytes())
 }
 
 #[cfg(test)]
@@ -260,15 +374,51 @@ mod tests {
     fn a_worker_uses_the_folder_that_its_master_holds() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state");
-        assert_eq!(StateDir::held_by_master(&path).unwrap_err().code(), "state_failed");
         let master = StateDir::open(&path).unwrap();
-        let workers = [(); 2].map(|()| StateDir::held_by_master(&path).unwrap());
-        assert!(workers.iter().all(|worker| worker.path() == master.path()));
+        let worker = || StateDir::held_by_master(path.clone(), master.lock_id());
+        let workers = [(); 2].map(|()| worker());
+        workers.iter().for_each(|it| it.inspect().unwrap());
         drop(workers);
         assert_eq!(StateDir::open(&path).unwrap_err().code(), "state_locked", "still the master's");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
-        let error = StateDir::held_by_master(&path).unwrap_err();
-        assert_eq!(error.code(), "state_writable_by_others");
+        assert_eq!(worker().inspect().unwrap_err().code(), "state_writable_by_others");
+    }
+
+    /// However the folder went, it is made again; whoever else holds it then keeps it.
+    #[test]
+    fn a_folder_that_is_lost_is_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("above/state");
+        let master = StateDir::open(&path).unwrap();
+        let worker = StateDir::held_by_master(path.clone(), master.lock_id());
+        let ways: [fn(&Path); 4] = [
+            |path| fs::remove_dir_all(path).unwrap(),
+            |path| fs::remove_file(path.join(LOCK)).unwrap(),
+            |path| {
+                fs::rename(path, path.with_extension("aside")).unwrap();
+                fs::create_dir(path).unwrap();
+            },
+            |path| {
+                fs::remove_file(path.join(LOCK)).unwrap();
+                File::create(path.join(LOCK)).unwrap();
+            },
+        ];
+        for lose in ways {
+            lose(&path);
+            assert_eq!(worker.inspect().unwrap_err().code(), "state_lost");
+            master.follow(worker.renew().unwrap().unwrap());
+            worker.inspect().unwrap();
+            master.inspect().unwrap();
+            assert_eq!(StateDir::open(&path).unwrap_err().code(), "state_locked");
+        }
+        fs::remove_dir_all(&path).unwrap();
+        let other = StateDir::open(&path).unwrap();
+        assert_eq!(worker.inspect().unwrap_err().code(), "state_lost");
+        assert_eq!(worker.renew().unwrap_err().code(), "state_locked", "another host was sooner");
+        drop(other);
+        fs::remove_dir_all(dir.path().join("above")).unwrap();
+        assert_eq!(worker.renew().unwrap_err().code(), "state_failed");
+        assert!(!dir.path().join("above").exists());
     }
 
     #[test]

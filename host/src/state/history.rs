@@ -129,7 +129,7 @@ pub struct History {
     inner: Mutex<Inner>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Inner {
     file: Option<File>,
     lines: usize,
@@ -158,13 +158,41 @@ impl History {
     /// `memory_count` in memory. An unreadable line is skipped.
     ///
     /// # Errors
-    /// When the file cannot be read or made.
+    /// When the file cannot be read.
     pub fn open(folder: &Path, disk_count: usize, memory_count: usize) -> io::Result<Self> {
+        let history = Self::unread(folder, disk_count, memory_count);
+        history.reload()?;
+        Ok(history)
+    }
+
+    /// One that forgets what is in the files, for a host that cannot read them.
+    #[must_use]
+    pub fn unread(folder: &Path, disk_count: usize, memory_count: usize) -> Self {
         let path = folder.join("history.jsonl");
         let rotated = folder.join("history.1.jsonl");
-        let inner = read_all(&path, &rotated, memory_count)?;
         let half_count = (disk_count / 2).max(1);
-        Ok(Self { path, rotated, half_count, memory_count, inner: Mutex::new(inner) })
+        let read = Read { count: memory_count, ..Read::default() };
+        let inner = Mutex::new(Inner { read, ..Inner::default() });
+        Self { path, rotated, half_count, memory_count, inner }
+    }
+
+    /// Writes what is in memory to a folder that has lost its files.
+    ///
+    /// # Errors
+    /// When the file cannot be made or written.
+    pub fn write_again(&self) -> io::Result<()> {
+        let mut inner = self.lock();
+        inner.file = None;
+        if fs::exists(&self.path)? {
+            // Of a folder that was there before: what follows is appended.
+            return Ok(());
+        }
+        let lines: Vec<u8> = inner.read.recent.iter().rev().flat_map(encode).collect();
+        let mut file = open(&self.path)?;
+        file.write_all(&lines)?;
+        (inner.lines, inner.torn) = (inner.read.recent.len(), false);
+        inner.file = Some(file);
+        Ok(())
     }
 
     /// Adds a line. It is in memory also when the disk fails.
@@ -200,7 +228,7 @@ impl History {
     /// Reads again what another process has written to the files meanwhile.
     ///
     /// # Errors
-    /// When the file cannot be read or made; what was known is kept then.
+    /// When the file cannot be read; what was known is kept then.
     pub fn reload(&self) -> io::Result<()> {
         let mut inner = self.lock();
         *inner = read_all(&self.path, &self.rotated, self.memory_count)?;
@@ -260,7 +288,8 @@ fn read_all(path: &Path, rotated: &Path, memory_count: usize) -> io::Result<Inne
     let mut read = Read { count: memory_count, ..Read::default() };
     read.file(rotated)?;
     let (lines, torn) = read.file(path)?;
-    Ok(Inner { file: Some(open(path)?), lines, torn, read })
+    // Opened when there is something to write.
+    Ok(Inner { file: None, lines, torn, read })
 }
 
 fn open(path: &Path) -> io::Result<File> {

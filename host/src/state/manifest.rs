@@ -22,12 +22,14 @@ use crate::{
     artifact::shown,
     error::{Coded, Kind},
     ids::{Digest, Generation, PluginName},
-    sys::start::give_mode,
+    sys::{disk::Shortage, start::give_mode},
 };
 
 /// Everything that a host remembers across restarts, but for the history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
+    /// Counts the changes: of two manifests of a host the one with more is newer.
+    pub serial: u64,
     /// The number that the next load gets.
     pub next_generation: Generation,
     /// Whom a rollback without a name concerns.
@@ -41,6 +43,7 @@ pub struct Manifest {
 impl Default for Manifest {
     fn default() -> Self {
         Self {
+            serial: 0,
             next_generation: Generation(1),
             changed_last: None,
             plugins: BTreeMap::new(),
@@ -62,6 +65,24 @@ impl Manifest {
             return Ok(find(folder)?.manifest);
         }
         Ok(found.manifest)
+    }
+
+    /// What another process of the host has handed on, as [`to_text`](Self::to_text) made it.
+    #[must_use]
+    pub fn from_text(text: &[u8]) -> Option<Self> {
+        wire::decode(text).ok()
+    }
+
+    /// As it stands in the file.
+    #[must_use]
+    pub fn to_text(&self) -> Vec<u8> {
+        wire::encode(self)
+    }
+
+    /// The contents of what serves.
+    #[must_use]
+    pub fn in_traffic(&self) -> BTreeSet<Digest> {
+        self.plugins.values().filter_map(|it| Some(it.serving()?.digest)).collect()
     }
 
     /// Takes the next generation number. It counts as used from here on, also when the load fails.
@@ -136,12 +157,14 @@ pub enum ManifestError {
     #[error("another worker of this host has taken over")]
     Sealed,
     /// It could not be written.
-    #[error("cannot write `{}`: {source}", shown(.path))]
+    #[error("{}", not_written(path, source, shortage.as_ref()))]
     Write {
         /// Which file.
         path: PathBuf,
         /// Why.
         source: io::Error,
+        /// What there is too little of, if that is why.
+        shortage: Option<Shortage>,
     },
 }
 
@@ -151,7 +174,7 @@ impl Coded for ManifestError {
             Self::Newer { .. } => "manifest_newer",
             Self::Unreadable { .. } => "state_unreadable",
             Self::Sealed => "handed_over",
-            Self::Write { source, .. } if is_full(source) => "disk_full",
+            Self::Write { shortage: Some(_), .. } => "disk_full",
             Self::Write { .. } => "state_failed",
         }
     }
@@ -174,16 +197,18 @@ impl Coded for ManifestError {
                  with nothing loaded"
                     .to_owned()
             }
-            Self::Write { source, .. } if is_full(source) => {
-                "free some space under `--state-dir`".to_owned()
-            }
+            Self::Write { shortage: Some(shortage), .. } => shortage.hint().to_owned(),
             Self::Write { .. } => "look at the owner and mode of `--state-dir`".to_owned(),
         })
     }
 }
 
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+fn not_written(path: &Path, source: &io::Error, shortage: Option<&Shortage>) -> String {
+    let path = shown(path);
+    match shortage {
+        Some(shortage) => format!("disk full: {}", shortage.said_of(&path)),
+        None => format!("cannot write `{path}`: {source}"),
+    }
 }
 
 /// What was found at the start.
@@ -237,17 +262,26 @@ impl ManifestFile {
         Ok(Loaded { manifest, warning: found.warning })
     }
 
+    /// Puts a manifest that is there aside, where a folder that is not this host's has this one's
+    /// place; where it is now.
+    pub fn set_aside(&self) -> Option<PathBuf> {
+        let aside = self.folder.join("manifest.replaced.json");
+        fs::rename(self.newest(), &aside).ok().map(|()| aside)
+    }
+
     /// Replaces the file on disk and has it made durable in the background.
     ///
     /// # Errors
     /// [`ManifestError::Write`]; the file on disk is then the one before.
     pub fn save(&mut self, manifest: &Manifest) -> Result<(), ManifestError> {
         let temporary = self.folder.join("manifest.json.tmp");
+        let text = manifest.to_text();
         let failed = |path: &Path, source| {
             let _ = fs::remove_file(&temporary);
-            ManifestError::Write { path: path.to_owned(), source }
+            let shortage = Shortage::of(&source, path, text.len() as u64);
+            ManifestError::Write { path: path.to_owned(), source, shortage }
         };
-        write(&temporary, &wire::encode(manifest)).map_err(|e| failed(&temporary, e))?;
+        write(&temporary, &text).map_err(|e| failed(&temporary, e))?;
         if self.syncer.has_manifest(self.written) {
             // Between these two renames the previous file is what was acknowledged last.
             match fs::rename(self.newest(), self.previous()) {

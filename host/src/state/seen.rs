@@ -66,6 +66,10 @@ pub struct Note {
 pub trait SeenStore: Send + Sync {
     /// All of them, by absolute path.
     fn seen(&self) -> BTreeMap<PathBuf, Seen>;
+    /// Whether something can be remembered at all; what cannot be is not to be ordered.
+    fn may_remember(&self) -> bool {
+        true
+    }
     /// Remembers one file, or forgets it.
     fn remember(&self, path: &Path, seen: Option<Seen>);
     /// What a content is to a plugin.

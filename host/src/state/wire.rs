@@ -30,6 +30,9 @@ struct WireSchema {
 #[derive(Serialize, Deserialize)]
 struct WireManifest {
     schema: u32,
+    /// A host of before it was counted has written none.
+    #[serde(default)]
+    serial: u64,
     next_generation: u64,
     changed_last: Option<String>,
     plugins: BTreeMap<String, WirePlugin>,
@@ -151,6 +154,7 @@ pub(super) fn encode(manifest: &Manifest) -> Vec<u8> {
     let seen = manifest.seen.iter().map(|(path, seen)| WireSeen::new(path, seen));
     let wire = WireManifest {
         schema: SCHEMA,
+        serial: manifest.serial,
         next_generation: manifest.next_generation.0,
         changed_last: manifest.changed_last.as_ref().map(ToString::to_string),
         plugins: plugins.collect(),
@@ -174,6 +178,7 @@ pub(super) fn decode(text: &[u8]) -> Result<Manifest, WireError> {
 
 fn from_wire(wire: WireManifest) -> Result<Manifest, String> {
     let mut manifest = Manifest {
+        serial: wire.serial,
         next_generation: Generation(wire.next_generation),
         changed_last: wire.changed_last.map(|name| parse(&name)).transpose()?,
         plugins: BTreeMap::new(),

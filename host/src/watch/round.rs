@@ -133,6 +133,10 @@ impl Round {
             }
             stays
         });
+        if !self.store.may_remember() {
+            // Said by whoever cannot write; what lies here is found again.
+            return None;
+        }
         let store = Arc::clone(&self.store);
         let standing = |plugin: &_, digest| store.standing(plugin, digest);
         for action in plan::plan(&self.config.dir, found, &look.seen, &standing) {

@@ -99,7 +99,9 @@ fn fixture_with(mode: Watch, queue: usize, debounce: Duration, rescan: Duration)
     let (desk, events) = (Desk::new(queue, all.clone()), all.listen());
     let memory = Arc::new(Memory::default());
     let (dir_, follow_links, library_bytes) = (dir.clone(), false, 1 << 20);
-    let config = WatchConfig { dir: dir_, mode, follow_links, debounce, rescan, library_bytes };
+    let serves = false;
+    let config =
+        WatchConfig { dir: dir_, serves, mode, follow_links, debounce, rescan, library_bytes };
     let store = Arc::clone(&memory) as Arc<dyn SeenStore>;
     let watcher = Watcher::start(config, desk.clone(), store, all).unwrap();
     Fixture { _temporary: temporary, dir, desk, memory, events, watcher: Some(watcher) }

@@ -14,7 +14,7 @@ use std::{
 
 use anyhow::Context as _;
 
-use super::{Carried, Worker, lock, traffic};
+use super::{InTraffic, Worker, lock, traffic};
 use crate::{
     admin::{Door, Elsewhere},
     error::{Coded, Kind},
@@ -112,7 +112,7 @@ impl Worker {
     ///
     /// # Errors
     /// [`FreezeError`]; everything is as before then.
-    pub fn freeze(&self) -> Result<Vec<Carried>, FreezeError> {
+    pub fn freeze(&self) -> Result<InTraffic, FreezeError> {
         if !self.stance.turn(Posture::Serving, Posture::Frozen) {
             return Err(FreezeError::NotServing);
         }
@@ -133,7 +133,7 @@ impl Worker {
         }
         self.settle_numbers();
         self.record.seal(true);
-        Ok(traffic::carried(&self.picture.routes.load(), &self.store))
+        Ok(traffic::of(&self.picture.routes.load(), &self.store, &self.record))
     }
 
     /// Undoes [`freeze`](Self::freeze): no successor came up.

@@ -6,11 +6,11 @@ use std::{fmt, os::fd::OwnedFd, sync::Arc, time::SystemTime};
 
 use crate::{
     admin::UpgradeDesk,
-    deploy::Withdrawal,
+    deploy::{Withdrawal, record::OnRenewed},
     event::Events,
     ids::{Digest, Generation, PluginName},
     serve::OnStuck,
-    state::{Numbers, history::Entry},
+    state::{Manifest, Numbers, history::Entry},
     status::{ProcessStatus, Totals},
     sys::marks::Marks,
     upgrade::{Outcome, Verdict},
@@ -32,6 +32,15 @@ pub struct Carried {
     pub bytes: Option<OwnedFd>,
 }
 
+/// What a worker has in traffic, and all that it remembers.
+#[derive(Debug)]
+pub struct InTraffic {
+    /// Every version that serves.
+    pub carried: Vec<Carried>,
+    /// The text of the manifest, for a worker that finds none.
+    pub manifest: Vec<u8>,
+}
+
 /// How a worker reaches whoever leads it. No call waits.
 #[derive(Clone)]
 pub struct Lead {
@@ -42,7 +51,9 @@ pub struct Lead {
     /// What the status shows of the host as a whole.
     pub processes: Processes,
     /// Hears what is in traffic: once after the start, and after each change.
-    pub serving: Arc<dyn Fn(Vec<Carried>) + Send + Sync>,
+    pub serving: Arc<dyn Fn(InTraffic) + Send + Sync>,
+    /// Gets the lock of a state folder that had to be made again.
+    pub renewed: OnRenewed,
     /// Hears of progress while the worker starts.
     pub progress: Arc<dyn Fn(&str) + Send + Sync>,
     /// Hears which data threads have not turned for `stuck_time`, whenever that changes.
@@ -74,6 +85,7 @@ impl Lead {
             lame_duck: Arc::new(|_| ()),
             processes: Arc::new(|| (Vec::new(), None, Totals::default())),
             serving: Arc::new(|_| ()),
+            renewed: Arc::new(|_| ()),
             progress: Arc::new(|_| ()),
             // Nobody could replace it; the log and the status say so.
             stuck: Arc::new(|_| ()),
@@ -93,13 +105,26 @@ pub struct Numbering {
     pub marks: Option<Marks>,
 }
 
+/// What the workers before have left.
+#[derive(Debug, Default)]
+pub struct Legacy {
+    /// Bytes of what served, preferred to those in the state folder.
+    pub carried: Vec<(Digest, OwnedFd)>,
+    /// What was remembered, should the state folder know less.
+    pub manifest: Option<Manifest>,
+    /// Where numbers come from.
+    pub numbering: Numbering,
+    /// To be written into the history before anything is loaded.
+    pub deeds: Vec<Entry>,
+}
+
 /// What a worker begins with besides its settings.
 #[derive(Debug)]
 pub struct Birth {
     /// Whom it is led by.
     pub lead: Lead,
-    /// Bytes of what served before, preferred to those in the state folder.
-    pub carried: Vec<(Digest, OwnedFd)>,
+    /// What the workers before have left.
+    pub legacy: Legacy,
     /// To be taken out of traffic before anything is loaded.
     pub withdraw: Vec<Withdrawal>,
     /// The counters of the workers before this one, as [`Worker::counters`](super::Worker) gave
@@ -107,10 +132,6 @@ pub struct Birth {
     pub counters: Option<String>,
     /// Whether it starts as a lame duck.
     pub lame_duck: bool,
-    /// Where numbers come from.
-    pub numbering: Numbering,
-    /// To be written into the history before anything is loaded.
-    pub deeds: Vec<Entry>,
     /// Whether no worker of this host was there before it. Only then does a start without a history
     /// wait for the plugins folder, and only then is the control plane there from the start.
     pub first: bool,
@@ -122,12 +143,10 @@ impl Birth {
     pub fn alone() -> Self {
         Self {
             lead: Lead::nobody(),
-            carried: Vec::new(),
+            legacy: Legacy::default(),
             withdraw: Vec::new(),
             counters: None,
             lame_duck: false,
-            numbering: Numbering::default(),
-            deeds: Vec::new(),
             first: true,
         }
     }

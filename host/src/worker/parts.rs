@@ -3,7 +3,6 @@
 //! Owns what each thread is given; [`Worker::start`](super::Worker::start) owns the order.
 
 use std::{
-    os::fd::OwnedFd,
     sync::{
         Arc, OnceLock,
         mpsc::{self, Receiver},
@@ -14,7 +13,7 @@ use std::{
 use anyhow::Context as _;
 
 use super::{
-    Halt, Lead, Numbering, Sockets,
+    Halt, Lead, Legacy, Numbering, Sockets,
     picture::{self, Picture, StageCell},
     traffic,
 };
@@ -25,10 +24,11 @@ use crate::{
         Withdrawal,
         desk::Desk,
         pipeline::{Pipeline, Reports},
-        record::Record,
+        record::{Handed, Record},
+        upkeep::Upkeep,
     },
     event::{EVENTS_COUNT, Events},
-    ids::{Digest, PluginName},
+    ids::PluginName,
     metrics::Metrics,
     plugin::{
         reaper::{GRACE, Reaper, ReaperRules},
@@ -36,7 +36,7 @@ use crate::{
     },
     route::{Roster, Routes, Tally},
     serve::{DataPlane, HealthSource, Socket},
-    state::{StateDir, history::Entry},
+    state::StateDir,
     status::Address,
     sys::{clock::since_boot, keep},
     watch::{WatchConfig, Watcher},
@@ -52,6 +52,7 @@ pub(super) struct Base {
     pub(super) metrics: Arc<Metrics>,
     pub(super) store: Arc<Store>,
     pub(super) record: Arc<Record>,
+    pub(super) upkeep: Upkeep,
     pub(super) desk: Desk,
     pub(super) routes: Arc<Routes>,
     pub(super) tally: Tally,
@@ -61,19 +62,21 @@ impl Base {
     pub(super) fn open(
         config: &Config,
         state: StateDir,
-        carried: Vec<(Digest, OwnedFd)>,
-        numbering: Numbering,
-        deeds: Vec<Entry>,
+        legacy: Legacy,
+        lead: &Lead,
     ) -> anyhow::Result<Self> {
+        let Legacy { carried, manifest, numbering, deeds } = legacy;
         // The handlers of the process are in place, and no plugin is.
         keep::note();
         let limits = &config.limits;
-        let store = Store::open(state.path()).context("open the artifact store")?;
+        let store = Store::of_host(state.path());
         store.carry(carried);
         let Numbering { events, next, marks } = numbering;
-        let record = Record::open_led(state, limits, next, marks).context("read the state")?;
-        let record = Arc::new(record);
+        let handed = Handed { manifest, renewed: lead.renewed.clone(), next, marks };
+        let record = Record::open(state, limits, handed).context("read the state")?;
         deeds.into_iter().for_each(|deed| record.append(deed));
+        let (store, record) = (Arc::new(store), Arc::new(record));
+        let upkeep = Upkeep::start(&record, &store, limits.state_probe);
         let events = events
             .unwrap_or_else(|| Events::after(EVENTS_COUNT, record.first_event().saturating_sub(1)));
         let desk = Desk::new(limits.queue_count, events.clone());
@@ -83,8 +86,9 @@ impl Base {
         Ok(Self {
             roster: Roster::new(limits.retired_count, events.clone()),
             metrics: Arc::new(Metrics::new(limits.series_count)),
-            store: Arc::new(store),
+            store,
             record,
+            upkeep: upkeep.context("start the upkeep of the state")?,
             desk,
             routes: Arc::default(),
             tally: Tally::default(),
@@ -95,9 +99,10 @@ impl Base {
 
 /// Brings what the pipeline does to whoever leads the worker.
 pub(super) fn reports(base: &Base, lead: Lead) -> Reports {
-    let (routes, store, serving) = (base.routes.clone(), base.store.clone(), lead.serving);
+    let (routes, store, record) = (base.routes.clone(), base.store.clone(), base.record.clone());
+    let serving = lead.serving;
     Reports {
-        in_traffic: Arc::new(move || serving(traffic::carried(&routes.load(), &store))),
+        in_traffic: Arc::new(move || serving(traffic::of(&routes.load(), &store, &record))),
         progress: lead.progress,
     }
 }
@@ -162,10 +167,15 @@ pub(super) fn start_plane(
     Ok(plane)
 }
 
-pub(super) fn start_watcher(config: &Config, base: &Base) -> anyhow::Result<Option<Watcher>> {
+pub(super) fn start_watcher(
+    config: &Config,
+    base: &Base,
+    serves: bool,
+) -> anyhow::Result<Option<Watcher>> {
     let Some(dir) = config.plugins_dir.clone() else { return Ok(None) };
     let watch = WatchConfig {
         dir,
+        serves,
         mode: config.watch,
         follow_links: config.follow_links,
         library_bytes: config.limits.library_bytes,

@@ -148,6 +148,7 @@ impl Picture {
             own_answers: self.plane().map(|it| it.own_answers()).unwrap_or_default(),
             orders: self.desk.orders(),
             missing: missing(table.mounts()),
+            unwritable: self.record.unwritable(),
             rss_bytes: sys::process::rss_bytes(),
             processes,
             upgrade,
@@ -220,6 +221,7 @@ impl Picture {
             missing: missing(table.mounts()),
             serves: table.mounts().iter().any(|mount| mount.loaded.is_some()),
             turns: self.plane().is_none_or(|plane| plane.turns()),
+            unwritable: self.record.unwritable(),
         }
     }
 

@@ -33,7 +33,7 @@ fn start(folder: &Path, sockets: &Sockets, birth: Birth) -> Worker {
     (config.threads, config.state_dir) = (1, folder.join("state"));
     config.limits.freeze_time = Duration::from_secs(5);
     std::fs::create_dir_all(&config.state_dir).unwrap();
-    let state = StateDir::held_by_master(&config.state_dir).unwrap();
+    let state = StateDir::held_by_master(config.state_dir.clone(), None);
     Worker::start(config, copy(sockets), state, birth, &Halt::default()).unwrap()
 }
 
@@ -129,7 +129,7 @@ fn what_comes_to_a_frozen_worker_waits_for_whoever_accepts_next() {
     worker.accept().unwrap();
     let mut here = Client::connect(&sockets.control[0]);
     here.send("GET", "/livez", "").answer();
-    assert!(worker.freeze().unwrap().is_empty(), "nothing is in traffic");
+    assert!(worker.freeze().unwrap().carried.is_empty(), "nothing is in traffic");
     assert_eq!(worker.freeze().unwrap_err().code(), "not_serving");
     // It shows what is true, and changes nothing.
     assert!(here.send("GET", "/v1/status", "").answer().contains("\"serving\""));

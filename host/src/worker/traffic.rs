@@ -2,11 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use super::Carried;
-use crate::{artifact::Store, route::Table};
+use super::{Carried, InTraffic};
+use crate::{artifact::Store, deploy::record::Record, route::Table};
+
+/// Everything that whoever leads the worker holds for the next one.
+pub(super) fn of(table: &Table, store: &Store, record: &Record) -> InTraffic {
+    InTraffic { carried: carried(table, store), manifest: record.manifest() }
+}
 
 /// Every plugin that serves, once.
-pub(super) fn carried(table: &Table, store: &Store) -> Vec<Carried> {
+fn carried(table: &Table, store: &Store) -> Vec<Carried> {
     let serving = table.mounts().iter().filter_map(|mount| mount.loaded.as_ref());
     let serving: BTreeMap<_, _> = serving.map(|it| (&it.plugin, &it.version)).collect();
     let carried = serving.into_iter().map(|(plugin, version)| {

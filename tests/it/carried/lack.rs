@@ -1,14 +1,9 @@
 //! An upgrade for which the system has nothing left: it fails, and the worker before serves on.
 
-use std::{
-    fs::{self, File},
-    io::Write as _,
-    path::PathBuf,
-    process::Command,
-};
+use std::{fs, process::Command};
 
 use hotseat_test_support::{
-    Builder, Host, eventually, fault, host, procfs, tool::skip, tool_or_skip,
+    Builder, Host, disk, eventually, fault, host, procfs, tool::skip, tool_or_skip,
 };
 use rustix::process::{Pid, Resource, Rlimit, Signal, geteuid, getrlimit, prlimit};
 
@@ -57,11 +52,28 @@ fn descriptors() {
     assert!(!host.home().read_log().contains("ended unasked"), "{verdicts:?}\n{}", host.log_end());
 }
 
+/// No descriptor more when a worker has to be started: it is, as soon as there is one.
+#[test]
+fn descriptors_after_a_crash() {
+    let host = quick(50).with(fault("whoami"), "libhandler_v1.so").start();
+    let (before, worker) = (serves(&host), host.worker_pid());
+    let open = procfs::descriptors(host.pid());
+    let normal = limit(&host, Resource::Nofile, u64::try_from(open).unwrap());
+    host.signal_process(worker, Signal::KILL);
+    host.wait_gone(worker);
+    let said = || host.home().read_log().contains("the next worker is started after a pause: ");
+    eventually!(said(), "{}", host.log_end());
+    assert!(host.home().read_log().contains("Too many open files"), "{}", host.log_end());
+    prlimit(master(&host), Resource::Nofile, normal).unwrap();
+    host.get("/").assert_status(200);
+    assert_eq!(serves(&host), before);
+}
+
 /// Before a command of an account that is not root's.
 const IDS: [&str; 4] = ["setpriv", "--reuid=64321", "--regid=64321", "--clear-groups"];
 
-/// As an account whose processes can be counted: not root.
-fn as_account() -> Option<Vec<&'static str>> {
+/// As an account whose processes can be counted, and that a folder's mode concerns: not root.
+pub(crate) fn as_account() -> Option<Vec<&'static str>> {
     if !geteuid().is_root() {
         return Some(Vec::new());
     }
@@ -73,6 +85,19 @@ fn as_account() -> Option<Vec<&'static str>> {
         return None;
     }
     Some(IDS.to_vec())
+}
+
+/// A host of that account.
+pub(crate) fn of_account(builder: Builder, account: &[&str]) -> Builder {
+    let home = builder.home().path().to_owned();
+    // Without the settings of whoever runs the tests.
+    let builder = builder.env("HOME", &home).env("XDG_CONFIG_HOME", &home);
+    if account.is_empty() {
+        return builder;
+    }
+    let chown = Command::new("chown").args(["-R", "64321:64321"]).arg(&home).status().unwrap();
+    assert!(chown.success());
+    builder.through(account)
 }
 
 /// How many processes the master may have; by its own account, which alone may do that everywhere.
@@ -92,16 +117,7 @@ fn processes() {
         return;
     }
     let Some(account) = as_account() else { return };
-    let builder = quick(50).with(fault("whoami"), "libhandler_v1.so");
-    let home = builder.home().path().to_owned();
-    // Without the settings of whoever runs the tests.
-    let mut builder = builder.env("HOME", &home).env("XDG_CONFIG_HOME", &home);
-    if !account.is_empty() {
-        let chown = Command::new("chown").args(["-R", "64321:64321"]).arg(&home).status().unwrap();
-        assert!(chown.success());
-        builder = builder.through(&account);
-    }
-    let host = builder.start();
+    let host = of_account(quick(50).with(fault("whoami"), "libhandler_v1.so"), &account).start();
     let before = serves(&host);
     let worker = host.worker_pid();
     limit_processes(&host, &account, "1");
@@ -109,8 +125,7 @@ fn processes() {
     assert_eq!((serves(&host), host.worker_pid()), (before.clone(), worker));
     host.signal_process(worker, Signal::KILL);
     host.wait_gone(worker);
-    let tried =
-        || host.home().read_log().contains("a worker cannot be started, and is tried again");
+    let tried = || host.home().read_log().contains("a worker cannot be started");
     eventually!(tried(), "{}", host.log_end());
     let mut waiting = host.connect();
     waiting.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
@@ -122,52 +137,18 @@ fn processes() {
     host.upgrade(&["--wait"]).assert_code(0);
 }
 
-/// The state folder on a small disk of its own, and how the test reaches it.
-fn small_disk(builder: Builder) -> Option<(Host, PathBuf)> {
-    let flags: &[&str] = if geteuid().is_root() { &["-m"] } else { &["-Urm"] };
-    tool_or_skip("unshare", "util-linux")?;
-    let can = "mount -t tmpfs -o size=1m none /mnt";
-    let can = Command::new("unshare").args(flags).args(["sh", "-c", can]).output();
-    if !can.is_ok_and(|it| it.status.success()) {
-        skip("nothing can be mounted here");
-        return None;
-    }
-    let state = builder.home().state();
-    fs::create_dir(&state).unwrap();
-    let mount =
-        format!("mount -t tmpfs -o size=96m,mode=700 none {} && exec \"$@\"", state.display());
-    let through = [&["unshare"], flags, &["sh", "-c", &mount, "sh"]].concat();
-    let host = builder.through(&through).start();
-    let root = PathBuf::from(format!("/proc/{}/root", host.pid()));
-    let state = root.join(state.strip_prefix("/").unwrap());
-    Some((host, state))
-}
-
-/// Uses up what is left.
-fn fill(state: &std::path::Path) -> PathBuf {
-    let filler = state.join("filler");
-    let mut file = File::create(&filler).unwrap();
-    let mut piece = vec![7; 1 << 20];
-    while !piece.is_empty() {
-        if file.write_all(&piece).is_err() {
-            piece.truncate(piece.len() / 2);
-        }
-    }
-    filler
-}
-
 /// A full disk before the next worker comes up, and one at the commit.
 #[test]
 fn disk_space() {
     let builder = quick(500).with(fault("whoami"), "libhandler_v1.so");
-    let Some((host, state)) = small_disk(builder) else { return };
+    let Some((host, disk)) = disk::small(builder) else { return };
     let before = serves(&host);
     let worker = host.worker_pid();
     let traffic = host.traffic("/");
-    let filler = fill(&state);
+    let filler = disk.fill();
     let upgrade = host.upgrade(&["--wait"]);
     // The cause, not a consequence.
-    upgrade.assert_code(4).assert_says("handler (generation 1)").assert_says("disk full");
+    upgrade.assert_code(3).assert_says("disk full: no space left on the device of `");
     assert_eq!((serves(&host), host.worker_pid()), (before.clone(), worker));
     let refused = host.deploy_bytes(&other("whoami", 2), "libhandler_v2.so").refused();
     assert_eq!(refused.code, "disk_full", "{refused:?}");
@@ -175,7 +156,7 @@ fn disk_space() {
     fs::remove_file(&filler).unwrap();
     // Full when it is committed: what is in memory counts.
     host.upgrade(&["--wait=ready"]).assert_code(0);
-    let filler = fill(&state);
+    let filler = disk.fill();
     host.wait_role("serving");
     assert_ne!(host.worker_pid(), worker);
     assert_eq!(serves(&host), before);

@@ -4,8 +4,7 @@ use hotseat_test_support::{Host, eventually, fault, host, wire};
 use rustix::process::Signal;
 
 use super::{
-    break_state, crash_host, mend_state, metric, next_worker, strict, try_get, try_status,
-    wait_ends, warning,
+    crash_host, make_fragile, metric, next_worker, strict, try_get, try_status, wait_ends, warning,
 };
 
 /// Generation 2 was withdrawn for `how`, and everybody is told: status, history, log, counters.
@@ -155,10 +154,12 @@ fn a_kill_from_outside_blames_nobody() {
 /// A worker that dies before it has taken the version out does not make anybody forget it.
 #[test]
 fn a_withdrawal_outlives_workers_that_do_not_come_up() {
-    let host = crash_host();
-    break_state(&host);
+    let host = strict().arg("--soak-time=0s").with(fault("plain_v1"), "libhandler_v1.so").start();
+    let flag = make_fragile(&host);
+    host.deploy(&fault("crash"), "libhandler_v2.so").swapped();
+    std::fs::write(&flag, b"").unwrap();
     assert_eq!(try_get(&host, "/crash?how=segv"), None);
     wait_ends(&host, 3);
-    mend_state(&host);
+    std::fs::remove_file(&flag).unwrap();
     check_withdrawn(&host, "SIGSEGV");
 }

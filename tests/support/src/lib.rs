@@ -8,6 +8,7 @@
 pub mod binary;
 pub mod client;
 pub mod control;
+pub mod disk;
 pub mod elf;
 pub mod events;
 pub mod fuzz;

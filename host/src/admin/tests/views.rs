@@ -43,8 +43,7 @@ fn classes(idle: usize, busy: usize, upgraded: usize) -> serde_json::Value {
     json!({ "fresh": 0, "head": 0, "idle": idle, "busy": busy, "h2": 0, "upgraded": upgraded })
 }
 
-#[tokio::test]
-async fn the_status_object_is_complete() {
+fn draining() -> serde_json::Value {
     let mut draining = generation(6, "1", "draining", None);
     draining["holder_count"] = json!(2);
     draining["holders"] = json!([{
@@ -55,6 +54,11 @@ async fn the_status_object_is_complete() {
         "age_ms": 12340,
         "peer": "127.0.0.1:40312",
     }]);
+    draining
+}
+
+#[tokio::test]
+async fn the_status_object_is_complete() {
     let order = |order, state, subject| {
         let mut object = json!({ "order": order, "verb": "deploy", "outcome": null });
         object["state"] = json!(state);
@@ -84,7 +88,7 @@ async fn the_status_object_is_complete() {
         "never_unload": null,
         "plugins": [plugin],
         "retired": [
-            draining,
+            draining(),
             generation(5, "1", "pending", Some("thread `core 1` has not let go")),
             generation(4, "1", "resident", Some("1 thread left behind")),
             generation(3, "1", "unloaded", None),
@@ -107,6 +111,7 @@ async fn the_status_object_is_complete() {
             order(8, "done", "./libhandler_v2.so"),
         ],
         "missing": [],
+        "unwritable": null,
         "rss_bytes": 66_060_288,
         "processes": [],
         "upgrade": null,
@@ -164,8 +169,16 @@ async fn readiness_follows_the_status() {
     let missing = Status { missing: vec!["/api".to_owned()], ..serving.clone() };
     let mut idle = serving.clone();
     idle.plugins[0].active = None;
+    let unwritable = Some(crate::status::Unwritable {
+        code: "disk_full",
+        text: "no space".to_owned(),
+        hint: None,
+        since: UNIX_EPOCH,
+    });
+    let unwritable = Status { unwritable, ..serving.clone() };
     for (status, body) in [
         (serving.clone(), "ready\n"),
+        (unwritable, "ready\nunwritable: no space\n"),
         (empty, "not ready: nothing is loaded\n"),
         (idle, "not ready: nothing is loaded\n"),
         (missing, "not ready: a mount has nothing that serves it\nmissing: /api\n"),
@@ -179,13 +192,14 @@ async fn readiness_follows_the_status() {
         let plane = plane(status);
         let answer = plane.get("/readyz").await;
         assert_eq!(answer.body, body);
-        let (status, code) = if body == "ready\n" { (200, "") } else { (503, "not_ready") };
+        let (status, code) =
+            if body.starts_with("ready\n") { (200, "") } else { (503, "not_ready") };
         assert_eq!((answer.status.as_u16(), answer.header("hotseat-error")), (status, code));
         assert_eq!(plane.get("/livez").await.status, 200);
     }
     let mut get = request("GET", "/readyz", Body::empty());
     get.headers_mut().insert("accept", "application/json".parse().unwrap());
-    let expected = json!({ "ready": true, "stage": "serving", "why": null, "missing": [] });
+    let expected = json!({ "ready": true, "stage": "serving", "why": null, "missing": [], "unwritable": null });
     assert_eq!(self::serving().send(get).await.json(), expected);
 }
 

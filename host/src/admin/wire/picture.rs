@@ -38,6 +38,7 @@ pub(in crate::admin) struct Status {
     cores: Vec<Core>,
     orders: Vec<Order>,
     missing: Vec<String>,
+    unwritable: Option<Unwritable>,
     rss_bytes: Option<u64>,
     processes: Vec<Process>,
     upgrade: Option<Upgrade>,
@@ -65,6 +66,7 @@ impl Status {
             cores,
             orders,
             missing,
+            unwritable,
             rss_bytes,
             processes,
             upgrade,
@@ -94,6 +96,7 @@ impl Status {
             cores: cores.iter().map(Core::new).collect(),
             orders: orders.iter().map(Order::new).collect(),
             missing: missing.clone(),
+            unwritable: unwritable.as_ref().map(Unwritable::new),
             rss_bytes: *rss_bytes,
             processes: processes.iter().map(|process| Process::new(process, now)).collect(),
             upgrade: upgrade.as_ref().map(Upgrade::new),
@@ -113,6 +116,22 @@ struct File {
 impl File {
     fn new(path: &Path, why: &str) -> Self {
         Self { path: path.display().to_string(), why: why.to_owned() }
+    }
+}
+
+/// Why nothing can be written down.
+#[derive(Debug, Serialize)]
+pub(in crate::admin) struct Unwritable {
+    code: &'static str,
+    text: String,
+    hint: Option<String>,
+    since: String,
+}
+
+impl Unwritable {
+    pub(in crate::admin) fn new(unwritable: &status::Unwritable) -> Self {
+        let status::Unwritable { code, text, hint, since } = unwritable.clone();
+        Self { code, text, hint, since: rfc3339(since) }
     }
 }
 

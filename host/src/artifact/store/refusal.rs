@@ -12,7 +12,7 @@ use crate::{
     artifact::shown,
     error::{Coded, Kind},
     ids::Digest,
-    sys::process::shortage_of,
+    sys::{disk::Shortage, process::shortage_of},
 };
 
 /// The disk did not do as it was told.
@@ -32,11 +32,13 @@ pub enum StoreError {
         /// What is inside.
         found: Digest,
     },
-    /// No space, or a quota is used up.
-    #[error("disk full: cannot write `{}`: {source}", shown(.path))]
+    /// No space, a quota is used up, or files may not be as large.
+    #[error("disk full: {}", shortage.said_of(&shown(.path).to_string()))]
     DiskFull {
         /// What was being written.
         path: PathBuf,
+        /// What there is too little of.
+        shortage: Shortage,
         /// Why.
         source: io::Error,
     },
@@ -71,7 +73,7 @@ impl Coded for StoreError {
             Self::Missing { .. } | Self::Damaged { .. } => {
                 "deploy the library again from its original file".to_owned()
             }
-            Self::DiskFull { .. } => "free some space under `--state-dir`".to_owned(),
+            Self::DiskFull { shortage, .. } => shortage.hint().to_owned(),
             Self::Failed { source, .. } => shortage_of(source)
                 .unwrap_or_else(|| "look at the owner and mode of `--state-dir`".to_owned()),
         })
@@ -79,13 +81,12 @@ impl Coded for StoreError {
 }
 
 impl StoreError {
-    pub(super) fn new(doing: &'static str, path: &Path, source: io::Error) -> Self {
+    /// For a file of `needed` bytes.
+    pub(super) fn new(doing: &'static str, path: &Path, source: io::Error, needed: usize) -> Self {
         let path = path.to_owned();
-        match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                Self::DiskFull { path, source }
-            }
-            _ => Self::Failed { doing, path, source },
+        match Shortage::of(&source, &path, needed as u64) {
+            Some(shortage) => Self::DiskFull { path, shortage, source },
+            None => Self::Failed { doing, path, source },
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
 use super::*;
-use crate::{artifact::digest, error::Coded as _};
+use crate::artifact::digest;
 
 fn put(path: impl AsRef<Path>, content: &[u8]) -> io::Result<()> {
     File::create(path)?.write_all(content)
@@ -37,6 +37,10 @@ fn artifacts_are_kept_once_and_checked() {
     for damage in [&b"oNe"[..], b"on", b"once"] {
         fs::remove_file(&path).unwrap();
         put(&path, damage).unwrap();
+        assert_eq!(&store.read(one).unwrap()[..], b"one", "what is open here is as good");
+        fs::remove_file(&path).unwrap();
+        put(&path, damage).unwrap();
+        let store = Store::open(dir.path()).unwrap();
         assert_eq!(store.read(one).unwrap_err().code(), "artifact_damaged");
         store.keep(one, b"one").unwrap();
         assert_eq!(&store.read(one).unwrap()[..], b"one");
@@ -51,8 +55,8 @@ fn every_private_copy_is_a_file_of_its_own() {
     let store = Store::open(dir.path()).unwrap();
     let one = digest(b"one");
     let kept = store.keep(one, b"one").unwrap();
-    let first = store.private_copy(Generation(7), one, b"one").unwrap();
-    let second = store.private_copy(Generation(8), one, b"one").unwrap();
+    let first = store.private_copy(Generation(7), one, b"one").unwrap().path().to_owned();
+    let second = store.private_copy(Generation(8), one, b"one").unwrap().path().to_owned();
     let folder = dir.path().join(format!("loaded/{}", std::process::id()));
     assert_eq!(first, folder.join(format!("7-{}.so", one.short())));
     assert_eq!((mode(&first), mode(&folder)), (0o400, 0o700));
@@ -60,7 +64,7 @@ fn every_private_copy_is_a_file_of_its_own() {
         [&kept, &first, &second].iter().map(|path| fs::metadata(path).unwrap().ino()).collect();
     assert_eq!(inodes.len(), 3);
     fs::remove_file(&second).unwrap();
-    let again = store.private_copy(Generation(8), one, b"one").unwrap();
+    let again = store.private_copy(Generation(8), one, b"one").unwrap().path().to_owned();
     assert_ne!(again, second, "a path is never used twice");
     assert_eq!(fs::read(again).unwrap(), b"one");
 }
@@ -74,7 +78,7 @@ fn only_what_is_wanted_is_retained() {
     }
     let foreign = dir.path().join("artifacts/notes.txt");
     put(&foreign, b"").unwrap();
-    assert_eq!(store.retain(&BTreeSet::from([digest(b"two")])).unwrap(), 2);
+    assert_eq!(store.retain(&BTreeSet::from([digest(b"two")]), &BTreeSet::new()).unwrap(), 2);
     assert_eq!(store.read(digest(b"one")).unwrap_err().code(), "artifact_missing");
     store.read(digest(b"two")).unwrap();
     assert!(foreign.exists());
@@ -109,9 +113,9 @@ fn a_start_sweeps_what_the_dead_left_and_nothing_else() {
 #[test]
 fn a_full_disk_is_said() {
     let full = io::Error::from(io::ErrorKind::StorageFull);
-    assert_eq!(StoreError::new("write", Path::new("/x"), full).code(), "disk_full");
+    assert_eq!(StoreError::new("write", Path::new("/x"), full, 7).code(), "disk_full");
     let other = io::Error::from(io::ErrorKind::PermissionDenied);
-    assert_eq!(StoreError::new("write", Path::new("/x"), other).code(), "state_failed");
+    assert_eq!(StoreError::new("write", Path::new("/x"), other, 7).code(), "state_failed");
 }
 
 /// What a process before has handed on outlives its file, and is put back; what is not what it was
@@ -137,6 +141,6 @@ fn carried_bytes_are_preferred_and_put_back() {
     assert_eq!(store.read(digest(b"three")).unwrap_err().code(), "artifact_missing");
     fs::remove_file(&path).unwrap();
     store.open_artifact(one).expect("handed on once more");
-    store.retain(&BTreeSet::new()).unwrap();
+    store.retain(&BTreeSet::new(), &BTreeSet::new()).unwrap();
     assert!(store.open_artifact(one).is_err(), "nothing needs it any more");
 }

@@ -54,6 +54,11 @@ impl Carried {
         }
     }
 
+    /// How large one is. Units: bytes.
+    pub(super) fn size(&self, digest: Digest) -> Option<u64> {
+        Some(self.0.get(&digest)?.metadata().ok()?.len())
+    }
+
     /// The bytes of one, and where other processes of this account find it as long as this one
     /// lives.
     pub(super) fn find(&self, digest: Digest) -> Option<(Arc<[u8]>, PathBuf)> {

@@ -121,8 +121,12 @@ limits! {
         "Within which time crashes are counted together";
     crash_count: Count<1, 1000> = "3", "HOTSEAT_CRASH_COUNT",
         "Crashes within the window before the generation to blame is withdrawn";
-    crash_exit_count: Count<1, 10_000> = "10", "HOTSEAT_CRASH_EXIT_COUNT",
-        "Ends of workers that never served, within a minute, before the host gives up";
+    crash_exit_after: Count<0, 10_000> = "0", "HOTSEAT_CRASH_EXIT_AFTER",
+        "Workers in a row that do not come up before the host ends; 0: it goes on trying";
+    crash_exit_count: Count<0, 10_000> = "0", "HOTSEAT_CRASH_EXIT_COUNT",
+        "The name that `crash_exit_after` had before";
+    state_probe: Time<100, HOUR> = "5s", "HOTSEAT_STATE_PROBE",
+        "Between two looks at whether the state folder is there and can be written";
     binaries_count: Count<1, 100> = "3", "HOTSEAT_BINARIES_COUNT",
         "Binaries kept in the state folder";
     purge_time: Time<1, { 10 * MINUTE }> = "5s", "HOTSEAT_PURGE_TIME",

@@ -1,13 +1,21 @@
 //! What is withdrawn, and two workers that take turns with one folder.
 
 use super::*;
+use crate::error::Coded as _;
 
 fn name() -> PluginName {
     "handler".parse().unwrap()
 }
 
 fn open(folder: &Path) -> Record {
-    Record::open(StateDir::held_by_master(folder).unwrap(), &Limits::default()).unwrap()
+    handed(folder, None)
+}
+
+fn handed(folder: &Path, manifest: Option<Manifest>) -> Record {
+    std::fs::File::create(folder.join("lock")).unwrap();
+    let dir = StateDir::held_by_master(folder.to_owned(), None);
+    let handed = Handed { manifest, renewed: Arc::new(|_| ()), next: None, marks: None };
+    Record::open(dir, &Limits::default(), handed).unwrap()
 }
 
 fn commit(record: &Record, label: &str) -> Generation {
@@ -189,4 +197,60 @@ fn a_file_is_remembered_without_a_disk() {
     std::fs::remove_dir(folder.path().join("manifest.json.tmp")).unwrap();
     commit(&record, "1");
     assert_eq!(open(folder.path()).seen().len(), 1, "it is written with what comes next");
+}
+
+/// Whichever of folder and hand-over knows more; a folder that is gone is made again with it.
+#[test]
+fn what_was_handed_on_counts_where_the_folder_knows_less() {
+    let above = tempfile::tempdir().unwrap();
+    let folder = above.path().join("state");
+    std::fs::create_dir(&folder).unwrap();
+    let record = open(&folder);
+    commit(&record, "1");
+    let older = Manifest::from_text(&record.manifest());
+    commit(&record, "2");
+    let newer = Manifest::from_text(&record.manifest());
+    assert_eq!(boots(&handed(&folder, older)), Some((2, "2".to_owned())));
+    std::fs::remove_dir_all(&folder).unwrap();
+    let store = Store::of_host(&folder);
+    let dir = StateDir::held_by_master(folder.clone(), None);
+    let renewed: OnRenewed = Arc::new(|_| ());
+    let handed = Handed { manifest: newer, renewed, next: None, marks: None };
+    let record = Record::open(dir, &Limits::default(), handed).unwrap();
+    assert_eq!(boots(&record), Some((2, "2".to_owned())));
+    record.look(&store).unwrap();
+    assert!(record.unwritable().is_none());
+    assert_eq!(boots(&open(&folder)), Some((2, "2".to_owned())));
+}
+
+/// What cannot be written is refused, known, and written as soon as it can be; what somebody else
+/// has put there meanwhile is not lost.
+#[test]
+fn a_record_takes_up_writing_by_itself() {
+    let above = tempfile::tempdir().unwrap();
+    let folder = above.path().join("state");
+    std::fs::create_dir(&folder).unwrap();
+    let record = open(&folder);
+    let store = Store::open(&folder).unwrap();
+    let one = commit(&record, "1");
+    record.look(&store).unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    std::fs::write(&folder, b"a file").unwrap();
+    let refused = record.look(&store).unwrap_err();
+    assert_eq!((refused.code(), refused.kind()), ("state_failed", crate::error::Kind::Host));
+    assert!(refused.hint().unwrap().contains("out of the way"), "{refused:?}");
+    assert!(!record.may_remember());
+    // Taken out in memory, since whatever ended a process is not loaded again.
+    record.withdraw(&ended(one)).unwrap();
+    std::fs::remove_file(&folder).unwrap();
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(
+        folder.join("manifest.json"),
+        Manifest { serial: 9, ..Manifest::default() }.to_text(),
+    )
+    .unwrap();
+    record.look(&store).unwrap();
+    assert!(record.may_remember());
+    assert_eq!(boots(&open(&folder)), None);
+    assert!(folder.join("manifest.replaced.json").exists());
 }

@@ -1,7 +1,9 @@
 //! What a candidate has to stand before a worker hears of it: staging, checking, binding.
 
 use std::{
+    io,
     os::fd::AsFd as _,
+    path::Path,
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -19,6 +21,7 @@ use crate::{
         binary::{Pinned, Stamp},
         child::{Ended, Task},
         led::Cargo,
+        origin::{self, open_workdir},
     },
     upgrade::Verdict,
 };
@@ -90,13 +93,23 @@ impl Master {
     /// Has the candidate read the settings and try the plugins that serve.
     pub(super) fn check(&mut self) -> Result<(), Failure> {
         let time = self.plan.settings.limits.check_time;
-        let workdir = self.origin.workdir.clone();
+        let (workdir, held) = (self.origin.workdir.clone(), self.plan.workdir.clone());
         let Some(upgrade) = &mut self.upgrade else { return Ok(()) };
         let Some(binary) = &upgrade.binary else { return Ok(()) };
-        if !workdir.is_dir() {
-            let text = format!("the working directory `{}` is gone", workdir.display());
-            return Err(failed(Verdict::Preflight, text));
-        }
+        // By its name, which a release may have pointed elsewhere.
+        let opened = open_workdir(&workdir).map_err(|error| {
+            let text = match error.kind() {
+                io::ErrorKind::NotFound => {
+                    format!("the working directory `{}` is gone", workdir.display())
+                }
+                _ => format!("the working directory `{}`: {error}", workdir.display()),
+            };
+            let hint = "make it again: settings and plugins are looked for from there";
+            (Verdict::Preflight, text, Some(hint.to_owned()))
+        })?;
+        // One descriptor for as many plans as are in the same place.
+        let same = origin::same(opened.as_fd(), held.as_fd());
+        upgrade.workdir = Some(if same { held } else { Rc::new(opened) });
         let args = self.origin.with_config(upgrade.pending.request.config.as_deref());
         let token = token();
         let mut command = binary.command();
@@ -132,9 +145,9 @@ impl Master {
             );
             return Err(failed(Verdict::Preflight, text));
         }
-        if std::path::absolute(&checked.settings.state_dir).ok().as_deref()
-            != Some(self.state.path())
-        {
+        let state_dir = self.origin.workdir.join(&checked.settings.state_dir);
+        let (here, there) = (self.state.path(), std::path::absolute(state_dir).ok());
+        if there.as_deref() != Some(here) && !is_same(there.as_deref(), here) {
             let text = "the state folder cannot be changed while the host runs";
             return Err(failed(Verdict::Preflight, text));
         }
@@ -146,7 +159,8 @@ impl Master {
             .bind_missing(&checked.settings, &mut Vec::new())
             .map_err(|error| (Verdict::Preflight, error.to_string(), error.hint()))?;
         let args = self.origin.with_config(upgrade.pending.request.config.as_deref());
-        let Some(binary) = upgrade.binary.clone() else { return Ok(()) };
+        let found = upgrade.binary.clone().zip(upgrade.workdir.clone());
+        let Some((binary, workdir)) = found else { return Ok(()) };
         upgrade.added = added;
         upgrade.takes_memory = checked.memory == MEMORY_SCHEMA;
         upgrade.plan = Some(Rc::new(Plan {
@@ -155,6 +169,7 @@ impl Master {
             file: checked.file,
             binary,
             version: checked.version,
+            workdir,
         }));
         upgrade.step = Step::Freezing;
         let patience = self.plan.settings.limits.freeze_time + STEP_TIME;
@@ -169,6 +184,13 @@ impl Master {
 
 fn start(command: std::process::Command, time: Duration) -> Result<Task, Failure> {
     Task::start(command, time).map_err(|error| failed(Verdict::Preflight, error.to_string()))
+}
+
+/// Whether another name leads to the same folder.
+fn is_same(there: Option<&Path>, here: &Path) -> bool {
+    let open = |path: &Path| open_workdir(path).ok();
+    let both = there.and_then(open).zip(open(here));
+    both.is_some_and(|(there, here)| origin::same(there.as_fd(), here.as_fd()))
 }
 
 /// Lets a check see the artifacts that are open here; it finds others in the state folder.

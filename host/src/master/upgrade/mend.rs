@@ -33,6 +33,7 @@ impl Master {
             source: plan.binary.source.clone(),
             stamp: plan.binary.stamp,
             binary: Some(plan.binary.clone()),
+            workdir: None,
             plan: Some(plan),
             added: Sockets::default(),
             takes_memory: true,

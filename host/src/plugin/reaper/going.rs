@@ -1,8 +1,7 @@
 //! One generation on its way out: what is done with it, what it waits for, when to look again.
 
 use std::{
-    fs,
-    path::PathBuf,
+    io,
     time::{Duration, Instant},
 };
 
@@ -14,6 +13,7 @@ use crate::{
         library::{CloseError, Library, unanswered},
         purge::Purge,
     },
+    sys::private::PrivateFile,
     thread::{NoResult, Side},
 };
 
@@ -55,7 +55,8 @@ enum Look {
 /// One generation on its way out.
 pub(super) struct Going {
     generation: Generation,
-    file: PathBuf,
+    /// Until it is removed.
+    file: Option<PrivateFile>,
     stage: Stage,
     /// Since when it is in this stage.
     since: Instant,
@@ -70,6 +71,7 @@ impl Going {
         let Retired { generation, instance, file } = retired;
         let now = Instant::now();
         let stage = stop(instance);
+        let file = Some(file);
         Self { generation, file, stage, since: now, look: LOOK_FIRST, due: now, reported: None }
     }
 
@@ -124,10 +126,17 @@ impl Going {
 
     fn end(&mut self, state: Unloading) -> Option<Unloading> {
         if state == Unloading::Unloaded
-            && let Err(error) = fs::remove_file(&self.file)
+            && let Some(file) = self.file.take()
         {
-            let file = self.file.display().to_string();
-            tracing::warn!(file, %error, "the private copy of an unloaded library stays");
+            let path = file.path().display().to_string();
+            match file.remove() {
+                // With the whole folder, by somebody else.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => tracing::warn!(
+                    file = path, %error, "the private copy of an unloaded library stays"
+                ),
+                Ok(()) => {}
+            }
         }
         self.news(state)
     }

@@ -1,17 +1,19 @@
 //! What a worker is given before it comes up: orders and descriptors, put in their places.
 
 use std::{
-    os::fd::OwnedFd,
+    fs::File,
+    os::{fd::OwnedFd, unix::fs::FileExt as _},
     time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
 
 use crate::{
-    config::Listen,
+    config::{Config, Listen},
     ids::Digest,
-    link::{Boot, Channel, Order, Received},
+    link::{Boot, Channel, Order, Place, Received},
     serve::Socket,
+    state::Manifest,
     worker::Sockets,
 };
 
@@ -41,7 +43,7 @@ pub(super) fn listen_to_master(channel: &Channel) -> anyhow::Result<Newborn> {
                 let stderr = given.pop().context("the master gives no standard error")?;
                 let page = given.pop().context("the master gives no page for notes")?;
                 let (sockets, carried) = (given, Vec::new());
-                newborn = Some(Newborn { boot, sockets, page, stderr, carried });
+                newborn = Some(Newborn { boot: *boot, sockets, page, stderr, carried });
             }
             Received::Message(Order::Carry { digests }, given) => {
                 let Some(newborn) = &mut newborn else { continue };
@@ -58,6 +60,38 @@ pub(super) fn listen_to_master(channel: &Channel) -> anyhow::Result<Newborn> {
             Received::Nothing => {}
         }
     }
+}
+
+/// Names that begin at the working directory lead where they did at the start of the host, whatever
+/// has become of that directory.
+pub(super) fn keep_place(config: &mut Config, place: Option<&Place>) -> anyhow::Result<()> {
+    match place {
+        Some(Place { working_dir, state_dir, .. }) => {
+            config.state_dir.clone_from(state_dir);
+            let here = std::env::current_dir().unwrap_or_else(|_| working_dir.clone());
+            config.plugins_dir = config.plugins_dir.take().map(|dir| here.join(dir));
+        }
+        // A master of before it said so.
+        None => {
+            let absolute = std::path::absolute(&config.state_dir);
+            config.state_dir = absolute.context("find the state folder")?;
+        }
+    }
+    Ok(())
+}
+
+/// The manifest among what was carried here.
+pub(super) fn take_manifest(
+    carried: &mut Vec<(Digest, OwnedFd)>,
+    digest: Option<&str>,
+) -> Option<Manifest> {
+    let digest: Digest = digest?.parse().ok()?;
+    let at = carried.iter().position(|(it, _)| *it == digest)?;
+    let file = File::from(carried.swap_remove(at).1);
+    let mut text = vec![0; usize::try_from(file.metadata().ok()?.len()).ok()?];
+    // By position: the offset is shared with every process that has this file open.
+    file.read_exact_at(&mut text, 0).ok()?;
+    Manifest::from_text(&text)
 }
 
 /// The sockets that descriptors are, by plane.

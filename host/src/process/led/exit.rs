@@ -87,7 +87,7 @@ impl Led<'_> {
                         hurry.send_replace(true);
                     }
                 }
-                () = mail.arrives() => mail.post(channel),
+                () = mail.arrives() => mail.post(),
                 _ = beat.tick(), if led => say(channel, &Report::Beat(beat_of(&worker))),
             }
         }

@@ -4,14 +4,17 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    fs::File,
+    io::{self, Write as _},
     os::fd::{AsFd as _, OwnedFd},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
 
+use rustix::fs::{MemfdFlags, memfd_create};
 use tokio::sync::{Notify, oneshot};
 
-use super::{Carried, WORD_TIME};
+use super::{InTraffic, WORD_TIME};
 use crate::{
     event::{EVENTS_COUNT, Events},
     link::{
@@ -81,7 +84,7 @@ impl Mail {
     }
 
     /// Sends everything.
-    pub(super) fn post(&self, channel: &Channel) {
+    pub(super) fn post(&self) {
         loop {
             let next = {
                 let mut inside = self.inside();
@@ -91,20 +94,23 @@ impl Mail {
             };
             let Some((report, given)) = next else { return };
             let given: Vec<_> = given.iter().map(|it| it.as_fd()).collect();
-            if let Err(error) = channel.send(&report, &given, WORD_TIME) {
+            if let Err(error) = self.channel.send(&report, &given, WORD_TIME) {
                 tracing::debug!(%error, "the master does not hear");
             }
         }
     }
 
     /// What is in traffic, in as many letters as the descriptors need.
-    pub(super) fn serving(&self, carried: Vec<Carried>) {
-        let parts = carried.len().div_ceil(DESCRIPTORS_MAX).max(1);
+    pub(super) fn serving(&self, InTraffic { carried, manifest }: InTraffic) {
+        // One is left for the manifest.
+        let most = DESCRIPTORS_MAX - 1;
+        let parts = carried.len().div_ceil(most).max(1);
+        let mut memory = in_memory(&manifest);
         let mut carried = carried.into_iter();
         for part in 0..parts {
             let mut given = Vec::new();
             let mut list = Vec::new();
-            for it in carried.by_ref().take(DESCRIPTORS_MAX) {
+            for it in carried.by_ref().take(most) {
                 let version = Version {
                     plugin: it.plugin.to_string(),
                     generation: it.generation.0,
@@ -113,7 +119,10 @@ impl Mail {
                 list.push((version, it.bytes.is_some()));
                 given.extend(it.bytes);
             }
-            self.put((Report::Serving { begins: part == 0, ends: part + 1 == parts, list }, given));
+            let (begins, ends) = (part == 0, part + 1 == parts);
+            let (digest, memory) = memory.take_if(|_| ends).unzip();
+            given.extend(memory);
+            self.put((Report::Serving { begins, ends, list, manifest: digest }, given));
         }
     }
 
@@ -191,7 +200,7 @@ impl Mail {
     pub(super) fn lead(self: &Arc<Self>) -> Lead {
         let this = || self.clone();
         let (asks, switches, shows) = (this(), this(), this());
-        let (serves, progresses, stands) = (this(), this(), this());
+        let (serves, progresses, stands, renews) = (this(), this(), this(), this());
         Lead {
             upgrade: Arc::new(move |request| {
                 let answered = asks.ask(request);
@@ -202,13 +211,25 @@ impl Mail {
                 let inside = shows.inside();
                 (inside.list.clone(), inside.upgrade.clone(), inside.totals.clone())
             }),
-            serving: Arc::new(move |carried| serves.serving(carried)),
+            serving: Arc::new(move |what| serves.serving(what)),
+            renewed: Arc::new(move |lock| renews.put((Report::Renewed, vec![lock]))),
             progress: Arc::new(move |text| {
                 progresses.put((Report::Progress { text: text.to_owned() }, Vec::new()));
             }),
             stuck: Arc::new(move |threads| stands.stuck(threads)),
         }
     }
+}
+
+/// A text with its digest. `None`: there is no room; then the folder has to do.
+fn in_memory(text: &[u8]) -> Option<(String, OwnedFd)> {
+    let memory = || -> io::Result<OwnedFd> {
+        let mut file = File::from(memfd_create("hotseat-manifest", MemfdFlags::CLOEXEC)?);
+        file.write_all(text)?;
+        Ok(file.into())
+    };
+    let memory = memory().inspect_err(|error| tracing::warn!(%error, "the manifest stays here"));
+    Some((crate::artifact::digest(text).to_string(), memory.ok()?))
 }
 
 fn no_answer() -> Outcome {

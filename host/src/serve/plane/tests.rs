@@ -32,6 +32,7 @@ use crate::{
     route::{Loaded, Roster, Table},
     serve::{Plane, Socket, bind},
     status::Address,
+    sys::private::PrivateFile,
 };
 
 struct Nowhere;
@@ -83,7 +84,8 @@ fn load_gate() -> (Arc<Loaded>, Mutex<Reaper>) {
     let reaper = Reaper::start(rules, |_| ()).unwrap();
     let hands = (reaper.handle(), Roster::new(1, Events::new(1)));
     // The reaper would remove the file that it is told: none.
-    let loaded = Loaded::new(plugin, version, instance, PathBuf::new(), hands);
+    let loaded =
+        Loaded::new(plugin, version, instance, PrivateFile::on_disk(PathBuf::new()), hands);
     (Arc::new(loaded), Mutex::new(reaper))
 }
 

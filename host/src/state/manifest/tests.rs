@@ -106,6 +106,7 @@ fn the_format_does_not_change_unnoticed() {
     };
     let expected = json!({
         "schema": 1,
+        "serial": 0,
         "next_generation": 5,
         "changed_last": "handler",
         "plugins": {
@@ -127,6 +128,10 @@ fn the_format_does_not_change_unnoticed() {
         ],
     });
     assert_eq!(value, expected);
+    // A host of before it was counted has written none.
+    let mut before = value;
+    before.as_object_mut().unwrap().remove("serial").unwrap();
+    assert_eq!(Manifest::from_text(before.to_string().as_bytes()), Some(full()));
 }
 
 #[test]
@@ -211,8 +216,10 @@ fn a_save_that_fails_leaves_the_file_before() {
     assert_eq!((error.code(), error.kind()), ("state_failed", Kind::Host));
     assert_eq!(fixture.loaded(), (2, None));
     let full = io::Error::from(io::ErrorKind::StorageFull);
-    let error = ManifestError::Write { path: PathBuf::new(), source: full };
+    let shortage = Shortage::of(&full, Path::new("/"), 7);
+    let error = ManifestError::Write { path: PathBuf::new(), source: full, shortage };
     assert_eq!(error.code(), "disk_full");
+    assert!(error.to_string().contains("7 bytes needed"), "{error}");
 }
 
 #[test]

@@ -171,6 +171,17 @@ impl Builder {
         self
     }
 
+    /// [`relative`](Self::relative), in a working directory of its own below its home: `work`.
+    ///
+    /// # Panics
+    /// When that cannot be made.
+    #[must_use]
+    pub fn in_work(self) -> Self {
+        let work = self.home.path().join("work");
+        std::fs::create_dir_all(work.join("plugins")).expect("make the working directory");
+        self.relative().through(&["sh", "-c", "cd work && exec \"$@\"", "sh"])
+    }
+
     /// Run by a command, which gets the binary and its arguments as its last arguments.
     #[must_use]
     pub fn through(mut self, command: &[&str]) -> Self {

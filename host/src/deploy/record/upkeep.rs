@@ -1,0 +1,178 @@
+//! The record while its folder cannot be written, or is not there: what is known about that, and
+//! how it is made good.
+//!
+//! Owns the one place that says whether something can be written down. It is asked before each
+//! order and at a calm pace; nobody has to ask the host to take up writing again.
+//! Invariants: what was acknowledged is never forgotten because the folder was; a manifest that
+//! somebody else has put there is moved aside, not lost.
+
+use std::{
+    os::fd::OwnedFd,
+    sync::{Arc, PoisonError},
+    time::SystemTime,
+};
+
+use super::{Book, Record};
+use crate::{
+    artifact::{Store, StoreError},
+    error::{Coded, Kind},
+    state::{Manifest, ManifestError, Numbers, StateError},
+    status::Unwritable,
+    sys::disk,
+};
+
+/// Hears of a lock that had to be taken anew.
+pub type OnRenewed = Arc<dyn Fn(OwnedFd) + Send + Sync>;
+
+/// With less room than this the next write is tried before it is needed. Units: bytes.
+const ROOM_MIN: u64 = 64 << 10;
+
+/// A change is refused because it could not be written down.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("nothing can be changed now, because it could not be written down: {text}")]
+pub struct Unkept {
+    code: &'static str,
+    text: String,
+    hint: Option<String>,
+}
+
+impl Coded for Unkept {
+    fn code(&self) -> &'static str {
+        self.code
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Host
+    }
+
+    fn hint(&self) -> Option<String> {
+        self.hint.clone()
+    }
+}
+
+impl Unkept {
+    fn of(error: &(impl Coded + ?Sized)) -> Self {
+        Self { code: error.code(), text: error.to_string(), hint: error.hint() }
+    }
+}
+
+/// Why a look found that nothing can be written.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error(transparent)]
+    State(#[from] StateError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+}
+
+impl From<Trouble> for Unkept {
+    fn from(trouble: Trouble) -> Self {
+        match &trouble {
+            Trouble::State(error) => Self::of(error),
+            Trouble::Store(error) => Self::of(error),
+            Trouble::Manifest(error) => Self::of(error),
+        }
+    }
+}
+
+impl Record {
+    /// Sees to it that the next change can be written down: makes a folder that was lost again,
+    /// with what is known, and writes what only memory has.
+    ///
+    /// # Errors
+    /// It cannot. What serves is as it was.
+    pub fn look(&self, store: &Store) -> Result<(), Unkept> {
+        let mut book = self.book();
+        if self.is_sealed() {
+            // Another worker of the host writes, and looks.
+            return Ok(());
+        }
+        let looked = self.mend(&mut book, store).map_err(Unkept::from);
+        drop(book);
+        self.note_trouble(looked.as_ref().err());
+        looked
+    }
+
+    fn mend(&self, book: &mut Book, store: &Store) -> Result<(), Trouble> {
+        match self.dir.inspect() {
+            Err(StateError::Lost { .. }) => {
+                let path = self.dir.path().display();
+                self.dir.renew()?.into_iter().for_each(|lock| (self.renewed)(lock));
+                tracing::warn!(folder = %path, "the state folder was lost: it is made again");
+                self.take_place(book);
+            }
+            other => other?,
+        }
+        let short = disk::free(self.dir.path()).is_some_and(|free| free < ROOM_MIN);
+        if !book.behind && !short && self.unwritable().is_none() {
+            return Ok(());
+        }
+        for digest in book.manifest.in_traffic() {
+            store.put_back(digest)?;
+        }
+        book.file.save(&book.manifest)?;
+        book.behind = false;
+        if let Err(error) = self.history.write_again() {
+            tracing::error!(%error, "the history could not be written again");
+        }
+        Ok(())
+    }
+
+    /// The folder is another one than before.
+    fn take_place(&self, book: &mut Book) {
+        book.behind = true;
+        // Whatever is reserved there, it is not what this host has given.
+        self.numbering().written = Numbers::default();
+        let there = book.file.load().ok().map(|found| found.manifest);
+        let other = |it: &Manifest| *it != book.manifest && *it != Manifest::default();
+        if there.as_ref().is_some_and(other)
+            && let Some(aside) = book.file.set_aside()
+        {
+            tracing::warn!(path = %aside.display(), "what another host had written was put aside");
+        }
+    }
+
+    /// Remembers whether something can be written, and says so when that has changed.
+    pub(super) fn note_trouble(&self, trouble: Option<&Unkept>) {
+        let mut known = self.unwritable.lock().unwrap_or_else(PoisonError::into_inner);
+        match (trouble, &mut *known) {
+            (Some(Unkept { code, text, hint }), known) => {
+                let since = known.as_ref().map(|it| it.since);
+                if known.as_ref().is_none_or(|it| it.code != *code) {
+                    tracing::error!(
+                        code,
+                        hint,
+                        "nothing can be written down: what serves serves on, changes are refused: \
+                         {text}"
+                    );
+                }
+                *known = Some(Unwritable {
+                    code,
+                    text: text.clone(),
+                    hint: hint.clone(),
+                    since: since.unwrap_or_else(SystemTime::now),
+                });
+            }
+            (None, known @ Some(_)) => {
+                *known = None;
+                tracing::info!("the state can be written again: changes are taken");
+            }
+            (None, None) => {}
+        }
+    }
+
+    /// Why nothing can be written down, as far as known. Waits for nothing.
+    #[must_use]
+    pub fn unwritable(&self) -> Option<Unwritable> {
+        self.unwritable.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A write has failed.
+    pub(super) fn not_written(&self, error: &ManifestError) {
+        if !matches!(error, ManifestError::Sealed) {
+            self.note_trouble(Some(&Unkept::of(error)));
+        }
+    }
+}
