@@ -5,7 +5,7 @@
 //! starts) or `late` (one that a call starts). HOW is the name of a function of the C library, or
 //! `std_exit`, `segv`, `panic`, `fail`, `hang`, `stack`, `memory`; `syscall` and `killed` are an exit
 //! and a SIGKILL that the C library does not see.
-#![expect(unsafe_code, reason = "the fault is the purpose")]
+#![expect(unsafe_code, clippy::exit, reason = "the fault is the purpose")]
 
 use std::{
     alloc::{Layout, handle_alloc_error},
