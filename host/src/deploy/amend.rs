@@ -4,6 +4,7 @@
 //! still one writer.
 
 use std::{
+    collections::BTreeMap,
     sync::Arc,
     time::{Instant, SystemTime},
 };
@@ -38,6 +39,11 @@ impl Pipeline {
     pub fn boot(&mut self, withdrawn: Vec<Withdrawal>, halted: impl Fn() -> bool) {
         for withdrawal in &withdrawn {
             self.withdraw(withdrawal);
+        }
+        let died = withdrawn.iter().filter_map(|it| Some((it.content?, it.why.clone())));
+        let died = died.collect::<BTreeMap<_, _>>();
+        if !died.is_empty() {
+            self.record.orders_died_of(&died);
         }
         let progress = self.reports.progress.clone();
         let booted = boot::load_committed(&self.workshop, &self.record, halted, &*progress);

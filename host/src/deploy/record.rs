@@ -23,7 +23,7 @@ use std::{
 use self::changes::Changes;
 use super::Withdrawal;
 use crate::{
-    artifact::Store,
+    artifact::{Store, quoted},
     config::Limits,
     ids::{Digest, Generation, Label, PluginName},
     state::{
@@ -474,6 +474,34 @@ impl Record {
         Some(text)
     }
 
+    /// Files whose orders were under way when a process died of loading one of `contents`: those with
+    /// such a content are not ordered again, and say why; the others had nothing to do with it, and
+    /// are found anew.
+    pub fn orders_died_of(&self, contents: &BTreeMap<Digest, String>) {
+        let mut culprits = Vec::new();
+        let changed = self.change(|manifest| {
+            manifest.seen.retain(|path, seen| {
+                let why = contents.get(&seen.digest);
+                let under_way = matches!(seen.fate, Fate::Ordered(_));
+                if let Some(why) = why {
+                    // Also what an earlier process has died of, which nobody has said since.
+                    culprits.push((path.clone(), why, seen.digest));
+                    seen.fate = Fate::Ended;
+                }
+                why.is_some() || !under_way
+            });
+        });
+        if let Err(error) = changed {
+            tracing::error!(%error, "files that end the process may be tried again");
+        }
+        for (path, why, digest) in culprits {
+            let command = format!("hotseat load {}", quoted(&path));
+            tracing::error!(path = %path.display(), command, "not tried again: {why}");
+            let text = format!("{why}: `{command}` tries it again");
+            SeenStore::note(self, &path, Some(Note { text, digest: Some(digest) }));
+        }
+    }
+
     /// Whether a version of some plugin has this content.
     #[must_use]
     pub fn is_committed(&self, digest: Digest) -> bool {
@@ -724,7 +752,10 @@ impl SeenStore for Record {
         if let Err(error) = self.change(apply) {
             tracing::error!(%error, path = %path.display(), "a file is remembered in memory only");
             // Else it would be ordered again at every look. It is written with what comes next.
-            apply(&mut self.book().manifest);
+            let mut book = self.book();
+            apply(&mut book.manifest);
+            book.manifest.serial += 1;
+            book.behind = true;
         }
     }
 

@@ -286,5 +286,7 @@ fn in_the_folder_of_a_first_start() {
     eventually!(crashed() == 2, "both are written down: {:?}", written());
     assert_eq!(ends(&host), 2, "{}", host.log_end());
     assert_eq!(warning(&host.status(), "handler"), "", "nobody else is blamed");
-    assert!(host.home().read_log().contains("its code called `abort`"), "{}", host.log_end());
+    host.assert_logged("its code called `abort`");
+    let files = host.status()["files"].clone();
+    assert_eq!(files.as_array().map(Vec::len), Some(2), "both say what tries them again: {files}");
 }

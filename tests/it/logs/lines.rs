@@ -2,11 +2,35 @@
 
 use hotseat_test_support::{Host, eventually, fault, host};
 
-use crate::hooks::quick;
+use crate::{
+    crash::{next_worker, try_get},
+    hooks::quick,
+};
 
 #[track_caller]
 fn count(host: &Host, what: &str) -> usize {
     host.home().read_log().matches(what).count()
+}
+
+/// What a plugin logs and prints right before it ends its process is in the log.
+#[test]
+fn the_last_words_of_a_worker_are_heard() {
+    let host = host!().with(fault("prints"), "libhandler_v1.so").start();
+    let before = host.worker_pid();
+    assert_eq!(try_get(&host, "/die"), None, "it dies");
+    next_worker(&host, before);
+    assert_eq!(count(&host, "last word"), 101, "{}", host.log_end());
+    assert_eq!(count(&host, "the very last word\n"), 1);
+}
+
+/// The same without a master, which could pick up what is left.
+#[test]
+fn the_last_words_of_a_host_are_heard() {
+    let mut host = host!().arg("--single").with(fault("prints"), "libhandler_v1.so").start();
+    assert_eq!(try_get(&host, "/die"), None, "it dies");
+    host.wait_exit();
+    assert_eq!(count(&host, "last word"), 101, "{}", host.log_end());
+    assert_eq!(count(&host, "the very last word\n"), 1);
 }
 
 /// Lines that were written before the end of a host are there after it.

@@ -6,7 +6,10 @@ use hotseat_test_support::{Host, eventually, fault, host};
 use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
-use crate::hooks::quick;
+use crate::{
+    crash::{next_worker, try_get},
+    hooks::quick,
+};
 
 /// An object with its names as they are written, also those that are there twice.
 struct Names(Vec<String>);
@@ -91,11 +94,15 @@ fn every_line_is_one_record() {
     host.control().rollback(Some("other"), None).swapped();
     host.control().unload("other").assert_status(200);
     host.upgrade(&[]).assert_code(0);
+    let before = host.worker_pid();
+    assert_eq!(try_get(&host, "/die"), None, "it dies");
+    next_worker(&host, before);
     let logged = find(&host, "logged by a plugin");
     assert_eq!(logged["fields"], serde_json::json!({ "kib": "0", "word": "a b" }));
     assert_eq!(logged["generation"], 1);
     let printed = find(&host, "printed by a plugin");
     assert_eq!(printed["target"], "printed");
+    find(&host, "the very last word");
     let mut host = host;
     host.stop();
     assert!(records(&host).len() > 30);
