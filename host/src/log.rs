@@ -241,10 +241,10 @@ pub fn dropped() -> u64 {
     LINES.dropped()
 }
 
-/// Gives up what is not written by now; [`dropped`] afterwards. For a process that becomes another.
+/// Lines that are lost if the process becomes another one now: dropped, or not written yet.
 #[must_use]
-pub fn abandon() -> u64 {
-    LINES.abandon()
+pub fn lost() -> u64 {
+    LINES.dropped() + LINES.left()
 }
 
 /// A panic of the host, as a line of the log: the standard library would print it, and wait for

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     error::Coded as _,
     ids::{Generation, PluginName},
+    log,
     plugin::library::LoadError,
     route::{Loaded, check_mount},
     state::VersionEntry,
@@ -145,6 +146,8 @@ fn forsake(plugin: &PluginName, version: &VersionEntry, error: &LoadError) {
          nothing else can; the process ends, and the next one leaves it aside\n"
     );
     last_line(&line);
+    // In a host of one process it goes through the log after all, whose threads are long there.
+    log::flush_in_signal();
     exit_now(1)
 }
 

@@ -39,6 +39,8 @@ struct Waiting {
     bytes: Vec<u8>,
     /// What the writer has in its hands. Units: bytes.
     taken: usize,
+    /// How many lines that was at first.
+    taken_lines: u64,
     /// The last attempt to write has failed.
     failing: bool,
     /// Where lines go from now on.
@@ -59,7 +61,13 @@ pub(super) struct Lines {
 
 /// See [`Lines`].
 pub(super) static LINES: Lines = Lines {
-    waiting: Inbox::new(Waiting { bytes: Vec::new(), taken: 0, failing: false, sink: None }),
+    waiting: Inbox::new(Waiting {
+        bytes: Vec::new(),
+        taken: 0,
+        taken_lines: 0,
+        failing: false,
+        sink: None,
+    }),
     bound: AtomicUsize::new(usize::MAX),
     unwritten: AtomicUsize::new(0),
     dropped: AtomicU64::new(0),
@@ -115,11 +123,10 @@ impl Lines {
         self.dropped.load(Relaxed)
     }
 
-    /// Counts what is left as dropped: the process goes on in another image, which has no queue yet.
-    pub(super) fn abandon(&self) -> u64 {
-        let left = std::mem::take(&mut self.waiting.lock().bytes);
-        let lines = left.iter().filter(|byte| **byte == b'\n').count() as u64;
-        self.dropped.fetch_add(lines, Relaxed) + lines
+    /// Lines that are not written, those in the writer's hands among them.
+    pub(super) fn left(&self) -> u64 {
+        let waiting = self.waiting.lock();
+        count(&waiting.bytes) + if waiting.taken > 0 { waiting.taken_lines } else { 0 }
     }
 
     fn write_on(&self, mut sink: OwnedFd) {
@@ -155,6 +162,7 @@ impl Lines {
             }
             std::mem::swap(batch, &mut waiting.bytes);
             waiting.taken = batch.len();
+            waiting.taken_lines = count(batch);
             ControlFlow::Break(())
         });
     }
@@ -191,6 +199,10 @@ impl Lines {
             tracing::warn!(lines, "lines of the log were dropped: nobody has taken them in time");
         }
     }
+}
+
+fn count(lines: &[u8]) -> u64 {
+    lines.iter().filter(|byte| **byte == b'\n').count() as u64
 }
 
 /// As many whole lines as a pipe takes in one piece; of a longer line all of it.

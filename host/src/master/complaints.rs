@@ -20,11 +20,9 @@ pub(super) struct Complaints {
 }
 
 impl Complaints {
-    pub(super) fn of(pipe: Option<OwnedFd>) -> io::Result<Self> {
-        if let Some(pipe) = &pipe {
-            rustix::io::ioctl_fionbio(pipe, true)?;
-        }
-        Ok(Self { pipe, ..Self::default() })
+    pub(super) fn of(pipe: OwnedFd) -> io::Result<Self> {
+        rustix::io::ioctl_fionbio(&pipe, true)?;
+        Ok(Self { pipe: Some(pipe), ..Self::default() })
     }
 
     /// What the event loop waits for.

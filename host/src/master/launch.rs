@@ -67,11 +67,16 @@ pub fn resume(number: &str) -> u8 {
 
 fn recall(number: &str) -> anyhow::Result<Master> {
     let Memory { origin, plan, running, .. } = memory::read(number)?;
-    log::start(&plan.settings.logging()?, "master")?;
+    // A master holds descriptors for every worker and every version in traffic.
+    let raised = sys::process::raise_descriptor_limit();
+    let logs = plan.settings.logging().and_then(|how| log::start(&how, "master"));
+    if running.is_none() {
+        // A host that runs already goes on without a log: nobody has asked for its end.
+        logs?;
+    }
     // The file that is run has no name of its own.
     let _ = rustix::thread::set_name(c"hotseat");
-    // A master holds descriptors for every worker and every version in traffic.
-    if let Err(error) = sys::process::raise_descriptor_limit() {
+    if let Err(error) = raised {
         tracing::warn!(%error, "the limit on descriptors could not be raised");
     }
     match running {

@@ -10,12 +10,14 @@ use std::{
         unix::process::CommandExt as _,
     },
     path::Path,
-    process::Stdio,
     rc::Rc,
     time::{Duration, Instant, SystemTime},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    pipe::{PipeFlags, pipe_with},
+    process::{Pid, Signal, kill_process},
+};
 
 use super::{
     Plan,
@@ -148,10 +150,13 @@ impl Led {
         let (channel, theirs) = Channel::pair()?;
         let page = fault::page()?;
         let theirs = theirs.into_socket();
+        // Both streams: what a plugin prints while it is loaded must not wait for who reads them.
+        let (complaints, streams) = pipe_with(PipeFlags::CLOEXEC)?;
         let start = |workdir: Option<String>| {
             let mut command = plan.binary.command();
             command.arg(WORKER).args(&plan.args).process_group(0);
-            command.stdin(theirs.try_clone()?).stderr(Stdio::piped());
+            command.stdin(theirs.try_clone()?);
+            command.stdout(streams.try_clone()?).stderr(streams.try_clone()?);
             workdir.into_iter().for_each(|it| _ = command.current_dir(it));
             program::ready(&mut command, true)?;
             command.spawn()
@@ -160,8 +165,9 @@ impl Led {
         let elsewhere = here.map_or(true, |here| !origin::same(here.as_fd(), there));
         let way = elsewhere.then(|| format!("/proc/self/fd/{}", there.as_raw_fd()));
         // A folder that nobody may enter any more is no reason not to serve.
-        let mut child = start(way).or_else(|_| start(None))?;
-        let complaints = Complaints::of(child.stderr.take().map(OwnedFd::from))?;
+        let child = start(way).or_else(|_| start(None))?;
+        drop(streams);
+        let complaints = Complaints::of(complaints)?;
         Ok(Self {
             number,
             pid: Pid::from_child(&child),

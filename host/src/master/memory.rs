@@ -217,14 +217,14 @@ pub(super) fn exec(memory: &Memory, binary: &Pinned, args: &[OsString]) -> io::E
 /// as it was then.
 pub(super) fn change_image(master: &mut Master) -> io::Error {
     let mut leave = Leave::default();
-    let memory = match write_down(master, &mut leave) {
-        Ok(memory) => memory,
-        Err(error) => return error,
-    };
     tracing::info!(version = master.plan.version, "the master goes over to the new binary");
     // The next image has a queue of its own: what this one's has is written, or counted.
     notify::settle();
     log::flush();
+    let memory = match write_down(master, &mut leave) {
+        Ok(memory) => memory,
+        Err(error) => return error,
+    };
     let error = exec(&memory, &master.plan.binary.clone(), &[]);
     // What prepares for another image restores this.
     sys::signals::ignore_broken_pipes();
@@ -274,7 +274,7 @@ fn write_down(master: &mut Master, leave: &mut Leave) -> io::Result<Memory> {
             next_number: master.next_number,
             last: master.last.clone(),
             totals: Totals {
-                log_dropped: master.totals.log_dropped + log::dropped(),
+                log_dropped: master.totals.log_dropped + log::lost(),
                 ..master.totals.clone()
             },
             began: master.began,
@@ -328,6 +328,8 @@ pub(super) fn go_on(origin: Origin, plan: PlanMemory, running: Running) -> io::R
     let place = running.state_dir.unwrap_or_else(found);
     let state = StateDir::remembered(place, inherited::take(running.lock)?);
     let row = running.row.unwrap_or_else(|| Row::begin(state.path()));
+    // What a master of another version has left besides is nobody's.
+    inherited::keep_all();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "the master goes on in a new image");
     Ok(Master {
         pid_file: running.pid_file.map(PidFile::remembered),

@@ -165,6 +165,8 @@ fn a_reader_that_comes_back_hears_what_was_dropped() {
 fn a_full_standard_output_stops_nobody() {
     let (output, reader) = full_pipe();
     let builder = host!().listen(&["unix:data.sock"]).with(fault("prints"), "libhandler_v1.so");
+    // Also while it is loaded.
+    let builder = builder.env("HOTSEAT_TEST_PRINTS", "1");
     let mut host = builder.command().args(builder.serve_args()).stdout(output).spawn().unwrap();
     let ask = |target: &str| -> io::Result<String> {
         let mut data = UnixStream::connect(builder.home().path().join("data.sock"))?;
