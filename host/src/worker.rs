@@ -171,8 +171,8 @@ impl Worker {
             reports,
             active: BTreeMap::new(),
         };
-        let pipeline =
-            parts::begin(pipeline, &desk, withdraw, halt).context("start the deploy thread")?;
+        let pipeline = parts::begin(pipeline, &desk, (withdraw, first), halt)
+            .context("start the deploy thread")?;
         // A host without a history has nothing to serve before its folder was looked at; any other
         // serves what was committed first.
         let looks_first = first && record.committed().is_empty() && !halt.is_told();

@@ -20,6 +20,7 @@ use crate::crash::try_status;
 
 mod alone;
 mod held;
+mod loader;
 mod silent;
 
 /// `--stuck-time` of [`builder`].

@@ -36,7 +36,8 @@ pub struct Withdrawal {
 impl Pipeline {
     /// Loads what was committed and makes it what the next request meets. `withdrawn` have ended
     /// processes: they are taken back before anything is loaded.
-    pub fn boot(&mut self, withdrawn: Vec<Withdrawal>, halted: impl Fn() -> bool) {
+    /// `first`: nothing of this host serves yet, so whatever keeps the start waiting is withdrawn.
+    pub fn boot(&mut self, withdrawn: Vec<Withdrawal>, first: bool, halted: impl Fn() -> bool) {
         for withdrawal in &withdrawn {
             self.withdraw(withdrawal);
         }
@@ -46,14 +47,18 @@ impl Pipeline {
             self.record.orders_died_of(&died);
         }
         let progress = self.reports.progress.clone();
-        let booted = boot::load_committed(&self.workshop, &self.record, halted, &*progress);
+        let booted = {
+            let withdraw = |withdrawal: &Withdrawal| self.withdraw(withdrawal);
+            let withdraw = first.then_some(&withdraw as boot::Withdraw<'_>);
+            boot::load_committed(&self.workshop, &self.record, halted, &*progress, withdraw)
+        };
         self.active.extend(booted);
         self.store_table();
         (self.reports.in_traffic)();
     }
 
     /// Returns a plugin to the version before `generation`, if that is what boots.
-    fn withdraw(&mut self, withdrawal: &Withdrawal) {
+    fn withdraw(&self, withdrawal: &Withdrawal) {
         let began = Instant::now();
         let Withdrawal { generation, why, content } = withdrawal;
         let Some(Withdrawn { plugin, was, now, text }) = self.record.withdraw(withdrawal) else {
@@ -158,7 +163,7 @@ impl Pipeline {
             self.record.stand_in(plugin, serving, format!("left out: {taken}"));
             return;
         }
-        match boot::load_first(&self.workshop, &self.record, plugin, versions, serving) {
+        match boot::load_first(&self.workshop, &self.record, plugin, versions, (serving, None)) {
             Found::Loaded(loaded) => self.swap_followed(plugin, loaded),
             Found::Nothing if serving.is_none() => {
                 self.active.insert(plugin.clone(), None);

@@ -8,6 +8,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
+    Withdrawal,
     candidate::{Candidate, CandidateError, Subject, Workshop},
     record::Record,
 };
@@ -25,13 +26,15 @@ use crate::{
 };
 
 /// Loads what was committed. A plugin of which nothing loads stays in the map, without a
-/// generation: its mount answers 503. `halted` is asked before each load, `progress` hears of each.
+/// generation: its mount answers 503. `halted` is asked before each load, `progress` hears of each,
+/// `withdraw` takes a version that uses up its time out of what boots, where that may be done.
 #[must_use]
 pub fn load_committed(
     workshop: &Workshop,
     record: &Record,
     halted: impl Fn() -> bool,
     progress: &dyn Fn(&str),
+    withdraw: Option<Withdraw<'_>>,
 ) -> BTreeMap<PluginName, Option<Arc<Loaded>>> {
     let mut booted = BTreeMap::new();
     for (plugin, versions) in record.committed() {
@@ -43,7 +46,7 @@ pub fn load_committed(
             record.stand_in(&plugin, None, format!("left out at the start: {taken}"));
             continue;
         }
-        let loaded = match load_first(workshop, record, &plugin, &versions, None) {
+        let loaded = match load_first(workshop, record, &plugin, &versions, (None, withdraw)) {
             Found::Loaded(loaded) => Some(loaded),
             Found::Serves | Found::Nothing => None,
         };
@@ -64,6 +67,9 @@ pub fn load_committed(
     booted
 }
 
+/// Takes a version out of what boots.
+pub(super) type Withdraw<'a> = &'a dyn Fn(&Withdrawal);
+
 /// What [`load_first`] came to.
 pub(super) enum Found {
     /// A new instance.
@@ -81,7 +87,7 @@ pub(super) fn load_first(
     record: &Record,
     plugin: &PluginName,
     versions: &[VersionEntry],
-    serving: Option<Generation>,
+    (serving, withdraw): (Option<Generation>, Option<Withdraw<'_>>),
 ) -> Found {
     let mut failed = None;
     for version in versions {
@@ -98,6 +104,20 @@ pub(super) fn load_first(
             && error.holds_the_loader()
         {
             forsake(plugin, version, error);
+        }
+        // Everybody else waits for it, now and at each start to come.
+        if let (Err(CandidateError::Load(error)), Some(withdraw)) = (&found, withdraw)
+            && failed.is_none()
+            && error.is_late()
+        {
+            let why = format!("it has kept a start waiting ({error})");
+            withdraw(&Withdrawal { generation: *generation, why, content: None });
+            return match record.committed().remove(plugin) {
+                Some(left) if left != versions => {
+                    load_first(workshop, record, plugin, &left, (serving, Some(withdraw)))
+                }
+                _ => Found::Nothing,
+            };
         }
         match found {
             Ok(found) => {

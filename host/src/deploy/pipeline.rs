@@ -35,6 +35,8 @@ pub struct Reports {
     pub in_traffic: Arc<dyn Fn() + Send + Sync>,
     /// Something of the start is done.
     pub progress: Arc<dyn Fn(&str) + Send + Sync>,
+    /// The loader is held by a constructor that does not return: this process can load nothing more.
+    pub held: Arc<dyn Fn(Generation) + Send + Sync>,
 }
 
 impl fmt::Debug for Reports {
@@ -262,7 +264,12 @@ impl Pipeline {
         };
         let subject = passed.subject.clone();
         let (bytes, notes, preflight) = (passed.bytes.clone(), passed.notes.clone(), passed.took);
-        let loaded = self.workshop.load(passed).map_err(refuse)?;
+        let loaded = self.workshop.load(passed).inspect_err(|error| {
+            if matches!(error, CandidateError::Load(error) if error.holds_the_loader()) {
+                (self.reports.held)(subject.generation);
+            }
+        });
+        let loaded = loaded.map_err(refuse)?;
         let artifact = self.workshop.store.keep(subject.digest, &bytes);
         let artifact = artifact.map_err(|error| refuse(CandidateError::Store(error)))?;
         let from = target.as_ref().map(|target| target.generation);

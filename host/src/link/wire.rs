@@ -75,6 +75,9 @@ pub struct Place {
     pub lock: Option<LockId>,
 }
 
+/// What a [`StuckThread`] does that is none: the whole process waits behind it.
+pub const LOADER_HELD: &str = "a constructor that does not return holds the loader";
+
 /// What a master tells a worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "order")]

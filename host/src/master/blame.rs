@@ -19,18 +19,24 @@ pub(super) struct Blame {
     pub(super) fault: bool,
     /// Somebody has killed it.
     pub(super) killed: bool,
+    /// It has served, whether or not its master has heard of that.
+    pub(super) served: bool,
     pub(super) what: Option<String>,
 }
 
-/// Who has killed a worker, as far as that can be told: for want of memory the kernel counts.
-fn by_whom(before: Option<u64>) -> String {
+/// Who has killed a worker, as far as that can be told, and whether it was for want of memory, which
+/// the kernel counts.
+fn by_whom(before: Option<u64>) -> (bool, String) {
     match (before, out_of_memory_kills()) {
-        (Some(before), Some(now)) if now > before => format!(
-            "for want of memory: the kernel has ended {} of this control group meanwhile",
-            now - before
+        (Some(before), Some(now)) if now > before => (
+            true,
+            format!(
+                "for want of memory: the kernel has ended {} of this control group meanwhile",
+                now - before
+            ),
         ),
-        (Some(_), Some(_)) => "from outside".to_owned(),
-        _ => "from outside, perhaps for want of memory".to_owned(),
+        (Some(_), Some(_)) => (false, "from outside".to_owned()),
+        _ => (false, "from outside, perhaps for want of memory".to_owned()),
     }
 }
 
@@ -49,7 +55,11 @@ impl Master {
             && note.is_none()
             && !worker.ending
             && worker.trouble.is_none();
-        let suspect = loading.filter(|_| note.is_none() && !worker.served);
+        let served = worker.served || words.served;
+        // Somebody who kills a process says nothing about what it loads; want of memory may.
+        let (by_memory, by) = by_whom(worker.memory_kills);
+        let ended = !killed || by_memory;
+        let suspect = loading.filter(|_| note.is_none() && !served && ended);
         let generation = left.or(suspect);
         let content = words.loading.filter(|(loading, _)| Some(*loading) == generation);
         Blame {
@@ -58,9 +68,8 @@ impl Master {
             proven: left.is_some(),
             fault: note.is_some(),
             killed,
-            what: note
-                .map(|note| note.end.to_string())
-                .or_else(|| killed.then(|| by_whom(worker.memory_kills))),
+            what: note.map(|note| note.end.to_string()).or_else(|| killed.then_some(by)),
+            served,
         }
     }
 

@@ -135,7 +135,7 @@ impl Master {
         let end = End {
             generation,
             proven: blame.proven,
-            served: worker.served,
+            served: blame.served,
             fault: blame.fault,
             exited: status.exit_status().is_some(),
             stuck: false,

@@ -9,7 +9,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Led, Master, Role, crash::End};
-use crate::link::StuckThread;
+use crate::link::{StuckThread, wire::LOADER_HELD};
 
 /// Beats that may be missing before a worker that is needed at once counts as silent.
 const MISSED_MAX: u32 = 3;
@@ -99,7 +99,8 @@ impl Master {
     pub(super) fn does_not_freeze(&mut self, number: u64) {
         let Some(worker) = self.worker(number) else { return };
         worker.refusals += 1;
-        if worker.refusals >= REFUSALS_MAX && !worker.ending {
+        let hopeless = worker.refusals >= REFUSALS_MAX || worker.holds_the_loader();
+        if hopeless && !worker.ending {
             tracing::error!(worker = number, "it cannot be replaced in good order: killed");
             worker.ending = true;
             worker.trouble = Some(format!("stuck: {}", worker.standstill()));
@@ -170,9 +171,17 @@ impl Led {
         self.role != Role::Booting && !self.dismissed && !self.closed && !self.ending
     }
 
+    /// Nothing can be loaded into it any more, and each of its threads may come to wait for that.
+    pub(super) fn holds_the_loader(&self) -> bool {
+        self.stuck.iter().any(|it| it.doing == LOADER_HELD)
+    }
+
     /// Which of its threads do not turn, for people.
     pub(super) fn standstill(&self) -> String {
         let thread = |it: &StuckThread| match it.generation {
+            Some(generation) if it.doing == LOADER_HELD => {
+                format!("{LOADER_HELD}, of generation {generation}")
+            }
             Some(generation) => {
                 format!("thread {} in generation {generation} ({})", it.core, it.doing)
             }

@@ -267,8 +267,9 @@ impl Led<'_> {
             Order::Accept => {
                 // From here on the master counts.
                 self.say(&Report::Beat(beat_of(worker)));
-                let done = self.with(worker, |worker| worker.accept()).await;
+                // Before the first request can end it.
                 sys::fault::serves();
+                let done = self.with(worker, |worker| worker.accept()).await;
                 self.answer(done, &Report::Accepting);
             }
             Order::Freeze => self.freeze(worker).await,

@@ -58,6 +58,8 @@ pub struct Lead {
     pub progress: Arc<dyn Fn(&str) + Send + Sync>,
     /// Hears which data threads have not turned for `stuck_time`, whenever that changes.
     pub stuck: OnStuck,
+    /// Hears whose constructor holds the loader: sooner or later each thread waits behind it.
+    pub held: Arc<dyn Fn(Generation) + Send + Sync>,
 }
 
 impl fmt::Debug for Lead {
@@ -89,6 +91,7 @@ impl Lead {
             progress: Arc::new(|_| ()),
             // Nobody could replace it; the log and the status say so.
             stuck: Arc::new(|_| ()),
+            held: Arc::new(|_| ()),
         }
     }
 }

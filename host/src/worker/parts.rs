@@ -104,6 +104,7 @@ pub(super) fn reports(base: &Base, lead: Lead) -> Reports {
     Reports {
         in_traffic: Arc::new(move || serving(traffic::of(&routes.load(), &store, &record))),
         progress: lead.progress,
+        held: lead.held,
     }
 }
 
@@ -191,7 +192,7 @@ pub(super) fn start_watcher(
 pub(super) fn begin(
     mut pipeline: Pipeline,
     desk: &Desk,
-    withdraw: Vec<Withdrawal>,
+    (withdraw, first): (Vec<Withdrawal>, bool),
     halt: &Halt,
 ) -> std::io::Result<Receiver<Pipeline>> {
     let (booted, boot) = mpsc::sync_channel(1);
@@ -199,7 +200,7 @@ pub(super) fn begin(
     let (desk, halt) = (desk.clone(), halt.clone());
     std::thread::Builder::new().name("deploy".to_owned()).spawn(move || {
         let _attendant = desk.attend();
-        pipeline.boot(withdraw, || halt.is_told());
+        pipeline.boot(withdraw, first, || halt.is_told());
         pipeline.reserve_numbers(&desk);
         // Whoever waits is there: it is `begin`.
         let _ = booted.send(());

@@ -105,7 +105,7 @@ fn what_ends_the_first_worker_stands_aside() {
 /// What does not load, but ends nobody, is tried again at the next start.
 #[test]
 fn what_only_fails_is_tried_again() {
-    for trouble in ["new fail", "new panic", "new hang"] {
+    for trouble in ["new fail", "new panic"] {
         let mut host = host();
         make(&host, "3", trouble);
         host.restart();
@@ -118,11 +118,31 @@ fn what_only_fails_is_tried_again() {
     }
 }
 
+/// What keeps the start waiting stands aside from then on: nobody else waits for it again, and who
+/// wants it can have it.
+#[test]
+fn what_keeps_a_start_waiting_stands_aside() {
+    let mut host = host();
+    make(&host, "3", "new hang");
+    host.restart();
+    check_stands_in(&host, "new hang");
+    assert_eq!(starts(&host), 1, "nobody has died\n{}", host.log_end());
+    assert!(warning(&host.status(), "bad").contains("it has kept a start waiting"));
+    let history = host.control().history();
+    assert!(history.iter().any(|it| it["verb"] == "withdraw"), "{history:?}");
+    std::fs::remove_file(host.home().path().join("trouble/3")).unwrap();
+    host.restart();
+    check_stands_in(&host, "the next start knows");
+    host.deploy_bytes(&trouble(2), "libbad_v2.so").swapped();
+    assert_eq!(warning(&host.status(), "bad"), "");
+}
+
 /// Somebody kills the first worker while it loads what hangs: another one comes up, and nobody is
 /// blamed.
 #[test]
 fn a_kill_of_the_first_worker() {
-    let mut host = host();
+    // Long enough to be killed while it loads.
+    let mut host = prepared(troubled(host!().arg("--load-time=5s")));
     make(&host, "3", "new hang");
     assert!(host.stop().success());
     let (home, before) = (host.home().clone(), host.home().read_log().len());
@@ -143,10 +163,9 @@ fn a_kill_of_the_first_worker() {
         starts.join().unwrap();
     });
     check_stands_in(&host, "killed");
-    assert!(!warning(&host.status(), "bad").contains("withdrawn"));
-    std::fs::remove_file(host.home().path().join("trouble/3")).unwrap();
-    host.restart();
-    assert_eq!(host.active("bad"), 3);
+    // For what it did to the second worker, and not for the end of the first.
+    let text = warning(&host.status(), "bad");
+    assert!(text.contains("kept a start waiting") && !text.contains("died"), "{text}");
 }
 
 /// Two at once, of which one has nothing before it.

@@ -4,7 +4,7 @@
 //! without a soak. Invariant: as in every upgrade, the worker before is left alone until its
 //! successor accepts.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Pending, STEP_TIME, Step, Upgrade};
 use crate::{
@@ -13,12 +13,20 @@ use crate::{
     upgrade::{Request, Verdict},
 };
 
+/// How long a worker whose loader is held may take to give up what only one worker may have.
+const HELD_TIME: Duration = Duration::from_secs(1);
+
 impl Master {
     /// Begins to replace `old`, which is stuck: `why`.
     pub(in crate::master) fn begin_mending(&mut self, old: u64, why: String) {
         let plan = self.plan.clone();
-        let patience = plan.settings.limits.freeze_time + STEP_TIME;
         let Some(worker) = self.worker(old) else { return };
+        let patience = if worker.holds_the_loader() {
+            // It has no deploy that could hold it up, and every moment another thread may wait.
+            HELD_TIME
+        } else {
+            plan.settings.limits.freeze_time + STEP_TIME
+        };
         let now = Instant::now();
         worker.tell(&Order::Freeze, &[]);
         let old_pid = worker.status().pid;

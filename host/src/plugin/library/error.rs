@@ -30,6 +30,12 @@ impl LoadError {
 }
 
 impl LoadError {
+    /// Whether it has used up the time that a load has.
+    #[must_use]
+    pub fn is_late(&self) -> bool {
+        matches!(self.problem, LoadProblem::Timeout { .. })
+    }
+
     /// Whether the library holds the loader: nothing more can be loaded into this process.
     #[must_use]
     pub fn holds_the_loader(&self) -> bool {

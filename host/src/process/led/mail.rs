@@ -17,9 +17,11 @@ use tokio::sync::{Notify, oneshot};
 use super::{InTraffic, WORD_TIME};
 use crate::{
     event::{EVENTS_COUNT, Events},
+    ids::Generation,
     link::{
         Asked, Channel, Happened, Past, Report, StuckThread, Version,
         channel::{DESCRIPTORS_MAX, Packet},
+        wire::LOADER_HELD,
     },
     serve::Stuck,
     status::{ProcessStatus, Totals},
@@ -40,6 +42,8 @@ struct Inside {
     upgrade: Option<Outcome>,
     totals: Totals,
     stuck: Vec<StuckThread>,
+    /// Whose constructor holds the loader, which lasts as long as this process.
+    held: Option<StuckThread>,
 }
 
 /// See the module.
@@ -152,8 +156,17 @@ impl Mail {
         self.put((self.stuck_report(), Vec::new()));
     }
 
+    /// The loader is held for good: no thread is safe from that.
+    fn held(&self, generation: Generation) {
+        let doing = LOADER_HELD.to_owned();
+        let held = StuckThread { core: 0, generation: Some(generation.0), doing };
+        self.inside().held = Some(held);
+        self.put((self.stuck_report(), Vec::new()));
+    }
+
     fn stuck_report(&self) -> Report {
-        Report::Stuck { threads: self.inside().stuck.clone() }
+        let inside = self.inside();
+        Report::Stuck { threads: inside.stuck.iter().chain(&inside.held).cloned().collect() }
     }
 
     /// To be told again: a master that could not act on it at once may be able to now.
@@ -200,7 +213,8 @@ impl Mail {
     pub(super) fn lead(self: &Arc<Self>) -> Lead {
         let this = || self.clone();
         let (asks, switches, shows) = (this(), this(), this());
-        let (serves, progresses, stands, renews) = (this(), this(), this(), this());
+        let (serves, progresses, renews) = (this(), this(), this());
+        let (stands, holds) = (this(), this());
         Lead {
             upgrade: Arc::new(move |request| {
                 let answered = asks.ask(request);
@@ -217,6 +231,7 @@ impl Mail {
                 progresses.put((Report::Progress { text: text.to_owned() }, Vec::new()));
             }),
             stuck: Arc::new(move |threads| stands.stuck(threads)),
+            held: Arc::new(move |generation| holds.held(generation)),
         }
     }
 }
