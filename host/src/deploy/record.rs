@@ -27,8 +27,8 @@ use crate::{
     config::Limits,
     ids::{Digest, Generation, Label, PluginName},
     state::{
-        Fate, History, Manifest, ManifestError, ManifestFile, Note, Numbers, RollbackError, Seen,
-        SeenStore, Standing, StateDir, StateError, Syncer, VersionEntry, Versions, history::Entry,
+        Fate, History, Loaded, Manifest, ManifestError, ManifestFile, Note, Numbers, RollbackError,
+        Seen, SeenStore, Standing, StateDir, Syncer, VersionEntry, Versions, history::Entry,
     },
     status::{KeptVersion, Unwritable},
     sys::marks::{Marks, Series},
@@ -267,45 +267,47 @@ impl Record {
         self.sealed.store(sealed, Ordering::Release);
     }
 
-    fn is_lost(&self) -> bool {
-        matches!(self.dir.inspect(), Err(StateError::Lost { .. }))
-    }
-
     fn is_sealed(&self) -> bool {
         self.sealed.load(Ordering::Acquire)
     }
 
-    /// Reads again what another worker has written meanwhile.
+    /// Reads again what another worker has written meanwhile, also where it had to make the folder
+    /// again. What is older than what is known here is not taken.
     ///
     /// # Errors
     /// [`ManifestError`]; nothing has changed then.
     pub fn reload(&self) -> Result<(), ManifestError> {
         let mut book = self.book();
-        if self.is_lost() {
+        if self.dir.is_lost() {
             // Nobody has written anything there that would be newer.
             book.behind = true;
             return Ok(());
         }
         let found = book.file.load()?;
+        self.take_newer(&mut book, found);
+        Ok(())
+    }
+
+    /// Goes on with what another worker of this host has written, unless more is known here.
+    fn take_newer(&self, book: &mut Book, found: Loaded) {
         if let Some(warning) = found.warning {
             tracing::error!("{warning}");
         }
         // A number that a load of this process has used is not used again.
         let next = book.manifest.next_generation.max(found.manifest.next_generation);
-        book.behind = false;
-        book.manifest = found.manifest;
+        book.behind = found.manifest.serial < book.manifest.serial;
+        if !book.behind {
+            book.manifest = found.manifest;
+            book.changes = Changes::read();
+            *self.warnings() = withdrawals(&book.manifest);
+        }
         book.manifest.next_generation = next;
-        book.changes = Changes::read();
-        let known = withdrawals(&book.manifest);
-        drop(book);
-        *self.warnings() = known;
         if let Ok(written) = Numbers::read(self.dir.path()) {
             self.numbering().written = written;
         }
         if let Err(error) = self.history.reload() {
             tracing::warn!(%error, "the history could not be read again");
         }
-        Ok(())
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -640,7 +642,7 @@ impl Record {
     /// Forgets versions beyond the limit, and removes bytes that nothing needs any more.
     pub fn tidy(&self, store: &Store, kept_count: usize) {
         // What lies in a folder that is not this host's, or not for sure, is not ours to remove.
-        if self.is_sealed() || self.unwritable().is_some() || self.is_lost() {
+        if self.is_sealed() || self.unwritable().is_some() || self.dir.inspect().is_err() {
             return;
         }
         let (digests, traffic) = {
@@ -712,7 +714,7 @@ fn choose(
     file: &ManifestFile,
     handed: Option<Manifest>,
 ) -> Result<(Manifest, bool), ManifestError> {
-    let lost = matches!(dir.inspect(), Err(StateError::Lost { .. }));
+    let lost = dir.is_lost();
     match (file.load(), handed) {
         (Ok(found), Some(handed)) if lost || handed.serial > found.manifest.serial => {
             tracing::warn!(folder = %dir.path().display(), "going on with what was handed on");

@@ -249,6 +249,39 @@ impl StateDir {
         may_write.map_err(|errno| StateError::new("write", &self.path, errno))
     }
 
+    /// Whether it is gone, or is another host's. One that another worker of this host has made again
+    /// meanwhile is this worker's too, from now on. Makes nothing.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        matches!(self.inspect(), Err(StateError::Lost { .. })) && !self.rejoin()
+    }
+
+    /// Takes the folder that has the place of the one that was held for it, if this host has its
+    /// lock; whether it has.
+    fn rejoin(&self) -> bool {
+        let Ok(file) = OpenOptions::new()
+            .read(true)
+            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+            .open(self.path.join(LOCK))
+        else {
+            return false;
+        };
+        // Only what names this host is tried: whoever tries holds the lock for a moment.
+        let ours = self.led && holder_of(&file) == Some(self.host());
+        if !ours || flock(&file, FlockOperation::NonBlockingLockShared) != Err(Errno::WOULDBLOCK) {
+            return false;
+        }
+        let Ok(id) = id_of(&file) else { return false };
+        *self.held() = Held { lock: None, id: Some(id) };
+        true
+    }
+
+    /// The process that the lock is taken for.
+    fn host(&self) -> u32 {
+        let parent = rustix::process::getppid().map(|it| it.as_raw_nonzero().get().unsigned_abs());
+        parent.filter(|_| self.led).unwrap_or_else(std::process::id)
+    }
+
     /// Makes a folder that is lost again, or takes the one that has its place. The lock of it, for
     /// whoever else holds it; `None`: another worker of this host was sooner. The folder above has
     /// to be there: where that is gone, nobody wants the state back.
@@ -258,8 +291,7 @@ impl StateDir {
     pub fn renew(&self) -> Result<Option<OwnedFd>, StateError> {
         make(&self.path)?;
         check(&self.path)?;
-        let parent = rustix::process::getppid().map(|it| it.as_raw_nonzero().get().unsigned_abs());
-        let host = parent.filter(|_| self.led).unwrap_or_else(std::process::id);
+        let host = self.host();
         let failed = |source| StateError::new("lock", &self.path, source);
         match lock(&self.path, host) {
             Ok(lock) => {
@@ -318,16 +350,20 @@ fn lock(folder: &Path, pid: u32) -> Result<File, StateError> {
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
         Err(Errno::WOULDBLOCK) => {
-            let mut text = String::new();
-            let read = (&file).take(16).read_to_string(&mut text);
-            let holder = read.ok().and_then(|_| text.trim().parse().ok());
-            return Err(StateError::Locked { path: folder.to_owned(), pid: holder });
+            return Err(StateError::Locked { path: folder.to_owned(), pid: holder_of(&file) });
         }
         Err(errno) => return Err(failed(errno.into())),
     }
     // Only for people and for the message above: the lock itself is the kernel's.
     let _ = write_pid(&file, pid);
     Ok(file)
+}
+
+/// The host that a lock was taken for, as far as the file says.
+fn holder_of(file: &File) -> Option<u32> {
+    let mut text = String::new();
+    file.take(16).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
 }
 
 fn write_pid(mut file: &File, pid: u32) -> io::Result<()> {
@@ -411,8 +447,16 @@ mod tests {
             master.inspect().unwrap();
             assert_eq!(StateDir::open(&path).unwrap_err().code(), "state_locked");
         }
+        // Another worker of the host was sooner: it is this one's too.
+        let first = StateDir::held_by_master(path.clone(), master.lock_id());
+        fs::remove_dir_all(&path).unwrap();
+        assert!(worker.is_lost(), "nobody has made it again");
+        master.follow(first.renew().unwrap().unwrap());
+        assert!(!worker.is_lost());
+        worker.inspect().unwrap();
         fs::remove_dir_all(&path).unwrap();
         let other = StateDir::open(&path).unwrap();
+        assert!(worker.is_lost(), "it is another host's");
         assert_eq!(worker.inspect().unwrap_err().code(), "state_lost");
         assert_eq!(worker.renew().unwrap_err().code(), "state_locked", "another host was sooner");
         drop(other);

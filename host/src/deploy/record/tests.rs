@@ -254,3 +254,63 @@ fn a_record_takes_up_writing_by_itself() {
     assert_eq!(boots(&open(&folder)), None);
     assert!(folder.join("manifest.replaced.json").exists());
 }
+
+/// A successor makes the lost folder again, commits there, and is taken back: whichever way the
+/// worker before goes on, it goes on with that.
+#[test]
+fn what_a_successor_has_committed_in_a_folder_made_again_is_kept() {
+    let goes_on: [fn(&Record, &Store); 2] = [
+        // Resumed.
+        |record, _| record.reload().unwrap(),
+        // Thawed: nobody tells it to read anything.
+        |record, store| {
+            record.seal(false);
+            record.look(store).unwrap();
+        },
+    ];
+    for go_on in goes_on {
+        let above = tempfile::tempdir().unwrap();
+        let folder = above.path().join("state");
+        let master = StateDir::open(&folder).unwrap();
+        let renewed = Arc::new(Mutex::new(None));
+        let worker = |manifest| {
+            let dir = StateDir::held_by_master(folder.clone(), master.lock_id());
+            let lock = Arc::clone(&renewed);
+            let renewed: OnRenewed = Arc::new(move |it| *lock.lock().unwrap() = Some(it));
+            let handed = Handed { manifest, renewed, next: None, marks: None };
+            Record::open(dir, &Limits::default(), handed).unwrap()
+        };
+        let before = worker(None);
+        commit(&before, "1");
+        before.seal(true);
+        let successor = worker(Manifest::from_text(&before.manifest()));
+        std::fs::remove_dir_all(&folder).unwrap();
+        let store = Store::of_host(&folder);
+        successor.look(&store).unwrap();
+        assert!(renewed.lock().unwrap().is_some(), "the master has the new lock");
+        commit(&successor, "2");
+        go_on(&before, &store);
+        before.seal(false);
+        before.look(&store).unwrap();
+        assert_eq!(boots(&before), Some((2, "2".to_owned())));
+        assert_eq!(commit(&before, "3"), Generation(3));
+        assert_eq!(boots(&worker(None)), Some((3, "3".to_owned())));
+        assert!(!folder.join("manifest.replaced.json").exists());
+    }
+}
+
+/// What could not be written before a hand-over is not forgotten when the worker comes back.
+#[test]
+fn what_the_disk_does_not_have_outlives_a_look_at_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let record = open(folder.path());
+    let [_, two] = ["1", "2"].map(|label| commit(&record, label));
+    let blocked = folder.path().join("manifest.json.tmp");
+    std::fs::create_dir(&blocked).unwrap();
+    record.withdraw(&ended(two)).unwrap();
+    record.reload().unwrap();
+    assert_eq!(boots(&record), Some((3, "1".to_owned())));
+    std::fs::remove_dir(&blocked).unwrap();
+    record.look(&Store::open(folder.path()).unwrap()).unwrap();
+    assert_eq!(boots(&open(folder.path())), Some((3, "1".to_owned())));
+}

@@ -99,9 +99,18 @@ impl Record {
         match self.dir.inspect() {
             Err(StateError::Lost { .. }) => {
                 let path = self.dir.path().display();
-                self.dir.renew()?.into_iter().for_each(|lock| (self.renewed)(lock));
-                tracing::warn!(folder = %path, "the state folder was lost: it is made again");
-                self.take_place(book);
+                match self.dir.renew()? {
+                    Some(lock) => {
+                        (self.renewed)(lock);
+                        tracing::warn!(folder = %path, "the state folder was lost: it is made again");
+                        self.take_place(book);
+                    }
+                    // By another worker of this host: what it has committed there was acknowledged.
+                    None => {
+                        let found = book.file.load()?;
+                        self.take_newer(book, found);
+                    }
+                }
             }
             other => other?,
         }
