@@ -142,8 +142,11 @@ impl Record {
     /// [`ManifestError`], when nothing was handed on; a thread cannot be made.
     pub fn open(dir: StateDir, limits: &Limits, handed: Handed) -> anyhow::Result<Self> {
         let syncer = Arc::new(Syncer::start()?);
-        let file = ManifestFile::new(&dir, syncer.clone());
+        let mut file = ManifestFile::new(&dir, syncer.clone());
         let (mut manifest, behind) = choose(&dir, &file, handed.manifest)?;
+        if !behind {
+            file.know(&manifest);
+        }
         let (disk, memory) = (limits.history_disk_count, limits.history_memory_count);
         let history = History::open(dir.path(), disk, memory).unwrap_or_else(|error| {
             tracing::error!(%error, "the history could not be read");
@@ -298,6 +301,8 @@ impl Record {
         book.behind = found.manifest.serial < book.manifest.serial;
         if !book.behind {
             book.manifest = found.manifest;
+            let Book { file, manifest, .. } = &mut *book;
+            file.know(manifest);
             book.changes = Changes::read();
             *self.warnings() = withdrawals(&book.manifest);
         }

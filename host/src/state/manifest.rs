@@ -85,6 +85,23 @@ impl Manifest {
         self.plugins.values().filter_map(|it| Some(it.serving()?.digest)).collect()
     }
 
+    /// Whether both are what one host had after the same change. What a process has of its own (a
+    /// number that it has used, a version that it has forgotten) makes no difference.
+    fn is_same_change(&self, other: &Self) -> bool {
+        let last = |versions: &Versions| {
+            let last = versions.list().last();
+            let last = last.map(|it| (it.generation, it.digest, wire::to_ms(it.committed_at)));
+            (versions.is_active(), last)
+        };
+        self.serial == other.serial
+            && self.changed_last == other.changed_last
+            && self
+                .plugins
+                .iter()
+                .map(|(name, it)| (name, last(it)))
+                .eq(other.plugins.iter().map(|(name, it)| (name, last(it))))
+    }
+
     /// Takes the next generation number. It counts as used from here on, also when the load fails.
     pub fn take_generation(&mut self) -> Generation {
         let taken = self.next_generation;
@@ -230,13 +247,17 @@ pub struct ManifestFile {
     syncer: Arc<Syncer>,
     /// How often it was written by this process; 0 is the file that was found.
     written: u64,
+    /// What it held last, as far as this process knows.
+    known: Option<Manifest>,
+    /// The folder is another one than before: what lies there may be somebody else's.
+    moved: bool,
 }
 
 impl ManifestFile {
     /// The files in `dir`, made durable by `syncer`.
     #[must_use]
     pub fn new(dir: &StateDir, syncer: Arc<Syncer>) -> Self {
-        Self { folder: dir.path().to_owned(), syncer, written: 0 }
+        Self { folder: dir.path().to_owned(), syncer, written: 0, known: None, moved: false }
     }
 
     fn newest(&self) -> PathBuf {
@@ -262,11 +283,35 @@ impl ManifestFile {
         Ok(Loaded { manifest, warning: found.warning })
     }
 
-    /// Puts a manifest that is there aside, where a folder that is not this host's has this one's
-    /// place; where it is now.
-    pub fn set_aside(&self) -> Option<PathBuf> {
+    /// The host goes on from what was read: it is this host's own.
+    pub fn know(&mut self, manifest: &Manifest) {
+        self.known = Some(manifest.clone());
+    }
+
+    /// The folder has become another one: what lies there and is not this host's is put aside by the
+    /// next change that is written.
+    pub fn move_in(&mut self) {
+        self.moved = true;
+    }
+
+    /// Puts what lies there aside, if it may be somebody else's; where it is now.
+    fn set_aside(&self, manifest: &Manifest) -> Result<Option<PathBuf>, ManifestError> {
+        let ours = |there: &Manifest| {
+            let known = self.known.iter().chain([manifest]);
+            *there == Manifest::default() || known.into_iter().any(|it| it.is_same_change(there))
+        };
+        // Also what cannot be read: a newer hotseat may have written it.
+        if find(&self.folder).is_ok_and(|found| found.manifest.as_ref().is_none_or(ours)) {
+            return Ok(None);
+        }
         let aside = self.folder.join("manifest.replaced.json");
-        fs::rename(self.newest(), &aside).ok().map(|()| aside)
+        let newest = self.newest();
+        let found = [&newest, &self.previous()].into_iter().find(|it| it.exists()).cloned();
+        let found = found.unwrap_or(newest);
+        match fs::rename(&found, &aside) {
+            Ok(()) => Ok(Some(aside)),
+            Err(source) => Err(ManifestError::Write { path: aside, source, shortage: None }),
+        }
     }
 
     /// Replaces the file on disk and has it made durable in the background.
@@ -277,11 +322,30 @@ impl ManifestFile {
         let temporary = self.folder.join("manifest.json.tmp");
         let text = manifest.to_text();
         let failed = |path: &Path, source| {
-            let _ = fs::remove_file(&temporary);
             let shortage = Shortage::of(&source, path, text.len() as u64);
             ManifestError::Write { path: path.to_owned(), source, shortage }
         };
-        write(&temporary, &text).map_err(|e| failed(&temporary, e))?;
+        let replaced = write(&temporary, &text)
+            .map_err(|e| failed(&temporary, e))
+            .and_then(|()| self.replace(&temporary, manifest, failed));
+        if let Err(error) = replaced {
+            let _ = fs::remove_file(&temporary);
+            return Err(error);
+        }
+        self.written += 1;
+        self.syncer.manifest(self.newest(), self.written);
+        self.know(manifest);
+        Ok(())
+    }
+
+    /// Puts what was written into its place.
+    fn replace(
+        &mut self,
+        temporary: &Path,
+        manifest: &Manifest,
+        failed: impl Fn(&Path, io::Error) -> ManifestError,
+    ) -> Result<(), ManifestError> {
+        let aside = if self.moved { self.set_aside(manifest)? } else { None };
         if self.syncer.has_manifest(self.written) {
             // Between these two renames the previous file is what was acknowledged last.
             match fs::rename(self.newest(), self.previous()) {
@@ -291,13 +355,18 @@ impl ManifestFile {
                 _ => {}
             }
         }
-        fs::rename(&temporary, self.newest()).map_err(|e| {
+        fs::rename(temporary, self.newest()).map_err(|e| {
             // The first rename is taken back; should that fail too, a start finds the previous.
-            let _ = fs::hard_link(self.previous(), self.newest());
+            let _ = match &aside {
+                Some(aside) => fs::rename(aside, self.newest()),
+                None => fs::hard_link(self.previous(), self.newest()),
+            };
             failed(&self.newest(), e)
         })?;
-        self.written += 1;
-        self.syncer.manifest(self.newest(), self.written);
+        self.moved = false;
+        if let Some(aside) = aside {
+            tracing::warn!(path = %aside.display(), "what another host had written was put aside");
+        }
         Ok(())
     }
 }

@@ -314,3 +314,73 @@ fn what_the_disk_does_not_have_outlives_a_look_at_it() {
     record.look(&Store::open(folder.path()).unwrap()).unwrap();
     assert_eq!(boots(&open(folder.path())), Some((3, "1".to_owned())));
 }
+
+/// A record in a folder that it holds itself, with two versions and a lock that somebody removes.
+fn without_its_lock(folder: &Path) -> Record {
+    let handed = Handed { manifest: None, renewed: Arc::new(|_| ()), next: None, marks: None };
+    let record = Record::open(StateDir::open(folder).unwrap(), &Limits::default(), handed).unwrap();
+    for label in ["1", "2"] {
+        commit(&record, label);
+    }
+    std::fs::remove_file(folder.join("lock")).unwrap();
+    record
+}
+
+/// What a process has in memory alone makes its own manifest nobody else's.
+#[test]
+fn its_own_manifest_is_known_again() {
+    let ways: [fn(&Record, &Store); 4] = [
+        |record, _| record.stand_in(&name(), Some(Generation(1)), "it does not load".to_owned()),
+        |record, _| assert_eq!(record.take_generation(), Generation(3)),
+        |record, store| record.tidy(store, 0),
+        // Known and not yet written: the disk has the change before.
+        |record, _| {
+            let mut book = record.book();
+            book.manifest.serial += 1;
+            book.behind = true;
+        },
+    ];
+    for change in ways {
+        let folder = tempfile::tempdir().unwrap();
+        let record = without_its_lock(folder.path());
+        let store = Store::open(folder.path()).unwrap();
+        record.look(&store).unwrap();
+        change(&record, &store);
+        std::fs::remove_file(folder.path().join("lock")).unwrap();
+        record.look(&store).unwrap();
+        assert!(!folder.path().join("manifest.replaced.json").exists());
+        drop(record);
+        assert_eq!(boots(&open(folder.path())), Some((2, "2".to_owned())));
+    }
+}
+
+/// What another host has left stays where it is until this one's is written, whatever it says.
+#[test]
+fn what_another_host_has_written_is_put_aside_only_for_something() {
+    let newer = br#"{"schema": 99}"#.to_vec();
+    let same_serial = Manifest { serial: 2, ..Manifest::default() }.to_text();
+    let ways: [fn(&Record, &Store); 2] = [
+        |record, store| record.look(store).unwrap(),
+        |record, _| assert_eq!(commit(record, "3"), Generation(3)),
+    ];
+    for (theirs, write) in [newer, same_serial, b"{".to_vec()].iter().zip(ways.iter().cycle()) {
+        let folder = tempfile::tempdir().unwrap();
+        let [newest, aside, blocked] =
+            ["manifest.json", "manifest.replaced.json", "manifest.json.tmp"]
+                .map(|name| folder.path().join(name));
+        let record = without_its_lock(folder.path());
+        let store = Store::open(folder.path()).unwrap();
+        let _ = std::fs::remove_file(folder.path().join("manifest.previous.json"));
+        std::fs::write(&newest, theirs).unwrap();
+        std::fs::create_dir(&blocked).unwrap();
+        for _ in 0..2 {
+            record.look(&store).unwrap_err();
+            assert_eq!(&std::fs::read(&newest).unwrap(), theirs, "still there");
+        }
+        std::fs::remove_dir(&blocked).unwrap();
+        write(&record, &store);
+        assert_eq!(&std::fs::read(&aside).unwrap(), theirs);
+        drop(record);
+        assert!(boots(&open(folder.path())).is_some_and(|(number, _)| number >= 2));
+    }
+}

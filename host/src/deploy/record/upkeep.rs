@@ -16,7 +16,7 @@ use super::{Book, Record};
 use crate::{
     artifact::{Store, StoreError},
     error::{Coded, Kind},
-    state::{Manifest, ManifestError, Numbers, StateError},
+    state::{ManifestError, Numbers, StateError},
     status::Unwritable,
     sys::disk,
 };
@@ -134,13 +134,7 @@ impl Record {
         book.behind = true;
         // Whatever is reserved there, it is not what this host has given.
         self.numbering().written = Numbers::default();
-        let there = book.file.load().ok().map(|found| found.manifest);
-        let other = |it: &Manifest| *it != book.manifest && *it != Manifest::default();
-        if there.as_ref().is_some_and(other)
-            && let Some(aside) = book.file.set_aside()
-        {
-            tracing::warn!(path = %aside.display(), "what another host had written was put aside");
-        }
+        book.file.move_in();
     }
 
     /// Remembers whether something can be written, and says so when that has changed.
