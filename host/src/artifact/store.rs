@@ -100,15 +100,19 @@ impl Store {
         self.carried.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The kept artifact, open for reading, to be handed on.
+    /// The artifact, open for reading, to be handed on: the one that was open here when its bytes
+    /// were checked. Only where there is none, the file that is kept, if it is what it should be.
     ///
     /// # Errors
-    /// The system's own.
-    pub fn open_artifact(&self, digest: Digest) -> io::Result<OwnedFd> {
+    /// Those of [`find`].
+    pub fn open_artifact(&self, digest: Digest) -> Result<OwnedFd, StoreError> {
+        let carried = self.carried().get(&digest).map(OwnedFd::try_clone);
+        if let Some(Ok(carried)) = carried {
+            return Ok(carried);
+        }
         // The standard library opens with O_CLOEXEC.
-        File::open(self.artifact_path(digest))
-            .map(OwnedFd::from)
-            .or_else(|error| self.carried().get(&digest).map_or(Err(error), OwnedFd::try_clone))
+        let (_, file) = read(self.artifact_path(digest), digest)?;
+        Ok(file.into())
     }
 
     /// Where the artifact of `digest` is, kept or not.
@@ -141,10 +145,10 @@ impl Store {
         Ok(path)
     }
 
-    /// Keeps an artifact open, so that it outlives its file; what is open already is believed.
+    /// Keeps an artifact open whose bytes were checked, so that it outlives its file.
     fn hold(&self, digest: Digest, file: Option<File>) {
         if let Some(file) = file {
-            self.carried().entry(digest).or_insert_with(|| file.into());
+            self.carried().insert(digest, file.into());
         }
     }
 
@@ -190,6 +194,8 @@ impl Store {
         let found = super::digest(&bytes);
         if found != digest {
             tracing::warn!(%digest, %found, "an artifact that was handed on is not what it was");
+            // Nor is it handed on once more.
+            self.carried().remove(&digest);
             return None;
         }
         Some(bytes)

@@ -144,3 +144,41 @@ fn carried_bytes_are_preferred_and_put_back() {
     store.retain(&BTreeSet::new(), &BTreeSet::new()).unwrap();
     assert!(store.open_artifact(one).is_err(), "nothing needs it any more");
 }
+
+/// Whatever somebody puts in the place of an artifact, what is handed on is what was checked.
+#[test]
+fn only_what_was_checked_is_handed_on() {
+    let one = digest(b"one");
+    let bytes_of = |store: &Store| {
+        let file = File::from(store.open_artifact(one).ok()?);
+        let mut bytes = vec![0; 8];
+        // By position, as whoever it is handed to reads it.
+        let count = file.read_at(&mut bytes, 0).unwrap();
+        bytes.truncate(count);
+        Some(bytes)
+    };
+    for damage in [&b""[..], b"o", b"two", b"once"] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let path = store.keep(one, b"one").unwrap();
+        // As from a backup: another file under the same name.
+        fs::remove_file(&path).unwrap();
+        put(&path, damage).unwrap();
+        assert_eq!(bytes_of(&store).unwrap(), b"one");
+        // Nothing is open: the file is looked at first.
+        let store = Store::open(dir.path()).unwrap();
+        assert_eq!(bytes_of(&store), None);
+        // What was taken over and is wrong gives way to what is right.
+        store.carry(vec![(one, File::open(&path).unwrap().into())]);
+        fs::remove_file(&path).unwrap();
+        put(&path, b"one").unwrap();
+        assert_eq!(&store.read(one).unwrap()[..], b"one");
+        fs::remove_file(&path).unwrap();
+        assert_eq!(bytes_of(&store).unwrap(), b"one");
+        let store = Store::open(dir.path()).unwrap();
+        put(&path, damage).unwrap();
+        store.carry(vec![(one, File::open(&path).unwrap().into())]);
+        store.keep(one, b"one").unwrap();
+        assert_eq!(bytes_of(&store).unwrap(), b"one");
+    }
+}
