@@ -1,11 +1,13 @@
 //! What was committed, kept in step with the disk.
 //!
 //! Owns the manifest and the history while the host runs. The pipeline commits, the watcher
-//! remembers files, the status reads; a lock keeps them apart, and nobody on the data plane comes
+//! remembers files, the status reads; locks keep them apart, and nobody on the data plane comes
 //! here.
 //! Invariants: what is committed or removed is on disk before it is so in memory. Nothing is
 //! written while the record is sealed: another worker of the host writes then. Whoever leads the
 //! worker holds a copy of the manifest, so that neither depends on the folder.
+//! Whoever changes the manifest has the pen, also while the disk does not answer; the book is held
+//! for moments in memory, so that nobody who only reads waits for a disk.
 
 mod upkeep;
 
@@ -73,7 +75,6 @@ pub struct Withdrawn {
 #[derive(Debug)]
 struct Book {
     manifest: Manifest,
-    file: ManifestFile,
     changes: Changes,
     /// What has ended processes without being active.
     avoided: Vec<Withdrawal>,
@@ -93,6 +94,9 @@ struct Numbering {
 
 /// The manifest and the history of a running host.
 pub struct Record {
+    /// Taken before the book by whoever changes its manifest.
+    pen: Mutex<ManifestFile>,
+    /// Held across no call of a file system.
     book: Mutex<Book>,
     /// What the status says of a plugin that did not boot as it was committed.
     warnings: Mutex<BTreeMap<PluginName, String>>,
@@ -163,10 +167,11 @@ impl Record {
         let numbering = Mutex::new(Numbering { written, fails: false, first_order });
         let warnings = Mutex::new(withdrawals(&manifest));
         let (changes, avoided) = (Changes::read(), Vec::new());
-        let book = Mutex::new(Book { manifest, file, changes, avoided, behind });
+        let book = Mutex::new(Book { manifest, changes, avoided, behind });
         let (notes, sealed, unwritable) = Default::default();
         let Handed { renewed, marks, .. } = handed;
         Ok(Self {
+            pen: Mutex::new(file),
             book,
             warnings,
             notes,
@@ -231,7 +236,7 @@ impl Record {
     }
 
     fn write_numbers(&self, numbers: Numbers) {
-        let _book = self.book();
+        let _pen = self.pen();
         // What cannot be written now is reserved as soon as it can be.
         if self.is_sealed() || self.unwritable().is_some() {
             return;
@@ -259,14 +264,15 @@ impl Record {
 
     /// What another worker has given is not given again.
     pub fn skip_generations(&self, next: Generation) {
+        let _pen = self.pen();
         let manifest = &mut self.book().manifest;
         manifest.next_generation = manifest.next_generation.max(next);
     }
 
     /// Whether another worker of the host may be writing from now on.
     pub fn seal(&self, sealed: bool) {
-        // Under the lock: a change that has begun is on the disk afterwards.
-        let _book = self.book();
+        // With the pen: a change that has begun is on the disk afterwards.
+        let _pen = self.pen();
         self.sealed.store(sealed, Ordering::Release);
     }
 
@@ -280,33 +286,34 @@ impl Record {
     /// # Errors
     /// [`ManifestError`]; nothing has changed then.
     pub fn reload(&self) -> Result<(), ManifestError> {
-        let mut book = self.book();
+        let mut file = self.pen();
         if self.dir.is_lost() {
             // Nobody has written anything there that would be newer.
-            book.behind = true;
+            self.book().behind = true;
             return Ok(());
         }
-        let found = book.file.load()?;
-        self.take_newer(&mut book, found);
+        let found = file.load()?;
+        self.take_newer(&mut file, found);
         Ok(())
     }
 
     /// Goes on with what another worker of this host has written, unless more is known here.
-    fn take_newer(&self, book: &mut Book, found: Loaded) {
+    fn take_newer(&self, file: &mut ManifestFile, found: Loaded) {
         if let Some(warning) = found.warning {
             tracing::error!("{warning}");
         }
+        let mut book = self.book();
         // A number that a load of this process has used is not used again.
         let next = book.manifest.next_generation.max(found.manifest.next_generation);
         book.behind = found.manifest.serial < book.manifest.serial;
         if !book.behind {
             book.manifest = found.manifest;
-            let Book { file, manifest, .. } = &mut *book;
-            file.know(manifest);
+            file.know(&book.manifest);
             book.changes = Changes::read();
             *self.warnings() = withdrawals(&book.manifest);
         }
         book.manifest.next_generation = next;
+        drop(book);
         if let Ok(written) = Numbers::read(self.dir.path()) {
             self.numbering().written = written;
         }
@@ -315,20 +322,25 @@ impl Record {
         }
     }
 
+    fn pen(&self) -> MutexGuard<'_, ManifestFile> {
+        self.pen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes the manifest on disk, then in memory.
     fn change<T>(&self, change: impl FnOnce(&mut Manifest) -> T) -> Result<T, ManifestError> {
-        let mut book = self.book();
+        let mut file = self.pen();
         if self.is_sealed() {
             return Err(ManifestError::Sealed);
         }
-        let mut next = book.manifest.clone();
+        let mut next = self.book().manifest.clone();
         let result = change(&mut next);
         next.serial += 1;
-        book.file.save(&next).inspect_err(|error| self.not_written(error))?;
+        file.save(&next).inspect_err(|error| self.not_written(error))?;
+        let mut book = self.book();
         (book.manifest, book.behind) = (next, false);
         Ok(result)
     }
@@ -336,6 +348,7 @@ impl Record {
     /// The number of the next load. It counts as used from here on, also when the load fails.
     #[must_use]
     pub fn take_generation(&self) -> Generation {
+        let _pen = self.pen();
         let taken = self.book().manifest.take_generation();
         self.generation_given(taken);
         taken
@@ -412,6 +425,7 @@ impl Record {
     /// It is so in memory also when the disk fails: whatever ended a process is not loaded again.
     pub fn withdraw(&self, withdrawal: &Withdrawal) -> Option<Withdrawn> {
         let Withdrawal { generation, why, .. } = withdrawal;
+        let mut file = self.pen();
         let mut book = self.book();
         // Also that of an attempt which nothing was committed of: else another one would get it,
         // and the blame with it.
@@ -425,6 +439,7 @@ impl Record {
             book.avoided.push(withdrawal.clone());
             return None;
         };
+        drop(book);
         let target = next.plugins.get(&plugin)?.rollback_target(&plugin, None).ok().cloned();
         let number = target.as_ref().map(|_| next.take_generation());
         if let Some(number) = number {
@@ -449,35 +464,37 @@ impl Record {
         let text = format!("generation {generation} ({label}) was withdrawn: {why}; {instead}");
         versions.set_withdrawn(text.clone());
         next.changed_last = Some(plugin.clone());
-        self.save_withdrawal(&mut book, next);
-        book.changes.note(&plugin);
-        drop(book);
+        self.save_withdrawal(&mut file, next);
+        self.book().changes.note(&plugin);
         self.warn(&plugin, text.clone());
         Some(Withdrawn { plugin, was, now, text })
     }
 
-    fn save_withdrawal(&self, book: &mut Book, mut next: Manifest) {
+    fn save_withdrawal(&self, file: &mut ManifestFile, mut next: Manifest) {
         next.serial += 1;
-        let saved = book.file.save(&next);
+        let saved = file.save(&next);
         if let Err(error) = &saved {
             tracing::error!(%error, "a withdrawn version is not written down yet");
             self.not_written(error);
         }
+        let mut book = self.book();
         (book.manifest, book.behind) = (next, saved.is_err());
     }
 
     /// Why a version of `plugin` that would stand in for the active one must not: it has ended
     /// processes. From then on it is not returned to unless it is named.
     pub fn avoid(&self, plugin: &PluginName, generation: Generation) -> Option<String> {
-        let mut book = self.book();
+        let mut file = self.pen();
+        let book = self.book();
         let known = book.avoided.iter().find(|it| it.generation == generation)?;
         let text = format!("generation {generation} was withdrawn: {}", known.why);
         let mut next = book.manifest.clone();
+        drop(book);
         if let Some(versions) = next.plugins.get_mut(plugin) {
             versions.give_up(generation);
             versions.set_withdrawn(text.clone());
         }
-        self.save_withdrawal(&mut book, next);
+        self.save_withdrawal(&mut file, next);
         Some(text)
     }
 
@@ -609,6 +626,7 @@ impl Record {
 
     /// The committed version of `plugin` does not boot: `instead` serves, and the status says `why`.
     pub fn stand_in(&self, plugin: &PluginName, instead: Option<Generation>, why: String) {
+        let _pen = self.pen();
         // Of this process alone: the disk keeps what was committed.
         if let Some(versions) = self.book().manifest.plugins.get_mut(plugin) {
             versions.stand_in(instead);
@@ -651,6 +669,7 @@ impl Record {
             return;
         }
         let (digests, traffic) = {
+            let _pen = self.pen();
             let mut book = self.book();
             // On disk they go with the next commit; an entry without its artifact does no harm.
             (book.manifest.prune(kept_count), book.manifest.in_traffic())
@@ -759,6 +778,7 @@ impl SeenStore for Record {
         if let Err(error) = self.change(apply) {
             tracing::error!(%error, path = %path.display(), "a file is remembered in memory only");
             // Else it would be ordered again at every look. It is written with what comes next.
+            let _pen = self.pen();
             let mut book = self.book();
             apply(&mut book.manifest);
             book.manifest.serial += 1;

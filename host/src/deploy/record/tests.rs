@@ -384,3 +384,75 @@ fn what_another_host_has_written_is_put_aside_only_for_something() {
         assert!(boots(&open(folder.path())).is_some_and(|(number, _)| number >= 2));
     }
 }
+
+/// A disk that does not answer holds up whoever writes, and nobody who asks.
+///
+/// Method: the temporary file is a pipe that nobody reads; to open it takes until somebody does.
+#[test]
+fn who_only_reads_does_not_wait_for_the_disk() {
+    type Way = fn(&Record, &Store);
+    let ways: [(Way, Way); 5] = [
+        (|_, _| (), |record, _| drop(record.remove(&name()))),
+        (|_, _| (), |record, _| drop(record.withdraw(&ended(Generation(2))))),
+        (|_, _| (), |record, _| record.remember(Path::new("/x"), Some(seen(1, Fate::Ended)))),
+        (
+            |record, _| drop(record.withdraw(&ended(Generation(1)))),
+            |record, _| drop(record.avoid(&name(), Generation(1))),
+        ),
+        (|record, _| record.book().behind = true, |record, store| drop(record.look(store))),
+    ];
+    for (prepare, write) in ways {
+        let folder = tempfile::tempdir().unwrap();
+        let record = Arc::new(open(folder.path()));
+        let store = Store::open(folder.path()).unwrap();
+        for label in ["1", "2"] {
+            commit(&record, label);
+        }
+        prepare(&record, &store);
+        let pipe = folder.path().join("manifest.json.tmp");
+        let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU);
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, kind, mode, 0).unwrap();
+        let theirs = Arc::clone(&record);
+        let writer = std::thread::spawn(move || write(&theirs, &store));
+        while record.pen.try_lock().is_ok() {
+            std::thread::yield_now();
+        }
+        let (answers, answered) = std::sync::mpsc::channel();
+        let asked = Arc::clone(&record);
+        let reader = std::thread::spawn(move || {
+            let status = (asked.kept(&name()), asked.warned(), asked.noted(), asked.unwritable());
+            let rest = (asked.committed(), asked.seen(), asked.manifest());
+            answers.send((status, rest)).unwrap();
+        });
+        let answer = answered.recv_timeout(Duration::from_secs(20));
+        assert!(!writer.is_finished());
+        // Under another name, so that it does not become the manifest.
+        let aside = folder.path().join("pipe");
+        std::fs::rename(&pipe, &aside).unwrap();
+        let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NONBLOCK;
+        let end = rustix::fs::open(&aside, flags, rustix::fs::Mode::empty()).unwrap();
+        writer.join().unwrap();
+        reader.join().unwrap();
+        drop(end);
+        assert!(!answer.unwrap().1.2.is_empty());
+    }
+}
+
+/// The look that nobody has asked for may hang in its folder: it holds up no change, and no
+/// hand-over.
+#[test]
+fn a_look_at_what_is_well_holds_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let record = open(folder.path());
+    let store = Store::open(folder.path()).unwrap();
+    commit(&record, "1");
+    let pen = record.pen();
+    std::thread::scope(|scope| {
+        let (done, looked) = std::sync::mpsc::channel();
+        let (record, store) = (&record, &store);
+        scope.spawn(move || done.send(record.look(store).is_ok()).unwrap());
+        let well = looked.recv_timeout(Duration::from_secs(20));
+        drop(pen);
+        assert!(well.unwrap());
+    });
+}

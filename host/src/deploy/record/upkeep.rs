@@ -12,11 +12,11 @@ use std::{
     time::SystemTime,
 };
 
-use super::{Book, Record};
+use super::Record;
 use crate::{
     artifact::{Store, StoreError},
     error::{Coded, Kind},
-    state::{ManifestError, Numbers, StateError},
+    state::{ManifestError, ManifestFile, Numbers, StateError},
     status::Unwritable,
     sys::disk,
 };
@@ -84,18 +84,33 @@ impl Record {
     /// # Errors
     /// It cannot. What serves is as it was.
     pub fn look(&self, store: &Store) -> Result<(), Unkept> {
-        let mut book = self.book();
+        // Nothing is held while the folder is only looked at: it may not answer for a long time.
+        if self.is_sealed() || self.is_well() {
+            return Ok(());
+        }
+        let mut file = self.pen();
         if self.is_sealed() {
             // Another worker of the host writes, and looks.
             return Ok(());
         }
-        let looked = self.mend(&mut book, store).map_err(Unkept::from);
-        drop(book);
+        let looked = self.mend(&mut file, store).map_err(Unkept::from);
+        drop(file);
         self.note_trouble(looked.as_ref().err());
         looked
     }
 
-    fn mend(&self, book: &mut Book, store: &Store) -> Result<(), Trouble> {
+    /// Whether the disk has everything, and takes more.
+    fn is_well(&self) -> bool {
+        let behind = self.book().behind;
+        let well = !behind && self.unwritable().is_none();
+        well && self.dir.inspect().is_ok() && !self.is_short()
+    }
+
+    fn is_short(&self) -> bool {
+        disk::free(self.dir.path()).is_some_and(|free| free < ROOM_MIN)
+    }
+
+    fn mend(&self, file: &mut ManifestFile, store: &Store) -> Result<(), Trouble> {
         match self.dir.inspect() {
             Err(StateError::Lost { .. }) => {
                 let path = self.dir.path().display();
@@ -103,26 +118,29 @@ impl Record {
                     Some(lock) => {
                         (self.renewed)(lock);
                         tracing::warn!(folder = %path, "the state folder was lost: it is made again");
-                        self.take_place(book);
+                        self.take_place(file);
                     }
                     // By another worker of this host: what it has committed there was acknowledged.
                     None => {
-                        let found = book.file.load()?;
-                        self.take_newer(book, found);
+                        let found = file.load()?;
+                        self.take_newer(file, found);
                     }
                 }
             }
             other => other?,
         }
-        let short = disk::free(self.dir.path()).is_some_and(|free| free < ROOM_MIN);
-        if !book.behind && !short && self.unwritable().is_none() {
+        let (manifest, behind) = {
+            let book = self.book();
+            (book.manifest.clone(), book.behind)
+        };
+        if !behind && !self.is_short() && self.unwritable().is_none() {
             return Ok(());
         }
-        for digest in book.manifest.in_traffic() {
+        for digest in manifest.in_traffic() {
             store.put_back(digest)?;
         }
-        book.file.save(&book.manifest)?;
-        book.behind = false;
+        file.save(&manifest)?;
+        self.book().behind = false;
         if let Err(error) = self.history.write_again() {
             tracing::error!(%error, "the history could not be written again");
         }
@@ -130,11 +148,11 @@ impl Record {
     }
 
     /// The folder is another one than before.
-    fn take_place(&self, book: &mut Book) {
-        book.behind = true;
+    fn take_place(&self, file: &mut ManifestFile) {
+        self.book().behind = true;
         // Whatever is reserved there, it is not what this host has given.
         self.numbering().written = Numbers::default();
-        book.file.move_in();
+        file.move_in();
     }
 
     /// Remembers whether something can be written, and says so when that has changed.
