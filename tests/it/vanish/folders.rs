@@ -39,6 +39,12 @@ fn back(path: &Path) {
     fs::rename(path.with_extension("aside"), path).unwrap();
 }
 
+/// Removes the folder at once: while its entries go one by one, the host makes it again.
+fn remove(path: &Path) {
+    aside(path);
+    fs::remove_dir_all(path.with_extension("aside")).unwrap();
+}
+
 fn clear(path: &Path) {
     if path.is_dir() {
         fs::remove_dir_all(path).unwrap();
@@ -142,11 +148,11 @@ const REFUSED: Option<&str> = Some("state_failed");
 
 cases! {
     working_directory_gone: REFUSED,
-        |it| fs::remove_dir_all(&it.work).unwrap(), |it| fs::create_dir(&it.work).unwrap();
+        |it| remove(&it.work), |it| fs::create_dir(&it.work).unwrap();
     working_directory_another: TAKEN, |it| become_folder(&it.work), |_| ();
     working_directory_a_file: REFUSED,
         |it| become_file(&it.work), |it| back(&it.work);
-    state_folder_gone: TAKEN, |it| fs::remove_dir_all(&it.state).unwrap(), |_| ();
+    state_folder_gone: TAKEN, |it| remove(&it.state), |_| ();
     state_folder_another: TAKEN, |it| become_folder(&it.state), |_| ();
     state_folder_a_file: REFUSED, |it| become_file(&it.state), |it| back(&it.state);
     /// Nothing is lost that was written before it went and came back.
@@ -217,7 +223,7 @@ fn a_state_folder_that_cannot_be_made_is_told_of() {
 fn a_folder_that_another_host_has_taken_is_left_to_it() {
     let host = looking("1h").with(fault("plain_v1"), "libhandler_v1.so").start();
     let state = host.home().state();
-    fs::remove_dir_all(&state).unwrap();
+    remove(&state);
     let mut second = watchful().at(host.home()).start();
     host.deploy(&fault("plain_v2"), "libhandler_v2.so").assert_refused(500, "state_locked");
     crash(&host, "v1");
@@ -234,7 +240,7 @@ fn a_folder_that_another_host_has_taken_is_left_to_it() {
 #[test]
 fn a_folder_that_was_made_again_outlives_the_master() {
     let mut host = watchful().with(fault("plain_v1"), "libhandler_v1.so").start();
-    fs::remove_dir_all(host.home().state()).unwrap();
+    remove(&host.home().state());
     host.deploy(&fault("plain_v2"), "libhandler_v2.so").swapped();
     host.upgrade(&["--wait"]).assert_code(0);
     let worker = host.worker_pid();
@@ -251,7 +257,7 @@ fn a_folder_that_was_made_again_outlives_the_master() {
 #[test]
 fn a_host_in_one_process_makes_its_folder_again() {
     let mut host = watchful().arg("--single").with(fault("plain_v1"), "libhandler_v1.so").start();
-    fs::remove_dir_all(host.home().state()).unwrap();
+    remove(&host.home().state());
     host.deploy(&fault("plain_v2"), "libhandler_v2.so").swapped();
     let state = host.home().state();
     become_file(&state);
