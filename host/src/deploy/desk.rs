@@ -324,17 +324,24 @@ impl Desk {
         }
     }
 
-    /// Has the file at `path` tried once nothing else is to be done. `None`: another one is tried, or
-    /// no order would be taken in.
-    #[must_use]
-    pub fn try_file(&self, path: PathBuf) -> Option<oneshot::Receiver<Verdict>> {
+    /// Has the file at `path` tried once nothing else is to be done.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit); one trial may wait.
+    pub fn try_file(&self, path: PathBuf) -> Result<oneshot::Receiver<Verdict>, DeskError> {
         self.shared.state.tell(|state| {
-            if state.frozen || state.closed.is_some() || state.trial.is_some() {
-                return None;
+            if state.frozen {
+                return Err(DeskError::Frozen);
+            }
+            if let Some(why) = state.closed {
+                return Err(why);
+            }
+            if state.trial.is_some() {
+                return Err(DeskError::Busy { limit: 1 });
             }
             let (answer, receiver) = oneshot::channel();
             state.trial = Some(Trial { path, answer });
-            Some(receiver)
+            Ok(receiver)
         })
     }
 

@@ -79,6 +79,7 @@ impl Round {
         store: Arc<dyn SeenStore>,
         events: Events,
     ) -> Self {
+        let waiting = Waiting::new(config.debounce, config.rescan);
         Self {
             config,
             heard,
@@ -89,7 +90,7 @@ impl Round {
             settling: Settling::default(),
             late: Settling::default(),
             reads: Reads::default(),
-            waiting: Waiting::default(),
+            waiting,
             ordered: Vec::new(),
             folder: None,
             unreadable: false,
@@ -152,7 +153,11 @@ impl Round {
             || !self.ordered.is_empty()
             || self.waiting.is_trying();
         let soon = busy.then(|| now + self.config.debounce);
-        soon.into_iter().chain(self.waiting.next_due()).min()
+        soon.into_iter().chain(self.waiting.next_due(|path| self.is_ordered(path))).min()
+    }
+
+    fn is_ordered(&self, path: &Path) -> bool {
+        self.ordered.iter().any(|it| it.path == path)
     }
 
     /// The host stops: what was ordered and never carried out is forgotten.
@@ -182,7 +187,7 @@ impl Round {
         let mark = look.news.marks.get(path).copied();
         let known = look.seen.get(path);
         let as_seen = known.is_some_and(|seen| is_as_seen(stamp, seen));
-        let is_ordered = self.ordered.iter().any(|it| it.path == path);
+        let is_ordered = self.is_ordered(path);
         if is_ordered && as_seen {
             // What was heard meanwhile counts once the order has ended.
             mark.into_iter().for_each(|mark| self.heard.put_back(path, mark));
@@ -267,7 +272,7 @@ impl Round {
             Action::Deploy(path, arrival, count) => {
                 let mark = look.news.marks.get(&path).copied();
                 self.waiting.forget(&path);
-                if !self.order(&path, Seen { fate: Fate::Ordered(count), ..arrival.seen }) {
+                if self.order(&path, Seen { fate: Fate::Ordered(count), ..arrival.seen }).is_err() {
                     // The next look is to see what this one saw.
                     mark.into_iter().for_each(|mark| self.heard.put_back(&path, mark));
                 }
@@ -286,3 +291,6 @@ impl Round {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,11 @@ use std::{
     io::Write as _,
     os::unix::fs::symlink,
     path::Path,
-    sync::{Condvar, Mutex, mpsc},
+    sync::{
+        Condvar, Mutex,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
 };
 
 use super::*;
@@ -27,17 +31,23 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const LONG: Duration = Duration::from_secs(3_600);
 
 #[derive(Default)]
-struct Memory {
+pub(super) struct Memory {
     seen: Mutex<BTreeMap<PathBuf, Seen>>,
     changed: Condvar,
     /// What every content is to its plugin.
     standing: Mutex<Option<Standing>>,
     notes: Mutex<BTreeMap<PathBuf, Note>>,
+    /// Its disk cannot be written.
+    pub(super) fails: AtomicBool,
 }
 
 impl SeenStore for Memory {
     fn seen(&self) -> BTreeMap<PathBuf, Seen> {
         self.seen.lock().unwrap().clone()
+    }
+
+    fn may_remember(&self) -> bool {
+        !self.fails.load(Ordering::Relaxed)
     }
 
     fn remember(&self, path: &Path, seen: Option<Seen>) {

@@ -13,7 +13,7 @@ use std::{
 use tokio::sync::oneshot::{Receiver, error::TryRecvError};
 
 use crate::{
-    deploy::desk::Verdict,
+    deploy::desk::{DeskError, Verdict},
     error::{Coded, Kind},
 };
 
@@ -40,6 +40,8 @@ pub(super) fn may_pass(refusal: &dyn Coded) -> bool {
 struct Wait {
     due: Instant,
     pause: Duration,
+    /// It was given a reason to be tried while it was being tried.
+    nudged: bool,
     /// Codes that somebody has been told.
     said: BTreeSet<String>,
     fruitless: u32,
@@ -57,17 +59,31 @@ pub(super) enum Step {
     Order,
 }
 
-#[derive(Debug, Default)]
-pub(super) struct Waiting(BTreeMap<PathBuf, Wait>);
+#[derive(Debug)]
+pub(super) struct Waiting {
+    waits: BTreeMap<PathBuf, Wait>,
+    /// Until the next attempt after one that could not be made.
+    soon: Duration,
+    /// Until the first trial.
+    pause: Duration,
+}
 
 impl Waiting {
+    pub(super) const fn new(soon: Duration, pause: Duration) -> Self {
+        Self { waits: BTreeMap::new(), soon, pause }
+    }
+
     /// What to do about `path`, which was refused with `code`. `nudged`: something about it, or about
     /// its folder, has changed.
     pub(super) fn step(&mut self, path: &Path, code: &str, nudged: bool, now: Instant) -> Step {
-        let wait = self.0.entry(path.to_owned()).or_insert_with(|| Wait::new(code, now));
+        let (soon, pause) = (self.soon, self.pause);
+        let new = || Wait::new(code, pause, now);
+        let wait = self.waits.entry(path.to_owned()).or_insert_with(new);
         let Some(trial) = &mut wait.trial else {
             return if nudged || now >= wait.due { Step::Try } else { Step::Rest };
         };
+        // The trial may have looked before that.
+        wait.nudged |= nudged;
         let ended = trial.try_recv();
         if ended == Err(TryRecvError::Empty) {
             return Step::Rest;
@@ -78,64 +94,83 @@ impl Waiting {
             Ok(Err(code)) if !wait.said.contains(code) => Step::Order,
             Ok(Err(_)) | Err(_) => {
                 wait.pause = (wait.pause * 2).min(CALM);
-                wait.due = now + wait.pause;
+                wait.due = now + if wait.nudged { soon } else { wait.pause };
                 Step::Rest
             }
         }
     }
 
-    /// `path` is being tried; `None`: it could not be by now.
-    pub(super) fn tries(&mut self, path: &Path, trial: Option<Receiver<Verdict>>) {
-        if let Some(wait) = self.0.get_mut(path) {
-            wait.trial = trial;
+    /// `path` is being tried.
+    pub(super) fn tries(&mut self, path: &Path, trial: Receiver<Verdict>) {
+        if let Some(wait) = self.waits.get_mut(path) {
+            (wait.trial, wait.nudged) = (Some(trial), false);
+        }
+    }
+
+    /// `path` could not be tried, for this reason: the trial of another one goes on, mostly.
+    pub(super) fn not_tried(&mut self, path: &Path, why: DeskError, now: Instant) {
+        self.put_off(path, self.soon, why, now);
+    }
+
+    /// `path` could not be ordered, for this reason; each attempt has cost a trial.
+    pub(super) fn not_ordered(&mut self, path: &Path, why: DeskError, now: Instant) {
+        self.put_off(path, self.pause.max(self.soon), why, now);
+    }
+
+    fn put_off(&mut self, path: &Path, by: Duration, why: DeskError, now: Instant) {
+        let by = match why {
+            DeskError::Busy { .. } | DeskError::Frozen => by,
+            // For as long as this process lives.
+            DeskError::Stopping | DeskError::Broken => by.max(CALM),
+        };
+        if let Some(wait) = self.waits.get_mut(path) {
+            wait.due = now + by;
         }
     }
 
     /// `path` was refused with `code`; whether it goes on waiting.
-    pub(super) fn refused(
-        &mut self,
-        path: &Path,
-        code: &str,
-        pause: Duration,
-        now: Instant,
-    ) -> bool {
-        let wait = self.0.entry(path.to_owned()).or_insert_with(|| Wait::new(code, now));
+    pub(super) fn refused(&mut self, path: &Path, code: &str, now: Instant) -> bool {
+        let pause = self.pause;
+        let new = || Wait::new(code, pause, now);
+        let wait = self.waits.entry(path.to_owned()).or_insert_with(new);
         if wait.said.insert(code.to_owned()) {
             wait.fruitless = 0;
         } else {
             wait.fruitless += 1;
         }
-        wait.pause = wait.pause.max(pause);
         wait.due = now + wait.pause;
         wait.fruitless < FRUITLESS_MAX
     }
 
     /// `path` is ordered for another reason than that it waits.
     pub(super) fn forget(&mut self, path: &Path) {
-        self.0.remove(path);
+        self.waits.remove(path);
     }
 
     /// Whether an answer is awaited.
     pub(super) fn is_trying(&self) -> bool {
-        self.0.values().any(|wait| wait.trial.is_some())
+        self.waits.values().any(|wait| wait.trial.is_some())
     }
 
-    /// When the next one is due.
-    pub(super) fn next_due(&self) -> Option<Instant> {
-        self.0.values().filter(|wait| wait.trial.is_none()).map(|wait| wait.due).min()
+    /// When the next one is due. Of those that are ordered, and of those that are tried, an answer is
+    /// awaited.
+    pub(super) fn next_due(&self, is_ordered: impl Fn(&Path) -> bool) -> Option<Instant> {
+        let idle = |it: &(&PathBuf, &Wait)| it.1.trial.is_none() && !is_ordered(it.0);
+        self.waits.iter().filter(idle).map(|(_, wait)| wait.due).min()
     }
 
     /// Forgets files that do not wait any more.
     pub(super) fn keep(&mut self, waits: impl Fn(&Path) -> bool) {
-        self.0.retain(|path, _| waits(path));
+        self.waits.retain(|path, _| waits(path));
     }
 }
 
 impl Wait {
-    /// Of a process that has just begun: what was refused by another one is tried at once.
-    fn new(code: &str, now: Instant) -> Self {
+    /// Of a process that has just begun: what was refused by another one is tried at once, and then
+    /// as calmly as what was refused by this one.
+    fn new(code: &str, pause: Duration, now: Instant) -> Self {
         let said = BTreeSet::from([code.to_owned()]);
-        Self { due: now, pause: Duration::ZERO, said, fruitless: 0, trial: None }
+        Self { due: now, pause, nudged: false, said, fruitless: 0, trial: None }
     }
 }
 
@@ -145,18 +180,24 @@ mod tests {
 
     use super::*;
 
+    const SOON: Duration = Duration::from_millis(5);
+    const RESCAN: Duration = Duration::from_millis(100);
+
+    const fn waiting() -> Waiting {
+        Waiting::new(SOON, RESCAN)
+    }
+
     #[test]
     fn a_trial_is_calm_and_what_is_new_is_an_order() {
         let (path, start) = (Path::new("/a.so"), Instant::now());
         let at = |ms| start + Duration::from_millis(ms);
-        let rescan = Duration::from_millis(100);
-        let mut waiting = Waiting::default();
-        assert!(waiting.refused(path, "foreign_owner", rescan, at(0)));
+        let mut waiting = waiting();
+        assert!(waiting.refused(path, "foreign_owner", at(0)));
         let mut step = |now, nudged, verdict: Option<Verdict>| {
             let step = waiting.step(path, "foreign_owner", nudged, at(now));
             if step == Step::Try {
                 let (sender, receiver) = oneshot::channel();
-                waiting.tries(path, Some(receiver));
+                waiting.tries(path, receiver);
                 if let Some(verdict) = verdict {
                     sender.send(verdict).unwrap();
                 }
@@ -176,20 +217,61 @@ mod tests {
         assert_eq!(step(306, true, None), Step::Rest, "nobody answered");
         assert_eq!(step(307, true, Some(Ok(()))), Step::Try);
         assert_eq!(step(308, false, None), Step::Order);
-        assert!(waiting.next_due().is_some() && !waiting.is_trying());
-        assert!(waiting.refused(path, "world_writable", rescan, at(310)), "said, and new");
+        assert!(waiting.next_due(|_| false).is_some() && !waiting.is_trying());
+        assert!(waiting.refused(path, "world_writable", at(310)), "said, and new");
         for goes_on in [true, true, false] {
-            let waits = waiting.refused(path, "foreign_owner", rescan, at(400));
+            let waits = waiting.refused(path, "foreign_owner", at(400));
             assert_eq!(waits, goes_on, "it passes in a child and is refused all the same");
         }
     }
 
     #[test]
-    fn what_another_process_has_refused_is_tried_at_once() {
-        let mut waiting = Waiting::default();
-        let (path, now) = (Path::new("/a.so"), Instant::now());
-        assert_eq!(waiting.step(path, "dlopen_failed", false, now), Step::Try);
+    fn what_another_process_has_refused_is_tried_at_once_and_then_calmly() {
+        let mut waiting = waiting();
+        let (path, start) = (Path::new("/a.so"), Instant::now());
+        for pause_ms in [200, 400, 800] {
+            let now = waiting.next_due(|_| false).unwrap_or(start);
+            assert_eq!(waiting.step(path, "dlopen_failed", false, now), Step::Try);
+            let (sender, receiver) = oneshot::channel();
+            waiting.tries(path, receiver);
+            sender.send(Err("dlopen_failed")).unwrap();
+            assert_eq!(waiting.step(path, "dlopen_failed", false, now), Step::Rest);
+            let pause = Duration::from_millis(pause_ms);
+            assert_eq!(waiting.next_due(|_| false), Some(now + pause));
+        }
         waiting.keep(|_| false);
-        assert_eq!(waiting.next_due(), None);
+        assert_eq!(waiting.next_due(|_| false), None);
+    }
+
+    #[test]
+    fn a_reason_to_look_is_not_lost_on_a_trial_that_goes_on() {
+        let mut waiting = waiting();
+        let (path, now) = (Path::new("/a.so"), Instant::now());
+        assert_eq!(waiting.step(path, "foreign_owner", false, now), Step::Try);
+        let (sender, receiver) = oneshot::channel();
+        waiting.tries(path, receiver);
+        assert_eq!(waiting.step(path, "foreign_owner", true, now), Step::Rest);
+        sender.send(Err("foreign_owner")).unwrap();
+        assert_eq!(waiting.step(path, "foreign_owner", false, now), Step::Rest);
+        assert_eq!(waiting.next_due(|_| false), Some(now + SOON));
+    }
+
+    #[test]
+    fn what_cannot_be_done_now_is_not_due_now() {
+        let mut waiting = waiting();
+        let (path, now) = (Path::new("/a.so"), Instant::now());
+        for (why, tried, ordered) in [
+            (DeskError::Busy { limit: 1 }, SOON, RESCAN),
+            (DeskError::Frozen, SOON, RESCAN),
+            (DeskError::Stopping, CALM, CALM),
+            (DeskError::Broken, CALM, CALM),
+        ] {
+            waiting.step(path, "dlopen_failed", true, now);
+            waiting.not_tried(path, why, now);
+            assert_eq!(waiting.next_due(|_| false), Some(now + tried), "{why:?}");
+            waiting.not_ordered(path, why, now);
+            assert_eq!(waiting.next_due(|_| false), Some(now + ordered), "{why:?}");
+            assert_eq!(waiting.next_due(|it| it == path), None, "its answer is awaited");
+        }
     }
 }

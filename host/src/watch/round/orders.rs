@@ -17,8 +17,8 @@ use crate::{
 };
 
 impl Round {
-    /// Orders a file; false: that could not be done now.
-    pub(super) fn order(&mut self, path: &Path, seen: Seen) -> bool {
+    /// Orders a file, unless that cannot be done now.
+    pub(super) fn order(&mut self, path: &Path, seen: Seen) -> Result<(), DeskError> {
         let order = Order::Deploy {
             path: path.to_owned(),
             force: false,
@@ -28,19 +28,19 @@ impl Round {
         // Before the order can begin: a process that does not live to its end leaves a trace.
         let before = self.store.seen().remove(path);
         self.store.remember(path, Some(seen.clone()));
-        match self.desk.submit(order) {
+        let error = match self.desk.submit(order) {
             Ok(ticket) => {
                 self.store.note(path, None);
                 self.ordered.push(Ordered { path: path.to_owned(), seen, ticket });
-                return true;
+                return Ok(());
             }
-            Err(error @ (DeskError::Busy { .. } | DeskError::Frozen)) => {
-                tracing::info!(path = %path.display(), %error, "ordered again at the next look");
-            }
-            Err(DeskError::Stopping | DeskError::Broken) => {}
+            Err(error) => error,
+        };
+        if let DeskError::Busy { .. } | DeskError::Frozen = error {
+            tracing::info!(path = %path.display(), %error, "ordered again at the next look");
         }
         self.store.remember(path, before);
-        false
+        Err(error)
     }
 
     /// What became of the orders. Files whose order was never begun are forgotten: the next start
@@ -73,8 +73,7 @@ impl Round {
 
     fn fate_of(&mut self, path: &Path, refusal: &Refusal, now: Instant) -> Fate {
         let code = refusal.code();
-        let waits =
-            may_pass(&**refusal) && self.waiting.refused(path, code, self.config.rescan, now);
+        let waits = may_pass(&**refusal) && self.waiting.refused(path, code, now);
         if waits { Fate::Waits(code.to_owned()) } else { Fate::Ended }
     }
 
@@ -85,24 +84,25 @@ impl Round {
         let waits = |seen: &Seen| matches!(seen.fate, Fate::Waits(_));
         let seen = self.store.seen();
         self.waiting.keep(|path| {
-            let ordered = self.ordered.iter().any(|it| it.path == path);
-            ordered || seen.get(path).is_some_and(waits)
+            self.ordered.iter().any(|it| it.path == path) || seen.get(path).is_some_and(waits)
         });
         for (path, seen) in seen {
             let Fate::Waits(code) = &seen.fate else { continue };
             let here = path.parent() == Some(&*self.config.dir);
-            if !here || self.ordered.iter().any(|it| it.path == path) {
+            if !here || self.is_ordered(&path) {
                 continue;
             }
             let nudged = moved || look.nudged.contains(&path);
             match self.waiting.step(&path, code, nudged, look.now) {
                 Step::Rest => {}
-                Step::Try => {
-                    let trial = self.desk.try_file(path.clone());
-                    self.waiting.tries(&path, trial);
-                }
+                Step::Try => match self.desk.try_file(path.clone()) {
+                    Ok(trial) => self.waiting.tries(&path, trial),
+                    Err(error) => self.waiting.not_tried(&path, error, look.now),
+                },
                 Step::Order => {
-                    self.order(&path, Seen { fate: Fate::Ordered(1), ..seen });
+                    if let Err(error) = self.order(&path, Seen { fate: Fate::Ordered(1), ..seen }) {
+                        self.waiting.not_ordered(&path, error, look.now);
+                    }
                 }
             }
         }
