@@ -68,6 +68,14 @@ impl Heard {
         self.add(path, before);
     }
 
+    /// Everything that was taken, by a look that came to nothing.
+    pub(super) fn put_all_back(&self, before: News) {
+        if before.gap {
+            self.gap();
+        }
+        before.marks.into_iter().for_each(|(path, mark)| self.add(&path, mark));
+    }
+
     pub(super) fn note(&self, event: &Event) {
         if event.need_rescan() {
             self.gap();

@@ -107,19 +107,11 @@ impl Round {
         self.hear_answers(now, false);
         // Before the look: what is heard from here on is a reason for another one.
         let news = self.heard.take();
-        let kernel = kernel && !news.gap;
-        let listed = match listing::list(&self.config.dir, self.config.follow_links) {
-            Ok(listed) => listed,
-            Err(error) => {
-                // Nothing is forgotten: the folder may be on a disk that is mounted again.
-                if !std::mem::replace(&mut self.unreadable, true) {
-                    let folder = self.config.dir.display();
-                    tracing::warn!(%folder, %error, "cannot read the plugins folder");
-                }
-                return None;
-            }
+        let Some(listed) = self.list() else {
+            self.heard.put_all_back(news);
+            return None;
         };
-        self.unreadable = false;
+        let kernel = kernel && !news.gap;
         let seen = self.store.seen();
         let mut look = Look { now, seen, news, kernel, nudged: BTreeSet::new() };
         let found = self.look_into(listed, &mut look);
@@ -134,10 +126,6 @@ impl Round {
             }
             stays
         });
-        if !self.store.may_remember() {
-            // Said by whoever cannot write; what lies here is found again.
-            return None;
-        }
         let store = Arc::clone(&self.store);
         let standing = |plugin: &_, digest| store.standing(plugin, digest);
         for action in plan::plan(&self.config.dir, found, &look.seen, &standing) {
@@ -145,6 +133,23 @@ impl Round {
         }
         self.attend_to_waiting(&look);
         self.next_look(now)
+    }
+
+    /// What is there; `None`: nothing can be done about it now.
+    fn list(&mut self) -> Option<Vec<Listed>> {
+        let listed =
+            listing::list(&self.config.dir, self.config.follow_links).inspect_err(|error| {
+                // Nothing is forgotten: the folder may be on a disk that is mounted again.
+                if !std::mem::replace(&mut self.unreadable, true) {
+                    let folder = self.config.dir.display();
+                    tracing::warn!(%folder, %error, "cannot read the plugins folder");
+                }
+            });
+        let listed = listed.ok()?;
+        self.unreadable = false;
+        // Said by whoever cannot write. Before any file is looked at: what lies here is found again
+        // as if this look had not been.
+        self.store.may_remember().then_some(listed)
     }
 
     fn next_look(&self, now: Instant) -> Option<Instant> {
@@ -182,6 +187,16 @@ impl Round {
         found
     }
 
+    /// What was heard of a file counts at the next look, as does that something may have been missed.
+    fn hear_later(&self, path: &Path, news: &News) {
+        if let Some(mark) = news.marks.get(path) {
+            self.heard.put_back(path, *mark);
+        }
+        if news.gap {
+            self.heard.gap();
+        }
+    }
+
     /// What the file at `path` is; `None`: it is gone.
     fn look_at(&mut self, path: &Path, stamp: Stamp, link: bool, look: &mut Look) -> Option<What> {
         let mark = look.news.marks.get(path).copied();
@@ -190,7 +205,7 @@ impl Round {
         let is_ordered = self.is_ordered(path);
         if is_ordered && as_seen {
             // What was heard meanwhile counts once the order has ended.
-            mark.into_iter().for_each(|mark| self.heard.put_back(path, mark));
+            self.hear_later(path, &look.news);
             return Some(What::Known);
         }
         if mark.is_some() || known.is_some() && !as_seen {
@@ -205,7 +220,7 @@ impl Round {
         let is_settled = |stamp| settling.is_settled(path, stamp, now, debounce);
         let what = probe::probe(path, link, self.config.library_bytes, is_settled)?;
         let What::Whole(mut arrival) = what else {
-            mark.into_iter().for_each(|mark| self.heard.put_back(path, mark));
+            self.hear_later(path, &look.news);
             return Some(what);
         };
         let stamp = arrival.stamp();
@@ -217,13 +232,13 @@ impl Round {
             // Some events of what has just been done may come a moment after the look.
             let waits = doubtful && look.kernel && !first;
             if waits && !self.late.is_settled(path, stamp, now, debounce) {
-                mark.into_iter().for_each(|mark| self.heard.put_back(path, mark));
+                self.hear_later(path, &look.news);
                 return Some(What::Unsettled);
             }
         }
         if is_ordered && known.is_some_and(|known| known.digest == arrival.seen.digest) {
             // Whatever was done to it counts once the order has ended.
-            mark.into_iter().for_each(|mark| self.heard.put_back(path, mark));
+            self.hear_later(path, &look.news);
             return Some(What::Known);
         }
         self.reads.note(path, (stamp, arrival.local), (began, Instant::now()));
@@ -270,11 +285,10 @@ impl Round {
                 self.say_given_up(&path, &arrival);
             }
             Action::Deploy(path, arrival, count) => {
-                let mark = look.news.marks.get(&path).copied();
                 self.waiting.forget(&path);
                 if self.order(&path, Seen { fate: Fate::Ordered(count), ..arrival.seen }).is_err() {
                     // The next look is to see what this one saw.
-                    mark.into_iter().for_each(|mark| self.heard.put_back(&path, mark));
+                    self.hear_later(&path, &look.news);
                 }
             }
         }
