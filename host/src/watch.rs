@@ -29,7 +29,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::{bell::Bell, heard::Heard, kernel::Kernel, round::Round};
+use self::{
+    bell::{Bell, Turn},
+    heard::Heard,
+    kernel::Kernel,
+    round::Round,
+};
 use crate::{config::Watch, deploy::desk::Desk, event::Events, state::SeenStore};
 
 /// What is watched, and how.
@@ -121,6 +126,13 @@ impl Watcher {
         self.bell.pause(patience)
     }
 
+    /// Remembers what became of the orders that are answered by now, also in a pause: afterwards
+    /// somebody else may write. At most `patience`; whether it is done.
+    #[must_use]
+    pub fn take_answers(&self, patience: Duration) -> bool {
+        self.bell.take_answers(patience)
+    }
+
     /// Ends a pause. What arrived meanwhile is looked at.
     pub fn go_on(&self) {
         self.bell.go_on();
@@ -139,15 +151,20 @@ impl Drop for Watcher {
 
 fn run(bell: &Bell, mut kernel: Option<Kernel>, mut round: Round) {
     let WatchConfig { debounce, rescan, dir, .. } = round.config().clone();
-    let mut more = bell.wait_for_begin();
-    while more {
+    let mut turn = if bell.wait_for_begin() { Turn::Look } else { Turn::Stop };
+    while turn == Turn::Look {
         if kernel.as_mut().is_some_and(|kernel| !kernel.follow(&dir)) {
             kernel = None;
         }
         let now = Instant::now();
         let look_at = round.run(now, kernel.is_some()).unwrap_or(now + rescan).min(now + rescan);
         bell.has_looked();
-        more = bell.wait(look_at, debounce);
+        turn = bell.wait(look_at, debounce);
+        while turn == Turn::Answers {
+            round.take_answers(Instant::now());
+            bell.has_taken();
+            turn = bell.wait(look_at, debounce);
+        }
     }
     round.end();
 }

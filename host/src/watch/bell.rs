@@ -26,7 +26,20 @@ struct State {
     looking: bool,
     paused: bool,
     stopping: bool,
+    /// Somebody waits until the answers to orders are taken.
+    asked: bool,
     rung: Option<Rung>,
+}
+
+/// What the watching thread does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Looks at the folder.
+    Look,
+    /// Takes the answers to its orders, then [`Bell::has_taken`].
+    Answers,
+    /// Ends.
+    Stop,
 }
 
 /// The events since the last look.
@@ -80,6 +93,18 @@ impl Bell {
         self.0.tell(|state| state.paused = false);
     }
 
+    /// Waits until the answers that orders have had are taken, at most `patience`; also in a pause.
+    /// Whether they are. Before the first look nothing was ordered.
+    pub(super) fn take_answers(&self, patience: Duration) -> bool {
+        self.0.tell(|state| state.asked = state.looked);
+        self.0.wait_for(patience, |state| !state.asked)
+    }
+
+    /// Every answer that was there was taken.
+    pub(super) fn has_taken(&self) {
+        self.0.tell(|state| state.asked = false);
+    }
+
     pub(super) fn stop(&self) {
         self.0.tell(|state| state.stopping = true);
     }
@@ -97,13 +122,16 @@ impl Bell {
         })
     }
 
-    /// Waits for the next look: `debounce` after the last ring, else at `look_at`. False when it
-    /// is to stop instead.
-    pub(super) fn wait(&self, look_at: Instant, debounce: Duration) -> bool {
+    /// Waits for the next look, `debounce` after the last ring, else at `look_at`; or for what is to
+    /// be done before that.
+    pub(super) fn wait(&self, look_at: Instant, debounce: Duration) -> Turn {
         self.0.tell(|state| state.looking = false);
         self.0.wait(|state| {
             if state.stopping {
-                return ControlFlow::Break(false);
+                return ControlFlow::Break(Turn::Stop);
+            }
+            if state.asked {
+                return ControlFlow::Break(Turn::Answers);
             }
             if state.paused {
                 return ControlFlow::Continue(None);
@@ -114,7 +142,7 @@ impl Bell {
             }
             state.rung = None;
             state.looking = true;
-            ControlFlow::Break(true)
+            ControlFlow::Break(Turn::Look)
         })
     }
 }
@@ -145,14 +173,14 @@ mod tests {
             let (went, going) = std::sync::mpsc::sync_channel(1);
             let bell = &bell;
             let looker = scope.spawn(move || {
-                let more = bell.wait(Instant::now(), Duration::ZERO);
+                let turn = bell.wait(Instant::now(), Duration::ZERO);
                 went.send(()).unwrap();
-                more
+                turn
             });
             assert!(bell.pause(Duration::from_secs(20)), "the look is over");
             assert!(going.try_recv().is_err(), "no look begins");
             bell.go_on();
-            assert!(looker.join().unwrap());
+            assert_eq!(looker.join().unwrap(), Turn::Look);
             going.recv().unwrap();
         });
     }
@@ -164,6 +192,7 @@ mod tests {
         assert!(bell.wait_for_begin());
         bell.stop();
         assert!(!bell.wait_for_begin());
-        assert!(!bell.wait(Instant::now() + Duration::from_secs(3_600), Duration::ZERO));
+        let far = Instant::now() + Duration::from_secs(3_600);
+        assert_eq!(bell.wait(far, Duration::ZERO), Turn::Stop);
     }
 }

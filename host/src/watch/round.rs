@@ -165,6 +165,11 @@ impl Round {
         self.ordered.iter().any(|it| it.path == path)
     }
 
+    /// Between two looks: what became of the orders is remembered.
+    pub(super) fn take_answers(&mut self, now: Instant) {
+        self.hear_answers(now, false);
+    }
+
     /// The host stops: what was ordered and never carried out is forgotten.
     pub(super) fn end(&mut self) {
         self.hear_answers(Instant::now(), true);

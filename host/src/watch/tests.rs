@@ -357,3 +357,21 @@ fn a_file_that_cannot_be_judged_is_ordered_for_its_refusal() {
     fixture.write("libempty_v1.so", b"no more");
     assert_eq!(fixture.ordered(), path, "content that can be read is an arrival");
 }
+
+/// Before somebody else writes, and without another look.
+#[test]
+fn answers_are_taken_in_a_pause() {
+    let fixture = begun(Watch::Polling);
+    let watcher = fixture.watcher.as_ref().unwrap();
+    let path = fixture.write("liba_v1.so", b"one");
+    let fate = || fixture.memory.seen().remove(&path).map(|seen| seen.fate);
+    fixture.memory.wait_until(|seen| seen.contains_key(&path));
+    assert!(watcher.pause(PATIENCE));
+    assert!(watcher.take_answers(PATIENCE));
+    assert_eq!(fate(), Some(Fate::Ordered(1)), "it is not answered");
+    assert_eq!(fixture.ordered(), path);
+    assert_eq!(fate(), Some(Fate::Ordered(1)), "nobody looks");
+    assert!(watcher.take_answers(PATIENCE));
+    assert_eq!(fate(), Some(Fate::Ended));
+    assert!(watcher.pause(Duration::ZERO), "it is no look");
+}

@@ -127,13 +127,20 @@ impl Worker {
         let looks = watcher.as_ref().is_some_and(|watcher| !watcher.pause(left()));
         drop(watcher);
         self.desk.freeze();
-        if looks || !self.desk.settle(left()) {
+        let settled = !looks && self.desk.settle(left());
+        // As long as this one may write it down: else the successor orders again what was refused.
+        if !settled || !self.take_answers(left()) {
             self.thaw();
             return Err(FreezeError::DeployRunning { time });
         }
         self.settle_numbers();
         self.record.seal(true);
         Ok(traffic::of(&self.picture.routes.load(), &self.store, &self.record))
+    }
+
+    /// Has what became of the folder's orders remembered; false: it takes longer.
+    fn take_answers(&self, patience: Duration) -> bool {
+        lock(&self.watcher).as_ref().is_none_or(|watcher| watcher.take_answers(patience))
     }
 
     /// Undoes [`freeze`](Self::freeze): no successor came up.

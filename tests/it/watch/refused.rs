@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use hotseat_test_support::{EventStream, Host, eventually, fault, library};
+use hotseat_test_support::{EventStream, Host, eventually, fault, host, library};
 
 use super::{quick, settle};
 
@@ -135,5 +135,23 @@ fn a_dependency_that_appears() {
     eventually!(host.get("/needy").text() == "v2", "{}", host.status());
     let history = host.control().history();
     let refusals = history.iter().filter(|it| it["outcome"] == "dlopen_failed").count();
+    assert_eq!(refusals, 1, "{history:?}");
+}
+
+/// What was refused is remembered by the worker that has refused it, also where that is relieved
+/// before its next look at the folder.
+#[test]
+fn an_upgrade_orders_nothing_again() {
+    let builder = host!().arg("--debounce=3s").arg("--rescan=1h").arg("--soak-time=100ms");
+    let host = builder.with(fault("plain_v1"), "libhandler_v1.so").start();
+    let mut events = host.events();
+    host.home().drop_in(&fault("new_panics"), "libbad_v1.so");
+    let refused = events.wait_for(|it| it.phase == "refused");
+    assert!(refused.detail.starts_with("new_panicked"), "{}", refused.json);
+    host.upgrade(&["--wait"]).assert_code(0);
+    let mut events = host.events();
+    settle(&host, &mut events, "marker");
+    let history = host.control().history();
+    let refusals = history.iter().filter(|it| it["outcome"] == "new_panicked").count();
     assert_eq!(refusals, 1, "{history:?}");
 }
