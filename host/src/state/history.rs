@@ -208,7 +208,11 @@ impl History {
         if inner.lines >= self.half_count {
             // The open file goes with its name; a failure below leaves the next append a new try.
             inner.file = None;
-            fs::rename(&self.path, &self.rotated)?;
+            match fs::rename(&self.path, &self.rotated) {
+                // Somebody has removed it: there is nothing to keep.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                other => other?,
+            }
             inner.lines = 0;
             inner.torn = false;
         }

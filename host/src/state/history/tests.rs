@@ -103,6 +103,16 @@ fn memory_goes_on_when_the_disk_fails() {
 }
 
 #[test]
+fn a_file_that_was_removed_is_begun_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let history = History::open(dir.path(), 4, 9).unwrap();
+    (1..=2).for_each(|order| history.append(entry(order)).unwrap());
+    fs::remove_file(dir.path().join("history.jsonl")).unwrap();
+    (3..=6).for_each(|order| history.append(entry(order)).unwrap());
+    assert_eq!(orders(&History::open(dir.path(), 4, 9).unwrap()), [6, 5, 4, 3]);
+}
+
+#[test]
 fn pages_reach_from_memory_to_the_first_line_on_the_disk() {
     let dir = tempfile::tempdir().unwrap();
     let history = History::open(dir.path(), 20, 4).unwrap();
