@@ -401,7 +401,8 @@ impl Desk {
     fn close_with(&self, why: DeskError) {
         let waiting = self.shared.state.tell(|state| {
             state.closed = Some(why);
-            state.trial = None;
+            // Whoever waits for either hears that nobody will answer.
+            (state.trial, state.reconcile) = (None, None);
             std::mem::take(&mut state.waiting)
         });
         for job in waiting {

@@ -66,3 +66,23 @@ fn whoever_wants_a_reconcile_waits_for_it() {
     });
     assert!(!desk.reconcile(Duration::from_secs(20)), "it is closed");
 }
+
+#[test]
+fn whoever_waits_for_a_desk_hears_that_it_closes() {
+    let desk = Desk::new(4, Events::new(8));
+    let mut trial = desk.try_file("./a.so".into()).unwrap();
+    let asked = || desk.state().reconcile.is_some();
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| {
+            let begun = Instant::now();
+            let patience = Duration::from_secs(20);
+            !desk.reconcile(patience) && begun.elapsed() < patience
+        });
+        while !asked() {
+            std::thread::yield_now();
+        }
+        desk.close();
+        assert!(waits.join().unwrap(), "the wait was cut short");
+    });
+    assert!(trial.try_recv().is_err_and(|it| it == oneshot::error::TryRecvError::Closed));
+}
