@@ -38,6 +38,9 @@ impl Pipeline {
     /// processes: they are taken back before anything is loaded.
     /// `first`: nothing of this host serves yet, so whatever keeps the start waiting is withdrawn.
     pub fn boot(&mut self, withdrawn: Vec<Withdrawal>, first: bool, halted: impl Fn() -> bool) {
+        // All of them first: what was withdrawn by a worker whose disk has failed is not known by its
+        // number here, and would be what another withdrawal leads to.
+        self.record.shun(withdrawn.iter().filter_map(|it| it.content));
         for withdrawal in &withdrawn {
             self.withdraw(withdrawal);
         }

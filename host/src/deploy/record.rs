@@ -78,6 +78,8 @@ struct Book {
     changes: Changes,
     /// What has ended processes without being active.
     avoided: Vec<Withdrawal>,
+    /// The contents that processes have died of while they loaded them, before this one.
+    deadly: Vec<Digest>,
     /// The disk does not have what memory has.
     behind: bool,
 }
@@ -166,8 +168,8 @@ impl Record {
         let first_order = next.orders.max(history.order_max() + 1);
         let numbering = Mutex::new(Numbering { written, fails: false, first_order });
         let warnings = Mutex::new(withdrawals(&manifest));
-        let (changes, avoided) = (Changes::read(), Vec::new());
-        let book = Mutex::new(Book { manifest, changes, avoided, behind });
+        let (changes, avoided, deadly) = (Changes::read(), Vec::new(), Vec::new());
+        let book = Mutex::new(Book { manifest, changes, avoided, deadly, behind });
         let (notes, sealed, unwritable) = Default::default();
         let Handed { renewed, marks, .. } = handed;
         Ok(Self {
@@ -418,6 +420,12 @@ impl Record {
         Ok(Some(last))
     }
 
+    /// No withdrawal leads to one of `contents`: processes have died of loading them. Their numbers
+    /// say less: one that was given to a rollback which never reached the disk is not known here.
+    pub fn shun(&self, contents: impl IntoIterator<Item = Digest>) {
+        self.book().deadly.extend(contents);
+    }
+
     /// Takes a generation out of what boots, if it is active: what a rollback would bring back is
     /// active then, under a number of its own. `None`: it is not active, and will be avoided where it
     /// would stand in for one that is.
@@ -439,8 +447,10 @@ impl Record {
             book.avoided.push(withdrawal.clone());
             return None;
         };
+        let versions = next.plugins.get_mut(&plugin)?;
+        book.deadly.iter().for_each(|content| versions.give_up_content(*content));
         drop(book);
-        let target = next.plugins.get(&plugin)?.rollback_target(&plugin, None).ok().cloned();
+        let target = versions.rollback_target(&plugin, None).ok().cloned();
         let number = target.as_ref().map(|_| next.take_generation());
         if let Some(number) = number {
             self.generation_given(number);

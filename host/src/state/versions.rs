@@ -289,9 +289,18 @@ impl Versions {
         let Some(digest) = self.position(generation).map(|at| self.list[at].digest) else {
             return;
         };
-        let entries = self.list.iter_mut().filter(|entry| entry.digest == digest);
-        entries.for_each(|entry| entry.rolled_back = true);
-        self.leave(digest);
+        self.give_up_content(digest);
+    }
+
+    /// The bytes `content`, if they are kept, are not returned to unless they are named.
+    pub fn give_up_content(&mut self, content: Digest) {
+        let mut is_kept = false;
+        for entry in self.list.iter_mut().filter(|entry| entry.digest == content) {
+            (entry.rolled_back, is_kept) = (true, true);
+        }
+        if is_kept {
+            self.leave(content);
+        }
     }
 
     /// The plugin serves no more, and what served last is not returned to unless it is named.

@@ -1,7 +1,7 @@
 //! A start never gives up what it could serve: whoever ends, hangs or fails there stands aside, and
 //! nobody else waits for it.
 
-use hotseat_test_support::{Builder, Host, eventually, fault, host, library, wire};
+use hotseat_test_support::{Builder, Host, disk, eventually, fault, host, library, wire};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -220,6 +220,26 @@ fn digest(host: &Host, label: &str) -> String {
     versions.push(plugin["active"].clone());
     let found = versions.iter().find(|it| it["label"] == label);
     wire::text(found.unwrap_or_else(|| panic!("{label} in {plugin}")), "/digest")
+}
+
+/// Nothing of what a worker withdraws can be written, and the next one knows of it all the same.
+#[test]
+fn one_after_another_on_a_disk_that_can_only_be_read() {
+    let builder = builder().arg("--state-probe=100ms").with(fault("plain_v1"), "libhandler_v1.so");
+    let Some((host, disk)) = disk::small(builder) else { return };
+    for number in [1, 2, 3] {
+        host.deploy_bytes(&trouble(number), &format!("libbad_v{number}.so")).swapped();
+    }
+    make(&host, "any", "new abort");
+    if !disk.close() {
+        return;
+    }
+    let worker = host.worker_pid();
+    host.signal_process(worker, Signal::KILL);
+    next_worker(&host, worker);
+    host.get("/").assert_status(200).assert_contains("v1");
+    check_out_of_service(&host, "bad");
+    assert_eq!(ends(&host), 1 + 3, "each version once\n{}", host.log_end());
 }
 
 /// The version before is damaged, or the one that would serve is and what stands in ends the

@@ -84,6 +84,41 @@ fn a_withdrawn_version_is_left_for_the_one_before_it_and_for_good() {
     assert_eq!(boots(&open(folder.path())).unwrap().1, "4");
 }
 
+/// Nothing that a worker withdraws reaches the disk, and it dies before it can tell anybody: the
+/// next one begins with what the disk has, and knows of contents alone.
+#[test]
+fn one_bad_version_after_another_is_left_without_a_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let record = open(folder.path());
+    let contents = ["1", "2", "3", "4"].map(|label| {
+        let generation = commit(&record, label).0;
+        Digest([u8::try_from(generation).unwrap(); 32])
+    });
+    let file = folder.path().join("manifest.json");
+    let kept = std::fs::read(&file).unwrap();
+    let mut withdrawn = Vec::new();
+    for left in ["3", "2", "1"] {
+        std::fs::write(&file, &kept).unwrap();
+        let record = open(folder.path());
+        // As whoever leads the workers sees to it.
+        record.skip_generations(Generation(5 + withdrawn.len() as u64));
+        let (active, _) = boots(&record).unwrap();
+        let generation = Generation(active + withdrawn.len() as u64);
+        let content = contents[3 - withdrawn.len()];
+        withdrawn.push(Withdrawal { content: Some(content), ..ended(generation) });
+        record.shun(withdrawn.iter().filter_map(|it| it.content));
+        let done: Vec<_> = withdrawn.iter().filter_map(|it| record.withdraw(it)).collect();
+        assert_eq!(done.len(), 1, "the others are not known by number: {done:?}");
+        assert_eq!(boots(&record).unwrap().1, left);
+    }
+    // Nothing is left at last.
+    std::fs::write(&file, &kept).unwrap();
+    let record = open(folder.path());
+    record.shun(contents);
+    assert!(record.withdraw(&ended(Generation(4))).unwrap().now.is_none());
+    assert_eq!((boots(&record), record.without_a_version()), (None, vec![name()]));
+}
+
 /// The active version does not load, and what stands in for it ends its process.
 #[test]
 fn what_only_stands_in_is_not_tried_again_either() {
