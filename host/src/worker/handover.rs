@@ -143,7 +143,7 @@ impl Worker {
         lock(&self.watcher).as_ref().is_none_or(|watcher| watcher.take_answers(patience))
     }
 
-    /// Undoes [`freeze`](Self::freeze): no successor came up.
+    /// Undoes [`freeze`](Self::freeze): no successor was started.
     pub fn thaw(&self) {
         if self.stance.turn(Posture::Frozen, Posture::Serving) {
             self.take_up();
@@ -179,15 +179,15 @@ impl Worker {
         self.record.settle_numbers(self.desk.next_number(), self.events.last());
     }
 
-    /// Takes over again: the successor is gone. What it has committed meanwhile is loaded first,
+    /// Takes over again, parked or only frozen: the successor is gone. What it has committed meanwhile is loaded first,
     /// for as long as one deploy may take. `next` are the numbers behind those that it has given, as
     /// far as whoever leads this worker knows.
     ///
     /// # Errors
     /// No descriptor is left.
     pub fn resume(&self, next: Option<Numbers>) -> anyhow::Result<()> {
-        if !self.stance.turn(Posture::Parked, Posture::Serving) {
-            self.thaw();
+        let parked = self.stance.turn(Posture::Parked, Posture::Serving);
+        if !parked && !self.stance.turn(Posture::Frozen, Posture::Serving) {
             return Ok(());
         }
         if let Err(error) = self.record.reload() {
@@ -201,14 +201,18 @@ impl Worker {
         if !self.desk.reconcile(limits.preflight_time + limits.load_time) {
             tracing::warn!("serving again before everything is as it was committed");
         }
-        // Else what was kept would be accepted from twice.
-        self.plane.park();
-        let accepted = match &*lock(&self.sockets) {
-            Some(sockets) => self.plane.accept(&sockets.data),
-            None => Ok(()),
-        };
+        let accepted = if parked { self.accept_again() } else { Ok(()) };
         self.take_up();
         accepted.context("accept connections again")
+    }
+
+    fn accept_again(&self) -> std::io::Result<()> {
+        // Else what was kept would be accepted from twice.
+        self.plane.park();
+        match &*lock(&self.sockets) {
+            Some(sockets) => self.plane.accept(&sockets.data),
+            None => Ok(()),
+        }
     }
 
     /// What only one worker may have is this one's again.

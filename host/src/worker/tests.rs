@@ -9,8 +9,11 @@ use std::{
 use super::*;
 use crate::{
     config::Listen,
+    deploy::record::Commit,
     error::Coded as _,
+    ids::{Digest, Generation, PluginName},
     serve::{Plane, bind},
+    state::Numbers,
     status::Address,
 };
 
@@ -191,6 +194,40 @@ fn a_parked_worker_passes_everything_on_and_can_come_back() {
     Client::connect(&sockets.control[0]).send("GET", "/livez", "").answer();
     assert!(first.freeze().is_ok(), "it is the one again");
     first.begin_stop();
+    first.end();
+}
+
+/// The successor never accepted, but it has written: that is read, and its numbers are not given
+/// again.
+#[test]
+fn a_frozen_worker_goes_on_with_what_its_successor_wrote() {
+    let folder = tempfile::tempdir().unwrap();
+    let sockets = sockets();
+    let first = start(folder.path(), &sockets, Birth::alone());
+    first.accept().unwrap();
+    first.freeze().unwrap();
+    let second = start(folder.path(), &sockets, successor());
+    let plugin: PluginName = "a".parse().unwrap();
+    let commit = Commit {
+        generation: second.record.take_generation(),
+        digest: Digest([5; 32]),
+        label: "1".parse().unwrap(),
+        target: None,
+        file: None,
+    };
+    second.record.commit(&plugin, commit).unwrap();
+    second.drain(None, Duration::ZERO);
+    second.end();
+    first.resume(Some(Numbers { orders: 9, generations: 7, events: 0 })).unwrap();
+    let committed = first.record.committed().remove(&plugin).unwrap_or_default();
+    assert_eq!(committed.first().map(|it| it.generation), Some(Generation(1)));
+    assert_eq!(first.record.take_generation(), Generation(7));
+    assert_eq!(first.desk.next_number(), 9);
+    let mut client = Client::connect(&sockets.data[0]);
+    assert!(client.send("GET", "/", "").answer().starts_with("HTTP/1.1 "), "it never let go");
+    assert!(first.freeze().is_ok(), "it is the one again");
+    drop(client);
+    first.drain(None, Duration::ZERO);
     first.end();
 }
 
