@@ -28,10 +28,12 @@ impl Master {
                 detail: Some(format!("{}: {}", deed.outcome, deed.text)),
             });
         }
-        let deeds = &mut self.row.deeds;
-        deeds.push_back(deed);
-        if deeds.len() > DEEDS_COUNT {
-            deeds.pop_front();
+        let Self { workers, row, .. } = self;
+        row.deeds.push_back(deed);
+        if row.deeds.len() > DEEDS_COUNT {
+            row.deeds.pop_front();
+            // Of those that a worker was given, the oldest.
+            workers.iter_mut().for_each(|it| it.deeds = it.deeds.saturating_sub(1));
         }
         self.tell_deeds();
     }
@@ -58,9 +60,12 @@ impl Master {
         if self.upgrade.is_some() { Vec::new() } else { self.row.deeds.iter().cloned().collect() }
     }
 
-    /// A worker knows what to do with what it was given to begin with.
+    /// A worker has come so far that it has written what it was given to begin with. One that has
+    /// ended before may have done so as well: the next one looks.
     pub(super) fn took_deeds(&mut self, number: u64) {
-        let took = self.worker(number).map_or(0, |worker| std::mem::take(&mut worker.deeds));
+        // One that says of no events does not know of lines either.
+        let worker = self.worker(number).filter(|worker| worker.hears);
+        let took = worker.map_or(0, |worker| std::mem::take(&mut worker.deeds));
         let deeds = &mut self.row.deeds;
         deeds.drain(..took.min(deeds.len()));
     }
@@ -71,9 +76,11 @@ impl Master {
         let writer = upgrade.map_or(Some(None), |upgrade| upgrade.writer().map(Some))?;
         let writes = |it: &&Led| match writer {
             Some(number) => it.number == number,
-            None => matches!(it.role, Role::Serving | Role::Stopping),
+            // A candidate is the one that stays when the host stops in the middle of an upgrade.
+            None => matches!(it.role, Role::Serving | Role::Soaking | Role::Stopping),
         };
         let mut found = self.workers.iter().filter(writes);
-        found.find(|it| it.hears && it.served && !it.closed).map(|it| it.number)
+        let lives = |it: &&Led| it.hears && it.served && !it.closed && !it.dismissed;
+        found.find(lives).map(|it| it.number)
     }
 }

@@ -34,7 +34,6 @@ impl Master {
                 self.greeted(number, proto, &version);
                 if events {
                     self.begins_to_hear(number);
-                    self.took_deeds(number);
                 }
             }
             Report::Happened { event } => self.happened(event),
@@ -119,6 +118,7 @@ impl Master {
 
     /// A worker could serve.
     fn ready(&mut self, number: u64) {
+        self.took_deeds(number);
         let comes_up = |it: &mut Led| it.role == Role::Booting && !it.dismissed;
         if !self.worker(number).is_some_and(comes_up) || self.candidate_ready(number) {
             return;
@@ -158,6 +158,7 @@ impl Master {
         descriptors: Vec<OwnedFd>,
         manifest: Option<String>,
     ) {
+        self.took_deeds(number);
         let known: Vec<_> = self.cargo.iter().filter_map(handed_on).collect();
         let Some(worker) = self.worker(number) else { return };
         let mut known: BTreeMap<_, _> = known.into_iter().collect();
@@ -205,6 +206,7 @@ impl Master {
         let text = format!("worker {number} serves");
         tracing::info!(worker = number, worker_pid = worker.id(), "a worker serves");
         notify::ready(&text);
+        self.tell_deeds();
         self.announce();
         self.begin_latched();
     }

@@ -310,7 +310,7 @@ impl Led<'_> {
             }
             Order::Answer { id, outcome } => self.mail.answered(id, outcome),
             Order::Happened { event } => happened(self.events.as_ref(), event),
-            Order::Note { deed } => self.note(worker, deed),
+            Order::Note { deed } => note(&self.keeper, worker, deed),
             Order::Inherit { counters } => worker.add_counters(&counters),
             Order::Signal { name, phase } => worker.signal(&name, phase),
             order @ (Order::Boot(_)
@@ -321,13 +321,6 @@ impl Led<'_> {
             | Order::Hurry
             | Order::Hammer) => tracing::warn!(order = order.name(), "an order at the wrong time"),
         }
-    }
-
-    /// Writes something into the history, where that may take its time.
-    fn note(&self, worker: &Arc<Worker>, deed: Deed) {
-        let worker = worker.clone();
-        // Nobody waits for it.
-        drop(self.keeper.run(move || worker.note(entry_of(deed))));
     }
 
     /// Runs `job` where it may take its time; the master is heard again afterwards, and hears
@@ -415,6 +408,13 @@ impl Led<'_> {
     fn post(&self) {
         self.mail.post();
     }
+}
+
+/// Writes something into the history, where that may take its time.
+fn note(keeper: &Keeper, worker: &Arc<Worker>, deed: Deed) {
+    let worker = worker.clone();
+    // Nobody waits for it.
+    drop(keeper.run(move || worker.note(entry_of(deed))));
 }
 
 /// What the master says of numbers, in words of the state.

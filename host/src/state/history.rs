@@ -59,6 +59,14 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Whether both are about the same end, as far as a line on the disk keeps it.
+    #[must_use]
+    pub fn tells_the_same(&self, other: &Self) -> bool {
+        let of = |it: &Self| (to_ms(it.at), it.order, it.generation);
+        let words = |it: &Self| [&it.source, &it.verb, &it.outcome, &it.text].map(String::clone);
+        of(self) == of(other) && words(self) == words(other)
+    }
+
     /// What was no order: of no plugin, and done in no time.
     #[must_use]
     pub fn of_host(source: &str, verb: &str, outcome: &str, text: impl Into<String>) -> Self {

@@ -36,7 +36,7 @@ use crate::{
     },
     route::{Roster, Routes, Tally},
     serve::{DataPlane, HealthSource, Socket},
-    state::StateDir,
+    state::{StateDir, history::Entry},
     status::Address,
     sys::{clock::since_boot, keep},
     watch::{WatchConfig, Watcher},
@@ -74,7 +74,10 @@ impl Base {
         let Numbering { events, next, marks } = numbering;
         let handed = Handed { manifest, renewed: lead.renewed.clone(), next, marks };
         let record = Record::open(state, limits, handed).context("read the state")?;
-        deeds.into_iter().for_each(|deed| record.append(deed));
+        let known = record.recent();
+        let is_new = |deed: &Entry| !known.iter().any(|it| it.tells_the_same(deed));
+        // A worker that did not come up may have written them.
+        deeds.into_iter().filter(is_new).for_each(|deed| record.append(deed));
         let (store, record) = (Arc::new(store), Arc::new(record));
         let upkeep = Upkeep::start(&record, &store, limits.state_probe);
         let events = events

@@ -149,3 +149,21 @@ fn a_single_process_writes_its_start_and_its_end() {
     let stop = wait_line(&host, id(&on), "stop", "stopping");
     wait_line(&host, id(&stop), "start", "started");
 }
+
+/// An upgrade that is still watched when the host stops: the worker that stays writes how it ended.
+#[test]
+fn the_end_of_an_upgrade_that_a_stop_cuts_short() {
+    let builder = host!().arg("--soak-time=30min").arg("--idle-linger=100ms");
+    let mut host = builder.with(fault("whoami"), "libhandler_v1.so").start();
+    host.hup();
+    host.wait_role("soaking");
+    assert!(host.stop().success(), "{}", host.log_end());
+    let lines = std::fs::read_to_string(host.state_file("history.jsonl")).unwrap();
+    let told = |verb: &str, outcome: &str| {
+        let lines = lines.lines().map(|it| serde_json::from_str::<Value>(it).unwrap());
+        let mut lines = lines.into_iter();
+        lines.any(|it| (&*text(&it, "verb"), &*text(&it, "outcome")) == (verb, outcome))
+    };
+    assert!(told("stop", "stopping"), "{lines}");
+    assert!(told("upgrade", "refused"), "{lines}");
+}

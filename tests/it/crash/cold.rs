@@ -181,6 +181,10 @@ fn two_at_once() {
         check_out_of_service(&host, "worse");
         assert_eq!(starts(&host), 1 + lost, "{}", host.log_end());
     }
+    // The second has written down how the first ended, and told nobody that it had.
+    let history = host.control().history();
+    let told = history.iter().filter(|it| it["verb"] == "worker" && it["outcome"] == "ended");
+    assert_eq!(told.count(), 2, "each once: {history:#?}");
     host.deploy(&fault("plain_v2"), "libworse_v2.so").swapped();
     host.get("/worse").assert_status(200);
     host.control().get("/readyz").assert_status(200);

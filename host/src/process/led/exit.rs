@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::{Led, WORD_TIME, beat_of, happened, next, say};
+use super::{Led, WORD_TIME, beat_of, happened, next, note, say};
 use crate::{
     link::{Order, Report},
     process::leave::Leaving,
@@ -47,9 +47,8 @@ impl Led<'_> {
         let Self { channel, socket, mail, events, keeper, signals, handed, beat, later, .. } =
             &mut self;
         let mut left = std::pin::pin!(leaving.leave(keeper, || say(channel, &Report::Shut)));
-        let mut led = way != Way::Orphaned;
+        let (mut led, mut aborted) = (way != Way::Orphaned, None);
         let mut until = tokio::time::Instant::now() + drain;
-        let mut aborted = None;
         loop {
             // Who has asked here for an upgrade that still runs, or waits, is answered from here.
             if aborted.is_some() && (!led || *hurry.borrow() || !mail.is_asked()) {
@@ -76,6 +75,8 @@ impl Led<'_> {
                         mail.processes(list, upgrade, totals);
                     }
                     Some((Order::Happened { event }, _)) => happened(events.as_ref(), event),
+                    // Before the worker's end, which the keeper does last.
+                    Some((Order::Note { deed }, _)) => note(keeper, &worker, deed),
                     Some((order, _)) => tracing::debug!(order = order.name(), "not done: leaving"),
                 },
                 name = signals.next() => {
