@@ -4,7 +4,8 @@
 //! `WHERE HOW`. WHERE is `constructor`, `new`, `call`, `stop`, `drop`, `thread` (one that `new`
 //! starts) or `late` (one that a call starts). HOW is the name of a function of the C library, or
 //! `std_exit`, `segv`, `panic`, `fail`, `hang`, `stack`, `memory`; `syscall` and `killed` are an exit
-//! and a SIGKILL that the C library does not see.
+//! and a SIGKILL that the C library does not see; `abort_held` and `raise_held` are ends that do not
+//! end it.
 #![expect(unsafe_code, clippy::exit, reason = "the fault is the purpose")]
 
 use std::{
@@ -85,6 +86,8 @@ fn end(how: &str) {
             black_box(deeper(1));
         }
         "memory" => handle_alloc_error(Layout::new::<[u64; 1 << 20]>()),
+        "abort_held" => hold_abort(),
+        "raise_held" => hold_signal(),
         "kill" | "killed" | "raise" | "pthread_kill" => send(how),
         // SAFETY: none; the fault is the purpose.
         "pthread_exit" => unsafe { pthread_exit(ptr::null_mut()) },
@@ -108,6 +111,35 @@ fn end_with(how: &str, code: c_int) {
             _ => libc::syscall(libc::SYS_exit_group, code),
         }
     };
+}
+
+extern "C" fn never_back(_: c_int) {
+    if let Some(folder) = std::env::var_os("HOTSEAT_TEST_TROUBLE") {
+        let _ = std::fs::write(Path::new(&folder).join("held"), []);
+    }
+    loop {
+        std::thread::park();
+    }
+}
+
+/// Gives up, and handles that itself by going nowhere.
+fn hold_abort() {
+    let handler: extern "C" fn(c_int) = never_back;
+    // SAFETY: a handler of the right type, which lives as long as the process.
+    unsafe { libc::signal(libc::SIGABRT, handler as libc::sighandler_t) };
+    std::process::abort()
+}
+
+/// Sends itself a fault that it does not let through.
+fn hold_signal() {
+    let mut only = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: makes the set empty, adds a signal that there is, and blocks it for this thread.
+    unsafe {
+        libc::sigemptyset(only.as_mut_ptr());
+        libc::sigaddset(only.as_mut_ptr(), libc::SIGSEGV);
+        libc::pthread_sigmask(libc::SIG_BLOCK, only.as_ptr(), ptr::null_mut());
+        libc::raise(libc::SIGSEGV);
+    }
 }
 
 /// SIGKILL to this process; `killed` does not ask the C library.

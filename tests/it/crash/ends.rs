@@ -123,6 +123,30 @@ fn without_a_trace() {
     }
 }
 
+/// It calls what ends a process, and does not let it: a kill from outside that comes later is not
+/// its own.
+#[test]
+fn without_an_end() {
+    for (how, answers) in [("abort_held", false), ("raise_held", true)] {
+        let host = seated();
+        let worker = host.worker_pid();
+        make(&host, "2", &format!("call {how}"));
+        let mut held = host.connect();
+        held.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        if answers {
+            assert_eq!(held.read_answer().unwrap().status, 200);
+        } else {
+            let held = host.home().path().join("trouble/held");
+            eventually!(held.exists(), "its handler runs\n{}", host.log_end());
+        }
+        host.signal_process(worker, rustix::process::Signal::KILL);
+        next_worker(&host, worker);
+        assert_eq!(host.active("handler"), 2, "{how}\n{}", host.log_end());
+        assert_eq!(warning(&host.status(), "handler"), "", "{how}");
+        assert!(host.home().read_log().contains("it died on SIGKILL: from outside"));
+    }
+}
+
 /// Whichever worker has loaded it, and whatever was loaded after it.
 #[test]
 fn after_many_loads_and_upgrades() {

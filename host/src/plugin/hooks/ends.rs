@@ -77,10 +77,14 @@ pub(super) extern "C" fn quick_exit(code: c_int) -> ! {
     end(real, code)
 }
 
-/// Interposes giving up, which a plugin's own handler of the signal could hide.
+/// Interposes giving up, whose reason a plugin's own handler of the signal could hide.
 #[unsafe(no_mangle)]
 pub(super) extern "C" fn abort() -> ! {
-    noted(ABORT, 0);
+    // A handler of the plugin's own may jump out of this: then nothing has ended.
+    let taken = fault::is_taken(libc::SIGABRT);
+    if !taken {
+        noted(ABORT, 0);
+    }
     // As abort(3) does it: whoever handles the signal is asked first, and has no say. Nothing is
     // looked up: little is left of a stack that has overflowed.
     let mut only = MaybeUninit::<libc::sigset_t>::uninit();
@@ -91,6 +95,9 @@ pub(super) extern "C" fn abort() -> ! {
         libc::pthread_sigmask(libc::SIG_UNBLOCK, only.as_ptr(), ptr::null_mut());
     }
     send_abort();
+    if taken {
+        noted(ABORT, 0);
+    }
     // SAFETY: the default action, which ends the process.
     unsafe { libc::signal(libc::SIGABRT, libc::SIG_DFL) };
     send_abort();
@@ -103,15 +110,26 @@ fn send_abort() {
     unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), libc::gettid(), libc::SIGABRT) };
 }
 
-/// Whether `signal` ends this process for certain when it sends it to itself.
+/// Whether `signal` ends this process for certain when this thread sends it to itself.
 fn is_deadly(signal: c_int) -> bool {
-    signal == libc::SIGKILL || fault::is_caught(signal)
+    signal == libc::SIGKILL || (fault::is_caught(signal) && !is_blocked(signal))
 }
 
+/// Whether `signal` waits until this thread lets it through, which may be never.
+fn is_blocked(signal: c_int) -> bool {
+    let mut mask = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: a null set only asks; the mask was written where that did not fail.
+    unsafe {
+        libc::pthread_sigmask(libc::SIG_BLOCK, ptr::null(), mask.as_mut_ptr()) == 0
+            && libc::sigismember(mask.as_ptr(), signal) == 1
+    }
+}
+
+/// Not so -1, "everybody": that spares whoever says it.
 fn is_own(process: libc::pid_t) -> bool {
     // SAFETY: two questions that cannot fail.
     let (own, group) = unsafe { (libc::getpid(), libc::getpgrp()) };
-    process == own || process == 0 || process == -1 || process == -group
+    process == own || process == 0 || process == -group
 }
 
 /// Interposes a signal to a process.

@@ -63,6 +63,13 @@ pub fn is_caught(signal: c_int) -> bool {
     action(signal).is_ok_and(|action| action.sa_sigaction == handler as usize)
 }
 
+/// Whether somebody else handles `signal`, and may have the process go on.
+#[must_use]
+pub fn is_taken(signal: c_int) -> bool {
+    let default = |action: &libc::sigaction| action.sa_sigaction == libc::SIG_DFL;
+    !is_caught(signal) && !action(signal).is_ok_and(|action| default(&action))
+}
+
 fn catch(signal: c_int, before: &AtomicPtr<libc::sigaction>) -> io::Result<()> {
     // Kept for the life of the process.
     let known = Box::into_raw(Box::new(action(signal)?));
