@@ -258,9 +258,10 @@ pub fn leave(end: End, generation: u64) -> bool {
         page.call.store(call, Ordering::Relaxed);
         page.given.store(given.cast_unsigned(), Ordering::Relaxed);
         page.state.store(WHOLE, Ordering::Release);
-        if let Some(farewell) = FAREWELL.get() {
-            farewell();
-        }
+    }
+    // Whoever comes second ends the process as well, while the first one may still be at this.
+    if let Some(farewell) = FAREWELL.get() {
+        farewell();
     }
     true
 }

@@ -2,12 +2,15 @@
 
 use std::{
     os::{fd::AsFd as _, unix::process::ExitStatusExt as _},
-    process::{Command, Stdio},
+    process::{Command, ExitStatus, Stdio},
 };
 
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 use super::*;
+
+/// How often the process that goes down has said its last.
+static FAREWELLS: AtomicU32 = AtomicU32::new(0);
 
 const HOW: &str = "HOTSEAT_TEST_FAULT";
 
@@ -17,7 +20,7 @@ fn victim() {
     let Ok(how) = std::env::var(HOW) else { return };
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).unwrap();
     let page = std::io::stdin().as_fd().try_clone_to_owned().unwrap();
-    install(page, || 7, || ()).unwrap();
+    install(page, || 7, || _ = FAREWELLS.fetch_add(1, Ordering::SeqCst)).unwrap();
     match &*how {
         // SAFETY: none; that is the point.
         "segfault" => unsafe { ptr::without_provenance_mut::<u8>(0x123).write_volatile(1) },
@@ -41,6 +44,13 @@ fn victim() {
         // SAFETY: ends the process.
         "exit" => unsafe { libc::exit(3) },
         "leaves" => drop((leave(End::Call(1, 4), 9), leave(End::Call(0, 5), 7))),
+        "together" => {
+            for end in [End::Call(1, 4), End::Signal(libc::SIGSEGV, 0)] {
+                std::thread::spawn(move || leave(end, 9)).join().unwrap();
+            }
+            // SAFETY: a number of a status.
+            unsafe { libc::_exit(FAREWELLS.load(Ordering::SeqCst).cast_signed()) };
+        }
         "loads" => {
             drop(Loading::begin(Generation(5), Digest([5; 32])));
             serves();
@@ -60,6 +70,11 @@ fn deep(count: u64) -> u64 {
 }
 
 fn left_by(how: &str) -> (Option<i32>, LastWords) {
+    let (status, words) = ended_by(how);
+    (status.signal(), words)
+}
+
+fn ended_by(how: &str) -> (ExitStatus, LastWords) {
     let page = page().unwrap();
     let status = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "sys::fault::tests::victim", "--nocapture"])
@@ -69,7 +84,7 @@ fn left_by(how: &str) -> (Option<i32>, LastWords) {
         .stderr(Stdio::null())
         .status()
         .unwrap();
-    (status.signal(), read(&page))
+    (status, read(&page))
 }
 
 fn died_of(how: &str) -> (Option<i32>, Option<Note>) {
@@ -106,6 +121,15 @@ fn a_call_that_ends_the_process_is_noted() {
     let leaves = Some(Note { end: End::Call(1, 4), generation: Some(Generation(9)) });
     assert_eq!(died_of("leaves"), (None, leaves), "the first counts");
     assert!(!leave(End::Call(1, 4), 9), "without a page nobody reads it");
+}
+
+/// The one that comes second does not end the process before the first has said its last.
+#[test]
+fn whoever_ends_it_lets_the_log_out() {
+    let (status, words) = ended_by("together");
+    assert_eq!(status.code(), Some(2), "both");
+    let first = Note { end: End::Call(1, 4), generation: Some(Generation(9)) };
+    assert_eq!(words.note, Some(first));
 }
 
 #[test]
