@@ -121,6 +121,9 @@ struct WorkerMemory {
     page: RawFd,
     kill_in: Option<Duration>,
     served: bool,
+    /// It tells them only when they change.
+    #[serde(default)]
+    counted: Option<String>,
     beat: Beat,
     base: Beat,
     #[serde(default)]
@@ -389,6 +392,7 @@ impl WorkerMemory {
             page: leave.descriptor(worker.page.as_fd())?,
             kill_in: worker.kill_at.map(|at| at.saturating_duration_since(now)),
             served: worker.served,
+            counted: worker.counted.clone(),
             beat: worker.beat,
             base: worker.base,
             hears: worker.hears,
@@ -434,7 +438,7 @@ impl WorkerMemory {
             trouble: None,
             said: Vec::new(),
             served: self.served,
-            counted: None,
+            counted: self.counted,
             dismissed: matches!(self.role, Role::Draining | Role::Stopping),
             kill_at: self.kill_in.map(|left| Instant::now() + left),
             channel,

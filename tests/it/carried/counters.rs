@@ -5,7 +5,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering::SeqCst},
 };
 
-use hotseat_test_support::{Control, Host, eventually, fault};
+use hotseat_test_support::{Control, Host, binary, eventually, fault};
 
 use super::{long, other, quick};
 
@@ -133,6 +133,26 @@ fn a_candidate_that_dies_is_counted() {
     );
     let page = scrape(host.control());
     assert_eq!(of(&page, "hotseat_worker_crashes_total"), 1.0);
+}
+
+/// The master that goes over to another binary takes along what it was told.
+#[test]
+fn they_outlive_a_crash_after_an_upgrade() {
+    let host = quick(1500).with(fault("whoami"), "libhandler_v1.so").start();
+    let next = host.home().path().join("hotseat-next");
+    let _ = binary::variant(env!("CARGO_BIN_EXE_hotseat").as_ref(), &next, 12);
+    host.upgrade(&["--binary", next.to_str().unwrap()]);
+    host.wait_role("soaking");
+    for _ in 0..20 {
+        host.get("/").assert_status(200);
+    }
+    let goes_on = || host.home().read_log().contains("the master goes on in a new image");
+    eventually!(goes_on(), "another image\n{}", host.log_end());
+    let worker = host.worker_pid();
+    host.signal_process(worker, rustix::process::Signal::KILL);
+    crate::crash::next_worker(&host, worker);
+    let page = scrape(host.control());
+    assert!(of(&page, REQUESTS) >= 20.0, "{page:#?}");
 }
 
 /// A crash loses no more than what was counted since the last sign of life.
