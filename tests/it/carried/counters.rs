@@ -135,10 +135,23 @@ fn a_candidate_that_dies_is_counted() {
     assert_eq!(of(&page, "hotseat_worker_crashes_total"), 1.0);
 }
 
+/// Waits until the master knows what was counted: it hears of that and of connections by the same
+/// sign of life.
+#[track_caller]
+fn wait_told(host: &Host) {
+    let _open: Vec<_> = (0..7).map(|_| host.connect()).collect();
+    let fresh = || {
+        let all = host.status()["processes"].as_array().cloned().unwrap_or_default();
+        all.iter().any(|it| it["connections"]["fresh"] == 7)
+    };
+    eventually!(fresh(), "the connections in the master's list");
+}
+
 /// The master that goes over to another binary takes along what it was told.
 #[test]
 fn they_outlive_a_crash_after_an_upgrade() {
-    let host = quick(1500).with(fault("whoami"), "libhandler_v1.so").start();
+    let builder = quick(2500).arg("--beat-time=100ms");
+    let host = builder.with(fault("whoami"), "libhandler_v1.so").start();
     let next = host.home().path().join("hotseat-next");
     let _ = binary::variant(env!("CARGO_BIN_EXE_hotseat").as_ref(), &next, 12);
     host.upgrade(&["--binary", next.to_str().unwrap()]);
@@ -146,6 +159,7 @@ fn they_outlive_a_crash_after_an_upgrade() {
     for _ in 0..20 {
         host.get("/").assert_status(200);
     }
+    wait_told(&host);
     let goes_on = || host.home().read_log().contains("the master goes on in a new image");
     eventually!(goes_on(), "another image\n{}", host.log_end());
     let worker = host.worker_pid();
@@ -163,16 +177,9 @@ fn most_of_them_outlive_a_crash() {
         host.get("/").assert_status(200);
     }
     let worker = host.worker_pid();
-    // The master hears of counters and connections by the same sign of life.
-    let open: Vec<_> = (0..7).map(|_| host.connect()).collect();
-    let fresh = |host: &Host| {
-        let all = host.status()["processes"].as_array().cloned().unwrap_or_default();
-        all.iter().any(|it| it["connections"]["fresh"] == 7)
-    };
-    eventually!(fresh(&host), "the connections in the master's list");
+    wait_told(&host);
     host.signal_process(worker, rustix::process::Signal::KILL);
     host.wait_gone(worker);
-    drop(open);
     let mut page = BTreeMap::new();
     eventually!(
         {
