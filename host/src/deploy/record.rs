@@ -307,10 +307,15 @@ impl Record {
         let mut book = self.book();
         // A number that a load of this process has used is not used again.
         let next = book.manifest.next_generation.max(found.manifest.next_generation);
-        book.behind = found.manifest.serial < book.manifest.serial;
+        // The release before this one counts no changes: what it has written is newer than what it
+        // was told of.
+        let uncounted = found.manifest.serial == 0 && found.manifest != Manifest::default();
+        let serial = book.manifest.serial.max(found.manifest.serial);
+        book.behind = found.manifest.serial < serial && !uncounted;
         if !book.behind {
+            file.know(&found.manifest);
             book.manifest = found.manifest;
-            file.know(&book.manifest);
+            book.manifest.serial = serial;
             book.changes = Changes::read();
             *self.warnings() = withdrawals(&book.manifest);
         }
