@@ -208,6 +208,7 @@ impl Relay {
 /// lines cannot be written at present. To be called before the process ends.
 pub fn flush() {
     let until = Instant::now() + Duration::from_millis(FLUSH_MS.load(Relaxed));
+    LINES.own_up_at_end();
     // What was printed comes into the queue by itself.
     while printed::unread() > 0 && Instant::now() < until {
         std::thread::park_timeout(LOOK);

@@ -23,6 +23,8 @@ macro_rules! line {
             from = $entry.from.map(|it| it.0),
             outcome = $entry.outcome,
             ms = $entry.ms,
+            by_pid = $entry.by.as_ref().map(|by| by.pid),
+            by_uid = $entry.by.as_ref().map(|by| by.uid),
             $($more)*
         )
     };

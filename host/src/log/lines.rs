@@ -57,6 +57,8 @@ pub(super) struct Lines {
     unwritten: AtomicUsize,
     /// Lines, since the process has begun.
     dropped: AtomicU64,
+    /// Those of them that a line has told of.
+    told: AtomicU64,
 }
 
 /// See [`Lines`].
@@ -71,6 +73,7 @@ pub(super) static LINES: Lines = Lines {
     bound: AtomicUsize::new(usize::MAX),
     unwritten: AtomicUsize::new(0),
     dropped: AtomicU64::new(0),
+    told: AtomicU64::new(0),
 };
 
 impl Lines {
@@ -130,7 +133,7 @@ impl Lines {
     }
 
     fn write_on(&self, mut sink: OwnedFd) {
-        let (mut batch, mut told) = (Vec::new(), 0);
+        let mut batch = Vec::new();
         loop {
             self.next(&mut batch, &mut sink);
             let mut rest = &*batch;
@@ -145,7 +148,9 @@ impl Lines {
             }
             batch.clear();
             batch.shrink_to(KEPT_BYTES);
-            self.own_up(&mut told);
+            if self.unwritten() <= self.bound.load(Relaxed) / 2 {
+                self.own_up();
+            }
             repeats::tell(Instant::now());
         }
     }
@@ -189,15 +194,18 @@ impl Lines {
         });
     }
 
-    /// Says what was dropped, once there is room again.
-    fn own_up(&self, told: &mut u64) {
+    /// Says what was dropped and not told of yet.
+    fn own_up(&self) {
         let dropped = self.dropped();
-        let lines = dropped - *told;
-        let room = self.unwritten() <= self.bound.load(Relaxed) / 2;
-        if lines > 0 && room {
-            *told = dropped;
+        if let lines @ 1.. = dropped.saturating_sub(self.told.swap(dropped, Relaxed)) {
             tracing::warn!(lines, "lines of the log were dropped: nobody has taken them in time");
         }
+    }
+
+    /// The same when nothing comes any more, room or not.
+    pub(super) fn own_up_at_end(&self) {
+        self.bound.fetch_add(WHOLE_BYTES, Relaxed);
+        self.own_up();
     }
 }
 

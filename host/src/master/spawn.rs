@@ -169,7 +169,8 @@ impl Master {
     }
 
     /// Writes a worker's end down.
-    fn tell_end(&mut self, worker: &Led, generation: Option<u64>, why: &str) {
+    fn tell_end(&mut self, worker: &Led, generation: Option<u64>, text: &str) {
+        let why = (!text.is_empty()).then_some(text);
         if worker.dismissed
             || self.stop.is_some()
             || matches!(worker.role, Role::Draining | Role::Parked)
@@ -190,7 +191,7 @@ impl Master {
                 "a worker has ended unasked"
             );
             let (number, pid) = (worker.number, worker.status().pid);
-            let text = format!("worker {number} (pid {pid}) has ended unasked: {why}");
+            let text = format!("worker {number} (pid {pid}) has ended unasked: {text}");
             self.note(Deed { generation, ..Deed::new("crash", "worker", "ended", text) });
         }
     }

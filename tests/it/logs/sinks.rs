@@ -7,6 +7,7 @@ use std::{
     fs::File,
     io::{self, Read, Write as _},
     os::{fd::OwnedFd, unix::net::UnixStream},
+    sync::{Arc, Mutex},
 };
 
 use hotseat_test_support::{Builder, Host, eventually, fault, host};
@@ -136,6 +137,37 @@ sinks! {
     a_descriptor_that_takes_nothing_stops_nobody: read_only, false;
 }
 
+/// Reads from now on; ends with whoever writes.
+fn hear(reader: OtherEnd) -> Arc<Mutex<Vec<u8>>> {
+    let text = Arc::new(Mutex::new(Vec::new()));
+    let heard = text.clone();
+    let mut reader = reader.unwrap();
+    std::thread::spawn(move || {
+        let mut piece = [0; 4096];
+        while let Ok(count @ 1..) = reader.read(&mut piece) {
+            heard.lock().unwrap().extend_from_slice(&piece[..count]);
+        }
+    });
+    text
+}
+
+/// A host that ends says what was dropped as well, to whoever reads by then.
+#[test]
+fn the_end_tells_what_was_dropped() {
+    let (log, reader) = full_pipe();
+    let host = quick(host!()).log_to(log).arg("--log-queue-bytes=8KiB");
+    let host = host.arg("--log-flush-time=20s").with(fault("prints"), "libhandler_v1.so");
+    let mut host = host.start();
+    print_much(&host);
+    host.signal(Signal::TERM);
+    // Not before the worker has nothing more to say.
+    eventually!(crate::crash::try_status(&host).is_none(), "the worker is about to end");
+    let text = hear(reader);
+    assert_eq!(host.wait_exit().code(), Some(0));
+    let said = |what: &str| String::from_utf8_lossy(&text.lock().unwrap()).contains(what);
+    eventually!(said("lines of the log were dropped"), "how much was dropped");
+}
+
 /// Once somebody reads again, what was kept comes, and a line says how much was not.
 #[test]
 fn a_reader_that_comes_back_hears_what_was_dropped() {
@@ -143,16 +175,7 @@ fn a_reader_that_comes_back_hears_what_was_dropped() {
     let host = printing(log).start();
     print_much(&host);
     let dropped = metric(&host, "hotseat_log_lines_dropped_total ");
-    let text = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
-    let heard = text.clone();
-    let mut reader = reader.unwrap();
-    // Ends with the host.
-    std::thread::spawn(move || {
-        let mut piece = [0; 4096];
-        while let Ok(count @ 1..) = reader.read(&mut piece) {
-            heard.lock().unwrap().extend_from_slice(&piece[..count]);
-        }
-    });
+    let text = hear(reader);
     let said = |what: &str| String::from_utf8_lossy(&text.lock().unwrap()).contains(what);
     eventually!(said("lines of the log were dropped"), "how much was dropped");
     assert!(dropped > 0.0);

@@ -26,6 +26,8 @@ impl Round {
         let command = format!("hotseat load {}", quoted(path));
         tracing::info!(path = %path.display(), command, "the same content, perhaps written again");
         let why = format!("the same content, perhaps written again: `{command}` deploys it");
+        let digest = Some(arrival.seen.digest);
+        self.store.note(path, Some(Note { text: why.clone(), digest }));
         self.ignored(path, Some(arrival), &why);
     }
 
