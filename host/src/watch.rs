@@ -35,7 +35,9 @@ use self::{
     kernel::Kernel,
     round::Round,
 };
-use crate::{config::Watch, deploy::desk::Desk, event::Events, state::SeenStore};
+use crate::{
+    config::Watch, deploy::desk::Desk, event::Events, state::SeenStore, sys::start::make_folders,
+};
 
 /// What is watched, and how.
 #[derive(Clone, Debug)]
@@ -83,7 +85,7 @@ impl Watcher {
     ) -> io::Result<Self> {
         config.dir = crate::sys::start::start().absolute(&config.dir)?;
         if !config.serves {
-            std::fs::create_dir_all(&config.dir)?;
+            make_folders(&config.dir)?;
         } else if let Err(error) = std::fs::create_dir(&config.dir)
             && error.kind() != io::ErrorKind::AlreadyExists
         {

@@ -8,6 +8,7 @@ use hotseat_test_support::tool::{skip, tool_or_skip};
 mod addresses;
 mod lacks;
 mod libraries;
+mod modes;
 mod terminal;
 
 /// Words that run a host in mounts of its own, after `prepare`; `None`: not on this machine, and the

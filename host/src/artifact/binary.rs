@@ -6,11 +6,11 @@
 //! written; what was checked is the copy, not the file that somebody may still be writing.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, Read as _, Write as _},
     os::{
         fd::AsRawFd as _,
-        unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _, PermissionsExt as _},
+        unix::fs::{FileExt as _, OpenOptionsExt as _, PermissionsExt as _},
     },
     path::{Path, PathBuf},
 };
@@ -30,7 +30,7 @@ use super::{
 use crate::{
     error::{Coded, Kind},
     ids::Digest,
-    sys::disk::Shortage,
+    sys::{disk::Shortage, start::make_folder},
 };
 
 /// A binary that is kept.
@@ -253,10 +253,7 @@ struct Partial {
 
 impl Partial {
     fn create(folder: &Path) -> io::Result<Self> {
-        match DirBuilder::new().mode(0o700).create(folder) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
-        }
+        make_folder(folder, 0o700)?;
         let own = std::process::id();
         // What was killed on the way is not here any more to clean up.
         let left = |name: &str| is_gone(name.strip_prefix(TEMPORARY)?.parse().ok()?, own);

@@ -2,7 +2,13 @@
 //!
 //! Owns a folder of its own for the time of the check. Touches no state and no running host.
 
-use std::{io, os::unix::fs::DirBuilderExt as _, path::Path, path::PathBuf, sync::Arc};
+use std::{
+    fs::Permissions,
+    io,
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::check::CheckReport;
 use crate::{
@@ -45,6 +51,9 @@ impl Folder {
         let path = parent.join(format!("hotseat-check-{}", std::process::id()));
         // An existing folder may be somebody else's: it is never taken over.
         let made = std::fs::DirBuilder::new().mode(0o700).create(&path);
+        // Said again for what the umask has taken.
+        let made =
+            made.and_then(|()| std::fs::set_permissions(&path, Permissions::from_mode(0o700)));
         made.map_err(|source| NoFolder { parent, source })?;
         Ok(Self(path))
     }

@@ -1,9 +1,15 @@
 //! The file with the master's process id, for whoever wants to signal it.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io::{self, Write as _},
     path::{Path, PathBuf},
 };
+
+use crate::sys::start::give_mode;
+
+/// Everybody may know the number; whoever could change it would choose what is signalled.
+const MODE: u32 = 0o644;
 
 /// The file; removed with the value, if it still names this process.
 #[derive(Debug)]
@@ -15,8 +21,11 @@ impl PidFile {
         let path = std::path::absolute(path)?;
         let mut part = path.clone().into_os_string();
         part.push(format!(".{}", std::process::id()));
-        fs::write(&part, content())?;
-        fs::rename(&part, &path).inspect_err(|_| {
+        // An earlier process of this number may have left one that cannot be written to.
+        let _ = fs::remove_file(&part);
+        let mut file = File::create_new(&part)?;
+        let written = give_mode(&file, MODE).and_then(|()| file.write_all(content().as_bytes()));
+        written.and_then(|()| fs::rename(&part, &path)).inspect_err(|_| {
             let _ = fs::remove_file(&part);
         })?;
         Ok(Self(path))

@@ -33,6 +33,7 @@ use crate::{
     sys::{
         keep::beyond_streams,
         occupant::{self, Occupant},
+        start::start,
     },
 };
 
@@ -98,6 +99,9 @@ fn bind_unix(path: &Path, private: bool) -> Result<UnixListener, Problem> {
     if private {
         // Said again for file systems that go their own way, and for what the umask has taken.
         chmod(path, PRIVATE)?;
+    } else {
+        // Others as the umask wants them; this account may connect whatever it has taken.
+        chmod(path, PRIVATE | Mode::from_raw_mode(0o777 & !start().umask()))?;
     }
     net::listen(&socket, BACKLOG)?;
     Ok(socket.into())

@@ -177,7 +177,7 @@ impl StateDir {
         // Absolute from here on: the working directory is only looked at once.
         let path = std::path::absolute(path).map_err(|e| StateError::new("find", path, e))?;
         if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(|e| StateError::new("create", parent, e))?;
+            start::make_folders(parent).map_err(|e| StateError::new("create", parent, e))?;
         }
         make(&path)?;
         check(&path)?;
@@ -345,6 +345,10 @@ fn lock(folder: &Path, pid: u32) -> Result<File, StateError> {
     let mut options = OpenOptions::new();
     options.read(true).mode(0o600).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
     let writable = options.clone().write(true).create(true).truncate(false).open(&path);
+    if let Ok(file) = &writable {
+        // Not to be done where it is somebody else's, who has seen to it himself.
+        let _ = start::give_mode(file, 0o600);
+    }
     // A folder that can only be read is held as well, by the lock that is there.
     let file = writable.or_else(|error| options.open(&path).map_err(|_| error)).map_err(failed)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {

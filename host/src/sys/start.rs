@@ -159,6 +159,22 @@ pub fn make_folder(path: &Path, mode: u32) -> io::Result<()> {
     }
 }
 
+/// Makes `path` and the folders above it that are not there, as the umask of the start wants them,
+/// but such that their owner can enter and nobody else can write: an umask of 0777 does not lock the
+/// host out, nor one of 0 let everybody in.
+///
+/// # Errors
+/// The system's own.
+pub fn make_folders(path: &Path) -> io::Result<()> {
+    if path.as_os_str().is_empty() || path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        make_folders(parent)?;
+    }
+    make_folder(path, 0o700 | (0o755 & !start().umask()))
+}
+
 /// Gives a file that was just made exactly `mode`, whatever the umask is by now.
 ///
 /// # Errors
@@ -184,6 +200,23 @@ mod tests {
         assert_eq!(start.absolute(Path::new("/a")).unwrap(), Path::new("/a"));
         assert!(start.absolute(Path::new("")).is_err());
         assert_eq!(start.way_back(), None, "nobody has gone anywhere");
+    }
+
+    #[test]
+    fn folders_are_made_whatever_the_umask_is_by_now() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let began = Mode::from_raw_mode(start().umask());
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b");
+        umask(Mode::all());
+        let made = make_folders(&path);
+        umask(began);
+        made.unwrap();
+        for path in [path.as_path(), path.parent().unwrap()] {
+            let mode = fs::metadata(path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o722, 0o700, "{}", path.display());
+        }
+        make_folders(&path).unwrap();
     }
 
     #[test]

@@ -19,7 +19,10 @@ use crate::{
     deploy::Withdrawal,
     log,
     plugin::hooks::running_generation,
-    sys::fault::{self, LastWords, PAGE_BYTES},
+    sys::{
+        fault::{self, LastWords, PAGE_BYTES},
+        start::give_mode,
+    },
 };
 
 /// Where the ends before the last one begin, far behind the note. Units: bytes.
@@ -52,6 +55,7 @@ fn try_take_up(state: &Path, limits: &Limits) -> io::Result<Option<Withdrawal>> 
     let file = options
         .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
         .open(state.join("last-words"))?;
+    give_mode(&file, 0o600)?;
     let words = fault::read(&file);
     let mut ends = read_ends(&file);
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
