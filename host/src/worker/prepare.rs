@@ -4,14 +4,21 @@
 
 use crate::{config::Config, sys};
 
-/// Descriptors of a worker besides those of its data threads, and of each of these. Measured with one
-/// listener of each plane.
-const BESIDE_COUNT: u64 = 30;
-const THREAD_COUNT: u64 = 5;
+/// Descriptors of a worker that serves, besides those of its data threads and listeners. Measured: 25
+/// at rest, and 12 that clients and a deploy by the control plane need on their way.
+const BESIDE_COUNT: u64 = 25 + 12;
+/// Of each listener of any plane. Measured.
+const LISTENER_COUNT: u64 = 2;
+/// Of each data thread besides one for each listener of the data plane. Measured.
+const THREAD_COUNT: u64 = 4;
 
-/// How many data threads there can be with so many descriptors, one at least.
-fn threads_within(descriptors: u64) -> usize {
-    let most = descriptors.saturating_sub(BESIDE_COUNT) / THREAD_COUNT;
+/// How many data threads there can be with so many descriptors, one at least. `others` are listeners
+/// of other planes than the data plane.
+fn threads_within(descriptors: u64, data: usize, others: usize) -> usize {
+    let [data, others] = [data.max(1), others].map(|it| u64::try_from(it).unwrap_or(u64::MAX));
+    let beside = data.saturating_add(others).saturating_mul(LISTENER_COUNT);
+    let left = descriptors.saturating_sub(BESIDE_COUNT).saturating_sub(beside);
+    let most = left / THREAD_COUNT.saturating_add(data);
     usize::try_from(most).unwrap_or(usize::MAX).max(1)
 }
 
@@ -24,7 +31,8 @@ pub fn prepare_process(config: &mut Config) {
         tracing::warn!(%error, "the limit on descriptors could not be raised");
     }
     let descriptors = sys::process::descriptor_limit();
-    let threads = threads_within(descriptors).min(config.threads);
+    let others = config.control.len() + config.health_listen.len();
+    let threads = threads_within(descriptors, config.listen.len(), others).min(config.threads);
     if threads < config.threads {
         tracing::warn!(
             threads,
@@ -56,8 +64,11 @@ mod tests {
 
     #[test]
     fn few_descriptors_are_for_few_threads() {
-        let counts = [0, 36, 40, 64, 1024, u64::MAX].map(threads_within);
-        assert_eq!(counts[..5], [1, 1, 2, 6, 198]);
-        assert!(counts[5] > 1 << 20);
+        let one = |count| threads_within(count, 1, 1);
+        let counts = [0, 40, 50, 51, 64, 1024].map(one);
+        assert_eq!(counts, [1, 1, 1, 2, 4, 196]);
+        assert!(one(u64::MAX) > 1 << 20);
+        assert_eq!(threads_within(64, 3, 1), 2, "each listener takes some of each thread");
+        assert_eq!(threads_within(64, usize::MAX, usize::MAX), 1);
     }
 }

@@ -51,6 +51,25 @@ fn a_state_folder_from_which_nothing_may_be_run_is_named() {
     }
 }
 
+/// As few as the README promises serve what is in the folder, with fewer threads, and a few more take
+/// deploys as well; more listeners leave less to threads.
+#[test]
+fn few_descriptors_are_for_fewer_threads() {
+    for (count, listeners) in [(40_u32, 1), (48, 1), (56, 1), (64, 1), (48, 3), (56, 3), (64, 3)] {
+        let limit = format!("--nofile={count}");
+        let builder = host!().through(&["prlimit", &limit]).arg("--threads=8");
+        let builder = builder.listen(&vec!["127.0.0.1:0"; listeners]);
+        let host = builder.with(fault("plain_v1"), "libhandler_v1.so").start();
+        assert_eq!(host.get("/").text(), "v1", "{count} {listeners}: {}", host.log_end());
+        if count < 48 {
+            continue;
+        }
+        let deploy = host.deploy(&fault("plain_v2"), "libhandler_v2.so");
+        deploy.swapped();
+        assert_eq!(host.get("/").text(), "v2", "{count} {listeners}: {}", host.log_end());
+    }
+}
+
 /// With a few descriptors everything is done, or the message says how many there are and which
 /// setting raises that. What serves goes on.
 #[test]
