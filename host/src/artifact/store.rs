@@ -29,7 +29,7 @@ pub use self::refusal::StoreError;
 use crate::{
     error::Coded as _,
     ids::{Digest, Generation},
-    sys::{private::PrivateFile, start},
+    sys::{mount::forbids_running, private::PrivateFile, start},
 };
 
 /// The files of one host's libraries. Shared by reference; every method may be called from any
@@ -201,7 +201,8 @@ impl Store {
         Some(bytes)
     }
 
-    /// Writes `bytes` to a file of its own for one load, `loaded/<pid>/<generation>-<sha16>.so`.
+    /// Writes `bytes` to a file of its own for one load, `loaded/<pid>/<generation>-<sha16>.so`; to
+    /// one in memory where nothing may be run from that folder.
     ///
     /// A second attempt at the same generation gets a path of its own (`…-2.so`): a failed load
     /// may have left the first one in the loader's table.
@@ -214,11 +215,7 @@ impl Store {
         digest: Digest,
         bytes: &[u8],
     ) -> Result<PrivateFile, StoreError> {
-        let path = self.loaded.join(self.copy_name(generation, digest));
-        make_folder(&self.all_loaded)?;
-        make_folder(&self.loaded)?;
-        write_new(&path, bytes)?;
-        Ok(PrivateFile::on_disk(path))
+        self.copy_to(&self.copy_name(generation, digest), bytes)
     }
 
     /// As [`private_copy`](Self::private_copy); in memory where the disk takes none.
@@ -260,9 +257,21 @@ impl Store {
     /// # Errors
     /// [`StoreError::Failed`].
     pub fn trial_copy(&self, digest: Digest, bytes: &[u8]) -> Result<PrivateFile, StoreError> {
-        let path = self.loaded.join(format!("trial-{}.so", digest.short()));
+        self.copy_to(&format!("trial-{}.so", digest.short()), bytes)
+    }
+
+    fn copy_to(&self, name: &str, bytes: &[u8]) -> Result<PrivateFile, StoreError> {
         make_folder(&self.all_loaded)?;
         make_folder(&self.loaded)?;
+        if forbids_running(&self.loaded).is_some() {
+            match PrivateFile::in_memory(&format!("hotseat-{name}"), bytes) {
+                // Without /proc nobody finds it; the loader's refusal then names the mount.
+                Ok(file) if file.path().exists() => return Ok(file),
+                Ok(file) => drop(file.remove()),
+                Err(trouble) => tracing::warn!(%trouble, "no private copy can be kept in memory"),
+            }
+        }
+        let path = self.loaded.join(name);
         write_new(&path, bytes)?;
         Ok(PrivateFile::on_disk(path))
     }

@@ -161,8 +161,8 @@ fn warn_of_noexec(state: &StateDir) {
         let folder = state.path().join(BINARIES);
         tracing::warn!(
             folder = %folder.display(), mount = %mount.display(),
-            "the state folder is on a file system that is mounted noexec: no plugin can be loaded \
-             and the host cannot be upgraded; give another `--state-dir`, or run `mount -o \
+            "the state folder is on a file system that is mounted noexec: plugins are loaded from \
+             memory, and the host cannot be upgraded to another binary; give another `--state-dir`, or run `mount -o \
              remount,exec {}`", mount.display()
         );
     }

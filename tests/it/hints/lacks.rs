@@ -34,10 +34,35 @@ fn a_host_does_without_proc() {
     assert!(host.stop().success(), "{}", host.log_end());
 }
 
-/// The mount is named, and what to do; it is the host's trouble and not the library's.
+/// Plugins are served, deployed and booted by way of memory; the start says what is left undone.
+#[test]
+fn a_state_folder_from_which_nothing_may_be_run_serves() {
+    let prepare = "mkdir state && mount -t tmpfs -o noexec,mode=0700 none state";
+    let Some(words) = mounting(prepare) else { return };
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let builder = host!().through(&words).arg("--soak-time=100ms");
+    let mut host = builder.with(fault("plain_v1"), "libhandler_v1.so").start();
+    host.assert_logged("remount,exec");
+    assert_eq!(host.get("/").text(), "v1");
+    for (version, text) in [("plain_v2", "v2"), ("plain_v1", "v1"), ("plain_v2", "v2")] {
+        host.deploy(&fault(version), "libhandler_v3.so").swapped();
+        assert_eq!(host.get("/").text(), text);
+    }
+    let before = host.worker_pid();
+    host.signal_process(before, Signal::KILL);
+    host.wait_other_worker(before);
+    eventually!(host.connect().get("/").is_ok_and(|it| it.text() == "v2"), "another worker");
+    host.upgrade(&["--wait"]).assert_code(0);
+    assert_eq!(host.get("/").text(), "v2");
+    assert!(host.stop().success(), "{}", host.log_end());
+}
+
+/// Without `/proc` a copy in memory is not found. The mount is named, and what to do; it is the host's
+/// trouble and not the library's.
 #[test]
 fn a_state_folder_from_which_nothing_may_be_run_is_named() {
-    let prepare = "mkdir state && mount -t tmpfs -o noexec,mode=0700 none state";
+    let prepare = "mkdir state && mount -t tmpfs -o noexec,mode=0700 none state && \
+                   mount -t tmpfs none /proc";
     let Some(words) = mounting(prepare) else { return };
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let host = host!().through(&words).start();

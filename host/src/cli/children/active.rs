@@ -20,6 +20,7 @@ use crate::{
     plugin::preflight::{self, PreflightError, PreflightRequest},
     route::{MountTaken, check_mount},
     state::{Manifest, ManifestError, VersionEntry},
+    sys::{mount::forbids_running, private::PrivateFile},
 };
 
 /// Why an upgrade to this binary would lose something.
@@ -133,6 +134,12 @@ fn try_version(
         facts => facts.ok(),
     };
     let named = (plugin.clone(), version.label.clone());
+    // Where nothing may be run, a worker loads by way of memory; where that fails, it is the loader that
+    // says why.
+    let memory = forbids_running(&path)
+        .and_then(|_| PrivateFile::in_memory("hotseat-trial.so", &bytes).ok())
+        .filter(|memory| memory.path().exists());
+    let path = memory.as_ref().map_or(path, |memory| memory.path().to_owned());
     let request = PreflightRequest::new(path, named, config);
     preflight::run(&request).map(drop).map_err(|error| {
         // The other codes of that kind name both versions themselves.
