@@ -126,11 +126,18 @@ impl Master {
                 let said = said.map_or_else(String::new, |said| format!(": {said}"));
                 format!("{} (generation {}){said}", it.plugin, it.generation)
             };
-            let missing: Vec<String> = want
+            let mut missing: Vec<String> = want
                 .iter()
                 .filter(|version| have.as_ref().is_none_or(|have| !have.contains(version)))
                 .map(|version| told(version))
                 .collect();
+            let more = have.iter().flatten().filter(|version| !want.contains(version));
+            missing.extend(more.map(|it| {
+                format!("{} (generation {}) would serve anew", it.plugin, it.generation)
+            }));
+            if missing.is_empty() {
+                missing.push("the new worker has not said what it serves".to_owned());
+            }
             let text = format!("the upgrade would change what serves: {}", missing.join(", "));
             self.fail(failed(Verdict::Boot, text));
             return true;
