@@ -23,7 +23,7 @@ use crate::{
     deploy::desk::Refusal,
     error::{Coded, Kind},
     link, log,
-    worker::advice,
+    worker::{advice, whole},
 };
 
 pub mod args;
@@ -135,7 +135,7 @@ fn ended(result: anyhow::Result<()>) -> u8 {
         Ok(()) => DONE,
         Err(error) => {
             // The whole chain in one line: what failed, then why.
-            explain(&format!("{error:#}"), advice(&error).as_deref());
+            explain(&whole(&error), advice(&error).as_deref());
             FAILED
         }
     }

@@ -23,7 +23,7 @@ mod prepare;
 mod signal;
 mod traffic;
 
-pub use advice::advice;
+pub use advice::{advice, whole};
 pub use handover::FreezeError;
 pub use lead::{Birth, Carried, InTraffic, Lead, Legacy, Numbering, Processes};
 pub use prepare::prepare_process;

@@ -53,6 +53,10 @@ impl Untrusted {
             Self::Owner { path, .. } => {
                 Some(format!("run `chown root {}`, or set `trusted_owners`", quoted(path)))
             }
+            // A device or a pipe that everybody writes to is meant to be one.
+            Self::WorldWritable { path } if !path.is_file() && !path.is_dir() => {
+                Some("give the path of a regular file".to_owned())
+            }
             Self::WorldWritable { path } => Some(format!("run `chmod o-w {}`", quoted(path))),
         }
     }
@@ -94,6 +98,13 @@ mod tests {
 
     fn set(path: &Path, mode: u32) {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn nobody_is_told_to_change_a_device() {
+        let refused = trusted(Path::new("/dev/null"), &[]).unwrap_err();
+        let hint = refused.hint().unwrap();
+        assert!(!hint.contains("chmod"), "{hint}");
     }
 
     #[test]

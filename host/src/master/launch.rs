@@ -34,7 +34,7 @@ use crate::{
     state::StateDir,
     status::Totals,
     sys::{self, clock::since_boot, inherited, mount::forbids_running, signals::Signals},
-    worker::advice,
+    worker::{advice, whole},
 };
 
 /// Becomes the master of a host with these settings; `args` followed `serve`. Comes back only when
@@ -59,7 +59,7 @@ pub fn resume(number: &str) -> u8 {
     match recall(number) {
         Ok(master) => master.run(),
         Err(error) => {
-            tracing::error!(hint = advice(&error), "{error:#}");
+            tracing::error!(hint = advice(&error), "{}", whole(&error));
             1
         }
     }
@@ -101,7 +101,10 @@ fn begin(origin: Origin, plan: PlanMemory) -> anyhow::Result<Master> {
     }
     drop(given);
     let pid_file = plan.settings.pid_file.as_deref().map(PidFile::write).transpose();
-    let pid_file = pid_file.context("write the pid file")?;
+    let pid_file = pid_file.with_context(|| {
+        let path = plan.settings.pid_file.clone().unwrap_or_default();
+        format!("write the pid file `{}`", path.display())
+    })?;
     warn_of_noexec(&state);
     let binary = Pinned::own(&origin.binary, plan.digest.clone()).context("open the binary")?;
     let plan = Rc::new(Plan {

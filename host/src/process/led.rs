@@ -37,7 +37,7 @@ use crate::{
     serve::Socket,
     state::{Numbers, StateDir, history::Entry},
     sys::{self, inherited, marks::Marks, process::exit_now},
-    worker::{Birth, Halt, InTraffic, Legacy, Numbering, Worker, advice, prepare_process},
+    worker::{Birth, Halt, InTraffic, Legacy, Numbering, Worker, advice, prepare_process, whole},
 };
 
 /// How long a word may take to the master, which always listens.
@@ -62,7 +62,7 @@ pub fn run(args: &[OsString], parse: Parse) -> anyhow::Result<()> {
         }
         Err(error) => {
             let hint = advice(&error).map_or_else(String::new, |hint| format!("; {hint}"));
-            let text = format!("{error:#}{hint}");
+            let text = format!("{}{hint}", whole(&error));
             tracing::error!("{text}");
             // It may be gone; then nobody has to know.
             let _ = channel.send(&Report::Failed { text }, &[], WORD_TIME);

@@ -125,7 +125,9 @@ fn unusable(source: &io::Error, path: &Path) -> String {
             format!("mount the file system of {} writable again", quoted(path))
         }
         io::ErrorKind::NotFound => "make the folder above it again".to_owned(),
-        io::ErrorKind::NotADirectory => format!("move {} out of the way", quoted(path)),
+        io::ErrorKind::NotADirectory if path.is_file() => {
+            format!("move {} out of the way", quoted(path))
+        }
         _ => "give a folder that this account may create and write with `--state-dir`".to_owned(),
     }
 }
