@@ -172,7 +172,9 @@ pub fn make_folders(path: &Path) -> io::Result<()> {
     if let Some(parent) = path.parent() {
         make_folders(parent)?;
     }
-    make_folder(path, 0o700 | (0o755 & !start().umask()))
+    make_folder(path, 0o700 | (0o755 & !start().umask()))?;
+    // Something else may have its name.
+    if path.is_dir() { Ok(()) } else { Err(io::ErrorKind::NotADirectory.into()) }
 }
 
 /// Gives a file that was just made exactly `mode`, whatever the umask is by now.
@@ -217,6 +219,12 @@ mod tests {
             assert_eq!(mode & 0o722, 0o700, "{}", path.display());
         }
         make_folders(&path).unwrap();
+        let file = path.join("file");
+        fs::write(&file, "").unwrap();
+        for path in [file.clone(), file.join("below")] {
+            let refused = make_folders(&path).unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::NotADirectory, "{}", path.display());
+        }
     }
 
     #[test]
