@@ -155,6 +155,8 @@ fn they_outlive_a_crash_after_an_upgrade() {
     let next = host.home().path().join("hotseat-next");
     let _ = binary::variant(env!("CARGO_BIN_EXE_hotseat").as_ref(), &next, 12);
     host.upgrade(&["--binary", next.to_str().unwrap()]);
+    // What the worker before answers until it is parked comes with its end, and later.
+    host.wait_role("parked");
     host.wait_role("soaking");
     for _ in 0..20 {
         host.get("/").assert_status(200);
