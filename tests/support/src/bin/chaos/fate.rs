@@ -102,8 +102,13 @@ impl Fate {
     pub(crate) fn doom(&self, pid: u32) {
         let known = i32::try_from(pid).ok().and_then(Pid::from_raw);
         let process = known.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
-        let doom = Doom { pid, process, from: Instant::now(), to: None };
-        edit(&self.inside, |it| it.dooms.push(doom));
+        let from = Instant::now();
+        let doom = Doom { pid, process, from, to: None };
+        edit(&self.inside, |it| {
+            // Nobody may have seen it yet: then it is the newest, and what others had is its.
+            it.seen.entry(pid).or_insert(from);
+            it.dooms.push(doom);
+        });
     }
 
     /// It lives on: it was replaced in good order, or nothing came of it.
