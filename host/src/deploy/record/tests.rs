@@ -1,7 +1,14 @@
 //! What is withdrawn, and two workers that take turns with one folder.
 
+use std::path::Path;
+
 use super::*;
-use crate::error::Coded as _;
+use crate::{
+    artifact::Store,
+    config::Limits,
+    error::Coded as _,
+    state::{Fate, Seen, SeenStore, Standing},
+};
 
 fn name() -> PluginName {
     "handler".parse().unwrap()
