@@ -13,6 +13,7 @@ impl Handler for Fault {
     async fn call(&self, request: Request<'_>) -> Result<Response> {
         let seconds = request.query().and_then(|it| it.strip_prefix("block="));
         if let Some(seconds) = seconds.and_then(|it| it.parse().ok()) {
+            // The fault itself: code that holds its thread.
             std::thread::sleep(Duration::from_secs_f64(seconds));
         }
         Ok(Response::text("blocks_thread"))

@@ -51,7 +51,7 @@ struct Wait {
 /// What is to be done about a waiting file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Nothing for now.
+    /// It is not due, or its trial still runs.
     Rest,
     /// It is to be tried; tell [`Waiting::tries`].
     Try,

@@ -189,6 +189,7 @@ async fn client(shared: Arc<Shared>) {
                 continue;
             }
         }
+        // As a client thinks, which the plan asks for; nothing is waited for.
         tokio::time::sleep(shared.plan.think).await;
     }
 }

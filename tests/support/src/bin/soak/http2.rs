@@ -63,6 +63,7 @@ pub(crate) fn client(shared: &Arc<Shared>, address: SocketAddr, go_on: impl Fn(&
             if let Some(sender) = &kept {
                 burst(shared, sender).await;
             }
+            // The pace of the load; nothing is waited for.
             tokio::time::sleep(Duration::from_millis(16)).await;
         });
     }
