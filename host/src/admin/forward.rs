@@ -2,8 +2,9 @@
 //!
 //! While a worker hands over, clients may still have connections to it. What they ask there is
 //! passed on to the control plane's own address: whoever accepts next answers, which is the
-//! successor, or this worker itself should it go on after all. Owns the relay and the rule which
-//! requests stay. Knows nothing of what they mean.
+//! successor, or this worker itself should it go on after all; a refusal would leave it to the
+//! client to try again. Owns the relay and the rule which requests stay. Knows nothing of what they
+//! mean.
 //! Invariant: an order is carried out by one worker or by none, and its client hears which.
 
 use std::{

@@ -2,7 +2,9 @@
 //!
 //! Every committed version goes through a preflight like any other. One that no longer loads is
 //! replaced by the newest kept version of its plugin that does, until the next start or commit; the
-//! manifest keeps what was committed, and the record knows what serves instead.
+//! manifest keeps what was committed, and the record knows what serves instead. A version keeps its
+//! generation number: that names a load that was acknowledged, and to load the same bytes again
+//! acknowledges nothing new.
 //! Invariant: a plugin whose place belongs to another is left out, never put in its way.
 
 use std::{collections::BTreeMap, sync::Arc};

@@ -1,6 +1,8 @@
 //! What a master knows of the settings: as little as it needs, in a form that outlives versions.
 //!
-//! Made from the settings by whoever has parsed them; the master itself parses nothing.
+//! Made from the settings by whoever has parsed them; the master itself parses nothing. A worker
+//! reads its settings itself, from the text that was checked ([`ConfigFile`]): that travels with
+//! the order to boot, so a file that changes between check and boot changes nothing.
 
 use std::{path::PathBuf, time::Duration};
 

@@ -1,9 +1,10 @@
 //! Lines that wait to be written, and the one thread that writes them.
 //!
 //! Whoever logs only adds to a queue, which has a bound: a pipe that nobody reads, a full disk or a
-//! stopped terminal stands this thread still and no other. What does not fit is dropped and
-//! counted. A line that cannot be written stays where it is and is tried again at a calm pace: a
-//! disk that has room again, or a reader that comes back, gets it.
+//! stopped terminal stands this thread still and no other. (`O_NONBLOCK` would be set for everybody
+//! who shares the descriptor.) What does not fit is dropped and counted. A line that cannot be
+//! written stays where it is and is tried again at a calm pace: a disk that has room again, or a
+//! reader that comes back, gets it.
 //! Invariant: no error of a write is told on the way on which it has happened.
 
 use std::{

@@ -1,5 +1,6 @@
 //! What a worker writes to standard error before it could serve: passed on, and its end kept, so
-//! that whoever asked for an upgrade reads why it failed.
+//! that whoever asked for an upgrade reads why it failed. Afterwards it writes where the master
+//! does, so that no line of a worker that serves depends on the master.
 
 use std::{
     io,

@@ -1,6 +1,7 @@
 //! What is done to the host as a whole, on its way to the history.
 //!
-//! The history has one writer, which is the worker that takes orders. Owns what waits for one:
+//! The history has one writer, which is the worker that takes orders: so its lines have one order,
+//! and the master writes no file that a slow disk could hold it up with. Owns what waits for one:
 //! nothing is told to a worker that is frozen, or about to be.
 
 use super::{Led, Master, Role};

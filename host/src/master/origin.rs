@@ -1,4 +1,8 @@
 //! Where this host comes from: what was typed, in which folder, and which binary it was.
+//!
+//! A worker after a crash begins in the folder that is held open, whatever its name leads to by
+//! now: a crash changes nothing. An upgrade opens it by its name, which a release may have pointed
+//! elsewhere.
 
 use std::{
     ffi::OsString,

@@ -29,8 +29,9 @@ pub(super) struct Stopping {
 }
 
 impl Master {
-    /// TERM, INT or QUIT. The first stops gracefully, the second skips waiting, the third is the
-    /// end. A copy (forwarded by a worker, or sooner than a second) never counts as another one.
+    /// TERM, INT or QUIT. The first stops gracefully, the second skips waiting and cuts, the third
+    /// is the end: who asks again means it, and nobody would remember a stage in between. A copy
+    /// (forwarded by a worker, or sooner than a second) never counts as another one.
     pub(super) fn told_to_stop(&mut self, signal: &str, direct: bool, by: Option<Peer>) {
         let now = Instant::now();
         let Some(stop) = &mut self.stop else {

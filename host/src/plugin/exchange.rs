@@ -3,6 +3,10 @@
 //! Owns the host's side of [`abi::RequestHead`], and what a plugin was lent of the request: its body
 //! and, after a 101, the connection. Knows nothing of futures, answers, connections or routes.
 //!
+//! It lies on the heap, because hyper lets go of a connection (`poll_without_shutdown`) only where
+//! the service's future is `Unpin`, and that needs an allocation anyway. One `Rc` then serves the
+//! head that the plugin borrows, the list of requests in flight, and the lease.
+//!
 //! # Invariants
 //! - What the head borrows lives on the heap and unchanged; a plugin's future holds the exchange, so
 //!   it can never outlive what it reads.

@@ -1,8 +1,9 @@
 //! Header lists across the border: the host's read in place, the plugin's copied.
 //!
 //! Invariants: no `HeaderName` or `HeaderValue` of the host ever points into a plugin; HTTP/2's
-//! compression table keeps clones of them for the life of a connection. Of a plugin's table one
-//! entry is read at a time: a reference to the whole would claim what an older build does not have.
+//! compression table keeps clones of them for the life of a connection. Both ways go by `fill`, so
+//! that neither side builds an array of views first. Of a plugin's table one entry is read at a
+//! time: a reference to the whole would claim what an older build does not have.
 #![expect(unsafe_code, reason = "crosses the ABI")]
 
 use std::{cell::RefCell, mem::MaybeUninit};

@@ -11,9 +11,9 @@
 //!
 //! # HTTP/1
 //! hyper's HTTP/1 has no lock, and what a request holds of hyper's read buffer must be gone before hyper
-//! reads on: else that buffer is made anew for each request. So its polls are a [`turn`] without a
-//! scope, in which values go at once. Wakers wait for the end of the turn all the same: whoever calls
-//! them is in the middle of something.
+//! reads on: else that buffer is made anew for each request (300 ns). So its polls are a [`turn`]
+//! without a scope, in which values go at once. Wakers wait for the end of the turn all the same:
+//! whoever calls them is in the middle of something.
 //!
 //! # Invariants
 //! - Whoever polls or drops h2 does so inside a [`scope`], and every function of the host that a plugin

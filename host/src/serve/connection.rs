@@ -2,7 +2,9 @@
 //!
 //! Owns the task of a connection. Knows nothing of routes.
 //! Invariant: a peer that has only ended its side still gets its answer; one that is gone ends the
-//! call.
+//! call. Gone is who has reset the connection or the stream: a FIN comes from a socket that was
+//! closed as from one that was half-closed, and nothing on the wire tells them apart
+//! (`half_close`).
 
 mod h1;
 mod h2;

@@ -243,7 +243,8 @@ impl Own {
     }
 
     /// What to say in place of an error answer that hyper has made by itself; `None` for anything
-    /// else that begins an HTTP/1 answer.
+    /// else that begins an HTTP/1 answer. hyper offers no hook for them, so they are known by what
+    /// is written to the socket while no answer was asked for.
     pub(super) fn instead_of(head: &[u8]) -> Option<Self> {
         Some(
             match head.strip_prefix(b"HTTP/1.1 ").or(head.strip_prefix(b"HTTP/1.0 "))?.get(..3)? {

@@ -2,8 +2,9 @@
 //!
 //! A thread that does not turn cannot be asked what it does, so it says so beforehand, in plain
 //! atomic stores that nobody else writes. A *turn* is one poll of one task, the end of one, or one
-//! message. What a thread does between two turns (wakers that the runtime calls) is no turn: a
-//! thread that has had none for a while is asked for one.
+//! message: whatever may hold a thread (destructors, wakers, purges, locks, the host itself) holds
+//! one of these, and not always a plugin's poll. What a thread does between two turns (wakers that
+//! the runtime calls) is no turn: a thread that has had none for a while is asked for one.
 
 use std::{
     cell::Cell,

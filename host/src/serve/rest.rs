@@ -2,7 +2,9 @@
 //!
 //! A body that a handler leaves unread stands between its request and the next one. It is read away
 //! while the answer goes out and afterwards, bounded in bytes and time, and the connection goes on;
-//! what is not read away makes the connection close. Owns that decision. Knows nothing of answers.
+//! what is not read away makes the connection close. A body is not refused right away, because
+//! clients that never retry would find a connection that was reset (nginx reads away, too). Owns
+//! that decision. Knows nothing of answers.
 //!
 //! Invariant: what is left of a body is never taken for a request. hyper parses the next head only
 //! after it has handed out the whole body; when that is given up, it closes its reading side.

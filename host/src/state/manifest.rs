@@ -28,7 +28,8 @@ use crate::{
 /// Everything that a host remembers across restarts, but for the history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
-    /// Counts the changes: of two manifests of a host the one with more is newer.
+    /// Counts the changes: of two manifests of a host, two files or a file and a copy that was
+    /// handed on, the one with more is newer.
     pub serial: u64,
     /// The number that the next load gets.
     pub next_generation: Generation,

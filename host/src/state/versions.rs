@@ -49,7 +49,7 @@ pub struct Versions {
     list: Vec<VersionEntry>,
     active: bool,
     /// Contents that a rollback or a withdrawal left and that were not committed since, oldest
-    /// first. Outlives the entries.
+    /// first. Outlives the entries, for the plugins folder: a file may lie there for longer.
     left: Vec<Digest>,
     /// When what serves changed last; `None`: a list of a release that did not write it.
     changed_at: Option<SystemTime>,

@@ -50,7 +50,8 @@ pub(super) fn how(before: &Seen, now: Stamp, sight: Sight) -> How {
     // Some file systems number a file anew whenever they are asked.
     let inode = now.inode != before.inode && ctime && local;
     if link {
-        // Whoever swaps a folder of links writes all of them again, meant or not.
+        // Whoever swaps a folder of links writes all of them again, meant or not: kubelet does when
+        // one key of a volume changes.
         return if inode || mtime { How::Unclear } else { How::Touched };
     }
     match (inode, mtime) {

@@ -96,7 +96,9 @@ impl Record {
         manifest.next_generation = manifest.next_generation.max(next);
     }
 
-    /// The number of the next load. It counts as used from here on, also when the load fails.
+    /// The number of the next load. It counts as used from here on, also when the load fails: one
+    /// that hangs keeps its path, which has the number, in the loader, and a path must not come
+    /// twice.
     #[must_use]
     pub fn take_generation(&self) -> Generation {
         let _pen = self.pen();

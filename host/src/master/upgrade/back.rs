@@ -1,5 +1,7 @@
 //! The way back: a candidate that turns bad, and workers that end in the middle of an upgrade.
 //!
+//! A candidate's binary is not remembered as bad: the next upgrade may be asked for because the
+//! cause was mended elsewhere, and costs another soak but no request.
 //! Invariant: of two workers at most one takes orders; the worker before resumes only after the
 //! candidate has stopped, one way or the other.
 

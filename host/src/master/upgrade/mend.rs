@@ -90,7 +90,8 @@ impl Master {
     }
 
     /// The worker before does not answer and was killed for it: the upgrade begins anew as soon as
-    /// another one of the plan before serves. False: nothing can be put off.
+    /// another one of the plan before serves, since nothing can be taken over from a process that
+    /// does not say what it has. False: nothing can be put off.
     pub(super) fn put_off(&mut self) -> bool {
         let early = self.upgrade.as_ref().is_some_and(Upgrade::is_early);
         if !early || self.latched.is_some() {

@@ -1,7 +1,8 @@
 //! Whose code another thread runs.
 //!
 //! Owns the way from outside to a thread's own note of the library that it runs. The thread pays
-//! nothing for it: the note is there for unloading anyway.
+//! nothing for it: the note is there for unloading anyway. What a thread was last polled for would
+//! name a request, and not the library whose destructor runs.
 
 use std::{
     ptr::NonNull,

@@ -1,6 +1,8 @@
 //! How connections come to a data plane and leave it.
 //!
 //! Knows nothing of why. What becomes of each connection is its own business (`connection`).
+//! What is closed lets its client go by its next answer, and sends a FIN only after `idle_linger`:
+//! hyper's graceful shutdown alone would end idle connections under requests that are on their way.
 
 use std::{io, os::fd::OwnedFd, sync::mpsc::sync_channel, time::Duration};
 
