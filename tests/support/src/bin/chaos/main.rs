@@ -87,27 +87,43 @@ fn acts(options: &Options, driver: &Driver, seed: u64) -> VecDeque<(Duration, Ac
 }
 
 /// An act that comes late because one before it took its time is left out; what holds ends in time
-/// in any case.
+/// in any case, and does not begin any more once its end is due.
 fn run(options: &Options, driver: &mut Driver, seed: u64) -> anyhow::Result<()> {
     let begun = Instant::now();
     let mut acts = acts(options, driver, seed);
-    while let Some((at, act)) = acts.pop_front() {
+    while let Some(&(at, _)) = acts.front() {
         while let Some(rest) = at.checked_sub(begun.elapsed()).filter(|rest| !rest.is_zero()) {
             breathe(rest);
         }
         let now = begun.elapsed();
-        let due = |(at, act): &(Duration, Act)| *at <= now && matches!(act, Act::End(_));
-        while let Some(place) = acts.iter().position(due) {
-            let end = acts.remove(place);
-            end.map_or(Ok(()), |(_, end)| driver.perform(end))?;
+        for end in due_ends(&mut acts, now) {
+            driver.perform(end)?;
         }
-        if matches!(act, Act::End(_)) || now < at + LATE {
-            driver.perform(act)?;
-        } else {
-            driver.note(format!("{act:?} is left out: it is late"));
+        if acts.front().is_none_or(|(at, _)| *at > now) {
+            continue;
+        }
+        match acts.pop_front() {
+            Some((at, act)) if now < at + LATE => driver.perform(act)?,
+            Some((_, act)) => driver.note(format!("{act:?} is left out: it is late")),
+            None => {}
         }
     }
     Ok(())
+}
+
+/// Takes out the ends that are due, each with its begin where that has not been done yet.
+fn due_ends(acts: &mut VecDeque<(Duration, Act)>, now: Duration) -> Vec<Act> {
+    let mut ends = Vec::new();
+    let is_due = |(at, act): &(Duration, Act)| *at <= now && matches!(act, Act::End(_));
+    while let Some(place) = acts.iter().position(is_due) {
+        let Some((_, Act::End(condition))) = acts.remove(place) else { break };
+        let begin = Act::Begin(condition);
+        match acts.iter().take(place).position(|(_, act)| *act == begin) {
+            Some(begin) => drop(acts.remove(begin)),
+            None => ends.push(Act::End(condition)),
+        }
+    }
+    ends
 }
 
 /// Copies what tells of the cause to where it stays.
