@@ -15,7 +15,8 @@ use super::{
 };
 
 /// Interposes glibc's registration of thread-local destructors: a plugin's are kept in the
-/// ledger, so that glibc does not pin the library.
+/// ledger, so that glibc does not pin the library; the host's own are too, so that the loader's lock
+/// stops no thread of the host.
 ///
 /// # Safety
 /// As for the function of that name.
@@ -25,13 +26,16 @@ unsafe extern "C" fn __cxa_thread_atexit_impl(
     object: *mut c_void,
     dso: *mut c_void,
 ) -> c_int {
-    if dso != ledger::host_dso()
-        && !registry::is_empty()
-        && let Some(dtor) = dtor
-        && let Owner::Plugin(record) = registry::owner(dso)
-    {
-        ledger::note(record, dtor, object);
-        return 0;
+    if let Some(dtor) = dtor {
+        // By the object: the standard library gives the address of a variable of its own for it.
+        match registry::owner(dso) {
+            Owner::Host if ledger::note_own(dtor, object) => return 0,
+            Owner::Plugin(record) => {
+                ledger::note(record, dtor, object);
+                return 0;
+            }
+            Owner::Host | Owner::Other(_) | Owner::Nobody => {}
+        }
     }
     let Some(real) = real::thread_atexit() else { return -1 };
     // SAFETY: the caller's arguments, unchanged.

@@ -1,6 +1,10 @@
-//! The thread-local destructors of plugins, per thread.
+//! The thread-local destructors of plugins and of the host itself, per thread.
 //!
-//! Owns the list that glibc would keep otherwise, and the end of every thread that has one.
+//! Owns the lists that glibc would keep otherwise, and the end of every thread that has one. The
+//! host's own are here because glibc takes the loader's lock for each registration, which a plugin's
+//! constructor that does not return holds for ever: a host thread may meet its first log line or
+//! its first look at the routes then, and must not wait. A pthread key, which needs no lock,
+//! tells the end of a thread.
 //! Invariants: no borrow is held while a destructor runs; nothing here has a destructor of its
 //! own, so all of it works until the thread's last instruction.
 
@@ -9,7 +13,10 @@ use std::{
     ffi::c_void,
     mem::ManuallyDrop,
     ptr,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use super::{LibraryId, enter, real, real::Dtor, registry, registry::Record, stack};
@@ -24,11 +31,14 @@ struct Entry {
     object: *mut c_void,
 }
 
+/// One of the host's own.
+type Own = (Dtor, *mut c_void);
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
     /// Nothing will run at this thread's end.
     Fresh,
-    /// `at_thread_end` is registered with glibc.
+    /// `at_thread_end` will.
     Armed,
     /// `at_thread_end` has run.
     Over,
@@ -37,20 +47,12 @@ enum Stage {
 thread_local! {
     static ENTRIES: RefCell<ManuallyDrop<Vec<Entry>>> =
         const { RefCell::new(ManuallyDrop::new(Vec::new())) };
+    static OWN: RefCell<ManuallyDrop<Vec<Own>>> =
+        const { RefCell::new(ManuallyDrop::new(Vec::new())) };
     static STAGE: Cell<Stage> = const { Cell::new(Stage::Fresh) };
     static ENDING: Cell<bool> = const { Cell::new(false) };
     // The library whose thread this is: an `Arc` in raw form.
     static THREAD_OF: Cell<*const Record> = const { Cell::new(ptr::null()) };
-}
-
-unsafe extern "C" {
-    // The executable's own, from the compiler's crtbegin.o.
-    static __dso_handle: c_void;
-}
-
-/// The executable's handle in `__cxa_thread_atexit_impl`.
-pub(super) fn host_dso() -> *mut c_void {
-    (&raw const __dso_handle).cast_mut()
 }
 
 /// Whether this thread's destructors have begun to run: thread-locals of the host's own (the log's
@@ -59,17 +61,59 @@ pub(in crate::plugin) fn is_ending() -> bool {
     ENDING.get()
 }
 
+/// The key whose destructor is `at_thread_end`, and one more; 0: none yet.
+static KEY: AtomicU64 = AtomicU64::new(0);
+
+/// Makes the key with the first registration, which is long before the first plugin's: a thread's
+/// keys end in the order of their numbers, and a plugin's values are to be cleared here.
+fn key() -> Option<libc::pthread_key_t> {
+    let known = |stored: u64| libc::pthread_key_t::try_from(stored.checked_sub(1)?).ok();
+    if let Some(key) = known(KEY.load(Ordering::Acquire)) {
+        return Some(key);
+    }
+    let mut key = 0;
+    // SAFETY: the key is written to a variable of ours; the function lives in the executable.
+    if unsafe { real::key_create()?(&raw mut key, Some(at_thread_end)) } != 0 {
+        return None;
+    }
+    let made = u64::from(key) + 1;
+    match KEY.compare_exchange(0, made, Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => Some(key),
+        Err(other) => {
+            // SAFETY: made above, and nobody has used it.
+            let _ = real::key_delete().map(|delete| unsafe { delete(key) });
+            known(other)
+        }
+    }
+}
+
 /// Makes this thread purge itself of all plugins when it ends.
 pub(in crate::plugin) fn arm() {
-    if STAGE.get() != Stage::Fresh {
-        return;
-    }
-    let Some(register) = real::thread_atexit() else { return };
-    // SAFETY: the function takes no argument and lives in the executable, as the handle says.
-    let rc = unsafe { register(Some(at_thread_end), ptr::null_mut(), host_dso()) };
-    if rc == 0 {
+    if STAGE.get() == Stage::Fresh && at_end() {
         STAGE.set(Stage::Armed);
     }
+}
+
+/// Has `at_thread_end` run when this thread ends; false: there is no key left.
+fn at_end() -> bool {
+    let Some(key) = key() else { return false };
+    // Any value that is not null.
+    let here = (&raw const KEY).cast();
+    // SAFETY: the key exists, and its values are never looked at.
+    unsafe { libc::pthread_setspecific(key, here) == 0 }
+}
+
+/// Keeps a destructor of the host's own for the thread's end; false: it cannot.
+pub(super) fn note_own(dtor: Dtor, object: *mut c_void) -> bool {
+    // Each time: it may be the end already, and another key's destructor that uses the host.
+    if !at_end() {
+        return false;
+    }
+    if STAGE.get() == Stage::Fresh {
+        STAGE.set(Stage::Armed);
+    }
+    OWN.with_borrow_mut(|own| own.push((dtor, object)));
+    true
 }
 
 /// This thread was started by the library; it counts as live until `at_thread_end`.
@@ -164,18 +208,23 @@ fn purge_keys(record: &Arc<Record>) -> usize {
     ran
 }
 
-/// The last destructor of this thread (glibc runs them in reverse order of registration).
+/// The end of this thread.
 ///
-/// Keys' values are cleared here as well: glibc would do so after this, when a plugin thread no
-/// longer counts and its library may be gone.
+/// Keys' values of plugins are cleared here as well: glibc would do so after this, when a plugin
+/// thread no longer counts and its library may be gone.
 unsafe extern "C" fn at_thread_end(_: *mut c_void) {
     ENDING.set(true);
     purge_everything();
+    // What the host kept may have held what a plugin made.
+    while run_own() {
+        purge_everything();
+    }
     STAGE.set(Stage::Over);
     for entry in ENTRIES.with_borrow_mut(|entries| std::mem::take(&mut **entries)) {
         // Beyond `RUNS_MAX`: it will never run, so it holds nothing.
         entry.record.tls_done();
     }
+    drop(OWN.with_borrow_mut(|own| std::mem::take(&mut **own)));
     stack::take_back();
     let record = THREAD_OF.replace(ptr::null());
     if !record.is_null() {
@@ -183,6 +232,17 @@ unsafe extern "C" fn at_thread_end(_: *mut c_void) {
         let record = unsafe { Arc::from_raw(record) };
         record.thread_ended();
     }
+}
+
+/// Runs the host's own, last one first; whether there was any.
+fn run_own() -> bool {
+    let mut ran = false;
+    while let Some((dtor, object)) = OWN.with_borrow_mut(|own| own.pop()) {
+        // SAFETY: registered for this object on this thread, by code that stays.
+        unsafe { dtor(object) };
+        ran = true;
+    }
+    ran
 }
 
 /// Runs what any library left on this thread.

@@ -3,13 +3,16 @@
 use std::{
     cell::RefCell,
     ffi::c_void,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
 use super::{
     LibraryId, blame, current, enter,
     interpose::lookup,
-    ledger::{forget, host_dso, note},
+    ledger::{forget, note},
     object, purge_thread,
     registry::{self, Record},
     self_test,
@@ -171,7 +174,31 @@ fn the_hosts_own_destructors_are_not_a_plugins() {
     let started = std::thread::spawn(current).join().unwrap();
     assert_eq!(played.record.totals(), (0, 0, 0));
     assert_eq!(started, None);
-    assert!(matches!(registry::owner(host_dso()), registry::Owner::Host));
+}
+
+/// Each runs once at the end of its thread, also one that another one's destructor made.
+#[test]
+fn the_hosts_own_destructors_run_at_the_end() {
+    static RAN: AtomicUsize = AtomicUsize::new(0);
+    struct Last;
+    impl Drop for Last {
+        fn drop(&mut self) {
+            RAN.fetch_add(1, Relaxed);
+        }
+    }
+    struct First;
+    impl Drop for First {
+        fn drop(&mut self) {
+            RAN.fetch_add(10, Relaxed);
+            LAST.with(|_| ());
+        }
+    }
+    thread_local! {
+        static FIRST: First = const { First };
+        static LAST: Last = const { Last };
+    }
+    std::thread::spawn(|| FIRST.with(|_| ())).join().unwrap();
+    assert_eq!(RAN.load(Relaxed), 11);
 }
 
 #[test]
