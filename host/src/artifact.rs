@@ -14,9 +14,11 @@ pub mod stage;
 pub mod store;
 pub mod trust;
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 use sha2::Digest as _;
+
+pub(crate) use crate::sys::path::{quoted, shown};
 
 pub use self::{
     stage::{Read, StageError, StageRules, stage},
@@ -101,20 +103,4 @@ impl Read {
 #[must_use]
 pub fn digest(bytes: &[u8]) -> Digest {
     Digest(sha2::Sha256::digest(bytes).into())
-}
-
-/// A path inside a one-line message: whatever is no text or would break the line is replaced.
-pub(crate) fn shown(path: &Path) -> String {
-    let mark = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
-    path.to_string_lossy().chars().map(mark).collect()
-}
-
-/// A path as a word of a shell command, for hints.
-pub(crate) fn quoted(path: &Path) -> String {
-    let text = shown(path);
-    let plain = |c: char| c.is_alphanumeric() || "/._-+,:@%".contains(c);
-    if !text.is_empty() && !text.starts_with('-') && text.chars().all(plain) {
-        return text;
-    }
-    format!("'{}'", text.replace('\'', r"'\''"))
 }

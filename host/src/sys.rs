@@ -14,6 +14,7 @@ pub mod memory;
 pub mod mount;
 pub mod occupant;
 pub mod passing;
+pub mod path;
 pub mod private;
 pub mod process;
 pub mod program;

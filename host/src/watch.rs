@@ -36,8 +36,18 @@ use self::{
     round::Round,
 };
 use crate::{
-    config::Watch, deploy::desk::Desk, event::Events, state::SeenStore, sys::start::make_folders,
+    config::Watch,
+    deploy::desk::Desk,
+    event::Events,
+    state::SeenStore,
+    sys::{
+        path::{PathError, remedy},
+        start::{make_folders, start},
+    },
 };
+
+/// The flag that names the folder.
+const SETTING: &str = "--plugins-dir";
 
 /// What is watched, and how.
 #[derive(Clone, Debug)]
@@ -82,15 +92,18 @@ impl Watcher {
         desk: Desk,
         seen: Arc<dyn SeenStore>,
         events: Events,
-    ) -> io::Result<Self> {
-        config.dir = crate::sys::start::start().absolute(&config.dir)?;
+    ) -> Result<Self, PathError> {
+        let dir = config.dir.clone();
+        let failed = |error| PathError::new("watch the plugins folder", &dir, SETTING, error);
+        config.dir = start().absolute(&dir).map_err(failed)?;
         if !config.serves {
-            make_folders(&config.dir)?;
+            make_folders(&config.dir).map_err(failed)?;
         } else if let Err(error) = std::fs::create_dir(&config.dir)
             && error.kind() != io::ErrorKind::AlreadyExists
         {
+            let hint = remedy(&config.dir, &error, SETTING);
             let folder = config.dir.display();
-            tracing::warn!(%folder, %error, "the plugins folder is not there");
+            tracing::warn!(%folder, %error, hint, "the plugins folder is not there");
         }
         let bell = Arc::new(Bell::default());
         // Made here, not on the thread: whatever is dropped in from now on is heard.
@@ -100,11 +113,13 @@ impl Watcher {
         let rings = (config.mode == Watch::Events).then_some(&bell);
         let kernel = Kernel::start(&config.dir, rings, &heard);
         let theirs = Arc::clone(&bell);
-        let thread =
-            std::thread::Builder::new().name("hotseat-watch".to_owned()).spawn(move || {
+        let thread = std::thread::Builder::new()
+            .name("hotseat-watch".to_owned())
+            .spawn(move || {
                 let round = Round::new(config, heard, desk, seen, events);
                 run(&theirs, kernel, round);
-            })?;
+            })
+            .map_err(failed)?;
         Ok(Self { bell, thread: Some(thread) })
     }
 

@@ -9,11 +9,12 @@ mod addresses;
 mod lacks;
 mod libraries;
 mod modes;
+mod paths;
 mod terminal;
 
 /// Words that run a host in mounts of its own, after `prepare`; `None`: not on this machine, and the
 /// test is skipped.
-fn mounting(prepare: &str) -> Option<Vec<String>> {
+pub(crate) fn mounting(prepare: &str) -> Option<Vec<String>> {
     tool_or_skip("unshare", "util-linux")?;
     // Without the right to mount, an account of its own in which it has it.
     let ways: [&[&str]; 2] = [&["-m"], &["-rm"]];

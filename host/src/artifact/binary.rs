@@ -30,7 +30,7 @@ use super::{
 use crate::{
     error::{Coded, Kind},
     ids::Digest,
-    sys::{disk::Shortage, start::make_folder},
+    sys::{disk::Shortage, path::remedy, start::make_folder},
 };
 
 /// A binary that is kept.
@@ -120,7 +120,10 @@ impl Coded for BinaryError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::NotKept { shortage: Some(shortage), .. } => Some(shortage.hint().to_owned()),
+            Self::NotKept { folder, source, .. } => Some(remedy(folder, source, "--state-dir")),
+            Self::Unreadable(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                Some("let the host's account read it, and enter the folders above it".to_owned())
+            }
             // The text says what to do where there is something.
             _ => None,
         }

@@ -63,7 +63,10 @@ impl Store {
     pub fn of_host(state_dir: &Path) -> Self {
         let store = Self::at(state_dir);
         if let Err(error) = store.prepare() {
-            tracing::error!(code = error.code(), %error, "the artifact store is not as it should be");
+            tracing::error!(
+                code = error.code(), %error, hint = error.hint(),
+                "the artifact store is not as it should be"
+            );
         }
         store
     }
@@ -171,7 +174,10 @@ impl Store {
     pub fn read(&self, digest: Digest) -> Result<Arc<[u8]>, StoreError> {
         if let Some(bytes) = self.read_carried(digest) {
             if let Err(error) = self.keep(digest, &bytes) {
-                tracing::warn!(%digest, %error, "an artifact could not be put back");
+                tracing::warn!(
+                    %digest, %error, hint = error.hint(),
+                    "an artifact could not be put back"
+                );
             }
             return Ok(bytes.into());
         }
@@ -232,7 +238,10 @@ impl Store {
             let name = format!("hotseat-{generation}-{}.so", digest.short());
             match PrivateFile::in_memory(&name, bytes) {
                 Ok(file) => {
-                    tracing::warn!(code = error.code(), %error, "a private copy is in memory only");
+                    tracing::warn!(
+                        code = error.code(), %error, hint = error.hint(),
+                        "a private copy is in memory only"
+                    );
                     Ok(file)
                 }
                 Err(trouble) => {

@@ -36,6 +36,7 @@ pub use self::{
 use super::Withdrawal;
 use crate::{
     artifact::Store,
+    error::Coded as _,
     ids::{Digest, Generation, Label, PluginName},
     state::{
         Fate, History, Loaded, Manifest, ManifestError, ManifestFile, Note, Numbers, RollbackError,
@@ -165,7 +166,7 @@ impl Record {
             self.numbering().written = written;
         }
         if let Err(error) = self.history.reload() {
-            tracing::warn!(%error, "the history could not be read again");
+            tracing::warn!(%error, hint = error.hint(), "the history could not be read again");
         }
     }
 
@@ -368,7 +369,10 @@ impl Record {
             (book.manifest.prune(kept_count), book.manifest.in_traffic())
         };
         if let Err(error) = store.retain(&digests, &traffic) {
-            tracing::warn!(%error, "an artifact that is not needed any more could not be removed");
+            tracing::warn!(
+                %error, hint = error.hint(),
+                "an artifact that is not needed any more could not be removed"
+            );
         }
     }
 
@@ -377,9 +381,11 @@ impl Record {
         match self.history.append(entry) {
             // That was said already, and it is in memory.
             Err(error) if self.unwritable().is_some() => {
-                tracing::debug!(%error, "the history could not be written");
+                tracing::debug!(%error, hint = error.hint(), "the history could not be written");
             }
-            Err(error) => tracing::error!(%error, "the history could not be written"),
+            Err(error) => {
+                tracing::error!(%error, hint = error.hint(), "the history could not be written")
+            }
             Ok(()) => {}
         }
     }

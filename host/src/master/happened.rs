@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 
 use super::{Led, Master};
 use crate::{
+    error::Coded as _,
     event::EVENTS_COUNT,
     link::{Deed, Happened, Numbers, Order, Past},
     state,
@@ -34,7 +35,10 @@ impl Row {
     /// Goes on behind what is written there, should that be more.
     pub(super) fn follow(&mut self, folder: &std::path::Path) {
         let written = state::Numbers::read(folder).unwrap_or_else(|error| {
-            tracing::error!(%error, "the numbers that were given before cannot be read");
+            tracing::error!(
+                %error, hint = error.hint(),
+                "the numbers that were given before cannot be read"
+            );
             state::Numbers::default()
         });
         let last = written.events.saturating_sub(1);
@@ -92,7 +96,7 @@ impl Master {
             }
         });
         if let Err(error) = written {
-            tracing::warn!(%error, "the last numbers could not be written");
+            tracing::warn!(%error, hint = error.hint(), "the last numbers could not be written");
         }
     }
 

@@ -28,6 +28,7 @@ use super::{
     upgrade::BINARIES,
 };
 use crate::{
+    error::Coded as _,
     link::{ConfigFile, Deed, Settings},
     log,
     serve::Socket,
@@ -100,11 +101,7 @@ fn begin(origin: Origin, plan: PlanMemory) -> anyhow::Result<Master> {
         tracing::warn!(address, "a socket was given that the settings do not name: it is closed");
     }
     drop(given);
-    let pid_file = plan.settings.pid_file.as_deref().map(PidFile::write).transpose();
-    let pid_file = pid_file.with_context(|| {
-        let path = plan.settings.pid_file.clone().unwrap_or_default();
-        format!("write the pid file `{}`", path.display())
-    })?;
+    let pid_file = plan.settings.pid_file.as_deref().map(PidFile::write).transpose()?;
     warn_of_noexec(&state);
     let binary = Pinned::own(&origin.binary, plan.digest.clone()).context("open the binary")?;
     let plan = Rc::new(Plan {
@@ -225,7 +222,7 @@ impl Master {
         if let Some(path) = wanted {
             match PidFile::write(&path) {
                 Ok(file) => self.pid_file = Some(file),
-                Err(error) => tracing::error!(%error, "the pid file could not be written"),
+                Err(error) => tracing::error!(hint = error.hint(), "{error}"),
             }
         }
     }
@@ -263,6 +260,9 @@ impl Master {
         let begun = Instant::now();
         // Only comes back when it cannot be done.
         let error = memory::change_image(self);
-        tracing::error!(%error, seconds = begun.elapsed().as_secs_f64(), "the master stays with the image it has");
+        tracing::error!(
+            %error, seconds = begun.elapsed().as_secs_f64(),
+            "the master stays with the image it has"
+        );
     }
 }

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::sys::start::give_mode;
+use crate::sys::{path::PathError, start::give_mode};
 
 /// Everybody may know the number; whoever could change it would choose what is signalled.
 const MODE: u32 = 0o644;
@@ -17,7 +17,12 @@ pub(super) struct PidFile(PathBuf);
 
 impl PidFile {
     /// Writes it whole: whoever reads it finds a number or no file.
-    pub(super) fn write(path: &Path) -> io::Result<Self> {
+    pub(super) fn write(path: &Path) -> Result<Self, PathError> {
+        let written = Self::write_whole(path);
+        written.map_err(|error| PathError::new("write the pid file", path, "--pid-file", error))
+    }
+
+    fn write_whole(path: &Path) -> io::Result<Self> {
         let path = std::path::absolute(path)?;
         let mut part = path.clone().into_os_string();
         part.push(format!(".{}", std::process::id()));

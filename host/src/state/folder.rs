@@ -22,7 +22,7 @@ use crate::{
     artifact::{quoted, shown},
     error::{Coded, Kind},
     ids::LockId,
-    sys::{disk::Shortage, process::shortage_of, start},
+    sys::{disk::Shortage, path::remedy, start},
 };
 
 /// The state folder cannot be used.
@@ -111,24 +111,8 @@ impl Coded for StateError {
                 format!("run `chown -R {host} {}`, or use another `--state-dir`", quoted(path))
             }
             Self::Lost { .. } => "the host makes it again by itself".to_owned(),
-            Self::Failed { source, path, .. } => match Shortage::of(source, path, 0) {
-                Some(shortage) => shortage.hint().to_owned(),
-                None => shortage_of(source).unwrap_or_else(|| unusable(source, path)),
-            },
+            Self::Failed { source, path, .. } => remedy(path, source, "--state-dir"),
         })
-    }
-}
-
-fn unusable(source: &io::Error, path: &Path) -> String {
-    match source.kind() {
-        io::ErrorKind::ReadOnlyFilesystem => {
-            format!("mount the file system of {} writable again", quoted(path))
-        }
-        io::ErrorKind::NotFound => "make the folder above it again".to_owned(),
-        io::ErrorKind::NotADirectory if path.is_file() => {
-            format!("move {} out of the way", quoted(path))
-        }
-        _ => "give a folder that this account may create and write with `--state-dir`".to_owned(),
     }
 }
 

@@ -18,8 +18,9 @@ use serde::{Deserialize, Serialize};
 
 use super::wire::{from_ms, to_ms};
 use crate::{
+    error::Coded as _,
     ids::{Digest, Generation, Label, Peer, PluginName},
-    sys::start::give_mode,
+    sys::{path::PathError, start::give_mode},
 };
 
 /// How one order ended, or what else was done.
@@ -167,7 +168,7 @@ impl History {
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn open(folder: &Path, disk_count: usize, memory_count: usize) -> io::Result<Self> {
+    pub fn open(folder: &Path, disk_count: usize, memory_count: usize) -> Result<Self, PathError> {
         let history = Self::unread(folder, disk_count, memory_count);
         history.reload()?;
         Ok(history)
@@ -188,7 +189,15 @@ impl History {
     ///
     /// # Errors
     /// When the file cannot be made or written.
-    pub fn write_again(&self) -> io::Result<()> {
+    pub fn write_again(&self) -> Result<(), PathError> {
+        self.try_write_again().map_err(|error| self.failed("write the history", error))
+    }
+
+    fn failed(&self, doing: &'static str, error: io::Error) -> PathError {
+        PathError::new(doing, &self.path, "--state-dir", error)
+    }
+
+    fn try_write_again(&self) -> io::Result<()> {
         let mut inner = self.lock();
         inner.file = None;
         if fs::exists(&self.path)? {
@@ -207,7 +216,11 @@ impl History {
     ///
     /// # Errors
     /// When the line is not on the disk; the host goes on without it.
-    pub fn append(&self, entry: Entry) -> io::Result<()> {
+    pub fn append(&self, entry: Entry) -> Result<(), PathError> {
+        self.try_append(entry).map_err(|error| self.failed("write the history", error))
+    }
+
+    fn try_append(&self, entry: Entry) -> io::Result<()> {
         let mut inner = self.lock();
         let mut line = if inner.torn { b"\n".to_vec() } else { Vec::new() };
         let entry = Entry { line: inner.read.last + 1, ..entry };
@@ -241,9 +254,10 @@ impl History {
     ///
     /// # Errors
     /// When the file cannot be read; what was known is kept then.
-    pub fn reload(&self) -> io::Result<()> {
+    pub fn reload(&self) -> Result<(), PathError> {
         let mut inner = self.lock();
-        *inner = read_all(&self.path, &self.rotated, self.memory_count)?;
+        let read = read_all(&self.path, &self.rotated, self.memory_count);
+        *inner = read.map_err(|error| self.failed("read the history", error))?;
         Ok(())
     }
 
@@ -267,7 +281,11 @@ impl History {
             let mut older = Read { count: limit - page.len(), before, ..Read::default() };
             let read = older.file(&self.rotated).and_then(|_| older.file(&self.path));
             if let Err(error) = read {
-                tracing::warn!(%error, "the history cannot be read to its begin");
+                let error = self.failed("read the history", error);
+                tracing::warn!(
+                    %error, hint = error.hint(),
+                    "the history is not shown to its begin"
+                );
             }
             page.extend(older.recent);
         }

@@ -22,7 +22,7 @@ use crate::{
     artifact::shown,
     error::{Coded, Kind},
     ids::{Digest, Generation, PluginName},
-    sys::{disk::Shortage, start::give_mode},
+    sys::{disk::Shortage, path::remedy, start::give_mode},
 };
 
 /// Everything that a host remembers across restarts, but for the history.
@@ -216,7 +216,7 @@ impl Coded for ManifestError {
                     .to_owned()
             }
             Self::Write { shortage: Some(shortage), .. } => shortage.hint().to_owned(),
-            Self::Write { .. } => "look at the owner and mode of `--state-dir`".to_owned(),
+            Self::Write { path, source, .. } => remedy(path, source, "--state-dir"),
         })
     }
 }

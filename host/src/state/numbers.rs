@@ -15,7 +15,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::sys::start::give_mode;
+use crate::sys::{path::PathError, start::give_mode};
 
 /// The first number of each kind that nobody has had. 0: not known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,12 +37,13 @@ impl Numbers {
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn read(folder: &Path) -> io::Result<Self> {
-        match fs::read(path(folder)) {
-            Ok(text) => Ok(serde_json::from_slice(&text)?),
+    pub fn read(folder: &Path) -> Result<Self, PathError> {
+        let read = match fs::read(path(folder)) {
+            Ok(text) => serde_json::from_slice(&text).map_err(io::Error::from),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
             Err(error) => Err(error),
-        }
+        };
+        read.map_err(|error| failed("read the numbers", folder, error))
     }
 
     /// What is to be written when these come next and `self` is on the disk; `None`: that is enough.
@@ -63,9 +64,9 @@ impl Numbers {
     ///
     /// # Errors
     /// The one before is still there then.
-    pub fn write(self, folder: &Path) -> io::Result<PathBuf> {
+    pub fn write(self, folder: &Path) -> Result<PathBuf, PathError> {
         let temporary = folder.join("numbers.json.tmp");
-        let write = || {
+        let write = || -> io::Result<()> {
             let mut options = OpenOptions::new();
             let mut file =
                 options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
@@ -79,10 +80,14 @@ impl Numbers {
             Ok(()) => Ok(path(folder)),
             Err(error) => {
                 let _ = fs::remove_file(&temporary);
-                Err(error)
+                Err(failed("write the numbers", folder, error))
             }
         }
     }
+}
+
+fn failed(doing: &'static str, folder: &Path, error: io::Error) -> PathError {
+    PathError::new(doing, &path(folder), "--state-dir", error)
 }
 
 fn path(folder: &Path) -> PathBuf {

@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::thread::Inbox;
+use crate::{sys::path::remedy, thread::Inbox};
 
 /// Files that may wait one by one; beyond it the whole file system is synced at once.
 const FILES_COUNT_MAX: usize = 64;
@@ -163,7 +163,11 @@ fn sync_one(path: &Path) -> bool {
         Ok(()) => true,
         Err(error) if error.kind() == io::ErrorKind::NotFound => false,
         Err(error) => {
-            tracing::error!(path = %path.display(), %error, "cannot bring a file to the disk");
+            let hint = remedy(path, &error, "--state-dir");
+            tracing::error!(
+                path = %path.display(), %error, hint,
+                "cannot bring a file to the disk"
+            );
             false
         }
     }

@@ -13,7 +13,7 @@ use std::{
 };
 
 use super::{
-    WatchConfig,
+    SETTING, WatchConfig,
     heard::{Heard, News},
     how::{How, Sight, how, is_as_seen},
     listing::{self, Listed},
@@ -28,6 +28,7 @@ use crate::{
     deploy::desk::{Desk, Ticket},
     event::Events,
     state::{Fate, Seen, SeenStore},
+    sys::path::remedy,
 };
 
 mod orders;
@@ -142,7 +143,8 @@ impl Round {
                 // Nothing is forgotten: the folder may be on a disk that is mounted again.
                 if !std::mem::replace(&mut self.unreadable, true) {
                     let folder = self.config.dir.display();
-                    tracing::warn!(%folder, %error, "cannot read the plugins folder");
+                    let hint = remedy(&self.config.dir, error, SETTING);
+                    tracing::warn!(%folder, %error, hint, "cannot read the plugins folder");
                 }
             });
         let listed = listed.ok()?;

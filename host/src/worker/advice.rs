@@ -1,6 +1,11 @@
 //! What to do about an error that keeps a host or a worker from coming up.
 
-use crate::{error::Coded, serve::BindError, state::StateError, sys::process::shortage_of};
+use crate::{
+    error::Coded,
+    serve::BindError,
+    state::{ManifestError, StateError},
+    sys::{path::PathError, process::shortage_of},
+};
 
 /// The hint of whatever in the chain of `error` has one.
 #[must_use]
@@ -10,6 +15,12 @@ pub fn advice(error: &anyhow::Error) -> Option<String> {
             return cause.hint();
         }
         if let Some(cause) = cause.downcast_ref::<StateError>() {
+            return cause.hint();
+        }
+        if let Some(cause) = cause.downcast_ref::<ManifestError>() {
+            return cause.hint();
+        }
+        if let Some(cause) = cause.downcast_ref::<PathError>() {
             return cause.hint();
         }
         if let Some(errno) = cause.downcast_ref::<rustix::io::Errno>() {
@@ -42,7 +53,7 @@ mod tests {
     fn each_cause_is_said_once() {
         let error = anyhow::Error::from(StateDir::open(Path::new("/dev/null")).unwrap_err());
         let hint = advice(&error).unwrap();
-        assert!(!hint.contains("/dev/null"), "it is not to be moved: {hint}");
+        assert!(!hint.contains("move"), "it is a device: {hint}");
         let text = whole(&error.context("begin"));
         assert_eq!(text, "begin: cannot use `/dev/null`: not a directory");
         let read = std::fs::read("/nowhere").context("read it");

@@ -191,7 +191,10 @@ impl Worker {
             return Ok(());
         }
         if let Err(error) = self.record.reload() {
-            tracing::error!(%error, code = error.code(), "going on with what was committed here");
+            tracing::error!(
+                %error, hint = error.hint(), code = error.code(),
+                "going on with what was committed here"
+            );
         }
         self.desk.remember(&self.record.recent());
         let next = next.unwrap_or_else(|| self.record.reserved());

@@ -177,7 +177,6 @@ pub(super) fn start_watcher(
     serves: bool,
 ) -> anyhow::Result<Option<Watcher>> {
     let Some(dir) = config.plugins_dir.clone() else { return Ok(None) };
-    let doing = format!("watch the plugins folder `{}`", dir.display());
     let watch = WatchConfig {
         dir,
         serves,
@@ -189,7 +188,7 @@ pub(super) fn start_watcher(
     };
     let Base { desk, record, events, .. } = base;
     let watcher = Watcher::start(watch, desk.clone(), record.clone(), events.clone());
-    Ok(Some(watcher.context(doing)?))
+    Ok(Some(watcher?))
 }
 
 /// Starts the pipeline's thread and waits until it has loaded what was committed.

@@ -12,7 +12,7 @@ use crate::{
     artifact::shown,
     error::{Coded, Kind},
     ids::Digest,
-    sys::{disk::Shortage, process::shortage_of},
+    sys::{disk::Shortage, path::remedy},
 };
 
 /// The disk did not do as it was told.
@@ -74,8 +74,7 @@ impl Coded for StoreError {
                 "deploy the library again from its original file".to_owned()
             }
             Self::DiskFull { shortage, .. } => shortage.hint().to_owned(),
-            Self::Failed { source, .. } => shortage_of(source)
-                .unwrap_or_else(|| "look at the owner and mode of `--state-dir`".to_owned()),
+            Self::Failed { path, source, .. } => remedy(path, source, "--state-dir"),
         })
     }
 }

@@ -4,9 +4,13 @@
 //! setting by name.
 
 use std::{
-    fs,
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _},
+    os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
+
+use rustix::fs::OFlags;
 
 use super::{ConfigError, RawConfig};
 
@@ -79,10 +83,53 @@ pub struct FileText {
 /// It is there, or was asked for, and cannot be read.
 pub fn find_and_read(named: Option<&Path>, around: &Surroundings) -> Result<FileText, ConfigError> {
     let Some(path) = find(named, around) else { return Ok(FileText::default()) };
-    match fs::read_to_string(&path) {
+    match read(&path) {
         Ok(text) => Ok(FileText { path: Some(path), text }),
-        Err(source) => Err(ConfigError::Read { path, source }),
+        Err(NotRead::Io(source)) => Err(ConfigError::Read { path, source }),
+        Err(NotRead::NoFile(what)) => Err(ConfigError::NoFile { path, what }),
     }
+}
+
+enum NotRead {
+    Io(io::Error),
+    /// `a pipe`.
+    NoFile(&'static str),
+}
+
+/// The text of a regular file: whatever else has a name could keep the reader waiting, never end, or
+/// be empty when an upgrade reads it again.
+fn read(path: &Path) -> Result<String, NotRead> {
+    // Opening a pipe waits for its writer without `NONBLOCK`.
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+    let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
+    let mut file = opened.map_err(|error| match fs::metadata(path) {
+        // Which open(2) refuses with an error of devices.
+        Ok(meta) if meta.file_type().is_socket() => NotRead::NoFile("a socket"),
+        _ => NotRead::Io(error),
+    })?;
+    if let Some(what) = no_file(&file).map_err(NotRead::Io)? {
+        return Err(NotRead::NoFile(what));
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text).map_err(NotRead::Io)?;
+    Ok(text)
+}
+
+/// What an open file is instead of a regular one.
+fn no_file(file: &File) -> io::Result<Option<&'static str>> {
+    let meta = file.metadata()?;
+    let kind = meta.file_type();
+    Ok(if kind.is_dir() {
+        Some("a folder")
+    } else if kind.is_fifo() {
+        Some("a pipe")
+    } else if kind.is_char_device() || kind.is_block_device() {
+        // The usual word for an empty file.
+        let null = fs::metadata("/dev/null").is_ok_and(|it| it.rdev() == meta.rdev());
+        (!null).then_some("a device")
+    } else {
+        (!kind.is_file()).then_some("no regular file")
+    })
 }
 
 /// Understands what was read.

@@ -3,9 +3,12 @@
 //! Owns the refusals of a whole: a file that cannot be read, settings that exclude each other. What
 //! is wrong with one value is said by its own type.
 
-use std::path::PathBuf;
+use std::{io, path::PathBuf};
 
-use crate::error::{Coded, Kind};
+use crate::{
+    error::{Coded, Kind},
+    sys::path::remedy,
+};
 
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
@@ -16,7 +19,15 @@ pub enum ConfigError {
         /// Which file.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        source: io::Error,
+    },
+    /// Something else has its name.
+    #[error("cannot read the configuration `{}`: it is {what}", path.display())]
+    NoFile {
+        /// Which file.
+        path: PathBuf,
+        /// `a pipe`.
+        what: &'static str,
     },
     /// The file says something that cannot be. The text has line, column and the line itself.
     #[error("the configuration `{}` is wrong: {text}", path.display())]
@@ -34,7 +45,7 @@ pub enum ConfigError {
 impl Coded for ConfigError {
     fn code(&self) -> &'static str {
         match self {
-            Self::Read { .. } => "config_unreadable",
+            Self::Read { .. } | Self::NoFile { .. } => "config_unreadable",
             Self::Parse { .. } | Self::Clash(_) => "config_invalid",
         }
     }
@@ -45,7 +56,13 @@ impl Coded for ConfigError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Read { .. } => Some("name another file with `--config`".to_owned()),
+            Self::Read { path, source } => Some(match source.kind() {
+                io::ErrorKind::InvalidData => "save it as UTF-8".to_owned(),
+                _ => remedy(path, source, "--config"),
+            }),
+            Self::NoFile { .. } => {
+                Some("give the path of a file with `--config`; upgrades read it again".to_owned())
+            }
             Self::Parse { .. } => Some("`hotseat serve --help` lists every key".to_owned()),
             Self::Clash(_) => None,
         }

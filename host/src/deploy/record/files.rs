@@ -9,6 +9,7 @@ use std::{
 use super::Record;
 use crate::{
     artifact::quoted,
+    error::Coded as _,
     ids::{Digest, PluginName},
     state::{Fate, Manifest, Note, Seen, SeenStore, Standing},
 };
@@ -32,7 +33,10 @@ impl Record {
             });
         });
         if let Err(error) = changed {
-            tracing::error!(%error, "files that end the process may be tried again");
+            tracing::error!(
+                %error, hint = error.hint(),
+                "files that end the process may be tried again"
+            );
         }
         for (path, why, digest) in culprits {
             let command = format!("hotseat load {}", quoted(&path));
@@ -71,7 +75,10 @@ impl SeenStore for Record {
             None => drop(manifest.seen.remove(path)),
         };
         if let Err(error) = self.change(apply) {
-            tracing::error!(%error, path = %path.display(), "a file is remembered in memory only");
+            tracing::error!(
+                %error, hint = error.hint(), path = %path.display(),
+                "a file is remembered in memory only"
+            );
             // Else it would be ordered again at every look. It is written with what comes next.
             let _pen = self.pen();
             let mut book = self.book();

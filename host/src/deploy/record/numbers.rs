@@ -6,7 +6,7 @@
 use std::sync::{MutexGuard, PoisonError};
 
 use super::Record;
-use crate::{ids::Generation, state::Numbers, sys::marks::Series};
+use crate::{error::Coded as _, ids::Generation, state::Numbers, sys::marks::Series};
 
 /// Which numbers are reserved.
 #[derive(Debug)]
@@ -73,7 +73,8 @@ impl Record {
         match &written {
             Ok(_) => numbering.written = numbers,
             Err(error) if !numbering.fails => tracing::error!(
-                %error, "numbers cannot be reserved: after the host's end they may be given again"
+                %error, hint = error.hint(),
+                "numbers cannot be reserved: after the host's end they may be given again"
             ),
             Err(_) => {}
         }

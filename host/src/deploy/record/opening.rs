@@ -8,6 +8,7 @@ use std::{
 use super::{Book, Changes, Numbering, OnRenewed, Record, withdrawals};
 use crate::{
     config::Limits,
+    error::Coded as _,
     ids::Generation,
     state::{History, Manifest, ManifestError, ManifestFile, Numbers, StateDir, Syncer},
     sys::marks::Marks,
@@ -46,11 +47,14 @@ impl Record {
         }
         let (disk, memory) = (limits.history_disk_count, limits.history_memory_count);
         let history = History::open(dir.path(), disk, memory).unwrap_or_else(|error| {
-            tracing::error!(%error, "the history could not be read");
+            tracing::error!(%error, hint = error.hint(), "the history could not be read");
             History::unread(dir.path(), disk, memory)
         });
         let written = Numbers::read(dir.path()).unwrap_or_else(|error| {
-            tracing::error!(%error, "the numbers that were given before cannot be read");
+            tracing::error!(
+                %error, hint = error.hint(),
+                "the numbers that were given before cannot be read"
+            );
             Numbers::default()
         });
         // What is reserved may never have been given; whoever led the worker before knows.
@@ -99,7 +103,7 @@ fn choose(
             Ok((found.manifest, false))
         }
         (Err(error), Some(handed)) => {
-            tracing::error!(%error, "going on with what was handed on");
+            tracing::error!(%error, hint = error.hint(), "going on with what was handed on");
             Ok((handed, true))
         }
         (Err(error), None) => Err(error),

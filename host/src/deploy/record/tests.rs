@@ -6,7 +6,6 @@ use super::*;
 use crate::{
     artifact::Store,
     config::Limits,
-    error::Coded as _,
     state::{Fate, Seen, SeenStore, Standing},
 };
 

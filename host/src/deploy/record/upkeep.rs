@@ -117,7 +117,10 @@ impl Record {
                 match self.dir.renew()? {
                     Some(lock) => {
                         (self.renewed)(lock);
-                        tracing::warn!(folder = %path, "the state folder was lost: it is made again");
+                        tracing::warn!(
+                            folder = %path,
+                            "the state folder was lost: it is made again"
+                        );
                         self.take_place(file);
                     }
                     // By another worker of this host: what it has committed there was acknowledged.
@@ -142,7 +145,7 @@ impl Record {
         file.save(&manifest)?;
         self.book().behind = false;
         if let Err(error) = self.history.write_again() {
-            tracing::error!(%error, "the history could not be written again");
+            tracing::error!(%error, hint = error.hint(), "the history could not be written again");
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, time::SystemTime};
 
 use super::{Record, Withdrawal};
 use crate::{
+    error::Coded as _,
     ids::{Digest, Generation, Label, PluginName},
     state::{Manifest, ManifestFile, VersionEntry, Versions},
 };
@@ -89,7 +90,10 @@ impl Record {
         next.serial += 1;
         let saved = file.save(&next);
         if let Err(error) = &saved {
-            tracing::error!(%error, "a withdrawn version is not written down yet");
+            tracing::error!(
+                %error, hint = error.hint(),
+                "a withdrawn version is not written down yet"
+            );
             self.not_written(error);
         }
         let mut book = self.book();

@@ -1,12 +1,6 @@
 //! What a candidate has to stand before a worker hears of it: staging, checking, binding.
 
-use std::{
-    io,
-    os::fd::AsFd as _,
-    path::Path,
-    rc::Rc,
-    time::{Duration, Instant},
-};
+use std::{io, os::fd::AsFd as _, path::Path, rc::Rc, time::Instant};
 
 use super::{BINARIES, Failure, STEP_TIME, Step, failed};
 use crate::{
@@ -22,6 +16,11 @@ use crate::{
         child::{Ended, Task},
         led::Cargo,
         origin::{self, open_workdir},
+    },
+    sys::{
+        mount::forbids_running,
+        path::{quoted, remedy, shown},
+        process::shortage_of,
     },
     upgrade::Verdict,
 };
@@ -44,9 +43,14 @@ impl Master {
         let Some(upgrade) = &mut self.upgrade else { return Ok(()) };
         let source = &upgrade.source;
         let stamp = Stamp::of(source).map_err(|error| {
-            let hint = "put the binary there, or name another one with `--binary`";
+            let hint = match error.kind() {
+                io::ErrorKind::NotFound => {
+                    "put the binary there, or name another one with `--binary`".to_owned()
+                }
+                _ => remedy(source, &error, "--binary"),
+            };
             let text = format!("binary `{}`: {error}", source.display());
-            (Verdict::Preflight, text, Some(hint.to_owned()))
+            (Verdict::Preflight, text, Some(hint))
         })?;
         upgrade.stamp = Some(stamp);
         if current.source == *source && current.stamp == Some(stamp) {
@@ -56,7 +60,11 @@ impl Master {
         // With the binary that runs: nothing of the candidate is trusted yet.
         let mut command = current.command();
         command.arg(STAGE_CHILD).arg(source).arg(folder);
-        upgrade.step = Step::Staging(start(command, time)?);
+        let task = Task::start(command, time).map_err(|error| {
+            let text = format!("a copy of the binary cannot be made: {error}");
+            (Verdict::Preflight, text, shortage_of(&error))
+        })?;
+        upgrade.step = Step::Staging(task);
         Ok(())
     }
 
@@ -119,8 +127,8 @@ impl Master {
             .map_err(|error| failed(Verdict::Preflight, format!("{text}: {error}")))?;
         command.stdin(theirs.into_socket());
         hand_over(&self.cargo, &ours);
-        let task = start(command, time)
-            .map_err(|(verdict, error, hint)| (verdict, format!("{text}: {error}"), hint))?;
+        let task = Task::start(command, time)
+            .map_err(|error| not_started(text, &error, self.state.path()))?;
         upgrade.step = Step::Checking(task, token);
         Ok(())
     }
@@ -182,8 +190,21 @@ impl Master {
     }
 }
 
-fn start(command: std::process::Command, time: Duration) -> Result<Task, Failure> {
-    Task::start(command, time).map_err(|error| failed(Verdict::Preflight, error.to_string()))
+/// Why the candidate does not run, with what to do where that can be told.
+fn not_started(text: &str, error: &io::Error, state: &Path) -> Failure {
+    let copy = state.join(BINARIES);
+    let noexec =
+        (error.kind() == io::ErrorKind::PermissionDenied).then(|| forbids_running(&copy)).flatten();
+    let Some(mount) = noexec else {
+        return (Verdict::Preflight, format!("{text}: {error}"), shortage_of(error));
+    };
+    let (copy, mount) = (shown(&copy), quoted(&mount));
+    let text =
+        format!("{text}: nothing may be run from `{copy}`, which is mounted noexec at {mount}");
+    let hint = format!(
+        "run `mount -o remount,exec {mount}`, or start the host anew with another `--state-dir`"
+    );
+    (Verdict::Preflight, text, Some(hint))
 }
 
 /// Whether another name leads to the same folder.
