@@ -74,6 +74,8 @@ pub(super) struct Crashes {
     deaths: VecDeque<Death>,
     /// How many in a row have not come up.
     in_vain: usize,
+    /// Whose end was noted last, and what that came to.
+    noted: Option<(u64, Decision)>,
     /// Since the host has started.
     pub(super) total: u64,
 }
@@ -92,7 +94,7 @@ pub(super) struct Rules {
 impl Crashes {
     /// Those that an earlier image of this process has counted.
     pub(super) fn remembered(total: u64) -> Self {
-        Self { deaths: VecDeque::new(), in_vain: 0, total }
+        Self { total, ..Self::default() }
     }
 
     fn pause(place: usize) -> Duration {
@@ -110,7 +112,25 @@ impl Crashes {
         rules.exit_after > 0 && self.in_vain >= rules.exit_after
     }
 
-    /// A worker has ended unasked.
+    /// The worker `number` has ended unasked. However many ask what that means, it is one end.
+    pub(super) fn note_of(
+        &mut self,
+        number: u64,
+        now: Instant,
+        end: End,
+        rules: Rules,
+    ) -> Decision {
+        if let Some((noted, decision)) = self.noted
+            && noted == number
+        {
+            return decision;
+        }
+        let decision = self.note(now, end, rules);
+        self.noted = Some((number, decision));
+        decision
+    }
+
+    /// A worker has ended unasked, or stands still.
     pub(super) fn note(&mut self, now: Instant, end: End, rules: Rules) -> Decision {
         self.in_vain = if end.served { 0 } else { self.in_vain + 1 };
         let longest = rules.window.max(rules.stuck_window);
@@ -183,6 +203,20 @@ mod tests {
         assert_eq!(crashes.note(at(1), suspect, RULES).withdraw, None);
         assert_eq!(crashes.note(at(2), suspect, RULES).withdraw, None);
         assert_eq!(crashes.note(at(3), suspect, RULES).withdraw, Some(8));
+    }
+
+    /// The successor of a worker that stands still is asked for twice when both end together.
+    #[test]
+    fn a_death_counts_once() {
+        let (mut crashes, now) = (Crashes::default(), Instant::now());
+        let fault = end(Some(7), true, true);
+        let mut asked = |number| crashes.note_of(number, now, fault, RULES);
+        for number in [1, 2] {
+            let first = asked(number);
+            assert_eq!((first.withdraw, asked(number)), (None, first), "worker {number}");
+        }
+        assert_eq!(asked(3).withdraw, Some(7), "that is three");
+        assert_eq!(asked(3).withdraw, Some(7), "and the same answer again");
     }
 
     #[test]

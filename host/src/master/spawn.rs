@@ -142,7 +142,8 @@ impl Master {
             brief: worker.born.elapsed() < BRIEF_TIME,
         };
         if by_itself && self.stop.is_none() && self.mends_with(worker.number) {
-            let decision = self.crashes.note(Instant::now(), end, self.rules());
+            let rules = self.rules();
+            let decision = self.crashes.note_of(worker.number, Instant::now(), end, rules);
             self.withdraw_for(&decision, end, &why);
         }
         if let Some(content) = generation.zip(blame.content) {
@@ -165,7 +166,7 @@ impl Master {
         if worker.counted.is_some() {
             self.counters.clone_from(&worker.counted);
         }
-        self.replace(end, &why);
+        self.replace(worker.number, end, &why);
     }
 
     /// Writes a worker's end down.
@@ -196,10 +197,10 @@ impl Master {
         }
     }
 
-    /// A worker has ended unasked: sees to the next one, and to what has ended it.
-    fn replace(&mut self, end: End, why: &str) {
+    /// The worker `number` has ended unasked: sees to the next one, and to what has ended it.
+    fn replace(&mut self, number: u64, end: End, why: &str) {
         let rules = self.rules();
-        let decision = self.crashes.note(Instant::now(), end, rules);
+        let decision = self.crashes.note_of(number, Instant::now(), end, rules);
         if decision.give_up {
             return self.give_up(why);
         }
@@ -238,6 +239,9 @@ impl Master {
     /// Has the next worker take out of traffic what is to blame.
     fn withdraw_for(&mut self, decision: &Decision, end: End, why: &str) {
         let Some(generation) = decision.withdraw else { return };
+        if self.withdraw.iter().any(|(withdrawn, _)| *withdrawn == generation) {
+            return;
+        }
         let Rules { count, window, .. } = self.rules();
         let why = if end.served || !end.proven {
             let times = if count == 1 { "once".to_owned() } else { format!("{count} times") };
