@@ -4,7 +4,8 @@
 //! `WHERE HOW`. WHERE is `constructor`, `new`, `call`, `stop`, `drop`, `thread` (one that `new`
 //! starts) or `late` (one that a call starts). HOW is the name of a function of the C library, or
 //! `std_exit`, `segv`, `panic`, `fail`, `hang`, `stack`, `memory`; `syscall` and `killed` are an exit
-//! and a SIGKILL that the C library does not see; `abort_held` and `raise_held` are ends that do not
+//! and a SIGKILL that the C library does not see; `wait` says so by a file `waits` and goes on when
+//! there is a file `go`; `abort_held` and `raise_held` are ends that do not
 //! end it.
 #![expect(unsafe_code, clippy::exit, reason = "the fault is the purpose")]
 
@@ -79,6 +80,7 @@ fn end(how: &str) {
         // SAFETY: none; the fault is the purpose.
         "segv" => unsafe { ptr::without_provenance_mut::<u8>(8).write_volatile(1) },
         "panic" => panic!("asked to"),
+        "wait" => wait(),
         "hang" => loop {
             std::thread::park();
         },
@@ -92,6 +94,14 @@ fn end(how: &str) {
         // SAFETY: none; the fault is the purpose.
         "pthread_exit" => unsafe { pthread_exit(ptr::null_mut()) },
         other => panic!("`{other}` is no end"),
+    }
+}
+
+fn wait() {
+    let folder = PathBuf::from(std::env::var_os("HOTSEAT_TEST_TROUBLE").unwrap_or_default());
+    let _ = std::fs::write(folder.join("waits"), []);
+    while !folder.join("go").exists() {
+        std::thread::park_timeout(std::time::Duration::from_millis(1));
     }
 }
 

@@ -13,6 +13,10 @@ use std::{
     time::Duration,
 };
 
+/// A wait is taken in pieces, each of which counts no more than its length: the time in which the
+/// whole process stood still (a debugger, a frozen container) was nobody's to use.
+const PIECE_TIME: Duration = Duration::from_millis(100);
+
 /// Work on a thread of its own.
 #[derive(Debug)]
 pub struct Side<T> {
@@ -52,16 +56,22 @@ impl<T: Send + 'static> Side<T> {
         Ok(Self { result: Mutex::new(result) })
     }
 
-    /// Waits for the result.
+    /// Waits for the result, for `time` in which this process runs.
     ///
     /// # Errors
     /// [`NoResult`]: why there is none.
     pub fn wait(&self, time: Duration) -> Result<T, NoResult> {
         let result = self.result.lock().unwrap_or_else(PoisonError::into_inner);
-        result.recv_timeout(time).map_err(|error| match error {
-            RecvTimeoutError::Timeout => NoResult::TimedOut,
-            RecvTimeoutError::Disconnected => NoResult::Died,
-        })
+        let mut left = time;
+        loop {
+            let piece = left.min(PIECE_TIME);
+            match result.recv_timeout(piece) {
+                Ok(found) => return Ok(found),
+                Err(RecvTimeoutError::Disconnected) => return Err(NoResult::Died),
+                Err(RecvTimeoutError::Timeout) if piece < left => left -= piece,
+                Err(RecvTimeoutError::Timeout) => return Err(NoResult::TimedOut),
+            }
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! A start never gives up what it could serve: whoever ends, hangs or fails there stands aside, and
 //! nobody else waits for it.
 
+use std::time::{Duration, Instant};
+
 use hotseat_test_support::{Builder, Host, disk, eventually, fault, host, library, wire};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -166,6 +168,35 @@ fn a_kill_of_the_first_worker() {
     // For what it did to the second worker, and not for the end of the first.
     let text = warning(&host.status(), "bad");
     assert!(text.contains("kept a start waiting") && !text.contains("died"), "{text}");
+}
+
+/// A constructor whose process was stopped for longer than a load may take (a debugger, a container
+/// that was suspended) has not used that time: its version serves.
+#[test]
+fn a_process_that_was_frozen_while_it_loads() {
+    let load_time = Duration::from_secs(3);
+    let mut host = prepared(troubled(host!().arg("--load-time=3s")));
+    make(&host, "3", "constructor wait");
+    assert!(host.stop().success());
+    let home = host.home().clone();
+    let at = |name: &str| home.path().join("trouble").join(name);
+    std::thread::scope(|scope| {
+        let starts = scope.spawn(|| host.start_again());
+        eventually!(at("waits").exists(), "the constructor runs\n{}", home.read_log());
+        let log = home.read_log();
+        let (_, rest) = log.rsplit_once("worker_pid=").unwrap();
+        let pid = Pid::from_raw(rest.split([' ', '\n']).next().unwrap().parse().unwrap()).unwrap();
+        kill_process(pid, Signal::STOP).unwrap();
+        let frozen = Instant::now();
+        eventually!(frozen.elapsed() > load_time + Duration::from_millis(500));
+        kill_process(pid, Signal::CONT).unwrap();
+        std::fs::write(at("go"), []).unwrap();
+        starts.join().unwrap();
+    });
+    let status = host.status();
+    assert_eq!(warning(&status, "bad"), "", "{}", host.log_end());
+    assert_eq!(wire::text(&wire::plugin(&status, "bad"), "/active/label"), "2");
+    assert_eq!(starts(&host), 1, "{}", host.log_end());
 }
 
 /// Two at once, of which one has nothing before it.
