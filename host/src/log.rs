@@ -13,6 +13,7 @@ mod lines;
 mod printed;
 mod record;
 mod repeats;
+mod sink;
 
 use std::{
     backtrace::{Backtrace, BacktraceStatus},

@@ -5,23 +5,20 @@
 //! who shares the descriptor.) What does not fit is dropped and counted. A line that cannot be
 //! written stays where it is and is tried again at a calm pace: a disk that has room again, or a
 //! reader that comes back, gets it.
+//! Of a line that a full disk has cut, the beginning stays in the file as a line of its own, and the
+//! line is written anew as a whole (see `sink`).
 //! Invariant: no error of a write is told on the way on which it has happened.
 
 use std::{
     io,
     ops::ControlFlow,
-    os::fd::{AsFd as _, OwnedFd},
+    os::fd::OwnedFd,
     sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     thread,
     time::{Duration, Instant},
 };
 
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    io::Errno,
-};
-
-use super::repeats;
+use super::{repeats, sink::Sink};
 use crate::thread::Inbox;
 
 /// What a pipe takes as a whole, so that lines of several processes never mix. Units: bytes.
@@ -29,7 +26,7 @@ use crate::thread::Inbox;
 const WHOLE_BYTES: usize = 4096;
 
 /// Before a line is tried again that could not be written.
-const RETRY_TIME: Duration = Duration::from_secs(1);
+pub(super) const RETRY_TIME: Duration = Duration::from_secs(1);
 
 /// A buffer beyond this is not kept for the next lines. Units: bytes.
 const KEPT_BYTES: usize = 64 << 10;
@@ -133,13 +130,14 @@ impl Lines {
         count(&waiting.bytes) + if waiting.taken > 0 { waiting.taken_lines } else { 0 }
     }
 
-    fn write_on(&self, mut sink: OwnedFd) {
+    fn write_on(&self, sink: OwnedFd) {
         let mut batch = Vec::new();
+        let mut sink = Sink::new(sink);
         loop {
             self.next(&mut batch, &mut sink);
             let mut rest = &*batch;
             while !rest.is_empty() {
-                match write(&sink, piece(rest)) {
+                match sink.write(piece(rest)) {
                     Ok(count) => {
                         rest = &rest[count..];
                         self.written(count);
@@ -157,10 +155,10 @@ impl Lines {
     }
 
     /// Takes everything out, once there is something, or something is due.
-    fn next(&self, batch: &mut Vec<u8>, sink: &mut OwnedFd) {
+    fn next(&self, batch: &mut Vec<u8>, sink: &mut Sink) {
         self.waiting.wait(|waiting| {
             if let Some(other) = waiting.sink.take() {
-                *sink = other;
+                *sink = Sink::new(other);
             }
             let due = repeats::due();
             if waiting.bytes.is_empty() && due.is_none_or(|due| Instant::now() < due) {
@@ -182,12 +180,12 @@ impl Lines {
     }
 
     /// Waits before another attempt, or for another sink.
-    fn put_off(&self, sink: &mut OwnedFd) {
+    fn put_off(&self, sink: &mut Sink) {
         let again = Instant::now() + RETRY_TIME;
         self.waiting.tell(|waiting| waiting.failing = true);
         self.waiting.wait(|waiting| match waiting.sink.take() {
             Some(other) => {
-                *sink = other;
+                *sink = Sink::new(other);
                 ControlFlow::Break(())
             }
             None if Instant::now() < again => ControlFlow::Continue(Some(again)),
@@ -220,26 +218,6 @@ fn piece(bytes: &[u8]) -> &[u8] {
     let short = bytes.get(..WHOLE_BYTES).unwrap_or(bytes);
     let first = || bytes.iter().position(|byte| *byte == b'\n').map(|at| at + 1);
     &bytes[..end(short).or_else(first).unwrap_or(bytes.len())]
-}
-
-/// Writes a part of `bytes`; how much.
-fn write(sink: &OwnedFd, bytes: &[u8]) -> Result<usize, Errno> {
-    loop {
-        match rustix::io::write(sink, bytes) {
-            // A device that takes nothing would be asked for ever.
-            Ok(0) => return Err(Errno::IO),
-            Err(Errno::INTR) => {}
-            // Whoever shares it with us has made it so.
-            Err(Errno::AGAIN) => {
-                let time = Timespec::try_from(RETRY_TIME).ok();
-                let mut list = [PollFd::from_borrowed_fd(sink.as_fd(), PollFlags::OUT)];
-                if poll(&mut list, time.as_ref()) == Ok(0) {
-                    return Err(Errno::AGAIN);
-                }
-            }
-            done => return done,
-        }
-    }
 }
 
 #[cfg(test)]
