@@ -9,6 +9,7 @@ use std::{
 
 use hotseat_test_support::{Builder, Event, EventStream, Host, fault, host, library, wire};
 
+mod down;
 mod links;
 mod refused;
 mod written;

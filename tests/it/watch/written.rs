@@ -26,16 +26,16 @@ const WAYS: [(&str, &str); 11] = [
     ("an older time", "cp -p $S $D/.new; touch -d 1990-01-01 $D/.new; mv $D/.new $T"),
 ];
 
-struct Folder {
-    host: Host,
-    events: EventStream,
+pub(super) struct Folder {
+    pub(super) host: Host,
+    pub(super) events: EventStream,
     /// A file whose rewriting says that the folder was looked at.
     marker: PathBuf,
     versions: u32,
 }
 
 impl Folder {
-    fn watched(mode: &str) -> Self {
+    pub(super) fn watched(mode: &str) -> Self {
         let host = host!()
             .arg("--debounce=30ms")
             .arg("--rescan=150ms")
@@ -53,12 +53,12 @@ impl Folder {
         self.host.home().path().join("source/libhandler_v2.so")
     }
 
-    fn target(&self) -> PathBuf {
+    pub(super) fn target(&self) -> PathBuf {
         self.host.home().plugins().join("libhandler_v2.so")
     }
 
     /// Another content with the size and the time of all others.
-    fn new_content(&mut self) {
+    pub(super) fn new_content(&mut self) {
         self.versions += 1;
         let bytes = [library::bytes(&fault("plain_v2")), self.versions.to_le_bytes().into()];
         // A new file: the one before may be what lies in the folder.
@@ -69,7 +69,7 @@ impl Folder {
         File::options().write(true).open(self.source()).unwrap().set_times(times).unwrap();
     }
 
-    fn write(&self, script: &str) {
+    pub(super) fn write(&self, script: &str) {
         let mut shell = Command::new("sh");
         let names = [("S", self.source()), ("T", self.target()), ("D", self.host.home().plugins())];
         let done = shell.args(["-ec", script]).envs(names).status().unwrap();
@@ -77,7 +77,7 @@ impl Folder {
     }
 
     #[track_caller]
-    fn check_deployed(&mut self, what: &str) {
+    pub(super) fn check_deployed(&mut self, what: &str) {
         let ended = |it: &hotseat_test_support::Event| {
             it.plugin == "handler" && ["committed", "refused"].contains(&&*it.phase)
         };
@@ -88,7 +88,7 @@ impl Folder {
 
     /// Two looks have been taken, and nothing that they ordered is left to do. Nothing was.
     #[track_caller]
-    fn check_nothing(&mut self, before: u64, what: &str) {
+    pub(super) fn check_nothing(&mut self, before: u64, what: &str) {
         for _ in 0..2 {
             self.host.home().drop_in(&fault("reflect"), "libmarker_v1.so");
             self.events.wait_for(|it| it.phase == "ignored" && it.plugin == "marker");
@@ -106,7 +106,7 @@ impl Folder {
     }
 
     /// Something else serves, by an order that has nothing to do with the folder.
-    fn load_another(&mut self) -> u64 {
+    pub(super) fn load_another(&mut self) -> u64 {
         let loaded = self.host.deploy(&fault("plain_v1"), "libhandler_v9.so").swapped();
         self.events.wait_generation(loaded.generation, "committed");
         loaded.generation
