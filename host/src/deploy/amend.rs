@@ -146,25 +146,28 @@ impl Pipeline {
         }
         for (plugin, versions) in committed {
             let serving = self.serving(&plugin).map(|version| version.generation);
-            if serving.is_none() || serving != versions.first().map(|first| first.generation) {
-                self.follow(&plugin, &versions, serving);
+            let follows =
+                serving.is_none() || serving != versions.first().map(|first| first.generation);
+            if follows && let Err(held) = self.follow(&plugin, &versions, serving) {
+                (self.reports.held)(held);
+                break;
             }
         }
         // Also when nothing has changed here: it may not be what whoever listens heard last.
         (self.reports.in_traffic)();
     }
 
-    /// Brings the best of `versions` to traffic.
+    /// Brings the best of `versions` to traffic. An error: this one holds the loader.
     fn follow(
         &mut self,
         plugin: &PluginName,
         versions: &[VersionEntry],
         serving: Option<Generation>,
-    ) {
+    ) -> Result<(), Generation> {
         if let Err(taken) = check_mount(&self.workshop.config.mounts, plugin) {
             tracing::error!(%plugin, code = taken.code(), error = %taken, "left out");
             self.record.stand_in(plugin, serving, format!("left out: {taken}"));
-            return;
+            return Ok(());
         }
         match boot::load_first(&self.workshop, &self.record, plugin, versions, (serving, None)) {
             Found::Loaded(loaded) => self.swap_followed(plugin, loaded),
@@ -172,8 +175,10 @@ impl Pipeline {
                 self.active.insert(plugin.clone(), None);
                 self.store_table();
             }
+            Found::Held(held) => return Err(held),
             Found::Serves | Found::Nothing => {}
         }
+        Ok(())
     }
 
     fn swap_followed(&mut self, plugin: &PluginName, loaded: Arc<Loaded>) {

@@ -22,8 +22,8 @@ use crate::{
     route::{Loaded, check_mount},
     state::VersionEntry,
     sys::{
-        fault,
-        process::{exit_now, last_line},
+        fault::{self, Loading},
+        process::exit_now,
     },
 };
 
@@ -50,7 +50,7 @@ pub fn load_committed(
         }
         let loaded = match load_first(workshop, record, &plugin, &versions, (None, withdraw)) {
             Found::Loaded(loaded) => Some(loaded),
-            Found::Serves | Found::Nothing => None,
+            Found::Serves | Found::Nothing | Found::Held(_) => None,
         };
         // Whoever waits for this worker learns from it why something else serves.
         progress(&match (&loaded, record.warned().get(&plugin)) {
@@ -80,6 +80,8 @@ pub(super) enum Found {
     Serves,
     /// Nothing loads.
     Nothing,
+    /// This one holds the loader: nothing can be loaded into this process any more.
+    Held(Generation),
 }
 
 /// The first of `versions` (the committed one, then what came before it) that loads; `serving` is
@@ -106,6 +108,9 @@ pub(super) fn load_first(
             && error.holds_the_loader()
         {
             forsake(plugin, version, error);
+            if withdraw.is_none() {
+                return Found::Held(*generation);
+            }
         }
         // Everybody else waits for it, now and at each start to come.
         if let (Err(CandidateError::Load(error)), Some(withdraw)) = (&found, withdraw)
@@ -157,19 +162,18 @@ pub(super) fn load_first(
 /// one without anybody to leave word to.
 fn forsake(plugin: &PluginName, version: &VersionEntry, error: &LoadError) {
     let end = fault::End::Call(fault::DLOPEN, 0);
+    // The note tells the content as well: the number may be another one at the next start.
+    let _loading = Loading::begin(version.generation, version.digest);
     if fault::has_served() || !fault::leave(end, version.generation.0) {
         return;
     }
     let VersionEntry { generation, label, .. } = version;
-    // Not by the log: what a thread logs first makes a thread-local of its own, and registering that
-    // waits for the loader, too.
-    let line = format!(
-        "{plugin}: {end}: committed generation {generation} ({label}) does not load ({error}), and \
-         nothing else can; the process ends, and the next one leaves it aside\n"
+    tracing::error!(
+        %plugin, generation = generation.0, %label, %error,
+        "{end}: a committed version does not load, and nothing else can; the process ends, and the \
+         next one leaves it aside"
     );
-    last_line(&line);
-    // In a host of one process it goes through the log after all, whose threads are long there.
-    log::flush_in_signal();
+    log::flush();
     exit_now(1)
 }
 

@@ -12,7 +12,6 @@ use std::{
 };
 
 use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
     process::{Resource, Rlimit, getrlimit, setrlimit},
 };
@@ -41,16 +40,6 @@ pub fn say_aside(output: OwnedFd, line: String) {
     let said = without_signals(|| thread::Builder::new().name("say".to_owned()).spawn(write));
     if let Err(error) = said {
         tracing::warn!(%error, "no thread for a line on standard output");
-    }
-}
-
-/// Writes to standard error without anything in between, unless that would have to wait.
-pub fn last_line(line: &str) {
-    let stderr = rustix::stdio::stderr();
-    let mut list = [PollFd::from_borrowed_fd(stderr, PollFlags::OUT)];
-    if poll(&mut list, Some(&Timespec::default())).is_ok_and(|count| count > 0) {
-        // Whoever reads it may be gone.
-        let _ = rustix::io::write(stderr, line.as_bytes());
     }
 }
 
