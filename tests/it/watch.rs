@@ -9,6 +9,7 @@ use std::{
 
 use hotseat_test_support::{Builder, Event, EventStream, Host, fault, host, library, wire};
 
+mod away;
 mod down;
 mod links;
 mod refused;
@@ -185,7 +186,8 @@ fn removing_the_file_changes_nothing() {
     check_no_arrival(&host, |folder| fs::remove_file(folder.join("libhandler_v1.so")).unwrap());
 }
 
-/// A file that is gone is forgotten: when it comes back it is an arrival.
+/// A file that was gone, and is written again, is an arrival; unless a rollback has left it, see
+/// `away`.
 #[test]
 fn a_file_that_comes_back_is_an_arrival() {
     let host = v1();
@@ -194,7 +196,7 @@ fn a_file_that_comes_back_is_an_arrival() {
     check_arrives(&host, &mut events, "v2");
     fs::remove_file(target(&host, "libhandler_v2.so")).unwrap();
     settle(&host, &mut events, "marker");
-    host.control().rollback(Some("handler"), None).swapped();
+    host.deploy(&fault("plain_v1"), "libhandler_v9.so").swapped();
     host.get("/").assert_contains("v1");
     host.home().drop_in(&fault("plain_v2"), "libhandler_v2.so");
     events.wait_for(|it| it.phase == "committed" && it.plugin == "handler" && it.label() == "2");

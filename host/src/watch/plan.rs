@@ -61,8 +61,11 @@ impl Arrival {
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Action {
-    /// It is gone.
+    /// It is gone, and its order never ended, or too many others are gone: whatever comes to its
+    /// place is new.
     Forget(PathBuf),
+    /// It is gone: say no more of it, and know it when it comes back.
+    Gone(PathBuf),
     /// Say that it is not followed, and why.
     Symlink(PathBuf, &'static str),
     /// The content that was seen: remember how it looks now.
@@ -114,7 +117,8 @@ pub(super) fn plan(
     let files: BTreeSet<_> = found.iter().filter(is_file).map(|found| &found.path).collect();
     // What was seen in another folder belongs to another configuration; it may come back.
     let gone = |path: &&PathBuf| path.parent() == Some(dir) && !files.contains(path);
-    let mut actions: Vec<_> = seen.keys().filter(gone).cloned().map(Action::Forget).collect();
+    let gone: Vec<_> = seen.iter().filter(|(path, _)| gone(path)).collect();
+    let mut actions = part(gone);
     let mut named: BTreeMap<PluginName, Vec<Entrant>> = BTreeMap::new();
     let mut nameless = Vec::new();
     for Found { path, what } in found {
@@ -160,6 +164,21 @@ pub(super) fn plan(
     }
     actions.extend(nameless);
     actions
+}
+
+/// Files that are gone and still known. A folder that is mounted late or moved away, and a file that
+/// comes back, is not written anew: what was rolled back would serve again.
+const GONE_COUNT: usize = 64;
+
+/// What becomes of files that are gone: those that changed last are known on.
+fn part(mut gone: Vec<(&PathBuf, &Seen)>) -> Vec<Action> {
+    gone.sort_by_key(|(_, seen)| std::cmp::Reverse(seen.ctime_ns));
+    let ended = |seen: &Seen| matches!(seen.fate, Fate::Ended | Fate::Held);
+    let (kept, forgotten): (Vec<_>, Vec<_>) = gone.into_iter().partition(|(_, seen)| ended(seen));
+    let beyond = kept.iter().skip(GONE_COUNT);
+    let forgotten = forgotten.iter().chain(beyond).map(|(path, _)| Action::Forget((*path).clone()));
+    let known = kept.iter().take(GONE_COUNT).map(|(path, _)| Action::Gone((*path).clone()));
+    forgotten.chain(known).collect()
 }
 
 /// How often an order for it was begun that has not ended.

@@ -262,6 +262,13 @@ impl Round {
                 self.store.remember(&path, None);
                 self.store.note(&path, None);
             }
+            Action::Gone(path) => {
+                let held = look.seen.get(&path).filter(|seen| seen.fate == Fate::Held).cloned();
+                if let Some(seen) = held {
+                    self.store.remember(&path, Some(Seen { fate: Fate::Ended, ..seen }));
+                }
+                self.store.note(&path, None);
+            }
             Action::Symlink(path, why) => {
                 if self.symlinks.insert(path.clone(), why) != Some(why) {
                     self.say_link(&path, why);

@@ -47,6 +47,7 @@ fn check_with(found: Vec<Found>, before: &BTreeMap<PathBuf, Seen>, expected: &[&
         .iter()
         .map(|action| match action {
             Action::Forget(path) => format!("forget {}", name(path)),
+            Action::Gone(path) => format!("gone {}", name(path)),
             Action::Symlink(path, why) => format!("symlink {}: {why}", name(path)),
             Action::Remember(path, _) => format!("remember {}", name(path)),
             Action::Same(path, _) => format!("same {}", name(path)),
@@ -69,7 +70,7 @@ fn new_paths_and_new_content_are_arrivals() {
     check(
         vec![whole("liba_v2.so", 1, 0)],
         &[("liba_v1.so", 1)],
-        &["forget liba_v1.so", "deploy liba_v2.so"],
+        &["gone liba_v1.so", "deploy liba_v2.so"],
     );
     check(vec![found("liba_v1.so", What::Known)], &[("liba_v1.so", 1)], &[]);
 }
@@ -223,12 +224,12 @@ fn what_cannot_be_read_is_refused_once() {
 
 #[test]
 fn gone_files_are_forgotten_and_unsettled_ones_are_not() {
-    check(vec![], &[("liba_v1.so", 1)], &["forget liba_v1.so"]);
+    check(vec![], &[("liba_v1.so", 1)], &["gone liba_v1.so"]);
     check(vec![found("liba_v1.so", What::Unsettled)], &[("liba_v1.so", 1)], &[]);
     check(
         vec![found("liba_v1.so", What::Symlink("why"))],
         &[("liba_v1.so", 1)],
-        &["forget liba_v1.so", "symlink liba_v1.so: why"],
+        &["gone liba_v1.so", "symlink liba_v1.so: why"],
     );
     let elsewhere = BTreeMap::from([(PathBuf::from("/other/liba_v1.so"), seen(1, 0))]);
     assert_eq!(plan(Path::new("/plugins"), vec![], &elsewhere, &standing), []);
