@@ -4,7 +4,10 @@
 //! Invariant: content counts only when the file did not change from before the question about
 //! writers to the end of the read.
 
-use std::{os::fd::AsFd, path::Path};
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+};
 
 use rustix::{
     fs::{self, FileType, Mode, OFlags},
@@ -34,10 +37,7 @@ pub(super) fn probe(
     limit: u64,
     is_settled: impl FnOnce(Stamp) -> bool,
 ) -> Option<What> {
-    let mut flags =
-        OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    flags.set(OFlags::NOFOLLOW, !follow);
-    let file = match fs::open(path, flags, Mode::empty()) {
+    let file = match open(path, follow) {
         Ok(file) => file,
         Err(Errno::NOENT) => return None,
         // It was no link a moment ago, or it was one that leads to a file.
@@ -77,6 +77,17 @@ pub(super) fn probe(
         }
         Err(_) => Some(What::Unsettled),
     }
+}
+
+/// Whether somebody has the file at `path` open for writing, as far as the kernel can tell.
+pub(super) fn is_written(path: &Path, follow: bool) -> bool {
+    open(path, follow).is_ok_and(|file| lease::writers(file.as_fd()) == Writers::Some)
+}
+
+fn open(path: &Path, follow: bool) -> Result<OwnedFd, Errno> {
+    let mut flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    flags.set(OFlags::NOFOLLOW, !follow);
+    fs::open(path, flags, Mode::empty())
 }
 
 fn unread(path: &Path, follow: bool) -> Option<What> {

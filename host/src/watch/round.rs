@@ -70,6 +70,8 @@ struct Look {
     kernel: bool,
     /// Files about which something has changed, whatever their content.
     nudged: BTreeSet<PathBuf>,
+    /// Files that somebody may be writing.
+    unsettled: BTreeSet<PathBuf>,
 }
 
 impl Round {
@@ -114,7 +116,8 @@ impl Round {
         };
         let kernel = kernel && !news.gap;
         let seen = self.store.seen();
-        let mut look = Look { now, seen, news, kernel, nudged: BTreeSet::new() };
+        let (nudged, unsettled) = Default::default();
+        let mut look = Look { now, seen, news, kernel, nudged, unsettled };
         let found = self.look_into(listed, &mut look);
         self.settling.keep(&found);
         self.late.keep(&found);
@@ -183,6 +186,9 @@ impl Round {
             match listed {
                 Listed::File(path, stamp, link) => {
                     if let Some(what) = self.look_at(&path, stamp, link, look) {
+                        if matches!(what, What::Unsettled) {
+                            look.unsettled.insert(path.clone());
+                        }
                         found.push(Found { path, what });
                     }
                 }

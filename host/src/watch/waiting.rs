@@ -117,6 +117,14 @@ impl Waiting {
         self.put_off(path, self.pause.max(self.soon), why, now);
     }
 
+    /// Somebody writes `path`: no trial says anything about what it will be.
+    pub(super) fn holds(&mut self, path: &Path, now: Instant) {
+        let by = self.pause.max(self.soon);
+        if let Some(wait) = self.waits.get_mut(path) {
+            (wait.trial, wait.due) = (None, wait.due.max(now + by));
+        }
+    }
+
     fn put_off(&mut self, path: &Path, by: Duration, why: DeskError, now: Instant) {
         let by = match why {
             DeskError::Busy { .. } | DeskError::Frozen => by,

@@ -82,6 +82,34 @@ fn a_mode_an_owner_and_a_folder() {
     }
 }
 
+/// A file that would pass by now is neither tried nor deployed as long as somebody writes it, whether
+/// or not anything was heard of that.
+#[test]
+fn what_somebody_writes_goes_on_waiting() {
+    let host = quick().with(fault("plain_v1"), "libhandler_v1.so").start();
+    let folder = host.home().plugins();
+    for (plugin, of_file, of_folder) in [("mode", 0o666, 0o755), ("folder", 0o644, 0o777)] {
+        let mut events = host.events();
+        let staged = host.home().place(&fault("plain_v2"), "staged");
+        let target = folder.join(format!("lib{plugin}_v1.so"));
+        set_mode(&staged, of_file);
+        set_mode(&folder, of_folder);
+        fs::rename(staged, &target).unwrap();
+        events.wait_for(|it| it.phase == "refused");
+        let writer = fs::File::options().write(true).open(&target).unwrap();
+        if of_file != 0o644 {
+            set_mode(&target, 0o644);
+        }
+        set_mode(&folder, 0o755);
+        for round in ["a", "b", "c"] {
+            let told = settle(&host, &mut events, &format!("{plugin}{round}"));
+            assert!(told.iter().all(|it| it.plugin != plugin), "{told:?}");
+        }
+        drop(writer);
+        events.wait_for(|it| it.phase == "committed" && it.plugin == plugin);
+    }
+}
+
 /// Another reason than before is said, the same one is not.
 #[test]
 fn another_reason_is_said() {

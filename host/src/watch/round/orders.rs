@@ -13,7 +13,10 @@ use crate::{
     },
     error::Kind,
     state::{Fate, Seen},
-    watch::waiting::{Step, may_pass},
+    watch::{
+        probe::is_written,
+        waiting::{Step, may_pass},
+    },
 };
 
 impl Round {
@@ -90,6 +93,11 @@ impl Round {
             let Fate::Waits(code) = &seen.fate else { continue };
             let here = path.parent() == Some(&*self.config.dir);
             if !here || self.is_ordered(&path) {
+                continue;
+            }
+            // Nothing is heard of one who has merely opened it so far.
+            if look.unsettled.contains(&path) || is_written(&path, self.config.follow_links) {
+                self.waiting.holds(&path, look.now);
                 continue;
             }
             let nudged = moved || look.nudged.contains(&path);
