@@ -69,6 +69,9 @@ impl Master {
             }
             Report::Frozen { counters } => {
                 self.returns_counters(number, &counters);
+                if let Some(worker) = self.worker(number) {
+                    worker.handed = Some(counters.clone());
+                }
                 self.counters = Some(counters);
                 self.frozen(number);
             }
@@ -223,15 +226,17 @@ impl Master {
         let heir = self.workers.iter_mut().find(|worker| {
             worker.number != number && matches!(worker.role, Role::Serving | Role::Soaking)
         });
-        if let Some(heir) = heir {
-            heir.tell(&Order::Inherit { counters }, &[]);
+        let Some(heir) = heir else { return };
+        heir.tell(&Order::Inherit { counters }, &[]);
+        if let Some(worker) = self.worker(number) {
+            worker.handed = None;
         }
     }
 
-    /// What a worker has counted beyond what it was given goes to `heir`.
-    pub(super) fn bequeath(&mut self, counters: &str, heir: u64) {
-        let given = self.counters.as_deref().map(metrics::Totals::parse).unwrap_or_default();
-        let counters = metrics::Totals::parse(counters).since(&given).to_text();
+    /// What a worker has counted beyond what it has `handed` on goes to `heir`.
+    pub(super) fn bequeath(&mut self, counters: &str, handed: &str, heir: u64) {
+        let handed = metrics::Totals::parse(handed);
+        let counters = metrics::Totals::parse(counters).since(&handed).to_text();
         if let Some(heir) = self.worker(heir) {
             heir.tell(&Order::Inherit { counters }, &[]);
         }

@@ -124,6 +124,9 @@ pub(super) struct Led {
     pub(super) served: bool,
     /// Its counters, as it last told them.
     pub(super) counted: Option<String>,
+    /// What of them others have as well: what it began with, or what it has handed on. `None`:
+    /// everything, as far as known.
+    pub(super) handed: Option<String>,
     /// It is expected to end: nobody is to blame.
     pub(super) dismissed: bool,
     /// When it is killed, if it is still there.
@@ -194,6 +197,7 @@ impl Led {
             said: Vec::new(),
             served: false,
             counted: None,
+            handed: None,
             dismissed: false,
             kill_at: None,
             channel,

@@ -124,6 +124,8 @@ struct WorkerMemory {
     /// It tells them only when they change.
     #[serde(default)]
     counted: Option<String>,
+    #[serde(default)]
+    handed: Option<String>,
     beat: Beat,
     base: Beat,
     #[serde(default)]
@@ -393,6 +395,7 @@ impl WorkerMemory {
             kill_in: worker.kill_at.map(|at| at.saturating_duration_since(now)),
             served: worker.served,
             counted: worker.counted.clone(),
+            handed: worker.handed.clone(),
             beat: worker.beat,
             base: worker.base,
             hears: worker.hears,
@@ -439,6 +442,7 @@ impl WorkerMemory {
             said: Vec::new(),
             served: self.served,
             counted: self.counted,
+            handed: self.handed,
             dismissed: matches!(self.role, Role::Draining | Role::Stopping),
             kill_at: self.kill_in.map(|left| Instant::now() + left),
             channel,

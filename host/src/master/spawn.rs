@@ -30,6 +30,7 @@ impl Master {
         let number = self.next_number;
         let mut led = Led::spawn(number, plan)?;
         led.withdraws = self.withdraw.len();
+        led.handed = Some(self.counters.clone().unwrap_or_default());
         let past = self.past();
         led.told = past.last;
         let numbers = self.next_numbers();
@@ -149,6 +150,7 @@ impl Master {
         if let Some(content) = generation.zip(blame.content) {
             self.contents.push(content);
         }
+        self.bequeath_of(&worker);
         if self.upgrade_lost(&worker, by_itself, &lost) || !by_itself || self.stop.is_some() {
             return;
         }

@@ -147,6 +147,56 @@ fn wait_told(host: &Host) {
     eventually!(fresh(), "the connections in the master's list");
 }
 
+/// A candidate that is silent is killed: what it has told of stays counted.
+#[test]
+fn what_a_silent_candidate_has_told_of_stays_counted() {
+    let host = long().with(fault("whoami"), "libhandler_v1.so").start();
+    for _ in 0..20 {
+        host.get("/").assert_status(200);
+    }
+    let before = host.worker_pid();
+    host.hup();
+    host.wait_role("parked");
+    let candidate = host.wait_role("soaking").pid;
+    for _ in 0..20 {
+        host.get("/").assert_status(200);
+    }
+    wait_told(&host);
+    host.signal_process(candidate, rustix::process::Signal::STOP);
+    host.wait_gone(candidate);
+    eventually!(host.process("serving").is_some_and(|it| it.pid == before), "{}", host.log_end());
+    let requests = || of(&scrape(host.control()), REQUESTS);
+    eventually!(requests() >= 40.0, "{} requests", requests());
+    assert_eq!(requests(), 40.0, "each once");
+}
+
+/// A worker that is killed while another one serves: what it has told of stays counted.
+#[test]
+fn what_a_parked_worker_has_told_of_stays_counted() {
+    let host = long().with(fault("whoami"), "libhandler_v1.so").start();
+    let mut kept = host.connect();
+    kept.get("/").unwrap().assert_status(200);
+    host.hup();
+    let before = host.wait_role("parked").pid;
+    host.wait_role("soaking");
+    let idle = || {
+        let all = host.status()["processes"].as_array().cloned().unwrap_or_default();
+        let parked = all.into_iter().find(|it| it["role"] == "parked");
+        parked.and_then(|it| it["connections"]["idle"].as_u64())
+    };
+    for _ in 0..20 {
+        kept.get("/").unwrap().assert_status(200);
+    }
+    eventually!(idle() == Some(1), "{}", host.status());
+    drop(kept);
+    eventually!(idle() == Some(0), "{}", host.status());
+    host.signal_process(before, rustix::process::Signal::KILL);
+    host.wait_gone(before);
+    let requests = || of(&scrape(host.control()), REQUESTS);
+    eventually!(requests() >= 21.0, "{} requests", requests());
+    assert_eq!(requests(), 21.0, "each once");
+}
+
 /// The master that goes over to another binary takes along what it was told.
 #[test]
 fn they_outlive_a_crash_after_an_upgrade() {

@@ -144,12 +144,6 @@ impl Master {
             }
             let text = if why.is_empty() { "it has ended" } else { why };
             let late = format!("the new worker has ended: {text}");
-            if let (Step::Parking | Step::Soaking, Some(counters)) =
-                (&upgrade.step, &worker.counted)
-            {
-                self.bequeath(&counters.clone(), upgrade.old);
-            }
-            let Some(upgrade) = &self.upgrade else { return false };
             match &upgrade.step {
                 Step::Booting { .. } => self.fail(failed(Verdict::Boot, late)),
                 Step::Probing(_) | Step::Overlapping => self.fail(failed(Verdict::Probe, late)),

@@ -70,8 +70,23 @@ impl Master {
     pub(in crate::master) fn returns_counters(&mut self, number: u64, counters: &str) {
         if self.is_at(number, |step| matches!(step, Step::Returning { .. }), true)
             && let Some(old) = self.upgrade.as_ref().map(|upgrade| upgrade.old)
+            && let Some(handed) = self.worker(number).and_then(|worker| worker.handed.clone())
         {
-            self.bequeath(counters, old);
+            self.bequeath(counters, &handed, old);
+        }
+    }
+
+    /// A worker has ended: what it has told of and said no last word about goes to whoever serves
+    /// on, or is about to. One that is replaced is nobody's: its successor begins with it.
+    pub(in crate::master) fn bequeath_of(&mut self, worker: &Led) {
+        let told = worker.counted.as_deref().zip(worker.handed.as_deref());
+        let Some((counters, handed)) = told.filter(|_| worker.role != Role::Booting) else {
+            return;
+        };
+        let upgrade = self.upgrade.as_ref().filter(|it| it.new == Some(worker.number));
+        let old = upgrade.map(|it| it.old);
+        if let Some(heir) = old.or_else(|| self.front().map(|it| it.number)) {
+            self.bequeath(counters, handed, heir);
         }
     }
 
