@@ -397,22 +397,16 @@ impl Record {
         }
     }
 
-    /// What was done last, newest first; only what was before the line `before`.
+    /// What was done.
     #[must_use]
-    pub fn history(&self, limit: usize, before: Option<u64>) -> Vec<Entry> {
-        self.history.page(limit, before)
+    pub const fn history(&self) -> &History {
+        &self.history
     }
 
     /// What is known without a look at the disk.
     #[must_use]
     pub fn recent(&self) -> Vec<Entry> {
         self.history.read(usize::MAX)
-    }
-
-    /// How the order of this number ended.
-    #[must_use]
-    pub fn order(&self, number: u64) -> Option<Entry> {
-        self.history.order(number)
     }
 
     /// Waits until the disk has everything.

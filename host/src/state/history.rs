@@ -2,13 +2,14 @@
 //!
 //! Owns `history.jsonl` and `history.1.jsonl`. Decides nothing: a host boots without it.
 //! Invariants: a line is one write(2) at the end of the file; a torn line spoils only itself; both
-//! files together hold no more lines than the limit.
+//! files together hold no more lines than the limit. Whoever asks for what is in memory waits for
+//! no file system: who writes has the pen, and what is known is held for moments.
 
 use std::{
     collections::VecDeque,
     fs::{self, File, OpenOptions},
     io::{self, BufRead as _, BufReader, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
     time::SystemTime,
@@ -135,16 +136,25 @@ pub struct History {
     /// Lines of one of the two files.
     half_count: usize,
     memory_count: usize,
-    inner: Mutex<Inner>,
+    /// Taken before what is known, by whoever adds to it.
+    pen: Mutex<Pen>,
+    /// Held across no call of a file system.
+    known: Mutex<Read>,
 }
 
 #[derive(Debug, Default)]
-struct Inner {
+struct Pen {
     file: Option<File>,
     lines: usize,
     /// The last line has no end: the next one must not be glued to it.
     torn: bool,
-    read: Read,
+}
+
+/// Lines that are asked for and not in memory: so many, before that one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Older {
+    count: usize,
+    before: u64,
 }
 
 /// What was read of the files.
@@ -180,9 +190,8 @@ impl History {
         let path = folder.join("history.jsonl");
         let rotated = folder.join("history.1.jsonl");
         let half_count = (disk_count / 2).max(1);
-        let read = Read { count: memory_count, ..Read::default() };
-        let inner = Mutex::new(Inner { read, ..Inner::default() });
-        Self { path, rotated, half_count, memory_count, inner }
+        let known = Mutex::new(Read { count: memory_count, ..Read::default() });
+        Self { path, rotated, half_count, memory_count, pen: Mutex::default(), known }
     }
 
     /// Writes what is in memory to a folder that has lost its files.
@@ -198,17 +207,17 @@ impl History {
     }
 
     fn try_write_again(&self) -> io::Result<()> {
-        let mut inner = self.lock();
-        inner.file = None;
+        let mut pen = self.pen();
+        pen.file = None;
         if fs::exists(&self.path)? {
             // Of a folder that was there before: what follows is appended.
             return Ok(());
         }
-        let lines: Vec<u8> = inner.read.recent.iter().rev().flat_map(encode).collect();
+        let recent = self.read(usize::MAX);
+        let lines: Vec<u8> = recent.iter().rev().flat_map(encode).collect();
         let mut file = open(&self.path)?;
         file.write_all(&lines)?;
-        (inner.lines, inner.torn) = (inner.read.recent.len(), false);
-        inner.file = Some(file);
+        *pen = Pen { file: Some(file), lines: recent.len(), torn: false };
         Ok(())
     }
 
@@ -221,29 +230,31 @@ impl History {
     }
 
     fn try_append(&self, entry: Entry) -> io::Result<()> {
-        let mut inner = self.lock();
-        let mut line = if inner.torn { b"\n".to_vec() } else { Vec::new() };
-        let entry = Entry { line: inner.read.last + 1, ..entry };
+        let mut pen = self.pen();
+        let mut line = if pen.torn { b"\n".to_vec() } else { Vec::new() };
+        let mut known = self.known();
+        let entry = Entry { line: known.last + 1, ..entry };
         line.extend(encode(&entry));
-        inner.read.take(entry);
-        if inner.lines >= self.half_count {
+        known.take(entry);
+        drop(known);
+        if pen.lines >= self.half_count {
             // The open file goes with its name; a failure below leaves the next append a new try.
-            inner.file = None;
+            pen.file = None;
             match fs::rename(&self.path, &self.rotated) {
                 // Somebody has removed it: there is nothing to keep.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 other => other?,
             }
-            inner.lines = 0;
-            inner.torn = false;
+            pen.lines = 0;
+            pen.torn = false;
         }
-        if inner.file.is_none() {
-            inner.file = Some(open(&self.path)?);
+        if pen.file.is_none() {
+            pen.file = Some(open(&self.path)?);
         }
-        let Some(file) = &mut inner.file else { return Ok(()) };
+        let Some(file) = &mut pen.file else { return Ok(()) };
         let written = file.write(&line);
-        inner.torn = written.as_ref().is_ok_and(|count| *count < line.len());
-        inner.lines += 1;
+        pen.torn = written.as_ref().is_ok_and(|count| *count < line.len());
+        pen.lines += 1;
         match written {
             Ok(count) if count < line.len() => Err(io::ErrorKind::WriteZero.into()),
             other => other.map(|_| ()),
@@ -255,71 +266,115 @@ impl History {
     /// # Errors
     /// When the file cannot be read; what was known is kept then.
     pub fn reload(&self) -> Result<(), PathError> {
-        let mut inner = self.lock();
-        let read = read_all(&self.path, &self.rotated, self.memory_count);
-        *inner = read.map_err(|error| self.failed("read the history", error))?;
+        self.try_reload().map_err(|error| self.failed("read the history", error))
+    }
+
+    fn try_reload(&self) -> io::Result<()> {
+        let mut pen = self.pen();
+        let mut read = Read { count: self.memory_count, ..Read::default() };
+        read.file(find(&self.rotated)?)?;
+        let (lines, torn) = read.file(find(&self.path)?)?;
+        // Opened when there is something to write.
+        *pen = Pen { file: None, lines, torn };
+        *self.known() = read;
         Ok(())
     }
 
     /// The newest lines of those in memory, newest first, at most `limit`.
     #[must_use]
     pub fn read(&self, limit: usize) -> Vec<Entry> {
-        self.lock().read.recent.iter().take(limit).cloned().collect()
+        self.known().recent.iter().take(limit).cloned().collect()
     }
 
-    /// The newest lines before the line `before`, newest first, at most `limit`: from memory, and
-    /// where that has no more, from the disk as far as it can be read.
+    /// The newest lines before the line `before`, newest first, at most `limit`, as far as they are
+    /// in memory; and where to go on, if there may be more.
     #[must_use]
-    pub fn page(&self, limit: usize, before: Option<u64>) -> Vec<Entry> {
-        let inner = self.lock();
+    pub fn page(&self, limit: usize, before: Option<u64>) -> (Vec<Entry>, Option<Older>) {
+        let known = self.known();
         let wanted = |it: &&Entry| before.is_none_or(|before| it.line < before);
-        let mut page: Vec<_> =
-            inner.read.recent.iter().filter(wanted).take(limit).cloned().collect();
-        let oldest = inner.read.recent.back().map(|entry| entry.line);
-        if page.len() < limit && oldest.is_some_and(|oldest| oldest > 1) {
-            let before = before.into_iter().chain(oldest).min();
-            let mut older = Read { count: limit - page.len(), before, ..Read::default() };
-            let read = older.file(&self.rotated).and_then(|_| older.file(&self.path));
-            if let Err(error) = read {
-                let error = self.failed("read the history", error);
-                tracing::warn!(
-                    %error, hint = error.hint(),
-                    "the history is not shown to its begin"
-                );
-            }
-            page.extend(older.recent);
-        }
-        page
+        let page: Vec<_> = known.recent.iter().filter(wanted).take(limit).cloned().collect();
+        let oldest = known.recent.back().map(|entry| entry.line).filter(|oldest| *oldest > 1);
+        let older = oldest.filter(|_| page.len() < limit).map(|oldest| Older {
+            count: limit - page.len(),
+            before: before.map_or(oldest, |before| before.min(oldest)),
+        });
+        (page, older)
     }
 
-    /// How the order of this number ended. Of hosts that began again with 1 nothing is said.
+    /// Lines behind those in memory, newest first, as far as the disk can be read. May wait for it.
     #[must_use]
-    pub fn order(&self, number: u64) -> Option<Entry> {
-        let is_it = |it: &Entry| it.order == number && it.subject.is_some();
-        if number == 0 || number > self.order_max() {
-            return None;
+    pub fn older(&self, Older { count, before }: Older) -> Vec<Entry> {
+        let mut older = Read { count, before: Some(before), ..Read::default() };
+        let read = self
+            .files()
+            .and_then(|files| files.into_iter().try_for_each(|file| older.file(file).map(|_| ())));
+        if let Err(error) = read {
+            let error = self.failed("read the history", error);
+            tracing::warn!(%error, hint = error.hint(), "the history is not shown to its begin");
         }
-        let known = self.lock().read.recent.iter().find(|it| is_it(it)).cloned();
-        known.or_else(|| self.page(usize::MAX, None).into_iter().find(is_it))
+        older.recent.into()
+    }
+
+    /// How the order of this number ended, as far as memory knows; or where that may stand. Of hosts
+    /// that began again with 1 nothing is said.
+    ///
+    /// # Errors
+    /// [`Older`]: it may be among these.
+    pub fn order(&self, number: u64) -> Result<Option<Entry>, Older> {
+        if number == 0 || number > self.order_max() {
+            return Ok(None);
+        }
+        let (recent, older) = self.page(usize::MAX, None);
+        match (recent.into_iter().find(|it| is_order(it, number)), older) {
+            (None, Some(older)) => Err(older),
+            (known, _) => Ok(known),
+        }
+    }
+
+    /// How the order of this number ended, if that stands there. May wait for the disk.
+    #[must_use]
+    pub fn order_among(&self, older: Older, number: u64) -> Option<Entry> {
+        self.older(older).into_iter().find(|it| is_order(it, number))
     }
 
     /// The highest number that an order had; 0: none.
     #[must_use]
     pub fn order_max(&self) -> u64 {
-        self.lock().read.order_max
+        self.known().order_max
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Both files, the older one first.
+    fn files(&self) -> io::Result<[Option<File>; 2]> {
+        let newer = find(&self.path)?;
+        let older = find(&self.rotated)?;
+        let id = |file: &Option<File>| -> io::Result<_> {
+            Ok(file.as_ref().map(File::metadata).transpose()?.map(|it| (it.dev(), it.ino())))
+        };
+        // It was rotated in between: one file, which is not to be read twice.
+        let is_one = older.is_some() && id(&newer)? == id(&older)?;
+        Ok([older.filter(|_| !is_one), newer])
+    }
+
+    fn pen(&self) -> MutexGuard<'_, Pen> {
+        self.pen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Read> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn read_all(path: &Path, rotated: &Path, memory_count: usize) -> io::Result<Inner> {
-    let mut read = Read { count: memory_count, ..Read::default() };
-    read.file(rotated)?;
-    let (lines, torn) = read.file(path)?;
-    // Opened when there is something to write.
-    Ok(Inner { file: None, lines, torn, read })
+fn is_order(entry: &Entry, number: u64) -> bool {
+    entry.order == number && entry.subject.is_some()
+}
+
+/// The file at `path`, if there is one.
+fn find(path: &Path) -> io::Result<Option<File>> {
+    match File::open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn open(path: &Path) -> io::Result<File> {
@@ -330,12 +385,8 @@ fn open(path: &Path) -> io::Result<File> {
 
 impl Read {
     /// Reads the lines of one file; gives their number and whether the last has no end.
-    fn file(&mut self, path: &Path) -> io::Result<(usize, bool)> {
-        let file = match File::open(path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((0, false)),
-            Err(error) => return Err(error),
-        };
+    fn file(&mut self, file: Option<File>) -> io::Result<(usize, bool)> {
+        let Some(file) = file else { return Ok((0, false)) };
         let mut reader = BufReader::new(file);
         let mut line = Vec::new();
         let mut lines = 0;

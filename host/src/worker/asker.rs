@@ -1,8 +1,8 @@
-//! A thread for answers that may take a while: who is in flight, old history.
+//! A thread for answers that may take a while: who is in flight, old history, a path that is named.
 //!
-//! Owns the thread, so that the control plane's own never waits for a data thread or a disk. It
-//! runs no code of a plugin. Made at the start, because a new thread has to wait for a library
-//! that hangs in the loader.
+//! Owns the thread, so that the control plane's own never waits for a data thread or a disk; there
+//! is one for each of what may hang. It runs no code of a plugin. Made at the start, because a new
+//! thread has to wait for a library that hangs in the loader.
 
 use std::io;
 
@@ -16,8 +16,8 @@ const JOBS_COUNT: usize = 32;
 pub(super) struct Asker(Jobs);
 
 impl Asker {
-    pub(super) fn start() -> io::Result<Self> {
-        Ok(Self(Jobs::start("asker", JOBS_COUNT)?))
+    pub(super) fn start(name: &str) -> io::Result<Self> {
+        Ok(Self(Jobs::start(name, JOBS_COUNT)?))
     }
 
     /// Has `question` answered over there. `None`: too many wait already.

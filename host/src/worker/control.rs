@@ -4,7 +4,7 @@
 //! registered for purges like a data thread.
 
 use std::{
-    future::pending,
+    future::{pending, ready},
     io,
     path::Path,
     sync::Arc,
@@ -50,16 +50,17 @@ pub(super) fn backend(
     lead: &Lead,
     relay: &Relay,
 ) -> anyhow::Result<Backend> {
-    let asker = Asker::start().context("start the asker")?;
-    let (ready, outline, full) = (picture.clone(), picture.clone(), picture.clone());
-    let (record, history) = (picture.record.clone(), asker.clone());
-    let (ended, orders) = (record.clone(), asker.clone());
-    let (vets, switched) = (asker.clone(), asker.clone());
+    // Each of them may hang in what it is for; none of the others does then.
+    let asker = Asker::start("asker").context("start the asker")?;
+    let reader = Asker::start("reader").context("start the reader")?;
+    let (readiness, outline, full) = (picture.clone(), picture.clone(), picture.clone());
+    let (record, read) = (picture.record.clone(), reader.clone());
+    let (ended, find) = (record.clone(), reader.clone());
     Ok(Backend {
         desk: picture.desk.clone(),
         events: events.clone(),
         event_places: EventPlaces::new(picture.config.limits.event_streams_count),
-        ready: Arc::new(move || ready.readiness()),
+        ready: Arc::new(move || readiness.readiness()),
         outline: Arc::new(move || outline.outline()),
         status: Arc::new(move || {
             let picture = full.clone();
@@ -69,17 +70,28 @@ pub(super) fn backend(
         }),
         history: Arc::new(move |limit, before| {
             let record = record.clone();
-            let asked = history.ask(move || record.history(limit, before));
-            Box::pin(async move { asked.await.unwrap_or_default() })
+            let (mut page, older) = record.history().page(limit, before);
+            let asked = older.map(|older| read.ask(move || record.history().older(older)));
+            Box::pin(async move {
+                if let Some(asked) = asked {
+                    page.extend(asked.await.unwrap_or_default());
+                }
+                page
+            })
         }),
         order: Arc::new(move |number| {
             let record = ended.clone();
-            let asked = orders.ask(move || record.order(number));
-            Box::pin(async move { asked.await.flatten() })
+            match record.history().order(number) {
+                Ok(known) => Box::pin(ready(known)),
+                Err(older) => {
+                    let asked = find.ask(move || record.history().order_among(older, number));
+                    Box::pin(async move { asked.await.flatten() })
+                }
+            }
         }),
         metrics: metrics.clone(),
-        upgrade: upgrade(picture, lead, vets),
-        lame_duck: lame_duck(picture, events, lead, switched),
+        upgrade: upgrade(picture, lead, reader.clone())?,
+        lame_duck: lame_duck(picture, events, lead, reader),
         lame_status: picture.config.lame_status,
         relay: relay.clone(),
         working_dir: start().folder().unwrap_or(Path::new("(gone)")).to_owned(),
@@ -88,27 +100,33 @@ pub(super) fn backend(
 
 /// Asks whoever leads this worker. What the caller names is run, or says what is run, so it has to
 /// be out of the reach of other accounts, which can connect to the control plane as well.
-fn upgrade(picture: &Arc<Picture>, lead: &Lead, asker: Asker) -> UpgradeDesk {
+///
+/// A path may lead to a file system that does not answer, so it is looked at where nobody else waits.
+fn upgrade(picture: &Arc<Picture>, lead: &Lead, writer: Asker) -> anyhow::Result<UpgradeDesk> {
+    let vets = Asker::start("vets").context("start the thread that looks at what is named")?;
     let (picture, lead) = (picture.clone(), lead.upgrade.clone());
-    Arc::new(move |request| {
+    Ok(Arc::new(move |request| {
         let (owners, named) = (picture.config.trusted_owners.clone(), request.clone());
-        let record = picture.record.clone();
-        let vetted = asker.ask(move || {
-            let refused = vet(&named, &owners)?;
-            let (by, verdict) = (named.by, refused.verdict.as_str());
-            let entry = Entry::of_host("control", "upgrade", verdict, refused.text.clone());
-            record.note(Entry { by, ..entry });
-            Some(refused)
-        });
-        let lead = lead.clone();
+        let names = request.binary.is_some() || request.config.is_some();
+        let vetted = names.then(|| vets.ask(move || vet(&named, &owners)));
+        let (record, writer, lead) = (picture.record.clone(), writer.clone(), lead.clone());
         Box::pin(async move {
-            match vetted.await {
+            let vetted = match vetted {
+                Some(vetted) => vetted.await,
+                None => Some(None),
+            };
+            match vetted {
                 Some(None) => lead(request).await,
-                Some(Some(refused)) => refused,
+                Some(Some(refused)) => {
+                    let (by, verdict) = (request.by, refused.verdict.as_str());
+                    let entry = Entry::of_host("control", "upgrade", verdict, refused.text.clone());
+                    drop(writer.ask(move || record.note(Entry { by, ..entry })));
+                    refused
+                }
                 None => refuse(Verdict::Busy, "too many questions wait".to_owned(), None),
             }
         })
-    })
+    }))
 }
 
 fn vet(request: &Request, owners: &[u32]) -> Option<Outcome> {
@@ -134,7 +152,12 @@ fn refuse(verdict: Verdict, text: String, hint: Option<String>) -> Outcome {
 }
 
 /// Switches this worker, and tells whoever leads it, so that its successors are alike.
-fn lame_duck(picture: &Arc<Picture>, events: &Events, lead: &Lead, asker: Asker) -> LameDuckSwitch {
+fn lame_duck(
+    picture: &Arc<Picture>,
+    events: &Events,
+    lead: &Lead,
+    writer: Asker,
+) -> LameDuckSwitch {
     let (picture, tell, events) = (picture.clone(), lead.lame_duck.clone(), events.clone());
     Arc::new(move |on, by| {
         let was = picture.stage.is_lame_duck();
@@ -152,9 +175,9 @@ fn lame_duck(picture: &Arc<Picture>, events: &Events, lead: &Lead, asker: Asker)
             let record = picture.record.clone();
             let entry = Entry { by, ..Entry::of_host("control", "lame_duck", word, text) };
             // Where a disk that is slow is in nobody's way.
-            drop(asker.ask(move || record.note(entry)));
+            drop(writer.ask(move || record.note(entry)));
         }
-        Box::pin(std::future::ready(done))
+        Box::pin(ready(done))
     })
 }
 
@@ -182,12 +205,12 @@ impl Control {
             let _registration = purge::register_thread("control".to_owned(), move |request| {
                 post.try_send(request).map_err(mpsc::error::TrySendError::into_inner)
             });
-            let (ready, lame_status) = (backend.ready.clone(), backend.lame_status);
+            let (readiness, lame_status) = (backend.ready.clone(), backend.lame_status);
             let streams = backend.event_places.count();
             let done = runtime.block_on(async {
                 let router = admin::router(backend);
                 let control = admin::serve(listeners(control)?, router, control_opened, streams);
-                let router = admin::health_router(ready, lame_status);
+                let router = admin::health_router(readiness, lame_status);
                 let health = admin::serve(listeners(health)?, router, health_opened, 0);
                 tokio::select! {
                     ((), ()) = async { tokio::join!(control, health) } => {}

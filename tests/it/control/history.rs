@@ -6,7 +6,10 @@ use std::{
 };
 
 use hotseat_test_support::{Host, eventually, fault, host, wire};
-use rustix::process::{Signal, getuid};
+use rustix::{
+    fs::{CWD, Mode, OFlags, mkfifoat},
+    process::{Signal, getuid},
+};
 use serde_json::{Value, json};
 
 fn text(line: &Value, name: &str) -> String {
@@ -136,6 +139,45 @@ fn the_history_is_read_to_its_begin() {
     }
     assert!(seen.len() >= 11, "{seen:?}");
     assert_eq!(seen, (1..=seen[0]).rev().collect::<Vec<_>>(), "each once, newest first");
+}
+
+/// Whoever reads what is old may wait for the disk for ever: nobody else waits for that, neither with
+/// another question nor with an order.
+#[test]
+fn a_disk_that_does_not_answer_holds_up_nobody_else() {
+    let builder = host!().arg("--history-memory-count=3");
+    let host = builder.with(fault("plain_v1"), "libhandler_v1.so").start();
+    for _ in 0..4 {
+        host.control().deploy("./nobody.so").refused();
+    }
+    let pipe = host.state_file("history.1.jsonl");
+    mkfifoat(CWD, &pipe, Mode::RUSR | Mode::WUSR).unwrap();
+    let mut waits = host.control().connect();
+    waits.send_request("GET", "/v1/history?limit=50", "").unwrap();
+    // Whoever opens a pipe to write to it is refused until somebody reads it.
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let mut writer = None;
+    eventually!(
+        {
+            writer = rustix::fs::open(&pipe, flags, Mode::empty()).ok();
+            writer.is_some()
+        },
+        "somebody reads the history"
+    );
+    let control = host.control();
+    assert!(wire::list(&control.status(), "/plugins").len() == 1);
+    control.get("/v1/history?limit=3").assert_status(200);
+    control.get("/v1/deploys/999").assert_status(404);
+    control.deploy("./nobody.so").refused();
+    host.deploy(&fault("plain_v2"), "libhandler_v2.so").swapped();
+    host.upgrade(&["--binary", "./nobody", "--wait"]).assert_code(3);
+    control.post_json("/v1/lame-duck", &json!({ "on": true })).assert_status(200);
+    std::fs::remove_file(&pipe).unwrap();
+    drop(writer);
+    let page = waits.read_answer().unwrap();
+    page.assert_status(200).assert_contains("file_missing");
+    wait_line(&host, 0, "upgrade", "preflight");
+    wait_line(&host, 0, "lame_duck", "on");
 }
 
 /// A host in one process writes the same lines.
