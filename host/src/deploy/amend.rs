@@ -131,7 +131,8 @@ impl Pipeline {
         });
     }
 
-    /// Makes what serves equal to what was committed, by whomever.
+    /// Makes what serves equal to what was committed, by whomever. What stands in for what did not
+    /// boot stays: only a start, and whoever asks for it, tries that again.
     pub(super) fn reconcile(&mut self) {
         let committed = self.record.committed();
         let gone: Vec<PluginName> = self
@@ -146,8 +147,7 @@ impl Pipeline {
         }
         for (plugin, versions) in committed {
             let serving = self.serving(&plugin).map(|version| version.generation);
-            let follows =
-                serving.is_none() || serving != versions.first().map(|first| first.generation);
+            let follows = serving != self.record.serving(&plugin);
             if follows && let Err(held) = self.follow(&plugin, &versions, serving) {
                 (self.reports.held)(held);
                 break;

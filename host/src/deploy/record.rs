@@ -148,6 +148,7 @@ impl Record {
         let mut book = self.book();
         // A number that a load of this process has used is not used again.
         let next = book.manifest.next_generation.max(found.manifest.next_generation);
+        book.manifest.next_generation = next;
         // The release before this one counts no changes: what it has written is newer than what it
         // was told of.
         let uncounted = found.manifest.serial == 0 && found.manifest != Manifest::default();
@@ -155,12 +156,10 @@ impl Record {
         book.behind = found.manifest.serial < serial && !uncounted;
         if !book.behind {
             file.know(&found.manifest);
-            book.manifest = found.manifest;
-            book.manifest.serial = serial;
-            book.changes = Changes::read();
-            *self.warnings() = withdrawals(&book.manifest);
         }
-        book.manifest.next_generation = next;
+        if uncounted || found.manifest.serial > book.manifest.serial {
+            self.go_on_from(&mut book, found.manifest);
+        }
         drop(book);
         if let Ok(written) = Numbers::read(self.dir.path()) {
             self.numbering().written = written;
@@ -168,6 +167,25 @@ impl Record {
         if let Err(error) = self.history.reload() {
             tracing::warn!(%error, hint = error.hint(), "the history could not be read again");
         }
+    }
+
+    /// Takes `manifest` as what was committed. What did not boot here is not tried again because
+    /// somebody else has changed another plugin.
+    fn go_on_from(&self, book: &mut Book, manifest: Manifest) {
+        let before = std::mem::replace(&mut book.manifest, manifest);
+        let now = &mut book.manifest;
+        now.serial = now.serial.max(before.serial);
+        now.next_generation = now.next_generation.max(before.next_generation);
+        book.changes = Changes::read();
+        let mut told = withdrawals(now);
+        let mut warnings = self.warnings();
+        for (plugin, versions) in &mut now.plugins {
+            let unchanged = before.plugins.get(plugin).is_some_and(|it| versions.go_on_from(it));
+            if let Some(text) = warnings.remove(plugin).filter(|_| unchanged) {
+                told.insert(plugin.clone(), text);
+            }
+        }
+        *warnings = told;
     }
 
     fn pen(&self) -> MutexGuard<'_, ManifestFile> {
@@ -310,6 +328,12 @@ impl Record {
             (!list.is_empty()).then(|| (plugin.clone(), list))
         };
         book.manifest.plugins.iter().filter_map(candidates).collect()
+    }
+
+    /// What is to be in traffic of `plugin`: what was committed, or what stands in for it.
+    #[must_use]
+    pub fn serving(&self, plugin: &PluginName) -> Option<Generation> {
+        Some(self.book().manifest.plugins.get(plugin)?.serving()?.generation)
     }
 
     /// What a rollback of `plugin` can reach, newest first.

@@ -172,6 +172,21 @@ impl Versions {
         self.stand_in = instead.map_or(StandIn::Nothing, StandIn::Generation);
     }
 
+    /// Goes on from `before`: with what stood in, where nothing else was committed since. Whether it
+    /// is so.
+    pub fn go_on_from(&mut self, before: &Self) -> bool {
+        let committed = |it: &Self| it.active().map(|entry| entry.generation);
+        let same = committed(self) == committed(before) && self.withdrawn == before.withdrawn;
+        let kept = match before.stand_in {
+            StandIn::Generation(generation) => self.position(generation).is_some(),
+            StandIn::Unneeded | StandIn::Nothing => true,
+        };
+        if same && kept {
+            self.stand_in = before.stand_in;
+        }
+        same && kept
+    }
+
     /// Commits a deploy; `entry.from` is empty.
     pub fn commit(&mut self, entry: VersionEntry) {
         debug_assert!(self.list.last().is_none_or(|last| last.generation < entry.generation));

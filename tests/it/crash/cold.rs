@@ -120,6 +120,25 @@ fn what_only_fails_is_tried_again() {
     }
 }
 
+/// A refused upgrade leaves what serves as it was, also what stands in for a version that would load
+/// by now: only a deploy and a start try that again.
+#[test]
+fn a_refused_upgrade_leaves_what_stands_in() {
+    let host = host();
+    make(&host, "3", "new fail");
+    let worker = host.worker_pid();
+    host.signal_process(worker, Signal::KILL);
+    next_worker(&host, worker);
+    check_stands_in(&host, "a worker after a crash");
+    std::fs::remove_file(host.home().path().join("trouble/3")).unwrap();
+    host.upgrade(&["--wait"]).assert_code(4).assert_says("bad (generation 3) would serve anew");
+    check_stands_in(&host, "after the refused upgrade");
+    // Through the desk, behind whatever the way back has to do there.
+    host.deploy(&fault("plain_v1"), "libhandler_v2.so").swapped();
+    check_stands_in(&host, "after the next deploy");
+    assert_eq!(host.loaded().len(), 2, "{:?}", host.loaded());
+}
+
 /// What keeps the start waiting stands aside from then on: nobody else waits for it again, and who
 /// wants it can have it.
 #[test]

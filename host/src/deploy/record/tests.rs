@@ -340,6 +340,34 @@ fn what_a_successor_has_committed_in_a_folder_made_again_is_kept() {
     }
 }
 
+/// What another worker has changed of one plugin leaves what stands in for another one.
+#[test]
+fn what_stands_in_stays_until_its_plugin_changes() {
+    let other: PluginName = "other".parse().unwrap();
+    let serves = |record: &Record| record.serving(&name()).map(|it| it.0);
+    for newer in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let record = open(folder.path());
+        let [one, _] = ["1", "2"].map(|label| commit(&record, label));
+        record.stand_in(&name(), Some(one), "it does not load".to_owned());
+        let successor = open(folder.path());
+        if newer {
+            let generation = successor.take_generation();
+            let (digest, label) = (Digest([9; 32]), "1".parse().unwrap());
+            let commit = Commit { generation, digest, label, target: None, file: None };
+            successor.commit(&other, commit).unwrap();
+        }
+        record.reload().unwrap();
+        assert_eq!(serves(&record), Some(1), "newer: {newer}");
+        assert_eq!(record.warned()[&name()], "it does not load");
+        assert_eq!(record.serving(&other).is_some(), newer);
+        commit(&successor, "3");
+        record.reload().unwrap();
+        assert_eq!(serves(&record), Some(3 + u64::from(newer)));
+        assert!(record.warned().is_empty());
+    }
+}
+
 /// What could not be written before a hand-over is not forgotten when the worker comes back.
 #[test]
 fn what_the_disk_does_not_have_outlives_a_look_at_it() {
