@@ -8,6 +8,7 @@ use rustix::process::Signal;
 
 mod disks;
 mod folders;
+mod places;
 
 /// A host that looks after its state all the time.
 fn watchful() -> Builder {

@@ -73,6 +73,9 @@ pub struct Place {
     pub state_dir: PathBuf,
     /// How the lock of the state folder is known again.
     pub lock: Option<LockId>,
+    /// What stands in it, and in one that a worker of this host takes anew.
+    #[serde(default)]
+    pub token: Option<String>,
 }
 
 /// What a [`StuckThread`] does that is none: the whole process waits behind it.

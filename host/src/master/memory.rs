@@ -82,6 +82,9 @@ pub(super) struct Running {
     /// An image of before it was written down has left it to be found by its name.
     #[serde(default)]
     state_dir: Option<PathBuf>,
+    /// As [`Place::token`](crate::link::Place::token).
+    #[serde(default)]
+    token: Option<String>,
     pid_file: Option<PathBuf>,
     sockets: [Vec<(Listen, RawFd, bool)>; 3],
     workers: Vec<WorkerMemory>,
@@ -274,6 +277,7 @@ fn write_down(master: &mut Master, leave: &mut Leave) -> io::Result<Memory> {
             cargo,
             manifest: manifest.transpose()?,
             state_dir: Some(master.state.path().to_owned()),
+            token: master.state.token().map(str::to_owned),
             counters: master.counters.clone(),
             lame_duck: master.lame_duck,
             next_number: master.next_number,
@@ -331,7 +335,7 @@ pub(super) fn go_on(origin: Origin, plan: PlanMemory, running: Running) -> io::R
     let previous = running.previous.map(PlanMemory::recall).transpose()?.map(Rc::new);
     let found = || origin.workdir.join(&plan.settings.state_dir);
     let place = running.state_dir.unwrap_or_else(found);
-    let state = StateDir::remembered(place, inherited::take(running.lock)?);
+    let state = StateDir::remembered(place, inherited::take(running.lock)?, running.token);
     let row = running.row.unwrap_or_else(|| Row::begin(state.path()));
     // What a master of another version has left besides is nobody's.
     inherited::keep_all();

@@ -57,6 +57,7 @@ impl Master {
                 working_dir: self.origin.workdir.clone(),
                 state_dir: self.state.path().to_owned(),
                 lock: self.state.lock_id(),
+                token: self.state.token().map(str::to_owned),
             }),
             manifest: self.manifest.as_ref().map(|(digest, _)| digest.clone()),
         };

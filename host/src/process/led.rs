@@ -89,10 +89,9 @@ fn come_up(args: &[OsString], parse: Parse, channel: &Channel) -> anyhow::Result
     let copies: std::io::Result<Vec<_>> = sockets.data.iter().map(Socket::try_clone).collect();
     let given = boot.given.clone();
     let door = copies.context("copy the listeners")?;
-    let state = StateDir::held_by_master(
-        config.state_dir.clone(),
-        boot.place.as_ref().and_then(|place| place.lock),
-    );
+    let place = boot.place.as_ref();
+    let (lock, token) = place.map(|it| (it.lock, it.token.clone())).unwrap_or_default();
+    let state = StateDir::held_by_master(config.state_dir.clone(), lock, token);
     let mail = Mail::new(channel).context("copy the channel")?;
     let events = boot.past.map(|past| mail.events(past));
     let next = boot.numbers.map(numbers_of);

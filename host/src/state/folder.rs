@@ -22,7 +22,7 @@ use crate::{
     artifact::{quoted, shown},
     error::{Coded, Kind},
     ids::LockId,
-    sys::{disk::Shortage, path::remedy, start},
+    sys::{disk::Shortage, path::remedy, process::random_word, start},
 };
 
 /// The state folder cannot be used.
@@ -128,6 +128,9 @@ pub struct StateDir {
     path: PathBuf,
     /// A master holds it, for this process too.
     led: bool,
+    /// Stands in the lock, for the processes of this host to know it by; `None`: the master gave
+    /// none, so that no lock is known.
+    token: Option<String>,
     held: Mutex<Held>,
 }
 
@@ -167,8 +170,9 @@ impl StateDir {
         }
         make(&path)?;
         check(&path)?;
-        let lock = lock(&path, std::process::id())?;
-        Ok(Self { path, led: false, held: Mutex::new(Held::by(lock)) })
+        let token = random_word();
+        let lock = lock(&path, std::process::id(), Some(&token))?;
+        Ok(Self::new(path, Some(token), Held::by(lock)))
     }
 
     /// The folder at `path`, for a worker whose master holds the lock `id` as long as there are
@@ -177,14 +181,21 @@ impl StateDir {
     ///
     /// [`Worker::freeze`]: crate::worker::Worker::freeze
     #[must_use]
-    pub fn held_by_master(path: PathBuf, id: Option<LockId>) -> Self {
-        Self { path, led: true, held: Mutex::new(Held { lock: None, id }) }
+    pub fn held_by_master(path: PathBuf, id: Option<LockId>, token: Option<String>) -> Self {
+        Self { led: true, ..Self::new(path, token, Held { lock: None, id }) }
     }
 
-    /// A folder that an earlier image of this process held, with the lock that it left.
+    /// A folder that an earlier image of this process held, with the lock and the token that it
+    /// left.
     #[must_use]
-    pub fn remembered(path: PathBuf, lock: OwnedFd) -> Self {
-        Self { path, led: false, held: Mutex::new(Held::by(lock.into())) }
+    pub fn remembered(path: PathBuf, lock: OwnedFd, token: Option<String>) -> Self {
+        // What the lock says is asked for only once that was taken anew: with this one.
+        let token = Some(token.unwrap_or_else(random_word));
+        Self::new(path, token, Held::by(lock.into()))
+    }
+
+    fn new(path: PathBuf, token: Option<String>, held: Held) -> Self {
+        Self { path, led: false, token, held: Mutex::new(held) }
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
@@ -204,6 +215,12 @@ impl StateDir {
     #[must_use]
     pub fn lock_id(&self) -> Option<LockId> {
         self.held().id
+    }
+
+    /// What the processes of this host know each other's locks by.
+    #[must_use]
+    pub fn token(&self) -> Option<&str> {
+        self.token.as_deref()
     }
 
     /// Another process of this host had to take the lock anew.
@@ -245,21 +262,26 @@ impl StateDir {
     /// Takes the folder that has the place of the one that was held for it, if this host has its
     /// lock; whether it has.
     fn rejoin(&self) -> bool {
-        let Ok(file) = OpenOptions::new()
-            .read(true)
-            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
-            .open(self.path.join(LOCK))
-        else {
-            return false;
-        };
         // Only what names this host is tried: whoever tries holds the lock for a moment.
-        let ours = self.led && holder_of(&file) == Some(self.host());
-        if !ours || flock(&file, FlockOperation::NonBlockingLockShared) != Err(Errno::WOULDBLOCK) {
+        let Some(file) = self.lock_of_this_host() else { return false };
+        if flock(&file, FlockOperation::NonBlockingLockShared) != Err(Errno::WOULDBLOCK) {
             return false;
         }
         let Ok(id) = id_of(&file) else { return false };
         *self.held() = Held { lock: None, id: Some(id) };
         true
+    }
+
+    /// The lock that lies in the folder, if it was taken for this host. Its token says so: process
+    /// numbers are the same in every container.
+    fn lock_of_this_host(&self) -> Option<File> {
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+            .open(self.path.join(LOCK))
+            .ok()?;
+        let ours = self.led && self.token.is_some() && token_of(&file) == self.token;
+        ours.then_some(file)
     }
 
     /// The process that the lock is taken for.
@@ -279,17 +301,20 @@ impl StateDir {
         check(&self.path)?;
         let host = self.host();
         let failed = |source| StateError::new("lock", &self.path, source);
-        match lock(&self.path, host) {
+        match lock(&self.path, host, self.token()) {
             Ok(lock) => {
                 let copy = lock.try_clone().map_err(failed)?;
                 *self.held() = Held::by(lock);
                 Ok(Some(copy.into()))
             }
-            Err(StateError::Locked { pid, .. }) if self.led && pid == Some(host) => {
-                let meta = fs::metadata(self.path.join(LOCK)).map_err(failed)?;
-                *self.held() = Held { lock: None, id: Some((meta.dev(), meta.ino())) };
-                Ok(None)
-            }
+            Err(error @ StateError::Locked { .. }) => match self.lock_of_this_host() {
+                Some(file) => {
+                    let id = Some(id_of(&file).map_err(failed)?);
+                    *self.held() = Held { lock: None, id };
+                    Ok(None)
+                }
+                None => Err(error),
+            },
             Err(error) => Err(error),
         }
     }
@@ -324,8 +349,8 @@ fn check(path: &Path) -> Result<(), StateError> {
 /// The file that carries the lock.
 const LOCK: &str = "lock";
 
-/// Takes the lock for the host `pid`.
-fn lock(folder: &Path, pid: u32) -> Result<File, StateError> {
+/// Takes the lock for the host `pid`, which knows it by `token`.
+fn lock(folder: &Path, pid: u32, token: Option<&str>) -> Result<File, StateError> {
     let path = folder.join(LOCK);
     let failed = |source| StateError::new("lock", &path, source);
     let mut options = OpenOptions::new();
@@ -344,22 +369,39 @@ fn lock(folder: &Path, pid: u32) -> Result<File, StateError> {
         }
         Err(errno) => return Err(failed(errno.into())),
     }
-    // Only for people and for the message above: the lock itself is the kernel's.
-    let _ = write_pid(&file, pid);
+    // For people, the message above and other processes of this host: the lock is the kernel's.
+    let _ = write_holder(&file, pid, token);
     Ok(file)
 }
+
+/// So much of the file is for the number of its host; 0.1.0 reads no more, and takes nothing else for
+/// a number. Units: bytes.
+const PID_LEN: usize = 16;
+
+/// More than a token is not read. Units: bytes.
+const TOKEN_MAX: u64 = 64;
 
 /// The host that a lock was taken for, as far as the file says.
 fn holder_of(file: &File) -> Option<u32> {
     let mut text = String::new();
-    file.take(16).read_to_string(&mut text).ok()?;
+    file.take(PID_LEN as u64).read_to_string(&mut text).ok()?;
     text.trim().parse().ok()
 }
 
-fn write_pid(mut file: &File, pid: u32) -> io::Result<()> {
+/// What the processes of that host know it by, as far as the file says.
+fn token_of(mut file: &File) -> Option<String> {
+    let mut text = String::new();
+    file.seek(io::SeekFrom::Start(PID_LEN as u64)).ok()?;
+    file.take(TOKEN_MAX).read_to_string(&mut text).ok()?;
+    let token = text.trim();
+    (!token.is_empty()).then(|| token.to_owned())
+}
+
+fn write_holder(mut file: &File, pid: u32, token: Option<&str>) -> io::Result<()> {
+    let token = token.map_or_else(String::new, |token| format!("{token}\n"));
     file.set_len(0)?;
     file.rewind()?;
-    file.write_all(format!("{pid}\n").as_bytes())
+    file.write_all(format!("{pid:<width$}\n{token}", width = PID_LEN - 1).as_bytes())
 }
 
 #[cfg(test)]
@@ -396,12 +438,17 @@ mod tests {
         StateDir::open(dir.path()).expect("others may read it");
     }
 
+    fn led_by(master: &StateDir) -> StateDir {
+        let token = master.token().map(str::to_owned);
+        StateDir::held_by_master(master.path().to_owned(), master.lock_id(), token)
+    }
+
     #[test]
     fn a_worker_uses_the_folder_that_its_master_holds() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state");
         let master = StateDir::open(&path).unwrap();
-        let worker = || StateDir::held_by_master(path.clone(), master.lock_id());
+        let worker = || led_by(&master);
         let workers = [(); 2].map(|()| worker());
         workers.iter().for_each(|it| it.inspect().unwrap());
         drop(workers);
@@ -416,7 +463,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("above/state");
         let master = StateDir::open(&path).unwrap();
-        let worker = StateDir::held_by_master(path.clone(), master.lock_id());
+        let worker = led_by(&master);
         let ways: [fn(&Path); 4] = [
             |path| fs::remove_dir_all(path).unwrap(),
             |path| fs::remove_file(path.join(LOCK)).unwrap(),
@@ -438,7 +485,7 @@ mod tests {
             assert_eq!(StateDir::open(&path).unwrap_err().code(), "state_locked");
         }
         // Another worker of the host was sooner: it is this one's too.
-        let first = StateDir::held_by_master(path.clone(), master.lock_id());
+        let first = led_by(&master);
         fs::remove_dir_all(&path).unwrap();
         assert!(worker.is_lost(), "nobody has made it again");
         master.follow(first.renew().unwrap().unwrap());

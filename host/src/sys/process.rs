@@ -162,6 +162,15 @@ pub fn give_back_memory() {
     unsafe { libc::malloc_trim(0) };
 }
 
+/// A word that nobody can guess.
+#[must_use]
+pub fn random_word() -> String {
+    let mut bytes = [0_u8; 16];
+    // The kernel does not fail for so few bytes, and a word that could be guessed does no harm.
+    let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Resident memory of this process. Units: bytes. `None`: there is no `/proc`.
 #[must_use]
 pub fn rss_bytes() -> Option<u64> {

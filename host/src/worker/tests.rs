@@ -36,7 +36,7 @@ fn start(folder: &Path, sockets: &Sockets, birth: Birth) -> Worker {
     (config.threads, config.state_dir) = (1, folder.join("state"));
     config.limits.freeze_time = Duration::from_secs(5);
     std::fs::create_dir_all(&config.state_dir).unwrap();
-    let state = StateDir::held_by_master(config.state_dir.clone(), None);
+    let state = StateDir::held_by_master(config.state_dir.clone(), None, None);
     Worker::start(config, copy(sockets), state, birth, &Halt::default()).unwrap()
 }
 

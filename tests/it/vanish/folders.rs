@@ -40,7 +40,7 @@ fn back(path: &Path) {
 }
 
 /// Removes the folder at once: while its entries go one by one, the host makes it again.
-fn remove(path: &Path) {
+pub(super) fn remove(path: &Path) {
     aside(path);
     fs::remove_dir_all(path.with_extension("aside")).unwrap();
 }

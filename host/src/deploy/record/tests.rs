@@ -19,7 +19,7 @@ fn open(folder: &Path) -> Record {
 
 fn handed(folder: &Path, manifest: Option<Manifest>) -> Record {
     std::fs::File::create(folder.join("lock")).unwrap();
-    let dir = StateDir::held_by_master(folder.to_owned(), None);
+    let dir = StateDir::held_by_master(folder.to_owned(), None, None);
     let handed = Handed { manifest, renewed: Arc::new(|_| ()), next: None, marks: None };
     Record::open(dir, &Limits::default(), handed).unwrap()
 }
@@ -254,7 +254,7 @@ fn what_was_handed_on_counts_where_the_folder_knows_less() {
     assert_eq!(boots(&handed(&folder, older)), Some((2, "2".to_owned())));
     std::fs::remove_dir_all(&folder).unwrap();
     let store = Store::of_host(&folder);
-    let dir = StateDir::held_by_master(folder.clone(), None);
+    let dir = StateDir::held_by_master(folder.clone(), None, None);
     let renewed: OnRenewed = Arc::new(|_| ());
     let handed = Handed { manifest: newer, renewed, next: None, marks: None };
     let record = Record::open(dir, &Limits::default(), handed).unwrap();
@@ -315,7 +315,8 @@ fn what_a_successor_has_committed_in_a_folder_made_again_is_kept() {
         let master = StateDir::open(&folder).unwrap();
         let renewed = Arc::new(Mutex::new(None));
         let worker = |manifest| {
-            let dir = StateDir::held_by_master(folder.clone(), master.lock_id());
+            let token = master.token().map(str::to_owned);
+            let dir = StateDir::held_by_master(folder.clone(), master.lock_id(), token);
             let lock = Arc::clone(&renewed);
             let renewed: OnRenewed = Arc::new(move |it| *lock.lock().unwrap() = Some(it));
             let handed = Handed { manifest, renewed, next: None, marks: None };

@@ -20,7 +20,7 @@ use crate::{
     sys::{
         mount::forbids_running,
         path::{quoted, remedy, shown},
-        process::shortage_of,
+        process::{random_word, shortage_of},
     },
     upgrade::Verdict,
 };
@@ -119,7 +119,7 @@ impl Master {
         let same = origin::same(opened.as_fd(), held.as_fd());
         upgrade.workdir = Some(if same { held } else { Rc::new(opened) });
         let args = self.origin.with_config(upgrade.pending.request.config.as_deref());
-        let token = token();
+        let token = random_word();
         let mut command = binary.command();
         command.arg(SETTINGS_CHILD).arg(&token).args(&args).current_dir(workdir);
         let text = "the candidate cannot be started";
@@ -229,12 +229,4 @@ fn hand_over(cargo: &Cargo, channel: &Channel) {
             tracing::warn!(%error, "open artifacts are not handed to the check");
         }
     }
-}
-
-/// A word that nobody can guess.
-fn token() -> String {
-    let mut bytes = [0_u8; 16];
-    // Without randomness the number of this attempt is proof enough against an accident.
-    let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
