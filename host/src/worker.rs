@@ -246,11 +246,11 @@ impl Worker {
         self.events.publish(Phase::Stopping, |_| ());
     }
 
-    /// As [`begin_stop`](Self::begin_stop), and lets the listeners go at once: whoever led this
-    /// worker is gone, and another host may want the addresses.
+    /// As [`begin_stop`](Self::begin_stop), and lets the listeners and the state folder go at once:
+    /// whoever led this worker is gone, and another host may want them.
     pub fn abandon(&self) {
         self.plane.park();
-        self.record.seal(true);
+        self.record.leave();
         self.begin_stop();
         self.control.set(Door::Left, Door::Left);
     }

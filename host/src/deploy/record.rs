@@ -119,6 +119,12 @@ impl Record {
         self.sealed.store(sealed, Ordering::Release);
     }
 
+    /// Another host may take the folder: nothing more is begun there.
+    pub fn leave(&self) {
+        self.seal(true);
+        self.dir.leave();
+    }
+
     fn is_sealed(&self) -> bool {
         self.sealed.load(Ordering::Acquire)
     }

@@ -10,7 +10,10 @@ use std::{
     os::fd::OwnedFd,
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use rustix::{
@@ -132,6 +135,8 @@ pub struct StateDir {
     /// none, so that no lock is known.
     token: Option<String>,
     held: Mutex<Held>,
+    /// It is another host's to take.
+    left: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -195,7 +200,7 @@ impl StateDir {
     }
 
     fn new(path: PathBuf, token: Option<String>, held: Held) -> Self {
-        Self { path, led: false, token, held: Mutex::new(held) }
+        Self { path, led: false, token, held: Mutex::new(held), left: AtomicBool::new(false) }
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
@@ -226,6 +231,13 @@ impl StateDir {
     /// Another process of this host had to take the lock anew.
     pub fn follow(&self, lock: OwnedFd) {
         *self.held() = Held::by(lock.into());
+    }
+
+    /// Lets go of the lock, for good: another host may want the folder.
+    pub fn leave(&self) {
+        let mut held = self.held();
+        self.left.store(true, Ordering::Release);
+        held.lock = None;
     }
 
     /// Whether it is still the folder that is held, and may be written to. Writes nothing.
@@ -295,7 +307,7 @@ impl StateDir {
     /// to be there: where that is gone, nobody wants the state back.
     ///
     /// # Errors
-    /// Every [`StateError`] but [`StateError::Lost`].
+    /// Every [`StateError`]; [`StateError::Lost`] once it was [left](Self::leave).
     pub fn renew(&self) -> Result<Option<OwnedFd>, StateError> {
         make(&self.path)?;
         check(&self.path)?;
@@ -304,7 +316,11 @@ impl StateDir {
         match lock(&self.path, host, self.token()) {
             Ok(lock) => {
                 let copy = lock.try_clone().map_err(failed)?;
-                *self.held() = Held::by(lock);
+                let mut held = self.held();
+                if self.left.load(Ordering::Acquire) {
+                    return Err(StateError::Lost { path: self.path.clone() });
+                }
+                *held = Held::by(lock);
                 Ok(Some(copy.into()))
             }
             Err(error @ StateError::Locked { .. }) => match self.lock_of_this_host() {

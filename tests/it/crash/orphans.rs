@@ -1,9 +1,12 @@
 //! The master is killed: its workers finish what they have and end by themselves, and another host
 //! can take their place at once.
 
-use std::net::{SocketAddr, TcpListener};
+use std::{
+    fs,
+    net::{SocketAddr, TcpListener},
+};
 
-use hotseat_test_support::{eventually, fault, host, procfs};
+use hotseat_test_support::{Builder, Host, eventually, fault, host, procfs};
 
 fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
@@ -54,4 +57,45 @@ fn every_worker_of_an_upgrade_ends() {
     held.release().assert_status(200).assert_contains("gate 1");
     let ended = |pid: &u32| procfs::state(*pid).is_none_or(|state| state == 'Z');
     eventually!(workers.iter().all(ended), "the end of all workers before");
+}
+
+/// A host on addresses of its own that the next one binds again; `gate` is at `/`.
+fn gated() -> Builder {
+    let (data, control) = (free_address(), free_address());
+    let config = format!("control = [\"{control}\"]\n");
+    let builder = host!().config(&config).listen(&[&data.to_string()]).arg("--mount=/=handler");
+    builder.arg("--state-probe=100ms").with(fault("gate"), "libhandler_v1.so")
+}
+
+/// Its master is killed while its worker has a request: another host starts at once, and the worker
+/// finishes and ends.
+#[track_caller]
+fn check_next_starts(
+    host: &mut Host,
+    before_the_start: impl FnOnce(&Host),
+    at_last: impl FnOnce(),
+) {
+    let worker = host.worker_pid();
+    let held = host.hold("/held");
+    host.kill_master();
+    before_the_start(host);
+    host.start_again();
+    assert!(procfs::state(worker).is_some(), "it has a request in flight");
+    host.get("/").assert_status(200).assert_contains("gate");
+    held.release().assert_status(200).assert_contains("gate 1");
+    at_last();
+    let ended = || procfs::state(worker).is_none_or(|state| state == 'Z');
+    eventually!(ended(), "the end of the worker before\n{}", host.log_end());
+}
+
+/// A folder that the worker had to make again is not held by it, once nobody leads it.
+#[test]
+fn a_folder_that_was_made_again_is_let_go_of() {
+    let mut host = gated().start();
+    let state = host.home().state();
+    let aside = state.with_extension("aside");
+    fs::rename(&state, &aside).unwrap();
+    fs::remove_dir_all(&aside).unwrap();
+    host.assert_logged("the state folder was made again");
+    check_next_starts(&mut host, |_| (), || ());
 }
