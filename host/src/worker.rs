@@ -25,7 +25,7 @@ mod traffic;
 
 pub use advice::{advice, whole};
 pub use handover::FreezeError;
-pub use lead::{Birth, Carried, InTraffic, Lead, Legacy, Numbering, Processes};
+pub use lead::{Birth, Carried, InTraffic, Lead, Legacy, Numbering, Processes, Regained};
 pub use prepare::prepare_process;
 
 use std::{

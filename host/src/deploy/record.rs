@@ -130,20 +130,26 @@ impl Record {
     }
 
     /// Reads again what another worker has written meanwhile, also where it had to make the folder
-    /// again. What is older than what is known here is not taken.
+    /// again; `handed` is what was heard of it, should the folder not have it. What is older than
+    /// what is known here is not taken.
     ///
     /// # Errors
-    /// [`ManifestError`]; nothing has changed then.
-    pub fn reload(&self) -> Result<(), ManifestError> {
+    /// [`ManifestError`]; nothing is known of the folder then.
+    pub fn reload(&self, handed: Option<Manifest>) -> Result<(), ManifestError> {
         let mut file = self.pen();
-        if self.dir.is_lost() {
+        let reloaded = if self.dir.is_lost() {
             // Nobody has written anything there that would be newer.
             self.book().behind = true;
-            return Ok(());
+            Ok(())
+        } else {
+            file.load().map(|found| self.take_newer(&mut file, found))
+        };
+        let mut book = self.book();
+        if let Some(handed) = handed.filter(|it| it.serial > book.manifest.serial) {
+            self.go_on_from(&mut book, handed);
+            book.behind = true;
         }
-        let found = file.load()?;
-        self.take_newer(&mut file, found);
-        Ok(())
+        reloaded
     }
 
     /// Goes on with what another worker of this host has written, unless more is known here.

@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn the_release_before_is_understood() {
         let old: Order = serde_json::from_str(r#"{"order":"resume"}"#).unwrap();
-        assert!(matches!(old, Order::Resume { numbers: None }));
+        assert!(matches!(old, Order::Resume { numbers: None, manifest: None }));
         let old: Report =
             serde_json::from_str(r#"{"report":"hello","proto":1,"version":"0.1.0"}"#).unwrap();
         assert!(matches!(old, Report::Hello { events: false, .. }));
@@ -161,7 +161,7 @@ mod tests {
             Resume,
         }
         let numbers = Some(Numbers { order: 1, generation: 2 });
-        let new = serde_json::to_string(&Order::Resume { numbers }).unwrap();
+        let new = serde_json::to_string(&Order::Resume { numbers, manifest: None }).unwrap();
         let heard: Before = serde_json::from_str(&new).unwrap();
         assert!(matches!(heard, Before::Resume));
     }

@@ -111,6 +111,9 @@ pub enum Order {
         /// The numbers that come next.
         #[serde(default)]
         numbers: Option<Numbers>,
+        /// As in [`Boot::manifest`]: of the worker after it, and carried right before this.
+        #[serde(default)]
+        manifest: Option<String>,
     },
     /// Something has happened, here or elsewhere: this is its number. Only for a worker that said
     /// in its [`Report::Hello`] that it wants to know.

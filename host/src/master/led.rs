@@ -25,7 +25,10 @@ use super::{
     origin::{self, open_workdir},
 };
 use crate::{
-    link::{Beat, Channel, Order, Received, Report, StuckThread, Version, WORKER, channel::Packet},
+    link::{
+        Beat, Channel, Order, Received, Report, StuckThread, Version, WORKER,
+        channel::{DESCRIPTORS_MAX, Packet},
+    },
     status::ProcessStatus,
     sys::{clock::since_boot, fault, memory::out_of_memory_kills, program},
 };
@@ -230,6 +233,28 @@ impl Led {
     ) -> io::Result<()> {
         self.outbox.push_back(Packet::new(order, descriptors)?);
         self.flush();
+        Ok(())
+    }
+
+    /// Hands on the bytes of what is in traffic, and the manifest.
+    ///
+    /// # Errors
+    /// As [`try_tell`](Self::try_tell); it has a part of it at most.
+    pub(super) fn carry(
+        &mut self,
+        cargo: &Cargo,
+        manifest: Option<&(String, Rc<OwnedFd>)>,
+    ) -> io::Result<()> {
+        let bytes = cargo
+            .iter()
+            .filter_map(|(version, bytes)| Some((version.digest.clone(), bytes.as_ref()?)));
+        let manifest = manifest.map(|(digest, text)| (digest.clone(), &**text));
+        let carried: Vec<_> = bytes.chain(manifest).collect();
+        for some in carried.chunks(DESCRIPTORS_MAX) {
+            let digests = some.iter().map(|(digest, _)| digest.clone()).collect();
+            let bytes: Vec<_> = some.iter().map(|(_, bytes)| bytes.as_fd()).collect();
+            self.try_tell(&Order::Carry { digests }, &bytes)?;
+        }
         Ok(())
     }
 

@@ -15,7 +15,7 @@ use super::{
     notify,
     sockets::{Bound, Sockets, descriptor},
 };
-use crate::link::{Boot, Deed, Order, Place, channel::DESCRIPTORS_MAX};
+use crate::link::{Boot, Deed, Order, Place};
 
 /// A worker that is killed sooner than that has hardly served: whoever kills may do so again at once.
 const BRIEF_TIME: Duration = Duration::from_secs(2);
@@ -67,17 +67,7 @@ impl Master {
         let descriptors: Vec<BorrowedFd<'_>> =
             sockets.chain([page.as_fd(), stderr.as_fd()]).collect();
         led.try_tell(&Order::Boot(Box::new(boot)), &descriptors)?;
-        let bytes = self
-            .cargo
-            .iter()
-            .filter_map(|(version, bytes)| Some((version.digest.clone(), bytes.as_ref()?)));
-        let manifest = self.manifest.iter().map(|(digest, text)| (digest.clone(), &**text));
-        let carried: Vec<_> = bytes.chain(manifest).collect();
-        for some in carried.chunks(DESCRIPTORS_MAX) {
-            let digests = some.iter().map(|(digest, _)| digest.clone()).collect();
-            let bytes: Vec<_> = some.iter().map(|(_, bytes)| bytes.as_fd()).collect();
-            led.try_tell(&Order::Carry { digests }, &bytes)?;
-        }
+        led.carry(&self.cargo, self.manifest.as_ref())?;
         led.try_tell(&Order::Start, &[])?;
         // An upgrade looks at the clock itself; the first start of all is its starter's to bound.
         if self.upgrade.is_none() && self.announced {

@@ -215,13 +215,13 @@ impl Master {
         if let Some(worker) = upgrade.new.and_then(|new| self.worker(new)) {
             worker.kill();
         }
-        let numbers = Some(self.next_numbers());
-        // A candidate writes before it serves: its numbers, and what it takes out of traffic.
-        let order = if upgrade.new.is_some() { Order::Resume { numbers } } else { Order::Thaw };
-        if let Some(worker) = self.worker(upgrade.old)
-            && !matches!(upgrade.step, Step::Hooks | Step::Staging(_) | Step::Checking(..))
-        {
-            worker.tell(&order, &[]);
+        if matches!(upgrade.step, Step::Hooks | Step::Staging(_) | Step::Checking(..)) {
+            // The worker before has heard of nothing.
+        } else if upgrade.new.is_some() {
+            // A candidate writes before it serves: its numbers, and what it takes out of traffic.
+            self.tell_to_resume(upgrade.old);
+        } else if let Some(worker) = self.worker(upgrade.old) {
+            worker.tell(&Order::Thaw, &[]);
         }
         upgrade.added.remove_files();
         self.finish(&upgrade, verdict, text, hint);

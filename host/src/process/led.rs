@@ -30,14 +30,16 @@ use crate::{
     deploy::Withdrawal,
     error::Coded,
     event::Events,
-    ids::Generation,
+    ids::{Digest, Generation},
     link::{self, Beat, Channel, ConfigFile, Deed, Happened, Order, PROTO, Received, Report},
     log,
     plugin::hooks::running_generation,
     serve::Socket,
     state::{Numbers, StateDir, history::Entry},
     sys::{self, inherited, marks::Marks, process::exit_now},
-    worker::{Birth, Halt, InTraffic, Legacy, Numbering, Worker, advice, prepare_process, whole},
+    worker::{
+        Birth, Halt, InTraffic, Legacy, Numbering, Regained, Worker, advice, prepare_process, whole,
+    },
 };
 
 /// How long a word may take to the master, which always listens.
@@ -128,6 +130,7 @@ fn come_up(args: &[OsString], parse: Parse, channel: &Channel) -> anyhow::Result
             given,
             told: String::new(),
             kept: None,
+            carried: Vec::new(),
             handed: boot.counters.unwrap_or_default(),
             beat: beats(limits.beat_time),
             limits,
@@ -168,6 +171,8 @@ struct Led<'a> {
     given: Vec<usize>,
     /// Those that nobody but this parked worker accepts from; `None`: it is not parked.
     kept: Option<Vec<Socket>>,
+    /// What the master has carried here since.
+    carried: Vec<(Digest, OwnedFd)>,
     /// What the master knows of the counters.
     handed: String,
     /// The counters that it was told last.
@@ -281,11 +286,12 @@ impl Led<'_> {
                 .unwrap_or_else(|error| tracing::error!("{error:#}"));
             }
             Order::Park { keep } => self.park(worker, &keep).await,
-            Order::Resume { numbers } => {
-                self.kept = None;
-                let next = numbers.map(numbers_of);
-                let done = self.with(worker, move |worker| worker.resume(next)).await;
-                self.answer(done, &Report::Resumed);
+            Order::Carry { digests } => {
+                let known = digests.iter().map(|it| it.parse().ok()).zip(given);
+                self.carried.extend(known.filter_map(|(digest, bytes)| Some((digest?, bytes))));
+            }
+            Order::Resume { numbers, manifest } => {
+                self.resume(worker, numbers.map(numbers_of), manifest.as_deref()).await;
             }
             Order::TakeOver => {
                 if let Some(socket) = given.pop()
@@ -313,7 +319,6 @@ impl Led<'_> {
             Order::Inherit { counters } => worker.add_counters(&counters),
             Order::Signal { name, phase } => worker.signal(&name, phase),
             order @ (Order::Boot(_)
-            | Order::Carry { .. }
             | Order::Start
             | Order::Drain
             | Order::Stop
@@ -375,6 +380,21 @@ impl Led<'_> {
             Err(error) => Err(error.into()),
         };
         self.answer(done, &Report::Parked);
+    }
+
+    /// Takes over again; `manifest` is the digest of the one that was carried here, if one was.
+    async fn resume(
+        &mut self,
+        worker: &Arc<Worker>,
+        next: Option<Numbers>,
+        manifest: Option<&str>,
+    ) {
+        self.kept = None;
+        let mut carried = std::mem::take(&mut self.carried);
+        let manifest = take_manifest(&mut carried, manifest);
+        let regained = Regained { next, manifest, carried };
+        let done = self.with(worker, move |worker| worker.resume(regained)).await;
+        self.answer(done, &Report::Resumed);
     }
 
     async fn freeze(&mut self, worker: &Arc<Worker>) {

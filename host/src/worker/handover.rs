@@ -14,13 +14,13 @@ use std::{
 
 use anyhow::Context as _;
 
-use super::{InTraffic, Worker, lock, traffic};
+use super::{InTraffic, Regained, Worker, lock, traffic};
 use crate::{
     admin::{Door, Elsewhere},
     error::{Coded, Kind},
     ids::Generation,
     serve::{Drain, Socket},
-    state::{Numbers, history::Entry},
+    state::history::Entry,
     status::Stage,
 };
 
@@ -180,17 +180,18 @@ impl Worker {
     }
 
     /// Takes over again, parked or only frozen: the successor is gone. What it has committed meanwhile is loaded first,
-    /// for as long as one deploy may take. `next` are the numbers behind those that it has given, as
-    /// far as whoever leads this worker knows.
+    /// for as long as one deploy may take. `regained` is what whoever leads this worker knows of it.
     ///
     /// # Errors
     /// No descriptor is left.
-    pub fn resume(&self, next: Option<Numbers>) -> anyhow::Result<()> {
+    pub fn resume(&self, regained: Regained) -> anyhow::Result<()> {
+        let Regained { next, manifest, carried } = regained;
         let parked = self.stance.turn(Posture::Parked, Posture::Serving);
         if !parked && !self.stance.turn(Posture::Frozen, Posture::Serving) {
             return Ok(());
         }
-        if let Err(error) = self.record.reload() {
+        self.store.carry(carried);
+        if let Err(error) = self.record.reload(manifest) {
             tracing::error!(
                 %error, hint = error.hint(), code = error.code(),
                 "going on with what was committed here"

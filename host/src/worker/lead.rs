@@ -41,6 +41,17 @@ pub struct InTraffic {
     pub manifest: Vec<u8>,
 }
 
+/// What a worker that takes over again gets of the one that was to succeed it.
+#[derive(Debug, Default)]
+pub struct Regained {
+    /// The numbers behind those that were given.
+    pub next: Option<Numbers>,
+    /// The manifest as it was heard last, should the folder not have it.
+    pub manifest: Option<Manifest>,
+    /// The bytes of what was in traffic.
+    pub carried: Vec<(Digest, OwnedFd)>,
+}
+
 /// How a worker reaches whoever leads it. No call waits.
 #[derive(Clone)]
 pub struct Lead {

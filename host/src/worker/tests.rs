@@ -186,7 +186,7 @@ fn a_parked_worker_passes_everything_on_and_can_come_back() {
     assert!(answer.contains("connection: close"), "{answer}");
     second.begin_stop();
     second.end();
-    first.resume(None).unwrap();
+    first.resume(Regained::default()).unwrap();
     let answer = there.send("GET", "/v1/status", "").answer();
     assert!(answer.contains("\"serving\""), "{answer}");
     let data = Client::connect(&sockets.data[0]).send("GET", "/", "").answer();
@@ -218,7 +218,8 @@ fn a_frozen_worker_goes_on_with_what_its_successor_wrote() {
     second.record.commit(&plugin, commit).unwrap();
     second.drain(None, Duration::ZERO);
     second.end();
-    first.resume(Some(Numbers { orders: 9, generations: 7, events: 0 })).unwrap();
+    let next = Some(Numbers { orders: 9, generations: 7, events: 0 });
+    first.resume(Regained { next, ..Regained::default() }).unwrap();
     let committed = first.record.committed().remove(&plugin).unwrap_or_default();
     assert_eq!(committed.first().map(|it| it.generation), Some(Generation(1)));
     assert_eq!(first.record.take_generation(), Generation(7));

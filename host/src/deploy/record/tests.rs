@@ -169,7 +169,7 @@ fn what_another_worker_writes_is_seen_and_left_alone() {
     assert_eq!(boots(&open(folder.path())), Some((2, "2".to_owned())), "nor has it written");
     // A number that was used for a load that failed is not used again.
     assert_eq!([(); 3].map(|()| before.take_generation().0), [2, 3, 4]);
-    before.reload().unwrap();
+    before.reload(None).unwrap();
     before.seal(false);
     assert_eq!(boots(&before), Some((2, "2".to_owned())));
     assert_eq!(before.take_generation(), Generation(5));
@@ -302,7 +302,7 @@ fn a_record_takes_up_writing_by_itself() {
 fn what_a_successor_has_committed_in_a_folder_made_again_is_kept() {
     let goes_on: [fn(&Record, &Store); 2] = [
         // Resumed.
-        |record, _| record.reload().unwrap(),
+        |record, _| record.reload(None).unwrap(),
         // Thawed: nobody tells it to read anything.
         |record, store| {
             record.seal(false);
@@ -358,12 +358,12 @@ fn what_stands_in_stays_until_its_plugin_changes() {
             let commit = Commit { generation, digest, label, target: None, file: None };
             successor.commit(&other, commit).unwrap();
         }
-        record.reload().unwrap();
+        record.reload(None).unwrap();
         assert_eq!(serves(&record), Some(1), "newer: {newer}");
         assert_eq!(record.warned()[&name()], "it does not load");
         assert_eq!(record.serving(&other).is_some(), newer);
         commit(&successor, "3");
-        record.reload().unwrap();
+        record.reload(None).unwrap();
         assert_eq!(serves(&record), Some(3 + u64::from(newer)));
         assert!(record.warned().is_empty());
     }
@@ -378,7 +378,7 @@ fn what_the_disk_does_not_have_outlives_a_look_at_it() {
     let blocked = folder.path().join("manifest.json.tmp");
     std::fs::create_dir(&blocked).unwrap();
     record.withdraw(&ended(two)).unwrap();
-    record.reload().unwrap();
+    record.reload(None).unwrap();
     assert_eq!(boots(&record), Some((3, "1".to_owned())));
     std::fs::remove_dir(&blocked).unwrap();
     record.look(&Store::open(folder.path()).unwrap()).unwrap();

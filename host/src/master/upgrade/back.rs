@@ -85,10 +85,26 @@ impl Master {
         let limits = &self.plan.settings.limits;
         let within = limits.preflight_time + limits.load_time + STEP_TIME;
         self.step(Step::Resuming { why }, within);
+        self.tell_to_resume(old);
+    }
+
+    /// Has the worker before go on, with what was heard of the candidate: what that has committed may
+    /// be nowhere else by now.
+    pub(super) fn tell_to_resume(&mut self, number: u64) {
         let numbers = Some(self.next_numbers());
-        if let Some(worker) = self.worker(old) {
-            worker.tell(&Order::Resume { numbers }, &[]);
+        let Self { workers, cargo, manifest, .. } = self;
+        let Some(worker) = workers.iter_mut().find(|it| it.number == number) else { return };
+        // A worker of the release before does not know that it may be handed something here.
+        let manifest = manifest.as_ref().filter(|_| worker.hears);
+        let carried = match manifest {
+            Some(_) => worker.carry(cargo, manifest),
+            None => Ok(()),
+        };
+        if let Err(error) = &carried {
+            tracing::error!(%error, worker = number, "it goes on with what its folder has");
         }
+        let manifest = manifest.filter(|_| carried.is_ok()).map(|(digest, _)| digest.clone());
+        worker.tell(&Order::Resume { numbers, manifest }, &[]);
     }
 
     /// The worker before accepts again.
