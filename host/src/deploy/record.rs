@@ -119,9 +119,10 @@ impl Record {
         self.sealed.store(sealed, Ordering::Release);
     }
 
-    /// Another host may take the folder: nothing more is begun there.
+    /// Another host may take the folder: nothing more is begun there. Waits for nobody, so that a
+    /// change whose write hangs keeps nobody.
     pub fn leave(&self) {
-        self.seal(true);
+        self.sealed.store(true, Ordering::Release);
         self.dir.leave();
     }
 

@@ -7,6 +7,7 @@ use std::{
 };
 
 use hotseat_test_support::{Builder, Host, eventually, fault, host, procfs};
+use rustix::fs::{CWD, Mode, mkfifoat};
 
 fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
@@ -98,4 +99,28 @@ fn a_folder_that_was_made_again_is_let_go_of() {
     fs::remove_dir_all(&aside).unwrap();
     host.assert_logged("the state folder was made again");
     check_next_starts(&mut host, |_| (), || ());
+}
+
+/// A write that hangs in the state folder keeps neither the addresses nor the end of the worker.
+#[test]
+fn a_write_that_hangs_keeps_nobody() {
+    let mut host = gated().start();
+    let (temporary, aside) =
+        (host.state_file("manifest.json.tmp"), host.home().path().join("hangs"));
+    mkfifoat(CWD, &temporary, Mode::RUSR | Mode::WUSR).unwrap();
+    let library = host.home().path().join("libother_v1.so");
+    fs::copy(fault("plain_v1"), &library).unwrap();
+    let mut events = host.events();
+    let mut asker = host.control().connect();
+    let path = library.display().to_string();
+    asker.send_request("POST", "/", &format!("Content-Length: {}\r\n", path.len())).unwrap();
+    asker.send(&path).unwrap();
+    // The commit comes next: who opens that file for writing waits for somebody who reads.
+    events.wait_phase("loaded");
+    let freed = aside.clone();
+    check_next_starts(
+        &mut host,
+        |_| fs::rename(&temporary, &aside).unwrap(),
+        || drop(fs::read(freed).unwrap()),
+    );
 }
