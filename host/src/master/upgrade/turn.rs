@@ -127,7 +127,6 @@ impl Master {
         }
         if self.mends() {
             // It comes up as after a crash, and nothing but what is stuck is to be gone back to.
-            self.told_withdrawals(number);
             self.probed();
             return true;
         }
@@ -305,6 +304,10 @@ impl Master {
         let new = upgrade.new.unwrap_or_default();
         if let Some(worker) = self.worker(new) {
             worker.role = Role::Serving;
+        }
+        if upgrade.mends {
+            // Not before: until here the worker before may go on, which knows only what the disk does.
+            self.told_withdrawals(new);
         }
         self.adopt_cargo(new);
         let limit = self.plan.settings.limits.upgrade_drain;
