@@ -20,7 +20,7 @@ mod wire;
 pub use self::{
     folder::{StateDir, StateError},
     history::History,
-    manifest::{Loaded, Manifest, ManifestError, ManifestFile},
+    manifest::{Loaded, Manifest, ManifestError, ManifestFile, Witness},
     numbers::Numbers,
     rollback::RollbackError,
     seen::{Fate, Note, Seen, SeenStore, Standing},

@@ -40,7 +40,7 @@ use crate::{
     ids::{Digest, Generation, Label, PluginName},
     state::{
         Fate, History, Loaded, Manifest, ManifestError, ManifestFile, Note, Numbers, RollbackError,
-        StateDir, Syncer, VersionEntry, Versions, history::Entry,
+        StateDir, Syncer, VersionEntry, Versions, Witness, history::Entry,
     },
     status::{KeptVersion, Unwritable},
     sys::marks::Marks,
@@ -81,6 +81,8 @@ struct Book {
 pub struct Record {
     /// Taken before the book by whoever changes its manifest.
     pen: Mutex<ManifestFile>,
+    /// Whether somebody else has changed what the pen has written.
+    witness: Witness,
     /// Held across no call of a file system.
     book: Mutex<Book>,
     /// What the status says of a plugin that did not boot as it was committed.

@@ -221,6 +221,15 @@ impl History {
         Ok(())
     }
 
+    /// Whether the file that lines are added to is still the one of that name. Waits for no writer.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        let Ok(pen) = self.pen.try_lock() else { return true };
+        let Some(Ok(open)) = pen.file.as_ref().map(File::metadata) else { return true };
+        drop(pen);
+        fs::metadata(&self.path).is_ok_and(|it| (it.dev(), it.ino()) == (open.dev(), open.ino()))
+    }
+
     /// Adds a line. It is in memory also when the disk fails.
     ///
     /// # Errors

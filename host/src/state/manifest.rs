@@ -9,9 +9,9 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, OpenOptions},
     io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use super::{
@@ -241,6 +241,39 @@ pub struct Loaded {
 const NEWEST: &str = "manifest.json";
 const PREVIOUS: &str = "manifest.previous.json";
 
+/// Looks whether the manifest on the disk is the one that this host has written last, without being
+/// its writer.
+#[derive(Clone, Debug)]
+pub struct Witness {
+    path: PathBuf,
+    last: Arc<Mutex<Option<Look>>>,
+}
+
+/// How a file looked: device, inode, size and time of its last write.
+type Look = (u64, u64, u64, i64, i64);
+
+fn look(path: &Path) -> Option<Look> {
+    let it = fs::metadata(path).ok()?;
+    Some((it.dev(), it.ino(), it.len(), it.mtime(), it.mtime_nsec()))
+}
+
+impl Witness {
+    fn lock(&self) -> MutexGuard<'_, Option<Look>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nobody has removed, replaced or changed it. Also before anything was written.
+    #[must_use]
+    pub fn is_untouched(&self) -> bool {
+        let last = *self.lock();
+        last.is_none() || look(&self.path) == last
+    }
+
+    fn remember(&self) {
+        *self.lock() = look(&self.path);
+    }
+}
+
 /// The manifest's files. One writer.
 #[derive(Debug)]
 pub struct ManifestFile {
@@ -252,13 +285,22 @@ pub struct ManifestFile {
     known: Option<Manifest>,
     /// The folder is another one than before: what lies there may be somebody else's.
     moved: bool,
+    witness: Witness,
 }
 
 impl ManifestFile {
     /// The files in `dir`, made durable by `syncer`.
     #[must_use]
     pub fn new(dir: &StateDir, syncer: Arc<Syncer>) -> Self {
-        Self { folder: dir.path().to_owned(), syncer, written: 0, known: None, moved: false }
+        let folder = dir.path().to_owned();
+        let witness = Witness { path: folder.join(NEWEST), last: Arc::default() };
+        Self { folder, syncer, written: 0, known: None, moved: false, witness }
+    }
+
+    /// For whoever looks at what was written.
+    #[must_use]
+    pub fn witness(&self) -> Witness {
+        self.witness.clone()
     }
 
     fn newest(&self) -> PathBuf {
@@ -275,6 +317,7 @@ impl ManifestFile {
     /// # Errors
     /// [`ManifestError::Newer`], [`ManifestError::Unreadable`].
     pub fn load(&self) -> Result<Loaded, ManifestError> {
+        self.witness.remember();
         let found = find(&self.folder)?;
         if found.is_newest {
             // It may have been written by a host that was killed before the disk had it.
@@ -289,10 +332,11 @@ impl ManifestFile {
         self.known = Some(manifest.clone());
     }
 
-    /// The folder has become another one: what lies there and is not this host's is put aside by the
-    /// next change that is written.
+    /// The folder has become another one, or its manifest has: what lies there and is not this
+    /// host's is put aside by the next change that is written.
     pub fn move_in(&mut self) {
-        self.moved = true;
+        // Where the newest one was only removed, the one before is this host's own.
+        self.moved = self.newest().exists() || !self.previous().exists() || self.moved;
     }
 
     /// Puts what lies there aside, if it may be somebody else's; where it is now.
@@ -333,6 +377,7 @@ impl ManifestFile {
             let _ = fs::remove_file(&temporary);
             return Err(error);
         }
+        self.witness.remember();
         self.written += 1;
         self.syncer.manifest(self.newest(), self.written);
         self.know(manifest);

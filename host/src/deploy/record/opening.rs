@@ -68,6 +68,7 @@ impl Record {
         let (notes, sealed, unwritable) = Default::default();
         let Handed { renewed, marks, .. } = handed;
         Ok(Self {
+            witness: file.witness(),
             pen: Mutex::new(file),
             book,
             warnings,

@@ -85,7 +85,7 @@ impl Record {
     /// It cannot. What serves is as it was.
     pub fn look(&self, store: &Store) -> Result<(), Unkept> {
         // Nothing is held while the folder is only looked at: it may not answer for a long time.
-        if self.is_sealed() || self.is_well() {
+        if self.is_sealed() || self.is_well(store) {
             return Ok(());
         }
         let mut file = self.pen();
@@ -100,10 +100,17 @@ impl Record {
     }
 
     /// Whether the disk has everything, and takes more.
-    fn is_well(&self) -> bool {
-        let behind = self.book().behind;
+    fn is_well(&self, store: &Store) -> bool {
+        let (behind, digests) = {
+            let book = self.book();
+            (book.behind, book.manifest.in_traffic())
+        };
         let well = !behind && self.unwritable().is_none();
-        well && self.dir.inspect().is_ok() && !self.is_short()
+        well && self.dir.inspect().is_ok()
+            && !self.is_short()
+            && self.witness.is_untouched()
+            && self.history.is_there()
+            && digests.into_iter().all(|digest| store.artifact_path(digest).exists())
     }
 
     fn is_short(&self) -> bool {
@@ -132,25 +139,34 @@ impl Record {
             }
             other => other?,
         }
+        if !self.witness.is_untouched() {
+            let path = self.dir.path().display();
+            tracing::warn!(
+                folder = %path,
+                "somebody has changed the state folder's manifest: it is written again, as this \
+                 host knows it"
+            );
+            self.take_place(file);
+        }
         let (manifest, behind) = {
             let book = self.book();
             (book.manifest.clone(), book.behind)
         };
-        if !behind && !self.is_short() && self.unwritable().is_none() {
-            return Ok(());
-        }
         for digest in manifest.in_traffic() {
             store.put_back(digest)?;
         }
-        file.save(&manifest)?;
-        self.book().behind = false;
         if let Err(error) = self.history.write_again() {
             tracing::error!(%error, hint = error.hint(), "the history could not be written again");
         }
+        if !behind && !self.is_short() && self.unwritable().is_none() {
+            return Ok(());
+        }
+        file.save(&manifest)?;
+        self.book().behind = false;
         Ok(())
     }
 
-    /// The folder is another one than before.
+    /// The folder is another one than before, or its manifest is.
     fn take_place(&self, file: &mut ManifestFile) {
         self.book().behind = true;
         // Whatever is reserved there, it is not what this host has given.
