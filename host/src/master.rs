@@ -73,7 +73,7 @@ use crate::{
     log,
     state::StateDir,
     status::{Classes, ProcessStatus, Totals},
-    sys::{process::forget_code, signals::Signals},
+    sys::{process::forget_code, program, signals::Signals},
     upgrade::Outcome,
 };
 
@@ -290,6 +290,7 @@ impl Master {
             number: 0,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             binary: self.plan.binary.digest.clone(),
+            from_memory: program::is_in_memory(),
             since: self.began,
             up_from: Some(self.up_from),
             connections: Classes::default(),

@@ -125,6 +125,9 @@ pub struct ProcessStatus {
     pub version: String,
     /// The content of its binary, in hex, as far as known.
     pub binary: Option<String>,
+    /// It runs from a copy of its binary in memory: the file may not be run.
+    #[serde(default)]
+    pub from_memory: bool,
     /// Since when it is there.
     pub since: SystemTime,
     /// The same on the clock that nobody sets; a master of before does not know.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use hotseat_test_support::{Builder, Host, eventually, fault, host, library, wire};
 use rustix::process::Signal;
 
+mod binary;
 mod changed;
 mod disks;
 mod folders;

@@ -10,7 +10,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use rustix::fs::{Mode, OFlags, fstat, open};
+use rustix::fs::fstat;
 
 use crate::sys::program;
 
@@ -69,7 +69,7 @@ impl Pinned {
         source: &Path,
         stamp: Option<Stamp>,
     ) -> io::Result<Self> {
-        let descriptor = open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+        let descriptor = program::open_place(path)?;
         Ok(Self { descriptor, digest: Some(digest), source: source.to_owned(), stamp })
     }
 

@@ -162,7 +162,7 @@ fn warn_of_noexec(state: &StateDir) {
         tracing::warn!(
             folder = %folder.display(), mount = %mount.display(),
             "the state folder is on a file system that is mounted noexec: plugins are loaded from \
-             memory, and the host cannot be upgraded to another binary; give another `--state-dir`, or run `mount -o \
+             memory, and another binary is run from there; give another `--state-dir`, or run `mount -o \
              remount,exec {}`", mount.display()
         );
     }

@@ -90,6 +90,8 @@ pub(super) struct Led {
     pub(super) version: String,
     /// The content of its binary, in hex, as far as known.
     pub(super) digest: Option<String>,
+    /// It runs from a copy of that in memory.
+    pub(super) from_memory: bool,
     pub(super) since: SystemTime,
     /// The same on the clock that nobody sets.
     pub(super) up_from: Duration,
@@ -164,14 +166,14 @@ impl Led {
             command.stdin(theirs.try_clone()?);
             command.stdout(streams.try_clone()?).stderr(streams.try_clone()?);
             workdir.into_iter().for_each(|it| _ = command.current_dir(it));
-            program::ready(&mut command, true)?;
-            command.spawn()
+            let from_memory = program::ready(&mut command, true)?;
+            Ok::<_, io::Error>((command.spawn()?, from_memory))
         };
         let (here, there) = (open_workdir(Path::new(".")), plan.workdir.as_fd());
         let elsewhere = here.map_or(true, |here| !origin::same(here.as_fd(), there));
         let way = elsewhere.then(|| format!("/proc/self/fd/{}", there.as_raw_fd()));
         // A folder that nobody may enter any more is no reason not to serve.
-        let child = start(way).or_else(|_| start(None))?;
+        let (child, from_memory) = start(way).or_else(|_| start(None))?;
         drop(streams);
         let complaints = Complaints::of(complaints)?;
         Ok(Self {
@@ -180,6 +182,7 @@ impl Led {
             role: Role::Booting,
             version: plan.version.clone(),
             digest: plan.binary.digest.clone(),
+            from_memory,
             since: SystemTime::now(),
             up_from: since_boot(),
             cargo: Vec::new(),
@@ -361,6 +364,7 @@ impl Led {
             number: self.number,
             version: self.version.clone(),
             binary: self.digest.clone(),
+            from_memory: self.from_memory,
             since: self.since,
             up_from: Some(self.up_from),
             connections: self.beat.connections,

@@ -117,6 +117,8 @@ struct WorkerMemory {
     role: Role,
     version: String,
     digest: Option<String>,
+    #[serde(default)]
+    from_memory: bool,
     since: SystemTime,
     #[serde(default)]
     up_from: Option<Duration>,
@@ -392,6 +394,7 @@ impl WorkerMemory {
             role: worker.role,
             version: worker.version.clone(),
             digest: worker.digest.clone(),
+            from_memory: worker.from_memory,
             since: worker.since,
             up_from: Some(worker.up_from),
             channel: leave.descriptor(worker.channel.as_fd())?,
@@ -426,6 +429,7 @@ impl WorkerMemory {
             role: self.role,
             version: self.version,
             digest: self.digest,
+            from_memory: self.from_memory,
             since: self.since,
             up_from: up_from(self.up_from, self.since),
             cargo: if serves { cargo.iter().map(copy).collect() } else { Vec::new() },

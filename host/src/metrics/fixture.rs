@@ -151,6 +151,7 @@ pub(crate) fn led(started: SystemTime) -> Status {
         number,
         version: "0.1.0".to_owned(),
         binary: (number != 1).then(|| "3fa1c2".repeat(8)),
+        from_memory: false,
         since: started,
         up_from: None,
         connections,

@@ -94,10 +94,10 @@ pub fn shortage(errno: Errno) -> Option<String> {
     })
 }
 
-/// As [`shortage`], of an error of the standard library.
+/// As [`shortage`], of an error of the standard library, or of a program that may not be run.
 #[must_use]
 pub fn shortage_of(error: &io::Error) -> Option<String> {
-    shortage(Errno::from_io_error(error)?)
+    super::program::remedy_of(error).or_else(|| shortage(Errno::from_io_error(error)?))
 }
 
 /// How many of `limit` descriptors one use may have, so that `reserve` are left for all others. Where

@@ -2,8 +2,9 @@
 //!
 //! Owns two ways to one end: the name that `/proc` has for a descriptor, which costs nothing, and
 //! execveat(2). A program that was started the second way has its own file open, under the number in
-//! its name (`AT_EXECFN`); so it can start itself again. Entry points: [`of_descriptor`] and [`own`],
-//! then [`ready`] before the start.
+//! its name (`AT_EXECFN`), where there is no `/proc`; so it can start itself again. Where the file may
+//! not be run, a [copy in memory](copy) is. Entry points: [`of_descriptor`] and [`own`], then [`ready`]
+//! before the start.
 #![expect(unsafe_code, reason = "execveat, getauxval and what is done before it")]
 
 use std::{
@@ -11,7 +12,7 @@ use std::{
     ffi::{CStr, CString, OsStr, OsString},
     io,
     os::{
-        fd::{AsRawFd as _, BorrowedFd, OwnedFd, RawFd},
+        fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd},
         unix::{ffi::OsStrExt as _, process::CommandExt as _},
     },
     path::Path,
@@ -22,6 +23,10 @@ use std::{
 use rustix::fs::{Mode, OFlags, open};
 
 use super::{inherited, start::start};
+
+mod copy;
+
+pub use copy::remedy_of;
 
 /// What `/proc` calls a descriptor.
 const NAMED: &str = "/proc/self/fd/";
@@ -47,8 +52,7 @@ pub fn own() -> &'static str {
 /// # Errors
 /// There is no `/proc`, and nothing else is known of it.
 pub fn open_own() -> io::Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    if let Ok(itself) = open(ITSELF, flags, Mode::empty()) {
+    if let Ok(itself) = open_place(Path::new(ITSELF)) {
         return Ok(itself);
     }
     static OWN: OnceLock<Option<OwnedFd>> = OnceLock::new();
@@ -57,13 +61,30 @@ pub fn open_own() -> io::Result<OwnedFd> {
         match name.strip_prefix(DESCRIPTOR.as_bytes()) {
             // Left open for us by whoever has started us.
             Some(number) => inherited::take(std::str::from_utf8(number).ok()?.parse().ok()?).ok(),
-            None => open(Path::new(OsStr::from_bytes(name)), flags, Mode::empty()).ok(),
+            None => open_place(Path::new(OsStr::from_bytes(name))).ok(),
         }
     });
     let own = own.as_ref().ok_or_else(|| {
         io::Error::other("the host cannot find its own binary: `/proc` is not mounted")
     })?;
     own.try_clone()
+}
+
+/// Opens the program at `path`: to be read where it may be, which a copy of it needs.
+///
+/// # Errors
+/// It is not there.
+pub fn open_place(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let read = open(path, flags, Mode::empty());
+    Ok(read.or_else(|_| open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()))?)
+}
+
+/// Whether this process runs from a copy in memory.
+#[must_use]
+pub fn is_in_memory() -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| open_own().is_ok_and(|own| copy::is_one(&own)))
 }
 
 /// What this program was called as it was started.
@@ -85,26 +106,28 @@ pub fn given_name() -> Option<&'static Path> {
 }
 
 /// Lets `command`, which has all of its arguments and variables, start the program that it names,
-/// whether there is a `/proc` or not. `inherits`: it has the variables of this process besides.
+/// whether there is a `/proc` or not, and whether its file may be run or not; true: from a copy in
+/// memory. `inherits`: it has the variables of this process besides.
 ///
 /// # Errors
-/// There is none, and this program is not found otherwise.
-pub fn ready(command: &mut Command, inherits: bool) -> io::Result<()> {
-    if Path::new(ITSELF).exists() {
-        return Ok(());
+/// There is no `/proc`, and this program is not found otherwise; or no copy can be made.
+pub fn ready(command: &mut Command, inherits: bool) -> io::Result<bool> {
+    let has_proc = Path::new(ITSELF).exists();
+    if has_proc && copy::may_be_run(command.get_program()) {
+        return Ok(false);
     }
     let program = command.get_program().as_bytes();
-    let kept;
-    let number: RawFd = if program == ITSELF.as_bytes() {
-        kept = open_own()?;
-        kept.as_raw_fd()
+    let file = if program == ITSELF.as_bytes() {
+        open_own()?
     } else if let Some(number) = program.strip_prefix(NAMED.as_bytes()) {
         let number = std::str::from_utf8(number).ok().and_then(|it| it.parse().ok());
-        kept = copy_of(number.ok_or(io::ErrorKind::InvalidInput)?)?;
-        kept.as_raw_fd()
+        same_file(number.ok_or(io::ErrorKind::InvalidInput)?)?
     } else {
-        return Ok(());
+        return Ok(false);
     };
+    let memory = copy::instead_of(file.as_fd())?;
+    let in_memory = memory.is_some();
+    let kept = memory.unwrap_or(file);
     let arguments: io::Result<Vec<_>> = std::iter::once(OsStr::new("hotseat"))
         .chain(command.get_args())
         .map(|it| Ok(CString::new(it.as_bytes())?))
@@ -113,13 +136,13 @@ pub fn ready(command: &mut Command, inherits: bool) -> io::Result<()> {
         .into_iter()
         .map(|(name, value)| Ok(CString::new([name.as_bytes(), b"=", value.as_bytes()].concat())?))
         .collect();
-    let image = Image::new(arguments?, variables?, number, kept);
+    let image = Image::new(arguments?, variables?, kept, !has_proc);
     // SAFETY: only system calls are made between fork and exec.
     unsafe { command.pre_exec(move || Err(image.become_it())) };
-    Ok(())
+    Ok(in_memory)
 }
 
-fn copy_of(number: RawFd) -> io::Result<OwnedFd> {
+fn same_file(number: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: whoever has named it holds it; a number that is not open is an error of the copy.
     let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
     Ok(rustix::io::fcntl_dupfd_cloexec(descriptor, 3)?)
@@ -143,30 +166,39 @@ struct Image {
     _strings: [Vec<CString>; 2],
     /// Addresses of the strings, each list with a null at its end.
     lists: [Vec<usize>; 2],
-    number: RawFd,
-    _kept: OwnedFd,
+    program: OwnedFd,
+    /// The program gets its own file.
+    is_left: bool,
 }
 
 impl Image {
-    fn new(arguments: Vec<CString>, variables: Vec<CString>, number: RawFd, kept: OwnedFd) -> Self {
+    fn new(
+        arguments: Vec<CString>,
+        variables: Vec<CString>,
+        program: OwnedFd,
+        is_left: bool,
+    ) -> Self {
         let strings = [arguments, variables];
         let list = |strings: &Vec<CString>| -> Vec<usize> {
             strings.iter().map(|it| it.as_ptr().expose_provenance()).chain([0]).collect()
         };
-        Self { lists: strings.each_ref().map(list), _strings: strings, number, _kept: kept }
+        Self { lists: strings.each_ref().map(list), _strings: strings, program, is_left }
     }
 
     /// Goes over to the program. Comes back only when that is not possible. Makes system calls alone.
     fn become_it(&self) -> io::Error {
         let [arguments, variables] = &self.lists;
-        // The program opens itself by this number.
-        // SAFETY: a descriptor of ours, in a process that has nothing else to do.
-        unsafe { libc::fcntl(self.number, libc::F_SETFD, 0) };
+        let number = self.program.as_raw_fd();
+        if self.is_left {
+            // The program opens itself by this number.
+            // SAFETY: a descriptor of ours, in a process that has nothing else to do.
+            unsafe { libc::fcntl(number, libc::F_SETFD, 0) };
+        }
         // SAFETY: a descriptor, an empty name, and two lists of C strings that live and end with null.
         unsafe {
             libc::syscall(
                 libc::SYS_execveat,
-                self.number,
+                number,
                 c"".as_ptr(),
                 arguments.as_ptr(),
                 variables.as_ptr(),

@@ -143,6 +143,7 @@ async fn the_status_object_names_every_process() {
             "number": number,
             "version": "0.1.0",
             "binary": (number != 1).then(|| "3fa1c2".repeat(8)),
+            "from_memory": false,
             "since": "1970-01-01T00:00:00.000Z",
             "up_ms": null,
             "connections": connections,

@@ -54,12 +54,16 @@ pub(super) fn write_processes(
     let mut table = Table::new();
     table.row(["process", "pid", "number", "version", "binary", "up", "connections"]);
     for process in processes {
-        let ProcessStatus { pid, role, number, version, binary, since, up_from, connections } =
-            process;
+        let ProcessStatus { pid, role, number, version, binary, .. } = process;
+        let ProcessStatus { from_memory, since, up_from, connections, .. } = process;
         let digest = binary.as_deref().map(|digest| match digest.get(..DIGEST_CHARS) {
             Some(first) if digest.len() > DIGEST_CHARS => format!("{first}…"),
             _ => digest.to_owned(),
         });
+        let mut digest = digest.unwrap_or_else(|| "-".to_owned());
+        if *from_memory {
+            digest.push_str(" in memory");
+        }
         // The master counts no workers and serves nobody.
         let is_master = *number == 0;
         let own = |text: String| if is_master { "-".to_owned() } else { text };
@@ -68,7 +72,7 @@ pub(super) fn write_processes(
             &pid.to_string(),
             &own(number.to_string()),
             &one_line(version),
-            &one_line(digest.as_deref().unwrap_or("-")),
+            &one_line(&digest),
             &unit::span(now.since(*up_from, *since)),
             &own(self::connections(connections)),
         ]);

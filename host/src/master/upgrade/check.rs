@@ -18,8 +18,7 @@ use crate::{
         origin::{self, open_workdir},
     },
     sys::{
-        mount::forbids_running,
-        path::{quoted, remedy, shown},
+        path::remedy,
         process::{random_word, shortage_of},
     },
     upgrade::Verdict,
@@ -127,8 +126,9 @@ impl Master {
             .map_err(|error| failed(Verdict::Preflight, format!("{text}: {error}")))?;
         command.stdin(theirs.into_socket());
         hand_over(&self.cargo, &ours);
-        let task = Task::start(command, time)
-            .map_err(|error| not_started(text, &error, self.state.path()))?;
+        let task = Task::start(command, time).map_err(|error| {
+            (Verdict::Preflight, format!("{text}: {error}"), shortage_of(&error))
+        })?;
         upgrade.step = Step::Checking(task, token);
         Ok(())
     }
@@ -188,23 +188,6 @@ impl Master {
         }
         Ok(())
     }
-}
-
-/// Why the candidate does not run, with what to do where that can be told.
-fn not_started(text: &str, error: &io::Error, state: &Path) -> Failure {
-    let copy = state.join(BINARIES);
-    let noexec =
-        (error.kind() == io::ErrorKind::PermissionDenied).then(|| forbids_running(&copy)).flatten();
-    let Some(mount) = noexec else {
-        return (Verdict::Preflight, format!("{text}: {error}"), shortage_of(error));
-    };
-    let (copy, mount) = (shown(&copy), quoted(&mount));
-    let text =
-        format!("{text}: nothing may be run from `{copy}`, which is mounted noexec at {mount}");
-    let hint = format!(
-        "run `mount -o remount,exec {mount}`, or start the host anew with another `--state-dir`"
-    );
-    (Verdict::Preflight, text, Some(hint))
 }
 
 /// Whether another name leads to the same folder.
