@@ -1,6 +1,7 @@
 //! Keeps a listening socket from beginning new connections, without closing it.
 //!
-//! Owns one classic BPF program. Why it is needed: closing a listener resets the connections that
+//! Owns one classic BPF program, and another way where the kernel takes none (a sandbox, no memory left
+//! to compile it in). Why it is needed: closing a listener resets the connections that
 //! wait in its queue with their handshake done; a client takes that for a failed request. With the
 //! first packets of new handshakes dropped, the queue can be emptied before the close; a dropped
 //! packet is sent again about a second later, and is then refused, which every client may retry.
@@ -44,6 +45,11 @@ static PROGRAM: [libc::sock_filter; 5] = [
 /// # Errors
 /// The system's own; then nothing has changed.
 pub fn refuse_new(listener: impl AsFd) -> io::Result<()> {
+    drop_new(&listener).or_else(|error| turn_away(&listener).map_err(|_| error))
+}
+
+/// By a filter: whoever comes is not answered.
+fn drop_new(listener: impl AsFd) -> io::Result<()> {
     let program = libc::sock_fprog {
         len: u16::try_from(PROGRAM.len()).expect("it is short"),
         filter: PROGRAM.as_ptr().cast_mut(),
@@ -63,11 +69,59 @@ pub fn refuse_new(listener: impl AsFd) -> io::Result<()> {
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// By a place where no packet comes from: whoever comes is refused at once. What has begun keeps the
+/// place that it came to. An account without rights cannot undo it. Source: `sock_bindtoindex_locked`
+/// and `compute_score` in the kernel, which asks for no such interface; since Linux 5.1.
+pub(crate) fn turn_away(listener: impl AsFd) -> io::Result<()> {
+    set_interface(listener, NOWHERE)
+}
+
+/// The number of an interface that no machine has.
+const NOWHERE: libc::c_int = libc::c_int::MAX;
+
+/// Source: `asm-generic/socket.h`.
+const SO_BINDTOIFINDEX: libc::c_int = 62;
+
+fn set_interface(listener: impl AsFd, index: libc::c_int) -> io::Result<()> {
+    let len = libc::socklen_t::try_from(size_of::<libc::c_int>()).expect("it is small");
+    // SAFETY: the descriptor is open for the length of the borrow; the option's value is only read.
+    let done = unsafe {
+        libc::setsockopt(
+            listener.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_BINDTOIFINDEX,
+            (&raw const index).cast(),
+            len,
+        )
+    };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// 0: any.
+fn interface(listener: impl AsFd) -> libc::c_int {
+    let mut index: libc::c_int = 0;
+    let mut len = libc::socklen_t::try_from(size_of::<libc::c_int>()).expect("it is small");
+    // SAFETY: the descriptor is open for the length of the borrow; at most `len` bytes are written.
+    let done = unsafe {
+        libc::getsockopt(
+            listener.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_BINDTOIFINDEX,
+            (&raw mut index).cast(),
+            &raw mut len,
+        )
+    };
+    if done == 0 { index } else { 0 }
+}
+
 /// Undoes [`refuse_new`]; without a filter nothing is done.
 ///
 /// # Errors
 /// The system's own.
 pub fn accept_new(listener: impl AsFd) -> io::Result<()> {
+    if interface(&listener) == NOWHERE {
+        set_interface(&listener, 0)?;
+    }
     let unused: libc::c_int = 0;
     let len = libc::socklen_t::try_from(size_of::<libc::c_int>()).expect("it is small");
     // SAFETY: the descriptor is open for the length of the borrow; the option's value is only read.
@@ -98,9 +152,13 @@ mod tests {
 
     use super::*;
 
-    /// What was connected before can be accepted and used; what comes after is not answered.
+    type Way = fn(&TcpListener) -> io::Result<()>;
+    const DROPS: (Way, io::ErrorKind) = (|it| drop_new(it), io::ErrorKind::TimedOut);
+    const REFUSES: (Way, io::ErrorKind) = (|it| turn_away(it), io::ErrorKind::ConnectionRefused);
+
+    /// What was connected before can be accepted and used; what comes after is not.
     #[track_caller]
-    fn check(address: &str) {
+    fn check(address: &str, (refuse, refused): (Way, io::ErrorKind)) {
         let Ok(listener) = TcpListener::bind(address) else {
             // A machine without IPv6.
             assert!(address.starts_with('['));
@@ -108,10 +166,10 @@ mod tests {
         };
         let address: SocketAddr = listener.local_addr().unwrap();
         let mut before = TcpStream::connect(address).unwrap();
-        refuse_new(&listener).unwrap();
+        refuse(&listener).unwrap();
         // Bounds a wait for nothing: the kernel sends the first packet again after a second.
         let after = TcpStream::connect_timeout(&address, Duration::from_millis(200));
-        assert_eq!(after.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(after.unwrap_err().kind(), refused);
         let (mut accepted, _) = listener.accept().unwrap();
         drop(listener);
         before.write_all(b"ping").unwrap();
@@ -126,11 +184,25 @@ mod tests {
 
     #[test]
     fn handshakes_that_are_done_stay_good() {
-        check("127.0.0.1:0");
+        check("127.0.0.1:0", DROPS);
+        check("127.0.0.1:0", REFUSES);
     }
 
     #[test]
     fn so_they_do_over_ipv6() {
-        check("[::1]:0");
+        check("[::1]:0", DROPS);
+        check("[::1]:0", REFUSES);
+    }
+
+    #[test]
+    fn a_listener_is_opened_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address: SocketAddr = listener.local_addr().unwrap();
+        turn_away(&listener).unwrap();
+        TcpStream::connect(address).unwrap_err();
+        // Takes a right that not every account has.
+        if accept_new(&listener).is_ok() {
+            TcpStream::connect(address).unwrap();
+        }
     }
 }

@@ -68,6 +68,19 @@ fn a_listener_is_shut_without_a_reset() {
     assert_eq!(failed, 0);
 }
 
+/// Where no filter may be attached.
+#[test]
+fn a_listener_that_turns_newcomers_away_is_shut_without_a_reset() {
+    let failed = failures(|plane, sockets| {
+        plane.close();
+        for socket in &sockets {
+            crate::sys::filter::turn_away(socket).unwrap();
+        }
+        assert!(plane.shut(&sockets));
+    });
+    assert_eq!(failed, 0);
+}
+
 /// The negative control: what happens without all this.
 #[test]
 fn a_plain_close_resets_what_waits() {
