@@ -123,6 +123,10 @@ fn serve(args: &[OsString], work: &Work) -> u8 {
     if let Some(file) = &loaded.file {
         tracing::info!(file = %file.display(), "the configuration file is read");
     }
+    for place in &settings.passed_over {
+        let hint = "set HOME for this account, or give the file with `--config`";
+        tracing::warn!(place = %place.display(), hint, "this account may not look for a configuration file there");
+    }
     for warning in loaded.config.warnings() {
         tracing::warn!(%warning, "the settings do not fit each other");
     }

@@ -14,10 +14,14 @@ use std::{
 
 use rustix::process::{Pid, Signal, WaitStatus, kill_process_group};
 
-use crate::sys::{process::signal_name, program};
+use crate::{
+    config::raw::file::FILE_BYTES,
+    sys::{process::signal_name, program},
+};
 
-/// What a child may answer. Units: bytes; a configuration file travels in it.
-const ANSWER_BYTES: usize = 16 << 20;
+/// What a child may answer. Units: bytes; a configuration file travels in it, and JSON has two bytes
+/// for some that TOML takes.
+const ANSWER_BYTES: usize = 2 * FILE_BYTES + (1 << 20);
 /// How much of what a child complains is kept: its end. Units: bytes.
 const TAIL_BYTES: usize = 4096;
 
@@ -32,6 +36,8 @@ pub(super) struct Task {
     deadline: Instant,
     time: Duration,
     late: bool,
+    /// It answered more than is taken.
+    too_long: bool,
 }
 
 /// How a child ended.
@@ -63,6 +69,7 @@ impl Task {
             deadline: Instant::now() + time,
             time,
             late: false,
+            too_long: false,
         })
     }
 
@@ -112,7 +119,8 @@ impl Task {
                     Ok(count) if into.len() + count <= ANSWER_BYTES => {
                         into.extend_from_slice(&piece[..count]);
                     }
-                    Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                    Ok(_) => self.too_long = true,
+                    Err(rustix::io::Errno::INTR) => {}
                     Err(rustix::io::Errno::AGAIN) => break,
                     Err(_) => *pipe = None,
                 }
@@ -126,6 +134,8 @@ impl Task {
         let tail = String::from_utf8_lossy(&self.tail).trim().to_owned();
         let how = if self.late {
             format!("it did not end within {:?}", self.time)
+        } else if self.too_long {
+            format!("it answers more than {} MiB", ANSWER_BYTES >> 20)
         } else {
             describe(status).unwrap_or_default()
         };

@@ -46,6 +46,8 @@ pub fn launch(args: Vec<OsString>, settings: Settings, file: ConfigFile) -> anyh
         let binary = Pinned::own(&origin.binary, None).context("open the binary itself")?;
         let plan = PlanMemory::new(&origin.args, settings, file, &binary);
         let memory = Memory::first(origin, plan);
+        // The next image has a queue of its own.
+        log::flush();
         Err(memory::exec(&memory, &binary, &[]).into())
     };
     match become_master() {

@@ -159,3 +159,20 @@ fn a_binary_that_may_not_be_run_where_it_is_kept_runs() {
     let mount = host.home().state().display().to_string();
     host.assert_logged(&format!("mount -o remount,exec {mount}"));
 }
+
+/// What the host starts with it can be upgraded with; what is too large for that says so at once.
+#[test]
+fn a_large_configuration_is_upgraded_like_a_small_one() {
+    let builder = host!();
+    let path = builder.home().path().join("large.toml");
+    let write = |mebibytes: usize| {
+        let line = format!("#{}\n", "\"".repeat(1022));
+        fs::write(&path, line.repeat(mebibytes << 10)).unwrap();
+    };
+    write(17);
+    let host = builder.arg(format!("--config={}", path.display())).start();
+    host.upgrade(&["--wait"]).assert_code(0);
+    write(65);
+    let upgrade = host.upgrade(&["--wait"]);
+    upgrade.assert_code(3).assert_says("larger than 64 MiB");
+}

@@ -17,6 +17,9 @@ use super::{ConfigError, RawConfig};
 /// The name of the file in each of the usual places.
 const FILE_NAME: &str = "hotseat.toml";
 
+/// No file may be larger: it travels between the processes of a host, and is kept. Units: bytes.
+pub const FILE_BYTES: usize = 64 << 20;
+
 /// What flags, files and defaults are relative to. Tests make their own.
 #[derive(Clone, Debug, Default)]
 pub struct Surroundings {
@@ -53,19 +56,32 @@ fn find(named: Option<&Path>, around: &Surroundings) -> Option<PathBuf> {
     if let Some(path) = named {
         return Some(path.to_owned());
     }
-    // A file that is there and cannot be seen (no permission) is not passed over in silence.
-    let there = |path: &&PathBuf| {
-        path.symlink_metadata().map_or_else(
-            |error| {
-                !matches!(
-                    error.kind(),
-                    std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
-                )
-            },
-            |_| true,
-        )
-    };
-    around.places.iter().find(there).cloned()
+    around.places.iter().find(|path| look(path) == Found::Something).cloned()
+}
+
+#[derive(PartialEq, Eq)]
+enum Found {
+    Nothing,
+    /// The account may not look.
+    Locked,
+    /// Also what cannot be read: a file that is there is not passed over in silence.
+    Something,
+}
+
+fn look(place: &Path) -> Found {
+    match place.symlink_metadata().map_err(|error| error.kind()) {
+        Err(io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Found::Nothing,
+        Err(io::ErrorKind::PermissionDenied) => Found::Locked,
+        Ok(_) | Err(_) => Found::Something,
+    }
+}
+
+/// Usual places that were passed over before `found`, because this account may not look there (`sudo
+/// -u` keeps the `HOME` of another one).
+#[must_use]
+pub fn passed_over(found: Option<&Path>, around: &Surroundings) -> Vec<PathBuf> {
+    let before = around.places.iter().take_while(|it| found.is_none_or(|found| *it != found));
+    before.filter(|it| look(it) == Found::Locked).cloned().collect()
 }
 
 /// What a configuration file says, kept so that another process reads the very same.
@@ -102,7 +118,7 @@ fn read(path: &Path) -> Result<String, NotRead> {
     // Opening a pipe waits for its writer without `NONBLOCK`.
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
     let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
-    let mut file = opened.map_err(|error| match fs::metadata(path) {
+    let file = opened.map_err(|error| match fs::metadata(path) {
         // Which open(2) refuses with an error of devices.
         Ok(meta) if meta.file_type().is_socket() => NotRead::NoFile("a socket"),
         _ => NotRead::Io(error),
@@ -110,8 +126,13 @@ fn read(path: &Path) -> Result<String, NotRead> {
     if let Some(what) = no_file(&file).map_err(NotRead::Io)? {
         return Err(NotRead::NoFile(what));
     }
+    let limit = FILE_BYTES as u64;
+    if file.metadata().is_ok_and(|it| it.len() > limit) {
+        return Err(NotRead::NoFile("larger than 64 MiB"));
+    }
     let mut text = String::new();
-    file.read_to_string(&mut text).map_err(NotRead::Io)?;
+    // It may grow meanwhile.
+    file.take(limit).read_to_string(&mut text).map_err(NotRead::Io)?;
     Ok(text)
 }
 
