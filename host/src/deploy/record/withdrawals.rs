@@ -12,6 +12,9 @@ use crate::{
     state::{Manifest, ManifestFile, VersionEntry, Versions},
 };
 
+/// What a row of withdrawals says at most before the last one. Units: bytes.
+const TOLD_BYTES: usize = 2048;
+
 /// A version that was taken out of traffic because it ended its process.
 #[derive(Debug)]
 pub struct Withdrawn {
@@ -78,6 +81,11 @@ impl Record {
         };
         let label = &was.label;
         let text = format!("generation {generation} ({label}) was withdrawn: {why}; {instead}");
+        // Of several in a row nobody is to miss the first: that is the one that somebody has deployed.
+        let text = match versions.withdrawn().filter(|before| before.len() < TOLD_BYTES) {
+            Some(before) => format!("{before}; {text}"),
+            None => text,
+        };
         versions.set_withdrawn(text.clone());
         next.changed_last = Some(plugin.clone());
         self.save_withdrawal(&mut file, next);
