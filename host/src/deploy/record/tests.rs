@@ -516,6 +516,9 @@ fn a_look_at_what_is_well_holds_nothing() {
     let record = open(folder.path());
     let store = Store::open(folder.path()).unwrap();
     commit(&record, "1");
+    for digest in record.book().manifest.in_traffic() {
+        std::fs::write(store.artifact_path(digest), b"there").unwrap();
+    }
     let pen = record.pen();
     std::thread::scope(|scope| {
         let (done, looked) = std::sync::mpsc::channel();

@@ -3,6 +3,7 @@
 use std::{
     os::{fd::AsFd as _, unix::process::ExitStatusExt as _},
     process::{Command, ExitStatus, Stdio},
+    time::Duration,
 };
 
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -30,6 +31,8 @@ fn victim() {
         "foreign" => {
             let kill = ["-c", "kill -SEGV $PPID"];
             drop(Command::new("sh").args(kill).status());
+            // Another thread may get the signal, later than this one its child's end.
+            std::thread::park_timeout(Duration::from_secs(20));
         }
         "child" => {
             // SAFETY: the child only faults.
