@@ -19,7 +19,7 @@ use self::{
     args::Cli, args::Command, check::CheckReport, settings::ServeSettings, settings::serve_settings,
 };
 use crate::{
-    config::Config,
+    config::{Config, raw::file::warn_of_passed_over},
     deploy::desk::Refusal,
     error::{Coded, Kind},
     link, log,
@@ -123,9 +123,9 @@ fn serve(args: &[OsString], work: &Work) -> u8 {
     if let Some(file) = &loaded.file {
         tracing::info!(file = %file.display(), "the configuration file is read");
     }
-    for place in &settings.passed_over {
-        let hint = "set HOME for this account, or give the file with `--config`";
-        tracing::warn!(place = %place.display(), hint, "this account may not look for a configuration file there");
+    // A master says it itself: what this image has logged may be lost with it.
+    if loaded.config.single {
+        warn_of_passed_over(settings.file.path.as_deref());
     }
     for warning in loaded.config.warnings() {
         tracing::warn!(%warning, "the settings do not fit each other");

@@ -3,13 +3,13 @@
 //! Owns the way from the arguments of `hotseat serve` to its settings, so that a worker and a check
 //! of a new binary understand exactly what the command would. Starts no log and serves nothing.
 
-use std::{ffi::OsString, iter, path::PathBuf};
+use std::{ffi::OsString, iter};
 
 use super::{args::Command, parse};
 use crate::{
     config::raw::{
         ConfigError, Loaded,
-        file::{self, FileText, Surroundings, find_and_read},
+        file::{FileText, Surroundings, find_and_read},
     },
     error::{Coded, Kind},
 };
@@ -53,8 +53,6 @@ pub struct ServeSettings {
     pub loaded: Loaded,
     /// The file as it was read, for processes that are to have the same.
     pub file: FileText,
-    /// Usual places of the file that this account may not look into.
-    pub passed_over: Vec<PathBuf>,
 }
 
 /// What `hotseat serve ARGS` would run with. With `text` nothing is looked for or read, whatever
@@ -74,19 +72,12 @@ pub fn serve_settings(
         return Err(SettingsError::Usage(error));
     };
     let around = Surroundings::of_this_process();
-    let mut passed_over = Vec::new();
     let file = match text {
         Some(file) => file,
-        None => {
-            let file = find_and_read(args.config.as_deref(), &around)?;
-            if args.config.is_none() {
-                passed_over = file::passed_over(file.path.as_deref(), &around);
-            }
-            file
-        }
+        None => find_and_read(args.config.as_deref(), &around)?,
     };
     let loaded = args.settings.load_text(&file, &around)?;
-    Ok(ServeSettings { loaded, file, passed_over })
+    Ok(ServeSettings { loaded, file })
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ use super::{
     upgrade::BINARIES,
 };
 use crate::{
+    config::raw::file::warn_of_passed_over,
     error::Coded as _,
     link::{ConfigFile, Deed, Settings},
     log,
@@ -46,8 +47,6 @@ pub fn launch(args: Vec<OsString>, settings: Settings, file: ConfigFile) -> anyh
         let binary = Pinned::own(&origin.binary, None).context("open the binary itself")?;
         let plan = PlanMemory::new(&origin.args, settings, file, &binary);
         let memory = Memory::first(origin, plan);
-        // The next image has a queue of its own.
-        log::flush();
         Err(memory::exec(&memory, &binary, &[]).into())
     };
     match become_master() {
@@ -105,6 +104,7 @@ fn begin(origin: Origin, plan: PlanMemory) -> anyhow::Result<Master> {
     drop(given);
     let pid_file = plan.settings.pid_file.as_deref().map(PidFile::write).transpose()?;
     warn_of_noexec(&state);
+    warn_of_passed_over(plan.file.path.as_deref());
     let binary = Pinned::own(&origin.binary, plan.digest.clone()).context("open the binary")?;
     let plan = Rc::new(Plan {
         args: plan.args,

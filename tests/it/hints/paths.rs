@@ -4,7 +4,7 @@
 //! Method: every setting that names a path, with everything that can be in the way of it.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, Permissions},
     os::unix::{
         fs::{PermissionsExt as _, symlink},
         net::UnixListener,
@@ -13,7 +13,7 @@ use std::{
     process::Stdio,
 };
 
-use hotseat_test_support::{Builder, eventually, fault, host};
+use hotseat_test_support::{Builder, eventually, fault, host, tool_or_skip};
 use rustix::fs::{CWD, Mode, mkfifoat};
 
 use super::mounting;
@@ -169,10 +169,35 @@ fn a_large_configuration_is_upgraded_like_a_small_one() {
         let line = format!("#{}\n", "\"".repeat(1022));
         fs::write(&path, line.repeat(mebibytes << 10)).unwrap();
     };
-    write(17);
-    let host = builder.arg(format!("--config={}", path.display())).start();
+    // Twice as much in JSON, which has to escape it.
+    write(9);
+    let builder = builder.arg(format!("--config={}", path.display()));
+    let host = builder.arg("--soak-time=0s").start();
     host.upgrade(&["--wait"]).assert_code(0);
     write(65);
     let upgrade = host.upgrade(&["--wait"]);
     upgrade.assert_code(3).assert_says("larger than 64 MiB");
+}
+
+/// A usual place that nobody has named and that the account may not look into is passed over.
+#[test]
+fn a_usual_place_that_is_locked_is_passed_over() {
+    let builder = host!();
+    let locked = builder.home().path().join("locked");
+    fs::create_dir(&locked).unwrap();
+    fs::set_permissions(&locked, Permissions::from_mode(0o000)).unwrap();
+    let builder = builder.env("XDG_CONFIG_HOME", &locked).arg("--soak-time=0s");
+    let host = if rustix::process::geteuid().is_root() {
+        // Root may look everywhere, unless it has given that up.
+        if tool_or_skip("setpriv", "util-linux").is_none() {
+            return;
+        }
+        let without = "--bounding-set=-dac_override,-dac_read_search";
+        builder.through(&["setpriv", without]).start()
+    } else {
+        builder.start()
+    };
+    host.assert_logged("may not look for a configuration file there");
+    host.upgrade(&["--wait"]).assert_code(0);
+    fs::set_permissions(&locked, Permissions::from_mode(0o700)).unwrap();
 }

@@ -76,12 +76,21 @@ fn look(place: &Path) -> Found {
     }
 }
 
-/// Usual places that were passed over before `found`, because this account may not look there (`sudo
-/// -u` keeps the `HOME` of another one).
-#[must_use]
-pub fn passed_over(found: Option<&Path>, around: &Surroundings) -> Vec<PathBuf> {
-    let before = around.places.iter().take_while(|it| found.is_none_or(|found| *it != found));
-    before.filter(|it| look(it) == Found::Locked).cloned().collect()
+/// Says which usual places were passed over before `found`, because this account may not look there
+/// (`sudo -u` keeps the `HOME` of another one).
+pub fn warn_of_passed_over(found: Option<&Path>) {
+    let places = Surroundings::of_this_process().places;
+    let Some(count) =
+        found.map_or(Some(places.len()), |it| places.iter().position(|one| one == it))
+    else {
+        // It was named.
+        return;
+    };
+    for place in places[..count].iter().filter(|it| look(it) == Found::Locked) {
+        let hint = "set HOME for this account, or give the file with `--config`";
+        let place = place.display();
+        tracing::warn!(%place, hint, "this account may not look for a configuration file there");
+    }
 }
 
 /// What a configuration file says, kept so that another process reads the very same.
