@@ -22,7 +22,10 @@ use abi_stable::StableAbi;
 pub const ABI_MAJOR: u16 = 1;
 /// Additive version of this ABI. A plugin with a newer minor is accepted when every bit of its
 /// required features is in [`KNOWN_FEATURES`].
-pub const ABI_MINOR: u16 = 2;
+pub const ABI_MINOR: u16 = 3;
+/// The first minor whose libraries are promised that [`InstanceVt::drop`] follows `stop` at once, on
+/// the same thread. Those before were promised that none of their threads is left by then.
+pub const DROP_AFTER_STOP_MINOR: u16 = 3;
 /// Everything that ABI 1.0 offers.
 pub const FEATURE_BASE: u64 = 1;
 /// The features this build understands.
@@ -567,9 +570,11 @@ pub struct InstanceVt {
     pub self_test: Option<unsafe extern "C" fn(instance: *const ()) -> Future<Done>>,
     /// Tells that the generation is going; see [`drain`]. Must return at once.
     pub drain_notice: Option<unsafe extern "C" fn(instance: *const (), phase: u32)>,
-    /// Stops what the instance started: joins threads, closes files. May block within a limit.
+    /// Stops what the instance started: joins threads, closes files. May block within a limit. The
+    /// last call in which the instance exists.
     pub stop: Option<unsafe extern "C" fn(instance: *const ())>,
-    /// Frees the instance; called once, last.
+    /// Frees the instance; called once, last: right after `stop`, on its thread, whether or not
+    /// threads of the library still run. Of a library before 1.3 none does.
     pub drop: unsafe extern "C" fn(instance: *const ()),
     /// Warms the instance up before it serves.
     pub ready: Option<unsafe extern "C" fn(instance: *const ()) -> Future<Done>>,

@@ -14,7 +14,12 @@ use crate::{Context, Phase, Request, Response, Result, Signal};
 /// thread that it was begun on and need not be `Send`.
 ///
 /// # Ownership
-/// The instance is dropped when no request, stream or thread can reach it any more.
+/// A version that no request, stream or connection holds any more ends on one thread:
+/// [`stop`](Self::stop), then at once the handler's `Drop`, then its threads are waited for, and its
+/// library is unmapped. So a runtime, a pool or a thread that its owner joins may simply be a field.
+/// `stop` is the last call in which the handler exists: a thread that goes on after it may use what
+/// it owns (an `Arc`, say) and statics, as every thread of Rust does; one that was given a raw
+/// pointer into the handler has to be joined in `stop`.
 pub trait Handler: Sized + Send + Sync + 'static {
     /// Makes the instance. Runs in a preflight child first; see [`Context::is_preflight`].
     ///
@@ -61,7 +66,8 @@ pub trait Handler: Sized + Send + Sync + 'static {
         let _ = (signal, phase);
     }
 
-    /// Stops what the instance has started: joins its threads, closes its files. May block, within
-    /// the host's limit. No call runs any more.
+    /// Stops what the instance has started and does not end by being dropped: joins threads that use
+    /// the handler through a pointer, closes what a static holds. May block, within the host's limit.
+    /// No call runs any more; the handler is dropped next, on the same thread.
     fn stop(&self) {}
 }

@@ -24,12 +24,13 @@
 //!   [`Context::blocking`] runs blocking code on the host's own pool.
 //! - An `Err` or a panic answers 500 and is reported; it harms no other request.
 //! - When another version takes the seat, requests begun here end here. [`Handler::drain`] and
-//!   [`Context::draining`] tell, so that endless streams can end; [`Handler::stop`] joins threads.
+//!   [`Context::draining`] tell, so that endless streams can end. Then [`Handler::stop`] is called and
+//!   the handler dropped: a runtime or a pool in a field ends its threads there.
 //! - [`Handler::signal`] hears of the signals that the host gets, before and after it acts on them.
 //!
 //! # Rules for code that can be unloaded
 //! Heap memory kept in a `static` is lost at each unload, so keep state in the handler. A thread
-//! that outlives [`Handler::stop`] keeps the library in memory. Capture no backtraces.
+//! that outlives the handler's drop keeps the library in memory. Capture no backtraces.
 //!
 //! # A larger example
 //! ```

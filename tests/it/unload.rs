@@ -8,6 +8,7 @@ use hotseat_test_support::{
 use rustix::process::Signal;
 
 mod cuts;
+mod drops;
 mod threads;
 
 /// Waits until one request is in the plugin.

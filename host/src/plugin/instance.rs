@@ -9,7 +9,7 @@
 use std::{mem::MaybeUninit, ptr, time::Duration};
 
 use hotseat_plugin_api::{
-    abi::{self, CallFn, Growing, InstanceVt, root::Entries},
+    abi::{self, CallFn, DROP_AFTER_STOP_MINOR, Growing, InstanceVt, root::Entries},
     entry,
 };
 
@@ -42,9 +42,9 @@ unsafe impl Sync for Instance {}
 /// What [`Instance::end`] left.
 #[derive(Debug)]
 pub(super) enum Ended {
-    /// Freed: nothing of it was running any more.
+    /// Freed; threads of it may still run.
     Freed(Library),
-    /// Stopped; something of it still runs.
+    /// Stopped; it was promised to be freed when nothing of it runs any more, and something does.
     Running(Instance),
 }
 
@@ -144,13 +144,21 @@ impl Instance {
         self.library.record().holders()
     }
 
-    /// The instance's last steps, on the calling thread, which must be one made for it.
+    /// Whether it is freed right after its `stop`, whatever still runs: what its threads use is
+    /// theirs, and a field that ends threads ends them by being dropped.
+    fn is_freed_at_once(&self) -> bool {
+        self.entries.abi_minor >= DROP_AFTER_STOP_MINOR
+    }
+
+    /// The instance's last steps, on the calling thread, which must be one made for it; `freeing`
+    /// hears that `stop` is over and `drop` follows.
     ///
-    /// `stop` and `drop` see the same thread-locals: it is purged after both, or, when something
-    /// still runs, between them; then `drop` must follow on another fresh thread.
-    pub(super) fn end(self) -> Ended {
+    /// Both see the same thread-locals: the thread is purged after them, or, when a library of
+    /// before still runs, between them; then `drop` must follow on another fresh thread.
+    pub(super) fn end(self, freeing: impl FnOnce()) -> Ended {
         self.stop();
-        if self.is_quiet() {
+        if self.is_freed_at_once() || self.is_quiet() {
+            freeing();
             return Ended::Freed(self.free());
         }
         hooks::purge_thread(self.library());
@@ -170,10 +178,10 @@ impl Instance {
     }
 
     /// Stops, frees and closes an instance that never served, on the calling thread, which must
-    /// have been made for it. While something of it runs for longer than `quiet` it stays as it
-    /// is, for good: its threads use the instance.
+    /// have been made for it. While something of it runs for longer than `quiet` its library stays,
+    /// for good, and where its threads may use the instance, that too.
     pub(super) fn discard(self, quiet: Duration, purge_time: Duration) -> Result<(), String> {
-        let library = match self.end() {
+        let library = match self.end(|| ()) {
             Ended::Freed(library) => library,
             Ended::Running(instance) => {
                 instance.library.record().wait_quiet(quiet)?;

@@ -1,6 +1,6 @@
 //! Faults that show only when the code runs: a child runs it first, and dies of it alone.
 
-use hotseat_test_support::{fault, host};
+use hotseat_test_support::{elf, fault, host, library};
 
 use super::{OFFERED, check_with, refused};
 
@@ -102,13 +102,26 @@ fn new_panics_in_the_host_alone() {
 
 /// `new` ends too late in the serving process and a thread of it goes on: refused in time, and
 /// taken back when the thread has ended, not before.
-#[test]
-fn new_late_in_the_host_alone() {
+#[track_caller]
+fn check_late(bytes: &[u8], name: &str) {
     let host = host!().arg("--load-time=200ms").with(fault("gate"), "libhandler_v1.so").start();
-    let held = host.hold("/");
-    let offered = host.deploy(&fault("new_late"), OFFERED);
+    let (held, worker) = (host.hold("/"), host.worker_pid());
+    let offered = host.deploy_bytes(bytes, name);
     offered.assert_refused(422, "load_timeout");
     held.release().assert_status(200).assert_contains("gate 1");
     hotseat_test_support::eventually!(host.loaded().len() == 1, "{:?}", host.loaded());
     host.get("/").assert_status(200).assert_contains("gate 1");
+    assert_eq!(host.worker_pid(), worker, "{}", host.log_end());
+}
+
+#[test]
+fn new_late_in_the_host_alone() {
+    check_late(&library::bytes(&fault("new_late")), OFFERED);
+}
+
+/// The thread of a library of before would end the host if the handler were freed beside it.
+#[test]
+fn new_late_of_a_library_of_before() {
+    let bytes = elf::with_abi_minor(library::bytes(&fault("new_late")), 3, 2);
+    check_late(&bytes, "libhandler_v2.promised.so");
 }

@@ -68,6 +68,26 @@ pub fn with_class_32(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
+/// The same plugin, as if it had been built for another minor version of the binary interface: both
+/// places that say so are changed, the root module and the manifest.
+///
+/// # Panics
+/// When they are not where one of this build has them.
+#[must_use]
+#[track_caller]
+pub fn with_abi_minor(mut bytes: Vec<u8>, from: u8, to: u8) -> Vec<u8> {
+    // Major, minor, a reserved zero, and the one feature that it needs.
+    let root = |minor: u8| [1, 0, minor, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0];
+    let text = |minor: u8| format!("\nabi=1.{minor}\n").into_bytes();
+    for (known, new) in [(root(from).to_vec(), root(to).to_vec()), (text(from), text(to))] {
+        let places = bytes.windows(known.len()).enumerate().filter(|(_, it)| *it == known);
+        let places: Vec<usize> = places.map(|(at, _)| at).collect();
+        assert_eq!(places.len(), 1, "{known:?} is there once");
+        bytes[places[0]..places[0] + new.len()].copy_from_slice(&new);
+    }
+    bytes
+}
+
 /// Where the dynamic entries are.
 fn dynamic_entries(bytes: &[u8]) -> Vec<usize> {
     let (start, step, count) = (index(bytes, 32, 8), index(bytes, 54, 2), index(bytes, 56, 2));

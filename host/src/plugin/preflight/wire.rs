@@ -73,8 +73,10 @@ pub enum Stage {
     New,
     /// `self_test`.
     SelfTest,
-    /// `stop` and the instance's drop.
+    /// `stop`.
     Stop,
+    /// The instance's drop.
+    Drop,
     /// `dlclose`: its destructors run.
     Close,
 }
@@ -87,6 +89,7 @@ impl std::fmt::Display for Stage {
             Self::New => "in `new`",
             Self::SelfTest => "in `self_test`",
             Self::Stop => "in `stop`",
+            Self::Drop => "in its `drop`",
             Self::Close => "while it was unloaded",
         })
     }

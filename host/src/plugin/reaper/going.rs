@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -27,12 +28,15 @@ const LOOK_FIRST: Duration = Duration::from_millis(1);
 const LOOK_LAST: Duration = Duration::from_millis(100);
 const LOOK_RESIDENT: Duration = Duration::from_secs(1);
 
+/// What a `drop` that takes longer than it may is told as.
+const NOT_DROPPED: &str = "its `drop` has not returned";
+
 enum Stage {
-    /// `stop` runs on a side thread.
-    Stopping(Side<Ended>),
-    /// Stopped; something of it still runs.
+    /// `stop` runs on a side thread, and then `drop`: since how long after the beginning.
+    Ending { side: Side<Ended>, freeing: Arc<OnceLock<Duration>> },
+    /// Stopped; something of it still runs, and may use the instance: a library of before.
     Running(Instance),
-    /// Its `drop` runs on a side thread.
+    /// The `drop` of such a one runs on a side thread.
     Freeing(Side<Library>),
     /// Only the library is left; every thread is asked to purge itself.
     Purging { library: Library, purge: Option<Purge> },
@@ -70,7 +74,7 @@ impl Going {
     pub(super) fn start(retired: Retired) -> Self {
         let Retired { generation, instance, file } = retired;
         let now = Instant::now();
-        let stage = stop(instance);
+        let stage = end(instance);
         let file = Some(file);
         Self { generation, file, stage, since: now, look: LOOK_FIRST, due: now, reported: None }
     }
@@ -149,10 +153,13 @@ impl Going {
         Some(state)
     }
 
-    /// For the end of the process: whether its `stop` is over. It is not closed any more.
+    /// For the end of the process: whether its `stop` is over, and the `drop` that belongs to it. It
+    /// is not closed any more.
     pub(super) fn has_stopped(&mut self) -> bool {
         match &self.stage {
-            Stage::Stopping(side) => !matches!(side.wait(Duration::ZERO), Err(NoResult::TimedOut)),
+            Stage::Ending { side, .. } => {
+                !matches!(side.wait(Duration::ZERO), Err(NoResult::TimedOut))
+            }
             Stage::Running(_)
             | Stage::Freeing(_)
             | Stage::Purging { .. }
@@ -162,11 +169,18 @@ impl Going {
     }
 }
 
-fn stop(instance: Instance) -> Stage {
-    let work = move || instance.end();
+fn end(instance: Instance) -> Stage {
+    let freeing = Arc::<OnceLock<Duration>>::default();
+    let (told, began) = (freeing.clone(), Instant::now());
+    let work = move || {
+        instance.end(|| {
+            // Said once.
+            let _ = told.set(began.elapsed());
+        })
+    };
     // Nobody waits when the process ends; then it just stays.
     match Side::start("stop", work, drop) {
-        Ok(side) => Stage::Stopping(side),
+        Ok(side) => Stage::Ending { side, freeing },
         Err(error) => {
             // The instance went with the closure: it stays, unstopped, as if it hung.
             tracing::error!(%error, "no thread to stop a plugin");
@@ -177,12 +191,16 @@ fn stop(instance: Instance) -> Stage {
 
 fn step(stage: Stage, rules: &ReaperRules, patience: Duration) -> Look {
     match stage {
-        Stage::Stopping(side) => match side.wait(patience) {
+        Stage::Ending { side, freeing } => match side.wait(patience) {
             Ok(Ended::Freed(library)) => Look::On(Stage::Purging { library, purge: None }),
             Ok(Ended::Running(instance)) => Look::On(Stage::Running(instance)),
             Err(NoResult::TimedOut) => {
-                let reason = "its `stop` has not returned".to_owned();
-                Look::Wait(Stage::Stopping(side), reason, rules.stop_time)
+                // Each of the two has the whole time.
+                let (reason, allowed) = match freeing.get() {
+                    Some(stopped) => (NOT_DROPPED, *stopped + rules.stop_time),
+                    None => ("its `stop` has not returned", rules.stop_time),
+                };
+                Look::Wait(Stage::Ending { side, freeing }, reason.to_owned(), allowed)
             }
             Err(NoResult::Died) => broken(),
         },
@@ -190,8 +208,7 @@ fn step(stage: Stage, rules: &ReaperRules, patience: Duration) -> Look {
         Stage::Freeing(side) => match side.wait(patience) {
             Ok(library) => Look::On(Stage::Purging { library, purge: None }),
             Err(NoResult::TimedOut) => {
-                let reason = "its `drop` has not returned".to_owned();
-                Look::Wait(Stage::Freeing(side), reason, rules.stop_time)
+                Look::Wait(Stage::Freeing(side), NOT_DROPPED.to_owned(), rules.stop_time)
             }
             Err(NoResult::Died) => broken(),
         },

@@ -1,0 +1,157 @@
+//! One whole life of the candidate: opened, made, tried, stopped, dropped, closed.
+//!
+//! Invariant: each step runs on a thread that ends with it, as every step does in the serving
+//! process: what depends on the thread must fail here first.
+#![expect(unsafe_code, reason = "polls a plugin's future")]
+
+use std::{
+    future::Future,
+    mem::MaybeUninit,
+    pin::Pin,
+    sync::Arc,
+    task::{Context as TaskContext, Poll},
+    thread,
+    time::Duration,
+};
+
+use hotseat_plugin_api::abi;
+
+use super::{cell::Voice, offer::Offered, refusal};
+use crate::plugin::{
+    hooks::{self, LibraryId, registry::Record},
+    instance::{Ended, Instance, take_text},
+    library::{self, LoadError, LoadProblem, LoadRequest, panic_text},
+    load::bring_up,
+    preflight::wire::{Line, Stage},
+    services::LogTo,
+    waker::HostWaker,
+};
+
+/// How long a candidate's threads may take to end after its drop, and one thread to answer a purge.
+/// Only what does not end waits for so long.
+pub(super) const QUIET_TIME: Duration = Duration::from_millis(300);
+
+/// All steps; the verdict, or a refusal.
+pub(super) fn run(voice: &Voice, request: &LoadRequest, offered: &Offered) -> Result<Line, Line> {
+    let (instance, record, nodelete) = aside(|| load(voice, request))??;
+    voice.stage(Stage::SelfTest);
+    let tested = self_test(&instance, offered);
+    voice.stage(Stage::Stop);
+    let library = match aside(move || instance.end(|| voice.stage(Stage::Drop)))? {
+        Ended::Freed(library) => library,
+        Ended::Running(instance) => {
+            if let Err(left) = record.wait_quiet(QUIET_TIME) {
+                tested?;
+                let hazards = hazards(&record, nodelete, Some(&left));
+                return Ok(Line::Passed { unmapped: false, hazards });
+            }
+            voice.stage(Stage::Drop);
+            aside(move || instance.free())?
+        }
+    };
+    tested?;
+    voice.stage(Stage::Close);
+    let closed = library.close_soon(QUIET_TIME, QUIET_TIME);
+    let hazards = hazards(&record, nodelete, closed.as_ref().err());
+    Ok(Line::Passed { unmapped: closed.is_ok(), hazards })
+}
+
+fn aside<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, LoadError> {
+    let ended = thread::scope(|scope| {
+        let thread = thread::Builder::new().spawn_scoped(scope, work);
+        thread.map_err(LoadProblem::Spawn)?.join().map_err(|_| LoadProblem::Broken)
+    });
+    Ok(ended?)
+}
+
+fn load(voice: &Voice, request: &LoadRequest) -> Result<(Instance, Arc<Record>, bool), LoadError> {
+    voice.stage(Stage::Open);
+    let library = library::open(request, LogTo::Stderr)?;
+    let record = Arc::clone(library.record());
+    let nodelete = library.nodelete();
+    voice.stage(Stage::New);
+    let instance = bring_up(library, request, abi::new_flags::PREFLIGHT, true)?;
+    hooks::purge_thread(record.id());
+    Ok((instance, record, nodelete))
+}
+
+fn hazards(record: &Record, nodelete: bool, mapped: Option<&String>) -> Vec<String> {
+    let (threads, destructors, keys) = record.totals();
+    let counted = [
+        (threads, "thread started", "threads started"),
+        (destructors, "thread-local destructor", "thread-local destructors"),
+        (keys, "pthread key", "pthread keys"),
+    ];
+    let counted = counted.into_iter().filter_map(|(n, one, many)| match n {
+        0 => None,
+        1 => Some(format!("1 {one}")),
+        n => Some(format!("{n} {many}")),
+    });
+    // Said once, also where it is the reason why the library stays mapped.
+    let nodelete = (nodelete && mapped.is_none_or(|reason| reason != library::NODELETE))
+        .then(|| library::NODELETE.to_owned());
+    let mapped = mapped.map(|reason| format!("stays mapped: {reason}"));
+    counted.chain(nodelete).chain(mapped).collect()
+}
+
+fn self_test(instance: &Instance, offered: &Offered) -> Result<(), Line> {
+    let Some(future) = instance.self_test() else { return Ok(()) };
+    let test = SelfTest { future, library: instance.library() };
+    offered.timer().block_on(test).map_err(|failed| match failed {
+        Failed::Error(text) => refusal(
+            "self_test_failed",
+            format!("`self_test` failed: {text}"),
+            Some("see what `self_test` needs: configuration, files, other services".to_owned()),
+        ),
+        Failed::Panic => {
+            let report = instance.take_panic();
+            let text = format!("`self_test` panicked{}", panic_text(report.as_ref()));
+            let hint = "return an error from `self_test` instead of a panic, and see its text";
+            refusal("self_test_panicked", text, Some(hint.to_owned()))
+        }
+    })
+}
+
+enum Failed {
+    Error(String),
+    Panic,
+}
+
+/// A plugin's future that only ends.
+struct SelfTest {
+    future: abi::Future<abi::Done>,
+    library: LibraryId,
+}
+
+impl Future for SelfTest {
+    type Output = Result<(), Failed>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        let waker = HostWaker::new(cx.waker());
+        let mut done = MaybeUninit::<abi::Done>::uninit();
+        let entered = hooks::enter(self.library);
+        // SAFETY: the plugin's own future, polled on one thread and not after its end.
+        let code =
+            unsafe { (self.future.poll)(self.future.data, waker.as_ptr(), done.as_mut_ptr()) };
+        drop(entered);
+        Poll::Ready(match code {
+            abi::poll::PENDING => return Poll::Pending,
+            abi::poll::READY => Ok(()),
+            abi::poll::FAILED => {
+                // SAFETY: FAILED fills it, and its text is ours then.
+                let done = unsafe { done.assume_init() };
+                Err(Failed::Error(take_text(self.library, done.error)))
+            }
+            abi::poll::PANICKED => Err(Failed::Panic),
+            other => Err(Failed::Error(format!("it returned the code {other}"))),
+        })
+    }
+}
+
+impl Drop for SelfTest {
+    fn drop(&mut self) {
+        let _entered = hooks::enter(self.library);
+        // SAFETY: the plugin's own future, dropped once.
+        unsafe { (self.future.drop)(self.future.data) };
+    }
+}
