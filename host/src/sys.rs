@@ -5,6 +5,7 @@
 pub mod clock;
 pub mod disk;
 pub mod fault;
+pub mod figures;
 pub mod filter;
 pub mod inherited;
 pub mod keep;

@@ -9,6 +9,7 @@ use rustix::process::Signal;
 
 mod cuts;
 mod drops;
+mod leaves;
 mod threads;
 
 /// Waits until one request is in the plugin.

@@ -86,6 +86,7 @@ pub fn run(path: &Path, config: &Config) -> Result<CheckReport, Refusal> {
     let request = PreflightRequest::new(copy.path().to_owned(), version, config);
     let verdict = preflight::run(&request)
         .map_err(|error| -> Refusal { Arc::new(explained(error, &staged.bytes)) })?;
+    let notes = staged.notes.into_iter().chain(verdict.left_behind()).collect();
     Ok(CheckReport {
         plugin: staged.plugin,
         label: staged.label,
@@ -93,6 +94,6 @@ pub fn run(path: &Path, config: &Config) -> Result<CheckReport, Refusal> {
         preflight: verdict.took,
         unmapped: verdict.unmapped,
         hazards: verdict.hazards,
-        notes: staged.notes,
+        notes,
     })
 }

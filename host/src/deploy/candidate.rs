@@ -183,6 +183,7 @@ impl Workshop {
             let why = verdict.hazards.join(", ");
             notes.push(format!("its library will stay resident after it is retired: {why}"));
         }
+        notes.extend(verdict.left_behind());
         self.publish(Phase::Passed, &subject);
         Ok(Passed { subject, bytes, notes, took: verdict.took, file })
     }

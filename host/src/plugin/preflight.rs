@@ -32,10 +32,12 @@ use crate::{
 
 pub mod child;
 mod error;
+mod leaves;
 mod talk;
 mod wire;
 
 pub use error::{PreflightError, PreflightProblem};
+pub use leaves::Leaves;
 pub use wire::Stage;
 
 /// What to try, and how.
@@ -79,6 +81,17 @@ pub struct Verdict {
     pub unmapped: bool,
     /// What it used that makes unloading harder, and what stayed mapped; for people.
     pub hazards: Vec<String>,
+    /// What each load of it leaves behind in its process.
+    pub leaves: Leaves,
+}
+
+impl Verdict {
+    /// A line about what each load leaves, if that is worth one.
+    #[must_use]
+    pub fn left_behind(&self) -> Option<String> {
+        let leaves = self.leaves.is_notable().then_some(&self.leaves)?;
+        Some(format!("each load leaves {leaves} behind"))
+    }
 }
 
 /// How long the dead child may take to be gone.
@@ -175,11 +188,11 @@ fn judge(
     let Heard { verdict, stage, exited, garbled, output } = heard;
     let wrong = |problem| Err(PreflightError { problem, output });
     match verdict {
-        Some(Line::Passed { unmapped, hazards }) => {
+        Some(Line::Passed { unmapped, hazards, leaves }) => {
             if !unmapped && request.unload_policy == UnloadPolicy::Require {
                 return wrong(PreflightProblem::WouldStayResident { hazards });
             }
-            return Ok(Verdict { took, unmapped, hazards });
+            return Ok(Verdict { took, unmapped, hazards, leaves: *leaves });
         }
         Some(Line::Refused { code, text, hint }) => {
             return wrong(PreflightProblem::refused(&code, text, hint));

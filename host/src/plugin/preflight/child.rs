@@ -11,8 +11,13 @@ use std::{
     time::Duration,
 };
 
-use self::{cell::Voice, course::QUIET_TIME, offer::Offered};
-use super::wire::Line;
+use self::{
+    cell::Voice,
+    count::Count,
+    course::{Course, QUIET_TIME, Scope},
+    offer::Offered,
+};
+use super::{leaves::Leaves, wire::Line};
 use crate::{
     error::Coded,
     ids::Generation,
@@ -20,6 +25,7 @@ use crate::{
 };
 
 mod cell;
+mod count;
 mod course;
 mod offer;
 
@@ -39,7 +45,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(CANNOT_RUN);
         }
     };
-    let verdict = course::run(&voice, &request, &offered);
+    let verdict = try_candidate(&voice, &request, &offered);
     let forked = cell::end_children();
     let verdict = match verdict {
         Ok(passed) if !forked => passed,
@@ -79,4 +85,37 @@ impl From<LoadError> for Line {
     fn from(error: LoadError) -> Self {
         refusal(error.code(), error.problem.to_string(), error.hint())
     }
+}
+
+/// All steps; the verdict, or a refusal.
+fn try_candidate(voice: &Voice, request: &LoadRequest, offered: &Offered) -> Result<Line, Line> {
+    let before = Count::take();
+    let Course { unmapped, mut hazards } = course::run(voice, request, offered, Scope::First)?;
+    let first = before.leaves();
+    // A library that stays is counted by whoever looks at the mappings.
+    if !unmapped || !first.is_suspicious() {
+        let leaves = if unmapped { first } else { Leaves::default() };
+        return Ok(passed(unmapped, hazards, leaves));
+    }
+    // Tables that are filled once are none of what each load leaves.
+    let before = Count::take();
+    let again = course::run(voice, request, offered, Scope::Again);
+    let leaves = before.leaves();
+    match again {
+        Ok(Course { unmapped, hazards: found }) => {
+            if !unmapped {
+                hazards = found;
+            }
+            Ok(passed(unmapped, hazards, leaves))
+        }
+        Err(Line::Refused { text, .. }) => {
+            hazards.push(format!("a second load in one process fails: {text}"));
+            Ok(passed(true, hazards, first))
+        }
+        Err(other) => Err(other),
+    }
+}
+
+fn passed(unmapped: bool, hazards: Vec<String>, leaves: Leaves) -> Line {
+    Line::Passed { unmapped, hazards, leaves: Box::new(leaves) }
 }

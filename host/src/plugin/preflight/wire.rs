@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use serde::{Deserialize, Serialize};
 
-use super::PreflightRequest;
+use super::{PreflightRequest, leaves::Leaves};
 use crate::sys::start::start;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -54,6 +54,8 @@ pub(super) enum Line {
     Passed {
         unmapped: bool,
         hazards: Vec<String>,
+        #[serde(default)]
+        leaves: Box<Leaves>,
     },
     Refused {
         code: String,

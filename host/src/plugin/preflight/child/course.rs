@@ -31,11 +31,37 @@ use crate::plugin::{
 /// Only what does not end waits for so long.
 pub(super) const QUIET_TIME: Duration = Duration::from_millis(300);
 
-/// All steps; the verdict, or a refusal.
-pub(super) fn run(voice: &Voice, request: &LoadRequest, offered: &Offered) -> Result<Line, Line> {
-    let (instance, record, nodelete) = aside(|| load(voice, request))??;
-    voice.stage(Stage::SelfTest);
-    let tested = self_test(&instance, offered);
+/// How it went.
+pub(super) struct Course {
+    pub(super) unmapped: bool,
+    pub(super) hazards: Vec<String>,
+}
+
+/// What is tried on the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// Everything.
+    First,
+    /// What each load does again. The layout check keeps pointers into the library before, so it is
+    /// not done once more, and no author expects two self-tests.
+    Again,
+}
+
+/// All steps; how it went, or a refusal.
+pub(super) fn run(
+    voice: &Voice,
+    request: &LoadRequest,
+    offered: &Offered,
+    scope: Scope,
+) -> Result<Course, Line> {
+    let (instance, record, nodelete) = aside(|| load(voice, request, scope))??;
+    let tested = match scope {
+        Scope::First => {
+            voice.stage(Stage::SelfTest);
+            self_test(&instance, offered)
+        }
+        Scope::Again => Ok(()),
+    };
     voice.stage(Stage::Stop);
     let library = match aside(move || instance.end(|| voice.stage(Stage::Drop)))? {
         Ended::Freed(library) => library,
@@ -43,7 +69,7 @@ pub(super) fn run(voice: &Voice, request: &LoadRequest, offered: &Offered) -> Re
             if let Err(left) = record.wait_quiet(QUIET_TIME) {
                 tested?;
                 let hazards = hazards(&record, nodelete, Some(&left));
-                return Ok(Line::Passed { unmapped: false, hazards });
+                return Ok(Course { unmapped: false, hazards });
             }
             voice.stage(Stage::Drop);
             aside(move || instance.free())?
@@ -53,7 +79,7 @@ pub(super) fn run(voice: &Voice, request: &LoadRequest, offered: &Offered) -> Re
     voice.stage(Stage::Close);
     let closed = library.close_soon(QUIET_TIME, QUIET_TIME);
     let hazards = hazards(&record, nodelete, closed.as_ref().err());
-    Ok(Line::Passed { unmapped: closed.is_ok(), hazards })
+    Ok(Course { unmapped: closed.is_ok(), hazards })
 }
 
 fn aside<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, LoadError> {
@@ -64,13 +90,18 @@ fn aside<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, LoadError> {
     Ok(ended?)
 }
 
-fn load(voice: &Voice, request: &LoadRequest) -> Result<(Instance, Arc<Record>, bool), LoadError> {
+fn load(
+    voice: &Voice,
+    request: &LoadRequest,
+    scope: Scope,
+) -> Result<(Instance, Arc<Record>, bool), LoadError> {
     voice.stage(Stage::Open);
     let library = library::open(request, LogTo::Stderr)?;
     let record = Arc::clone(library.record());
     let nodelete = library.nodelete();
     voice.stage(Stage::New);
-    let instance = bring_up(library, request, abi::new_flags::PREFLIGHT, true)?;
+    let checks_layout = scope == Scope::First;
+    let instance = bring_up(library, request, abi::new_flags::PREFLIGHT, checks_layout)?;
     hooks::purge_thread(record.id());
     Ok((instance, record, nodelete))
 }
