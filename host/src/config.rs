@@ -37,6 +37,8 @@ pub struct Config {
     pub threads: usize,
     /// What to do with a library that cannot be unmapped.
     pub unload: UnloadPolicy,
+    /// When the host renews its worker by itself.
+    pub recycle: Recycle,
     /// Accounts besides root and the host's own whose files are accepted. Default: none.
     pub trusted_owners: Vec<u32>,
     /// A client's FIN counts as "it still wants its answer". Default: true.
@@ -75,6 +77,7 @@ impl Default for Config {
             plugin_config: std::collections::BTreeMap::new(),
             threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             unload: UnloadPolicy::Allow,
+            recycle: Recycle::Off,
             trusted_owners: Vec::new(),
             half_close: true,
             single: false,
@@ -163,6 +166,16 @@ pub enum UnloadPolicy {
     Off,
 }
 
+/// When the host renews its worker by itself, because that one has no more room for what is to be
+/// loaded, or too much in it that cannot be unloaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recycle {
+    /// Never. The default.
+    Off,
+    /// Whenever it helps.
+    Auto,
+}
+
 /// Bounds on every queue, wait and size.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -189,6 +202,10 @@ pub struct Limits {
     pub connections_count: usize,
     /// A library. 256 MiB.
     pub library_bytes: u64,
+    /// Room for libraries whose thread-locals are at a fixed place of every thread. 8 KiB.
+    pub static_tls: usize,
+    /// Libraries that cannot be unloaded before a worker is renewed, where it may be. 8.
+    pub resident_count: usize,
     /// A preflight child. 5 s.
     pub preflight_time: Duration,
     /// `dlopen` and `new` in the serving process. 10 s.
@@ -320,6 +337,10 @@ impl Default for Limits {
             plugin_time: Duration::from_secs(60),
             connections_count: 10_000,
             library_bytes: 256 << 20,
+            // Of every thread's stack: with 12 KiB those of 16 KiB, the smallest that there are, cannot be
+            // started any more (measured with glibc 2.36).
+            static_tls: 8 << 10,
+            resident_count: 8,
             preflight_time: Duration::from_secs(5),
             load_time: Duration::from_secs(10),
             plugin_stop_time: Duration::from_secs(10),

@@ -19,6 +19,8 @@ mod line;
 pub mod order;
 pub mod pipeline;
 pub mod record;
+pub mod renewal;
+pub mod room;
 pub mod upkeep;
 
 pub use amend::Withdrawal;

@@ -106,6 +106,9 @@ pub struct Totals {
     /// Workers that were replaced because they, or a data thread of theirs, stood still.
     #[serde(default)]
     pub stuck_workers: u64,
+    /// Workers that were replaced because they had used up what no unload gives back.
+    #[serde(default)]
+    pub renewed_workers: u64,
     /// Lines of the master's log that were dropped.
     #[serde(default)]
     pub log_dropped: u64,

@@ -22,3 +22,4 @@ pub mod program;
 pub mod readiness;
 pub mod signals;
 pub mod start;
+pub mod upbringing;

@@ -44,10 +44,13 @@ use crate::{
     admin::{Door, Elsewhere, Relay},
     artifact::Store,
     config::Config,
-    deploy::{candidate::Workshop, desk::Desk, pipeline::Pipeline, record::Record, upkeep::Upkeep},
+    deploy::{
+        candidate::Workshop, desk::Desk, pipeline::Pipeline, record::Record, room::Room,
+        upkeep::Upkeep,
+    },
     event::{Events, Phase},
     metrics::Metrics,
-    plugin::{blocking::BlockingPool, hooks, reaper::Reaper, services::Services},
+    plugin::{blocking::BlockingPool, reaper::Reaper, services::Services},
     route::{Drains, Table},
     serve::{DataPlane, Socket},
     state::StateDir,
@@ -132,14 +135,12 @@ impl Worker {
         let config = Arc::new(config);
         let base = parts::Base::open(&config, state, legacy, &lead)?;
         counters.iter().for_each(|it| counts::add(&base.metrics, &base.tally, it));
-        let never_unload = hooks::self_test().err();
-        if let Some(why) = &never_unload {
-            tracing::error!(why, "the unload hooks are not in place: nothing will be unloaded");
-        }
+        let never_unload = parts::broken_hooks();
         let limits = &config.limits;
         let pool = BlockingPool::start(limits.blocking_threads, limits.blocking_queue_count);
         let pool = Arc::new(pool.context("start the blocking pool")?);
-        let reaper = parts::start_reaper(&config, &base, never_unload.as_deref())?;
+        let renewal = parts::renewal(&config, &base, &lead);
+        let reaper = parts::start_reaper(&config, &base, never_unload.as_deref(), &renewal)?;
         let picture = parts::picture(&config, &base, &sockets, never_unload, lead.clone())?;
         let plane = parts::start_plane(&config, &base, &picture)?;
         let drains = Drains::start(limits.generation_drain, plane.cutter());
@@ -161,6 +162,7 @@ impl Worker {
             reaper: reaper.handle(),
             roster,
             events: events.clone(),
+            room: Room::new(config.limits.static_tls),
         };
         let pipeline = Pipeline {
             workshop,
@@ -169,6 +171,7 @@ impl Worker {
             drains: drains.clone(),
             metrics: metrics.clone(),
             reports,
+            renewal,
             active: BTreeMap::new(),
         };
         let pipeline = parts::begin(pipeline, &desk, (withdraw, first), halt)

@@ -25,6 +25,7 @@ mod logs;
 mod previous;
 mod process_wide;
 mod proxied;
+mod recycle;
 mod rollback;
 mod routing;
 mod signals;

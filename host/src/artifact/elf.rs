@@ -26,6 +26,9 @@ pub struct Facts {
     pub nodelete: bool,
     /// It defines `STB_GNU_UNIQUE` symbols: the loader will never unmap it.
     pub unique_symbols: bool,
+    /// `DF_STATIC_TLS`: the loader has to find room for that much of it at a fixed place of every
+    /// thread, and never gets it back. Units: bytes.
+    pub static_tls: Option<u64>,
     /// The libraries it wants, in order.
     pub needed: Vec<String>,
 }
@@ -67,8 +70,16 @@ pub fn verify(bytes: &[u8]) -> Result<Facts, ElfError> {
         manifest,
         nodelete: dynamic.nodelete,
         unique_symbols: symbols.unique,
+        static_tls: dynamic.static_tls.then(|| tables.tls_bytes()),
         needed: dynamic.needed,
     })
+}
+
+/// [`Facts::static_tls`] of bytes that were verified before. `None` of any others.
+#[must_use]
+pub fn static_tls(bytes: &[u8]) -> Option<u64> {
+    let tables = Tables::read(bytes).ok()?;
+    tables.dynamic().ok()?.static_tls.then(|| tables.tls_bytes())
 }
 
 /// What every build with `panic = "unwind"` imports from the unwinder.

@@ -57,6 +57,16 @@ pub enum RawUnload {
     Off,
 }
 
+/// When the host renews its worker by itself, as typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RawRecycle {
+    /// When the next library has no room in it, or too many cannot be unloaded
+    Auto,
+    /// Never
+    Off,
+}
+
 /// A plugin's own table in the file.
 type Tables = BTreeMap<Name, toml::Table>;
 
@@ -112,6 +122,11 @@ pub struct RawConfig {
     #[arg(long, env = "HOTSEAT_UNLOAD", hide_env_values = true, value_name = "HOW")]
     #[arg(help_heading = "Plugins")]
     pub unload: Option<RawUnload>,
+    /// Whether the host renews its worker by itself, as in an upgrade to what it runs already, when
+    /// the loader has no room for the next library, or too many stay resident [default: off]
+    #[arg(long, env = "HOTSEAT_RECYCLE", hide_env_values = true, value_name = "WHEN")]
+    #[arg(help_heading = "Plugins")]
+    pub recycle: Option<RawRecycle>,
 
     /// Where state is kept, one host a folder [default: $STATE_DIRECTORY, else ./.hotseat]
     #[arg(long, env = "HOTSEAT_STATE_DIR", hide_env_values = true, value_name = "DIR")]
@@ -233,6 +248,7 @@ impl RawConfig {
             plugin: if self.plugin.is_empty() { below.plugin } else { self.plugin },
             trusted_owners: self.trusted_owners.or(below.trusted_owners),
             unload: self.unload.or(below.unload),
+            recycle: self.recycle.or(below.recycle),
             state_dir: self.state_dir.or(below.state_dir),
             threads: self.threads.or(below.threads),
             half_close: self.half_close.or(below.half_close),

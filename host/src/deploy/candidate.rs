@@ -5,16 +5,19 @@
 
 use std::{sync::Arc, time::Duration};
 
+use super::room::{BUILD_WITHOUT, NoRoom, Room};
 use crate::{
     artifact::{
-        StageError, StageRules, Staged, Store, StoreError, VerifyError, elf::places, stage,
+        StageError, StageRules, Staged, Store, StoreError, VerifyError,
+        elf::{self, places},
+        stage,
     },
     config::Config,
     error::{Coded, Kind},
     event::{Event, Events, Phase},
     ids::{Digest, Generation, Label, PluginName, Version},
     plugin::{
-        library::{LoadError, LoadRequest},
+        library::{LoadError, LoadProblem, LoadRequest},
         load::load,
         preflight::{self, PreflightError, PreflightRequest},
         reaper::ReaperHandle,
@@ -42,6 +45,9 @@ pub enum CandidateError {
     /// The serving process could not load what the child had accepted.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// As before, because other loads have used something up.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
 }
 
 impl CandidateError {
@@ -52,6 +58,7 @@ impl CandidateError {
             Self::Store(error) => error,
             Self::Preflight(error) => error,
             Self::Load(error) => error,
+            Self::NoRoom(error) => error,
         }
     }
 }
@@ -85,6 +92,8 @@ pub struct Workshop {
     pub roster: Roster,
     /// Hears of each step.
     pub events: Events,
+    /// What loads use up for good.
+    pub room: Room,
 }
 
 /// What is being brought up, for events and the child.
@@ -140,9 +149,23 @@ impl Drop for PrivateCopy {
     }
 }
 
-/// With the places where a library was looked for that was not found.
+/// What the loader says of [`NoRoom`]. Source: elf/dl-reloc.c in glibc.
+const NO_ROOM: &str = "static TLS block";
+
+/// With the places where a library was looked for that was not found, and with what it wants that no
+/// process of this host has.
 #[must_use]
 pub fn explained(error: PreflightError, bytes: &[u8]) -> PreflightError {
+    if let Some(wanted) = elf::static_tls(bytes) {
+        return error.explained(|text| {
+            text.contains(NO_ROOM).then(|| {
+                format!(
+                    "it keeps {wanted} bytes of every thread at a fixed place, and a fresh process has \
+                     less room: raise `static_tls`, or {BUILD_WITHOUT}"
+                )
+            })
+        });
+    }
     let list = start().variable("LD_LIBRARY_PATH").filter(|it| !it.is_empty());
     let list = list.map(|it| it.to_string_lossy());
     error.explained(|text| places::explain(bytes, text, list.as_deref()))
@@ -184,6 +207,7 @@ impl Workshop {
             notes.push(format!("its library will stay resident after it is retired: {why}"));
         }
         notes.extend(verdict.left_behind());
+        notes.extend(elf::static_tls(&bytes).map(|wanted| self.room.note(wanted)));
         self.publish(Phase::Passed, &subject);
         Ok(Passed { subject, bytes, notes, took: verdict.took, file })
     }
@@ -208,7 +232,8 @@ impl Workshop {
     /// # Errors
     /// [`CandidateError::Load`].
     pub fn load(&self, passed: Passed) -> Result<Loaded, CandidateError> {
-        let Passed { subject, mut file, .. } = passed;
+        let Passed { subject, mut file, bytes, .. } = passed;
+        let static_tls = elf::static_tls(&bytes);
         let Some(copy) = file.0.take() else { unreachable!("taken only here") };
         let limits = &self.config.limits;
         let _loading = Loading::begin(subject.generation, subject.digest);
@@ -230,9 +255,17 @@ impl Workshop {
                 } else {
                     file.0 = Some(copy);
                 }
-                return Err(error.into());
+                return Err(match (static_tls, &error.problem) {
+                    (Some(wanted), LoadProblem::Open { text }) if text.contains(NO_ROOM) => {
+                        self.room.refusal(wanted).into()
+                    }
+                    _ => error.into(),
+                });
             }
         };
+        if let Some(bytes) = static_tls {
+            self.room.take(subject.generation, bytes);
+        }
         self.publish(Phase::Loaded, &subject);
         let Subject { plugin, label, digest, generation, .. } = subject;
         let version = Version { generation, label, digest };

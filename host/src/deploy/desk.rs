@@ -363,9 +363,16 @@ impl Desk {
 
     /// Takes no order in until [`thaw`](Self::thaw); those that wait are still carried out.
     pub fn freeze(&self) {
-        let mut state = self.state();
-        state.frozen = true;
-        state.trial = None;
+        self.shared.state.tell(|state| {
+            state.frozen = true;
+            state.trial = None;
+        });
+    }
+
+    /// Whether it takes no orders for now; waits for that up to `patience`.
+    #[must_use]
+    pub fn is_frozen(&self, patience: Duration) -> bool {
+        self.shared.state.wait_for(patience, |state| state.frozen)
     }
 
     /// Takes orders in again.

@@ -13,15 +13,17 @@ use std::{
 use super::{
     candidate::{Candidate, CandidateError, Passed, Subject, Workshop},
     condition::Condition,
-    desk::{Desk, Job, Outcome, Refusal, Work},
+    desk::{Desk, DeskError, Job, Outcome, Refusal, Work},
     line,
     order::{Change, Deployed, Order, Source},
     record::{Commit, Record},
+    renewal::Renewal,
 };
 use crate::{
+    artifact::elf,
     error::{Coded, Kind},
     event::{Event, Phase},
-    ids::{Generation, PluginName, Version},
+    ids::{Digest, Generation, PluginName, Version},
     metrics::Metrics,
     route::{Drains, Loaded, Routes, Table, check_mount},
     state::{VersionEntry, history::Entry},
@@ -60,6 +62,8 @@ pub struct Pipeline {
     pub metrics: Arc<Metrics>,
     /// Who hears of it.
     pub reports: Reports,
+    /// How an order gets on that has no room here.
+    pub renewal: Arc<Renewal>,
     /// `None`: committed or configured, but nothing of it could be loaded.
     pub active: BTreeMap<PluginName, Option<Arc<Loaded>>>,
 }
@@ -141,12 +145,40 @@ impl Pipeline {
         // Before the first file is written.
         keep::put_back();
         let outcome = self.carry_out(job.number, &job.order, started, &mut about);
+        if outcome.as_ref().is_err_and(|refusal| refusal.code() == DeskError::Frozen.code()) {
+            return self.give_back(job, outcome, &about, desk);
+        }
         self.note(&job, &outcome, &about, started.elapsed());
         if outcome.as_ref().is_ok_and(|done| done.change != Change::AlreadyServes) {
             (self.reports.in_traffic)();
         }
         desk.finish(job, outcome);
         self.record.tidy(&self.workshop.store, self.workshop.config.limits.kept_count);
+    }
+
+    /// An order goes on in the next worker, under another number; nothing of it was done here.
+    fn give_back(&self, job: Job, outcome: Outcome, about: &About, desk: &Desk) {
+        self.workshop.events.publish(Phase::Refused, |event: &mut Event| {
+            event.order = Some(job.number);
+            event.plugin = about.plugin.clone();
+            let code = DeskError::Frozen.code();
+            event.detail = Some(format!("{code}: it goes on in the worker that takes over"));
+        });
+        desk.finish(job, outcome);
+    }
+
+    /// Waits for another worker where this one has used up what `bytes` need and the next one would
+    /// have it.
+    ///
+    /// # Errors
+    /// The order is to go on there.
+    fn make_room(&self, bytes: &[u8]) -> Result<(), Refusal> {
+        let Some(wanted) = elf::static_tls(bytes) else { return Ok(()) };
+        let serving = self.active.values().flatten().map(|loaded| loaded.version.generation);
+        match self.workshop.room.short(wanted, serving) {
+            Some(short) if self.renewal.wait(&short.to_string()) => Err(refuse(DeskError::Frozen)),
+            _ => Ok(()),
+        }
     }
 
     /// So that no number is given twice, however this host ends.
@@ -191,6 +223,9 @@ impl Pipeline {
         about.plugin = Some(staged.plugin.clone());
         about.version = Some((staged.label.clone(), staged.digest));
         self.check(&staged.plugin, condition)?;
+        if force || !self.serves(&staged.plugin, staged.digest) {
+            self.make_room(&staged.bytes)?;
+        }
         let subject = Subject {
             order: Some(number),
             plugin: staged.plugin,
@@ -233,6 +268,7 @@ impl Pipeline {
         about.version = Some((target.label.clone(), target.digest));
         check_mount(&self.workshop.config.mounts, &plugin).map_err(refuse)?;
         let bytes = self.workshop.store.read(target.digest).map_err(refuse)?;
+        self.make_room(&bytes)?;
         let subject = Subject {
             order: Some(number),
             plugin,
@@ -269,6 +305,11 @@ impl Pipeline {
                 (self.reports.held)(subject.generation);
             }
         });
+        if let Err(CandidateError::NoRoom(short)) = &loaded
+            && self.renewal.wait(&short.to_string())
+        {
+            return Err(refuse(DeskError::Frozen));
+        }
         let loaded = loaded.map_err(refuse)?;
         let artifact = self.workshop.store.keep(subject.digest, &bytes);
         let artifact = artifact.map_err(|error| refuse(CandidateError::Store(error)))?;
@@ -347,6 +388,10 @@ impl Pipeline {
 
     pub(super) fn serving(&self, plugin: &PluginName) -> Option<Version> {
         Some(self.active.get(plugin)?.as_ref()?.version.clone())
+    }
+
+    fn serves(&self, plugin: &PluginName, digest: Digest) -> bool {
+        self.serving(plugin).is_some_and(|version| version.digest == digest)
     }
 
     /// Writes down how an order ended: log, history, metrics, events.

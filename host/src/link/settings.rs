@@ -97,6 +97,8 @@ bounds! {
     // Since the log has a queue.
     #[serde(default = "log_queue_bytes")] log_queue_bytes: usize;
     #[serde(default = "log_flush_time")] log_flush_time: Duration;
+    // Since workers are started with room of their own for it.
+    #[serde(default = "static_tls")] static_tls: usize;
 }
 
 fn stuck_time() -> Duration {
@@ -113,6 +115,10 @@ fn log_queue_bytes() -> usize {
 
 fn log_flush_time() -> Duration {
     Limits::default().log_flush_time
+}
+
+fn static_tls() -> usize {
+    Limits::default().static_tls
 }
 
 impl Settings {

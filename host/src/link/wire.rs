@@ -272,6 +272,12 @@ pub enum Report {
         /// All of them.
         threads: Vec<StuckThread>,
     },
+    /// It is whole, but has used up what only another worker has: wants to be replaced. Said again
+    /// while it waits for that; a master of before does not know it, and the worker goes on.
+    Worn {
+        /// What.
+        why: String,
+    },
     /// What was counted so far, should it end without a last word.
     Counted {
         /// As in [`Boot::counters`].

@@ -88,6 +88,7 @@ impl Master {
                 }
             }
             Report::Stuck { threads } => self.told_stuck(number, threads),
+            Report::Worn { why } => self.told_worn(number, why),
             Report::Asked(asked) => self.ask(Pending {
                 request: asked.request,
                 asker: Some((number, asked.id)),

@@ -30,7 +30,7 @@ use crate::{
         channel::{DESCRIPTORS_MAX, Packet},
     },
     status::ProcessStatus,
-    sys::{clock::since_boot, fault, memory::out_of_memory_kills, program},
+    sys::{clock::since_boot, fault, memory::out_of_memory_kills, program, upbringing},
 };
 
 /// What a worker is at.
@@ -166,6 +166,8 @@ impl Led {
             command.stdin(theirs.try_clone()?);
             command.stdout(streams.try_clone()?).stderr(streams.try_clone()?);
             workdir.into_iter().for_each(|it| _ = command.current_dir(it));
+            let room = plan.settings.limits.static_tls;
+            upbringing::prepare(&mut command, |name| std::env::var_os(name), room);
             let from_memory = program::ready(&mut command, true)?;
             Ok::<_, io::Error>((command.spawn()?, from_memory))
         };

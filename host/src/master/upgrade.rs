@@ -102,6 +102,8 @@ pub(super) struct Upgrade {
     answered: bool,
     /// Nobody has asked: a worker that is stuck is replaced.
     mends: bool,
+    /// What it replaces is whole but worn out: nothing may be missing afterwards.
+    renews: bool,
     step: Step,
     due: Instant,
     /// Where the candidate's binary is looked for, and what was found there.
@@ -188,6 +190,7 @@ impl Master {
             pending,
             answered: false,
             mends: false,
+            renews: false,
             step: Step::Hooks,
             due: Instant::now() + Duration::from_secs(3600),
             source,

@@ -167,7 +167,13 @@ pub(crate) fn led(started: SystemTime) -> Status {
         ],
         upgrade: Some(outcome(Verdict::RolledBack, "it died\nof SIGSEGV", started)),
         connections,
-        totals: Totals { upgrades, worker_crashes: 4, stuck_workers: 2, log_dropped: 0 },
+        totals: Totals {
+            upgrades,
+            worker_crashes: 4,
+            stuck_workers: 2,
+            renewed_workers: 3,
+            log_dropped: 0,
+        },
         ..serving(started)
     }
 }

@@ -206,7 +206,13 @@ impl HostFamilies {
         crashes.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
         let stuck = ConstCounter::new(status.totals.stuck_workers);
         let (name, help) = ("hotseat_stuck_workers", "Workers replaced because they stood still.");
-        stuck.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)
+        stuck.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
+        let renewed = ConstCounter::new(status.totals.renewed_workers);
+        let (name, help) = (
+            "hotseat_renewed_workers",
+            "Workers replaced because they had used up what no unload gives back.",
+        );
+        renewed.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)
     }
 }
 

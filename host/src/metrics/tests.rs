@@ -63,6 +63,7 @@ fn a_led_host_counts_processes_and_upgrades() {
     for line in [
         r#"hotseat_connections_by_class{class="busy"} 3"#,
         "hotseat_stuck_workers_total 2",
+        "hotseat_renewed_workers_total 3",
         r#"hotseat_connections_by_class{class="upgraded"} 0"#,
         r#"hotseat_worker_info{pid="4242",number="2"} 1"#,
         r#"hotseat_processes{role="draining"} 2"#,

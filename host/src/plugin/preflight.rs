@@ -27,7 +27,7 @@ use self::{talk::Heard, wire::Line};
 use crate::{
     config::{Config, UnloadPolicy},
     ids::{Label, PluginName},
-    sys::{keep, program, start::start},
+    sys::{keep, program, start::start, upbringing},
 };
 
 pub mod child;
@@ -55,6 +55,8 @@ pub struct PreflightRequest {
     pub time: Duration,
     /// With [`UnloadPolicy::Require`] a library that stays mapped is refused.
     pub unload_policy: UnloadPolicy,
+    /// See [`Limits::static_tls`](crate::config::Limits::static_tls).
+    pub static_tls: usize,
 }
 
 impl PreflightRequest {
@@ -68,6 +70,7 @@ impl PreflightRequest {
             label,
             time: config.limits.preflight_time,
             unload_policy: config.unload,
+            static_tls: config.limits.static_tls,
         }
     }
 }
@@ -118,7 +121,7 @@ pub fn run(request: &PreflightRequest) -> Result<Verdict, PreflightError> {
     let mut text = wire::request(request, &nonce, std::process::id());
     text.push('\n');
     keep::put_back();
-    let (mut child, pidfd) = spawn(command()).map_err(PreflightProblem::Spawn)?;
+    let (mut child, pidfd) = spawn(command(request.static_tls)).map_err(PreflightProblem::Spawn)?;
     let heard = talk::talk(&mut child, &pidfd, &text, &nonce, began + request.time);
     let status = end(&mut child, &pidfd);
     judge(request, began.elapsed(), heard, status)
@@ -131,7 +134,7 @@ fn nonce() -> rustix::io::Result<String> {
 }
 
 /// Our own executable, also if its file has been replaced since.
-fn command() -> Command {
+fn command(static_tls: usize) -> Command {
     let mut command = Command::new(program::own());
     command.arg0("hotseat").arg("preflight-child");
     // `new` may read its settings from the environment, so the child sees what the host was given:
@@ -143,6 +146,7 @@ fn command() -> Command {
     if let Some(folder) = start().way_back() {
         command.current_dir(folder);
     }
+    upbringing::prepare(&mut command, |name| start().variable(name).map(Into::into), static_tls);
     // A symbolised backtrace costs tens of megabytes and more time than the whole preflight.
     command.env("RUST_BACKTRACE", "0").env("RUST_LIB_BACKTRACE", "0");
     command

@@ -110,6 +110,12 @@ impl Roster {
         });
     }
 
+    /// How many generations stay mapped for good.
+    #[must_use]
+    pub fn resident_count(&self) -> usize {
+        self.records().iter().filter(|it| matches!(it.life, Life::Resident(_))).count()
+    }
+
     /// Every generation that left traffic, newest first; holders are for the caller to add.
     #[must_use]
     pub fn list(&self) -> Vec<GenerationStatus> {

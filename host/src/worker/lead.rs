@@ -6,7 +6,7 @@ use std::{fmt, os::fd::OwnedFd, sync::Arc, time::SystemTime};
 
 use crate::{
     admin::UpgradeDesk,
-    deploy::{Withdrawal, record::OnRenewed},
+    deploy::{Withdrawal, record::OnRenewed, renewal::Ask},
     event::Events,
     ids::{Digest, Generation, PluginName},
     serve::OnStuck,
@@ -69,6 +69,8 @@ pub struct Lead {
     pub progress: Arc<dyn Fn(&str) + Send + Sync>,
     /// Hears which data threads have not turned for `stuck_time`, whenever that changes.
     pub stuck: OnStuck,
+    /// Is asked to replace this worker, which is whole but worn out: why. `None`: nobody could.
+    pub renew: Option<Ask>,
     /// Hears whose constructor holds the loader: sooner or later each thread waits behind it.
     pub held: Arc<dyn Fn(Generation) + Send + Sync>,
 }
@@ -103,6 +105,7 @@ impl Lead {
             // Nobody could replace it; the log and the status say so.
             stuck: Arc::new(|_| ()),
             held: Arc::new(|_| ()),
+            renew: None,
         }
     }
 }

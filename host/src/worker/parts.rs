@@ -19,18 +19,20 @@ use super::{
 };
 use crate::{
     artifact::Store,
-    config::{Config, Limits, UnloadPolicy},
+    config::{Config, Limits, Recycle, UnloadPolicy},
     deploy::{
         Withdrawal,
         desk::Desk,
         pipeline::{Pipeline, Reports},
         record::{Handed, Record},
+        renewal::Renewal,
         upkeep::Upkeep,
     },
     event::{EVENTS_COUNT, Events},
     ids::PluginName,
     metrics::Metrics,
     plugin::{
+        hooks,
         reaper::{GRACE, Reaper, ReaperRules},
         services::MetricSink,
     },
@@ -111,10 +113,27 @@ pub(super) fn reports(base: &Base, lead: Lead) -> Reports {
     }
 }
 
+/// Why nothing can be unloaded, if that is so.
+pub(super) fn broken_hooks() -> Option<String> {
+    let why = hooks::self_test().err()?;
+    tracing::error!(why, "the unload hooks are not in place: nothing will be unloaded");
+    Some(why)
+}
+
+/// How long an order waits for another worker, beyond what an upgrade that runs may still take.
+const RENEWAL_TIME: Duration = Duration::from_secs(5);
+
+pub(super) fn renewal(config: &Config, base: &Base, lead: &Lead) -> Arc<Renewal> {
+    let ask = lead.renew.clone().filter(|_| config.recycle == Recycle::Auto);
+    let patience = config.limits.freeze_time + config.limits.soak_time + RENEWAL_TIME;
+    Arc::new(Renewal::new(ask, base.desk.clone(), patience))
+}
+
 pub(super) fn start_reaper(
     config: &Config,
     base: &Base,
     broken: Option<&str>,
+    renewal: &Arc<Renewal>,
 ) -> anyhow::Result<Reaper> {
     let rules = ReaperRules {
         never: never(config, broken),
@@ -123,9 +142,16 @@ pub(super) fn start_reaper(
         grace: GRACE,
     };
     let (roster, metrics) = (base.roster.clone(), base.metrics.clone());
+    let (renewal, bound) = (renewal.clone(), config.limits.resident_count);
+    // Who asked for it does not want a worker without it.
+    let unloads = rules.never.is_none();
     let report = move |report| {
         picture::count(&metrics, &report);
         roster.report(report);
+        let count = roster.resident_count();
+        if unloads && count >= bound {
+            renewal.suggest(&format!("{count} libraries stay resident"));
+        }
     };
     Reaper::start(rules, report).context("start the reaper")
 }

@@ -26,6 +26,7 @@ pub(super) struct Dynamic {
     pub(super) nodelete: bool,
     pub(super) position_independent_executable: bool,
     pub(super) text_relocations: bool,
+    pub(super) static_tls: bool,
     pub(super) needed: Vec<String>,
     /// Where it wants them to be looked for: `DT_RUNPATH`, else `DT_RPATH`.
     pub(super) search: Vec<String>,
@@ -99,6 +100,7 @@ impl<'file> Tables<'file> {
                 format::DT_TEXTREL => result.text_relocations = true,
                 format::DT_FLAGS => {
                     result.text_relocations |= value & format::DF_TEXTREL.0 != 0;
+                    result.static_tls |= value & format::DF_STATIC_TLS.0 != 0;
                 }
                 format::DT_FLAGS_1 => {
                     result.nodelete |= value & format::DF_1_NODELETE.0 != 0;
@@ -116,6 +118,16 @@ impl<'file> Tables<'file> {
             }
         }
         Ok(result)
+    }
+
+    /// What each thread has of the library's thread-locals, rounded up to whole steps of their
+    /// alignment. Units: bytes.
+    pub(super) fn tls_bytes(&self) -> u64 {
+        let template = self.segments.iter().find(|it| it.p_type(END) == format::PT_TLS);
+        template.map_or(0, |it| {
+            let (size, align) = (it.p_memsz(END), it.p_align(END).max(1));
+            size.checked_next_multiple_of(align).unwrap_or(u64::MAX)
+        })
     }
 
     /// Looks for `wanted` (each with its NUL) among the dynamic symbols.

@@ -5,12 +5,12 @@
 //! can fail here.
 
 use super::{
-    LogSettings, RawConfig, RawUnload, RawWatch,
+    LogSettings, RawConfig, RawRecycle, RawUnload, RawWatch,
     address::{Account, ControlAt, ListenAt, Name, Prefix, RawMount},
     file::Surroundings,
     lifecycle::{LameStatus, Probe, RawHook, RawReexec},
 };
-use crate::config::{Config, UnloadPolicy, Watch};
+use crate::config::{Config, Recycle, UnloadPolicy, Watch};
 
 impl RawConfig {
     /// These over the defaults.
@@ -41,6 +41,10 @@ impl RawConfig {
             None | Some(RawUnload::Allow) => UnloadPolicy::Allow,
             Some(RawUnload::Require) => UnloadPolicy::Require,
             Some(RawUnload::Off) => UnloadPolicy::Off,
+        };
+        config.recycle = match self.recycle {
+            None | Some(RawRecycle::Off) => Recycle::Off,
+            Some(RawRecycle::Auto) => Recycle::Auto,
         };
         if let Some(state_dir) = self.state_dir.or_else(|| around.state_directory.clone()) {
             config.state_dir = state_dir;

@@ -73,6 +73,11 @@ limits! {
         "Open connections of the data plane";
     library_bytes: Size<{ 4 * KIB }, { 4 * GIB }> = "256MiB", "HOTSEAT_LIBRARY_BYTES",
         "A library";
+    static_tls: Size<0, MIB> = "8KiB", "HOTSEAT_STATIC_TLS",
+        "Room for libraries with initial-exec thread-locals (mimalloc, jemalloc); it is taken out of \
+         every thread's stack, also of the smallest ones";
+    resident_count: Count<1, 10_000> = "8", "HOTSEAT_RESIDENT_COUNT",
+        "Libraries that cannot be unloaded before `recycle = \"auto\"` renews the worker";
     preflight_time: Time<1, { 10 * MINUTE }> = "5s", "HOTSEAT_PREFLIGHT_TIME",
         "A preflight child";
     load_time: Time<1, { 10 * MINUTE }> = "10s", "HOTSEAT_LOAD_TIME",

@@ -125,7 +125,7 @@ impl Master {
         if !self.is_at(number, |step| matches!(step, Step::Booting { .. }), true) {
             return false;
         }
-        if self.mends() {
+        if self.mends() && !self.renews() {
             // It comes up as after a crash, and nothing but what is stuck is to be gone back to.
             self.probed();
             return true;

@@ -20,6 +20,7 @@ fn request(time: Duration, unload_policy: UnloadPolicy) -> PreflightRequest {
         config: None,
         time,
         unload_policy,
+        static_tls: 8 << 10,
     }
 }
 

@@ -214,7 +214,7 @@ impl Mail {
         let this = || self.clone();
         let (asks, switches, shows) = (this(), this(), this());
         let (serves, progresses, renews) = (this(), this(), this());
-        let (stands, holds) = (this(), this());
+        let (stands, holds, wears) = (this(), this(), this());
         Lead {
             upgrade: Arc::new(move |request| {
                 let answered = asks.ask(request);
@@ -232,6 +232,9 @@ impl Mail {
             }),
             stuck: Arc::new(move |threads| stands.stuck(threads)),
             held: Arc::new(move |generation| holds.held(generation)),
+            renew: Some(Arc::new(move |why| {
+                wears.put((Report::Worn { why: why.to_owned() }, Vec::new()));
+            })),
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::{
         desk::{DeskError, Refusal},
         order::{Order, Source},
     },
-    error::Kind,
+    error::{Coded as _, Kind},
     state::{Fate, Seen},
     watch::{
         probe::is_written,
@@ -53,6 +53,8 @@ impl Round {
         for mut ordered in std::mem::take(&mut self.ordered) {
             let fate = match ordered.ticket.answer.try_recv() {
                 Ok(Err(refusal)) if refusal.kind() == Kind::Stopping => None,
+                // It is for the worker that takes over, whose first look finds the file again.
+                Ok(Err(refusal)) if refusal.code() == DeskError::Frozen.code() => None,
                 Ok(Err(refusal)) => Some(self.fate_of(&ordered.path, &refusal, now)),
                 Ok(Ok(_)) => Some(Fate::Ended),
                 Err(TryRecvError::Closed) => None,
