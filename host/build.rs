@@ -1,5 +1,6 @@
 //! Exports the interposed symbols from the executable, so that a plugin's references to them bind
-//! to the host's definitions (see `plugin::hooks`). rustc's LLD does so by itself; GNU ld needs it.
+//! to the host's definitions (see `plugin::hooks`). rustc's LLD does so by itself for what the C
+//! library has as well; GNU ld, and what only the host has, need it.
 
 fn main() {
     for symbol in [
@@ -8,6 +9,7 @@ fn main() {
         "_exit",
         "abort",
         "exit",
+        "hotseat_heap_v1",
         "kill",
         "pthread_create",
         "pthread_exit",
@@ -20,8 +22,7 @@ fn main() {
         "tss_create",
         "tss_delete",
     ] {
-        println!("cargo:rustc-link-arg-bins=-Wl,--export-dynamic-symbol={symbol}");
-        println!("cargo:rustc-link-arg-benches=-Wl,--export-dynamic-symbol={symbol}");
+        println!("cargo:rustc-link-arg=-Wl,--export-dynamic-symbol={symbol}");
     }
     println!("cargo:rerun-if-changed=build.rs");
 }

@@ -33,6 +33,8 @@ pub struct Config {
     pub mounts: Vec<MountRule>,
     /// What each plugin's `Context::config` returns, as JSON text.
     pub plugin_config: std::collections::BTreeMap<PluginName, String>,
+    /// How much memory a plugin's heap may hold. Default: any.
+    pub memory: std::collections::BTreeMap<PluginName, MemoryRule>,
     /// Data threads. Default: the number of cores.
     pub threads: usize,
     /// What to do with a library that cannot be unmapped.
@@ -75,6 +77,7 @@ impl Default for Config {
             state_dir: PathBuf::from("./.hotseat"),
             mounts: Vec::new(),
             plugin_config: std::collections::BTreeMap::new(),
+            memory: std::collections::BTreeMap::new(),
             threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             unload: UnloadPolicy::Allow,
             recycle: Recycle::Off,
@@ -153,6 +156,26 @@ pub struct MountRule {
     pub prefix: String,
     /// The plugin that serves it.
     pub plugin: PluginName,
+}
+
+/// How much memory a generation's heap may hold, and what is done when it holds more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryRule {
+    /// Units: bytes.
+    pub max: u64,
+    /// See there.
+    pub policy: MemoryPolicy,
+}
+
+/// What is done about a generation that holds more memory than it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryPolicy {
+    /// An event, a line in the log and a warning in the status. The default.
+    Warn,
+    /// Those, and new requests are answered with 503 until it holds an eighth less.
+    Refuse,
+    /// Those, and the version before it serves instead.
+    Withdraw,
 }
 
 /// What to do with a library that cannot be unmapped.

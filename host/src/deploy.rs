@@ -13,6 +13,7 @@
 mod amend;
 pub mod boot;
 pub mod candidate;
+pub mod ceiling;
 pub mod condition;
 pub mod desk;
 mod line;

@@ -92,11 +92,13 @@ pub enum Phase {
     Worker,
     /// `/readyz` was switched; `detail` says how.
     LameDuck,
+    /// A plugin's heap holds more than it may, or no longer does; `detail` says how much.
+    Memory,
 }
 
 impl Phase {
     /// Every one.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Queued,
         Self::Staged,
         Self::Verified,
@@ -117,6 +119,7 @@ impl Phase {
         Self::Upgrade,
         Self::Worker,
         Self::LameDuck,
+        Self::Memory,
     ];
 
     /// `snake_case`, stable for ever.
@@ -143,6 +146,7 @@ impl Phase {
             Self::Upgrade => "upgrade",
             Self::Worker => "worker",
             Self::LameDuck => "lame_duck",
+            Self::Memory => "memory",
         }
     }
 

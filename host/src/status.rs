@@ -57,6 +57,9 @@ pub struct Status {
     pub unwritable: Option<Unwritable>,
     /// Resident memory of this process. Units: bytes.
     pub rss_bytes: Option<u64>,
+    /// What the C library's `malloc` has handed out in this process: the host's own memory, and that
+    /// of whatever plugins use without an arena. Units: bytes.
+    pub c_heap_bytes: u64,
     /// Every process of the host: the master first, then the workers, newest first. Empty without a
     /// master.
     pub processes: Vec<ProcessStatus>,
@@ -379,6 +382,22 @@ pub struct GenerationStatus {
     pub holders: Vec<Holder>,
     /// How many hold it.
     pub holder_count: usize,
+    /// Its heap; `None`: it has no arena, or an allocator of its own.
+    pub heap: Option<Heap>,
+}
+
+/// The heap of one generation. Units: bytes. Also in lines of the history.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Heap {
+    /// What it has of the host, in use or not.
+    pub held: u64,
+    /// The most that it has held.
+    pub peak: u64,
+    /// What of it is in use, but for what its threads have at hand.
+    pub live: u64,
+    /// All that it has taken since it was loaded, whether it was given back or not.
+    pub total: u64,
 }
 
 /// The life of a generation.

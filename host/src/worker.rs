@@ -45,12 +45,12 @@ use crate::{
     artifact::Store,
     config::Config,
     deploy::{
-        candidate::Workshop, desk::Desk, pipeline::Pipeline, record::Record, room::Room,
-        upkeep::Upkeep,
+        candidate::Workshop, ceiling::CeilingThread, desk::Desk, pipeline::Pipeline,
+        record::Record, room::Room, upkeep::Upkeep,
     },
     event::{Events, Phase},
     metrics::Metrics,
-    plugin::{blocking::BlockingPool, reaper::Reaper, services::Services},
+    plugin::{reaper::Reaper, services::Services},
     route::{Drains, Table},
     serve::{DataPlane, Socket},
     state::StateDir,
@@ -106,7 +106,7 @@ pub struct Worker {
     record: Arc<Record>,
     drains: Arc<Drains>,
     watcher: Mutex<Option<Watcher>>,
-    _upkeep: Upkeep,
+    _upkeep: (Upkeep, CeilingThread),
     /// Comes back, with everything that serves, once the desk is closed.
     pipeline: Mutex<Receiver<Pipeline>>,
     control: Control,
@@ -137,8 +137,7 @@ impl Worker {
         counters.iter().for_each(|it| counts::add(&base.metrics, &base.tally, it));
         let never_unload = parts::broken_hooks();
         let limits = &config.limits;
-        let pool = BlockingPool::start(limits.blocking_threads, limits.blocking_queue_count);
-        let pool = Arc::new(pool.context("start the blocking pool")?);
+        let pool = parts::start_pool(limits)?;
         let renewal = parts::renewal(&config, &base, &lead);
         let reaper = parts::start_reaper(&config, &base, never_unload.as_deref(), &renewal)?;
         let picture = parts::picture(&config, &base, &sockets, never_unload, lead.clone())?;
@@ -173,6 +172,7 @@ impl Worker {
             reports,
             renewal,
             active: BTreeMap::new(),
+            left_heap: None,
         };
         let pipeline = parts::begin(pipeline, &desk, (withdraw, first), halt)
             .context("start the deploy thread")?;

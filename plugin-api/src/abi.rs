@@ -14,6 +14,7 @@
 //! - An entry that is `None` or lies beyond `size` is absent: the other side skips it.
 #![expect(unsafe_code, reason = "the ABI: raw pointers with stated owners and lifetimes")]
 
+pub mod heap;
 pub mod root;
 
 use abi_stable::StableAbi;

@@ -29,8 +29,14 @@
 //! - [`Handler::signal`] hears of the signals that the host gets, before and after it acts on them.
 //!
 //! # Rules for code that can be unloaded
-//! Heap memory kept in a `static` is lost at each unload, so keep state in the handler. A thread
-//! that outlives the handler's drop keeps the library in memory. Capture no backtraces.
+//! A thread that outlives the handler's drop keeps the library in memory. Capture no backtraces.
+//!
+//! What is left on the heap goes with the library, in statics too: [`export_handler!`] makes an
+//! allocator for it, whose memory the host lends, counts for each generation and takes back. So a
+//! block must not be given to somebody who keeps it for ever or frees it by other means (C's
+//! `free`). Under a host of before there was this, and in `cargo test`, the memory is the system's,
+//! and nothing of it comes back at an unload. A crate with an allocator of its own says
+//! `allocator = none`; what that one holds is its own affair.
 //!
 //! # A larger example
 //! ```
@@ -91,6 +97,8 @@ mod error;
 pub mod export;
 mod guard;
 mod handler;
+#[doc(hidden)]
+pub mod heap;
 mod host_future;
 #[doc(hidden)]
 pub mod manifest;

@@ -10,8 +10,9 @@ use std::{any::type_name, env, fmt::Write, fs, mem::offset_of, path::Path};
 use hotseat_plugin_api::abi::{
     ABI_MAJOR, ABI_MINOR, Answer, Bytes, Created, Done, Frame, Future, Growing, Header, Headers,
     HeadersVt, HostVt, InstanceVt, Io, IoVt, Job, KNOWN_FEATURES, NewArgs, RequestHead, RequestVt,
-    StateBlob, Str, Stream, StreamVt, Upgrade, Waker, WakerVt, body, drain, level, metric,
-    new_flags, poll, root, signal, signal_phase,
+    StateBlob, Str, Stream, StreamVt, Upgrade, Waker, WakerVt, body, drain,
+    heap::{self, CHUNK, Cell, Figures},
+    level, metric, new_flags, poll, root, signal, signal_phase,
 };
 use hotseat_plugin_api::abi::{IO_PENDING, UNKNOWN_LEN};
 
@@ -46,7 +47,7 @@ fn fingerprint() -> String {
     fixed(&mut out);
     growing(&mut out);
     constants!(out;
-        KNOWN_FEATURES, UNKNOWN_LEN, IO_PENDING,
+        KNOWN_FEATURES, UNKNOWN_LEN, IO_PENDING, CHUNK,
         poll::READY, poll::PENDING, poll::FAILED, poll::PANICKED, poll::END,
         body::EMPTY, body::BYTES, body::STREAM, body::UPGRADE,
         level::ERROR, level::WARN, level::INFO, level::DEBUG, level::TRACE,
@@ -56,6 +57,7 @@ fn fingerprint() -> String {
         signal::TSTP, signal_phase::PRE, signal_phase::POST,
     );
     let symbol = String::from_utf8_lossy(root::ROOT_SYMBOL);
+    writeln!(out, "heap symbol {}", heap::SYMBOL.to_string_lossy()).expect("a string");
     writeln!(out, "root symbol {}", symbol.trim_end_matches('\0')).expect("a string");
     out
 }
@@ -96,6 +98,8 @@ fn growing(out: &mut String) {
         RequestVt { size, take_body, body_len }
         HostVt { size, log, log_enabled, metric, panicked, sleep, blocking }
         NewArgs { size, flags, host, host_vt, name, label, generation, config }
+        Figures { size, count, cells }
+        Cell { taken, given }
         InstanceVt {
             size, state_schema, self_test, drain_notice, stop, drop, ready, quiesce, resume,
             export_state, import_state, signal,

@@ -9,6 +9,7 @@ use rustix::process::Signal;
 
 mod cuts;
 mod drops;
+mod heap;
 mod leaves;
 mod threads;
 

@@ -22,7 +22,7 @@ use crate::{
     ids::{Digest, Generation, Peer, Version},
     metrics::{Metrics, fixture},
     state::history::Entry,
-    status::Status,
+    status::{Heap, Status},
     upgrade,
 };
 
@@ -138,6 +138,7 @@ fn history_line() -> Entry {
         outcome: "swapped".to_owned(),
         text: "handler v2 is serving".to_owned(),
         ms: 4,
+        left_heap: Some(Heap { held: 1, peak: 2, live: 0, total: 3 }),
     }
 }
 

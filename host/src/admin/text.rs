@@ -53,6 +53,10 @@ fn write_status(page: &mut String, status: &Status, working_dir: &Path, now: &No
         writeln!(page, "nothing is loaded; try: curl {place} -d ./libhandler_v1.so")?;
     } else {
         page.write_str(&plugins(&status.plugins))?;
+        if status.plugins.iter().any(|it| it.active.as_ref().is_some_and(|it| it.heap.is_some())) {
+            let rest = unit::bytes(status.c_heap_bytes);
+            writeln!(page, "heap: of the process beside that, C libraries included: {rest} live")?;
+        }
     }
     if let lines @ 1.. = status.all_log_dropped() {
         writeln!(page, "log: {lines} lines were dropped, because nobody took them in time")?;
@@ -117,6 +121,10 @@ pub(super) fn plugins(plugins: &[PluginStatus]) -> String {
             let _ = writeln!(page, "warning: {}: {}", plugin.name, one_line(warning));
         }
     }
+    for (plugin, heap) in plugins.iter().filter_map(|it| Some((it, it.active.as_ref()?.heap?))) {
+        let [live, held, peak] = [heap.live, heap.held, heap.peak].map(unit::bytes);
+        let _ = writeln!(page, "heap: {}: {live} live, {held} held, {peak} at most", plugin.name);
+    }
     page
 }
 
@@ -135,7 +143,10 @@ fn write_retired(page: &mut String, status: &Status) -> fmt::Result {
             Life::Resident(why) => format!("resident: {}", one_line(why)),
             Life::Unloaded => "unloaded".to_owned(),
         };
-        writeln!(page, "  {plugin} {label} (generation {number}) {life}")?;
+        let heap = generation.heap.filter(|heap| heap.held > 0);
+        let heap = heap.map(|heap| format!("; heap of {}", unit::bytes(heap.held)));
+        let heap = heap.unwrap_or_default();
+        writeln!(page, "  {plugin} {label} (generation {number}) {life}{heap}")?;
         let mut holders = Table::new();
         for holder in generation.holders.iter().take(HOLDER_COUNT) {
             holders.row([

@@ -20,6 +20,7 @@ use self::{
     file::{FileText, Surroundings},
     lifecycle::{LIST_COUNT, LameStatus, Probe, RawHook, RawReexec},
     limits::RawLimits,
+    plugin::RawPlugin,
     values::Count,
 };
 use super::Config;
@@ -30,6 +31,7 @@ mod build;
 pub mod file;
 pub mod lifecycle;
 pub mod limits;
+pub mod plugin;
 mod refusal;
 pub mod values;
 
@@ -67,8 +69,8 @@ pub enum RawRecycle {
     Off,
 }
 
-/// A plugin's own table in the file.
-type Tables = BTreeMap<Name, toml::Table>;
+/// Each plugin's own table in the file.
+type Tables = BTreeMap<Name, RawPlugin>;
 
 /// Every setting as typed; `None` where nothing was said.
 #[derive(Clone, Debug, Default, clap::Args, Deserialize)]

@@ -42,7 +42,7 @@ impl Pipeline {
         // number here, and would be what another withdrawal leads to.
         self.record.shun(withdrawn.iter().filter_map(|it| it.content));
         for withdrawal in &withdrawn {
-            self.withdraw(withdrawal);
+            self.withdraw(withdrawal, "crash");
         }
         let died = withdrawn.iter().filter_map(|it| Some((it.content?, it.why.clone())));
         let died = died.collect::<BTreeMap<_, _>>();
@@ -51,7 +51,7 @@ impl Pipeline {
         }
         let progress = self.reports.progress.clone();
         let booted = {
-            let withdraw = |withdrawal: &Withdrawal| self.withdraw(withdrawal);
+            let withdraw = |withdrawal: &Withdrawal| self.withdraw(withdrawal, "crash");
             let withdraw = first.then_some(&withdraw as boot::Withdraw<'_>);
             boot::load_committed(&self.workshop, &self.record, halted, &*progress, withdraw)
         };
@@ -60,8 +60,17 @@ impl Pipeline {
         (self.reports.in_traffic)();
     }
 
+    /// Has the version before it serve instead of a generation that does.
+    pub(super) fn take_back(&mut self, withdrawal: &Withdrawal) {
+        let serves = |loaded: &Arc<Loaded>| loaded.version.generation == withdrawal.generation;
+        if self.active.values().flatten().any(serves) {
+            self.withdraw(withdrawal, "memory");
+            self.reconcile();
+        }
+    }
+
     /// Returns a plugin to the version before `generation`, if that is what boots.
-    fn withdraw(&self, withdrawal: &Withdrawal) {
+    fn withdraw(&self, withdrawal: &Withdrawal, source: &str) {
         let began = Instant::now();
         let Withdrawal { generation, why, content } = withdrawal;
         let Some(Withdrawn { plugin, was, now, text }) = self.record.withdraw(withdrawal) else {
@@ -99,7 +108,7 @@ impl Pipeline {
             subject: None,
             at: SystemTime::now(),
             order: 0,
-            source: "crash".to_owned(),
+            source: source.to_owned(),
             verb: "withdraw".to_owned(),
             plugin: Some(plugin.clone()),
             label: Some(shown.label.clone()),
@@ -109,6 +118,7 @@ impl Pipeline {
             outcome: outcome.to_owned(),
             text,
             ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            left_heap: None,
         });
     }
 

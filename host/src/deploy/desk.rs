@@ -17,7 +17,10 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::order::{Change, Deployed, Order};
+use super::{
+    amend::Withdrawal,
+    order::{Change, Deployed, Order},
+};
 use crate::{
     error::{Coded, Kind},
     event::{Events, Phase},
@@ -130,6 +133,8 @@ pub enum Work {
     Order(Job),
     /// The state was changed by another process: make what serves equal to it, then say so.
     Reconcile(SyncSender<()>),
+    /// Something that serves is not to do so any longer.
+    Withdraw(Withdrawal),
     /// Nothing is to change: find out whether a file would be accepted by now.
     Trial(Trial),
 }
@@ -162,6 +167,8 @@ struct State {
     frozen: bool,
     waiting: VecDeque<Job>,
     reconcile: Option<SyncSender<()>>,
+    /// One of each generation at most.
+    withdraw: VecDeque<Withdrawal>,
     /// Only when nothing else is to be done.
     trial: Option<Trial>,
     running: Option<OrderStatus>,
@@ -178,6 +185,10 @@ impl State {
         }
         let work = if let Some(done) = self.reconcile.take() {
             Work::Reconcile(done)
+        } else if !self.frozen
+            && let Some(withdrawal) = self.withdraw.pop_front()
+        {
+            Work::Withdraw(withdrawal)
         } else if let Some(job) = self.waiting.pop_front() {
             self.running = Some(describe(&job, "running"));
             Work::Order(job)
@@ -320,8 +331,17 @@ impl Desk {
     pub(crate) fn take(&self) -> Option<Job> {
         match self.next()? {
             Work::Order(job) => Some(job),
-            Work::Reconcile(_) | Work::Trial(_) => None,
+            Work::Reconcile(_) | Work::Withdraw(_) | Work::Trial(_) => None,
         }
+    }
+
+    /// Has a generation that serves replaced by the version before it, before the next order.
+    pub fn withdraw(&self, withdrawal: Withdrawal) {
+        self.shared.state.tell(|state| {
+            if state.withdraw.iter().all(|it| it.generation != withdrawal.generation) {
+                state.withdraw.push_back(withdrawal);
+            }
+        });
     }
 
     /// Has the file at `path` tried once nothing else is to be done.

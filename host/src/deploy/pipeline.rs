@@ -12,6 +12,7 @@ use std::{
 
 use super::{
     candidate::{Candidate, CandidateError, Passed, Subject, Workshop},
+    ceiling::Ceilings,
     condition::Condition,
     desk::{Desk, DeskError, Job, Outcome, Refusal, Work},
     line,
@@ -27,6 +28,7 @@ use crate::{
     metrics::Metrics,
     route::{Drains, Loaded, Routes, Table, check_mount},
     state::{VersionEntry, history::Entry},
+    status::Heap,
     sys::keep,
 };
 
@@ -39,6 +41,8 @@ pub struct Reports {
     pub progress: Arc<dyn Fn(&str) + Send + Sync>,
     /// The loader is held by a constructor that does not return: this process can load nothing more.
     pub held: Arc<dyn Fn(Generation) + Send + Sync>,
+    /// Watches over the memory of what serves.
+    pub ceilings: Ceilings,
 }
 
 impl fmt::Debug for Reports {
@@ -66,6 +70,8 @@ pub struct Pipeline {
     pub renewal: Arc<Renewal>,
     /// `None`: committed or configured, but nothing of it could be loaded.
     pub active: BTreeMap<PluginName, Option<Arc<Loaded>>>,
+    /// Of what has left traffic by the order that runs.
+    pub left_heap: Option<Heap>,
 }
 
 /// An order names a plugin that does not serve.
@@ -127,6 +133,7 @@ impl Pipeline {
                     // Whoever waited may have gone.
                     let _ = done.try_send(());
                 }
+                Work::Withdraw(withdrawal) => self.take_back(&withdrawal),
                 Work::Trial(trial) => {
                     let verdict = self.workshop.trial(&trial.path);
                     trial.answer(verdict.map_err(|error| error.code()));
@@ -140,6 +147,7 @@ impl Pipeline {
 
     fn attend_to(&mut self, job: Job, desk: &Desk) {
         let started = Instant::now();
+        self.left_heap = None;
         self.reserve_numbers(desk);
         let mut about = About::default();
         // Before the first file is written.
@@ -343,10 +351,12 @@ impl Pipeline {
     /// Has the next request meet what is active.
     pub(super) fn store_table(&self) {
         self.routes.store(Table::build(&self.workshop.config.mounts, &self.active));
+        self.active.values().flatten().for_each(|loaded| self.reports.ceilings.watch(loaded));
     }
 
-    fn retire(&self, loaded: Arc<Loaded>) -> Version {
+    fn retire(&mut self, loaded: Arc<Loaded>) -> Version {
         let version = loaded.version.clone();
+        self.left_heap = loaded.heap();
         self.workshop.roster.retired(&loaded);
         self.drains.watch(loaded);
         version
@@ -417,6 +427,7 @@ impl Pipeline {
             outcome: String::new(),
             text: String::new(),
             ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            left_heap: None,
         };
         match outcome {
             Ok(done) => {
@@ -424,6 +435,7 @@ impl Pipeline {
                 entry.digest = Some(done.version.digest);
                 entry.generation = Some(done.version.generation);
                 entry.from = done.from;
+                entry.left_heap = self.left_heap;
                 entry.outcome = done.change.as_str().to_owned();
                 entry.text = done.line();
                 line::done(&entry, path);

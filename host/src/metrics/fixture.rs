@@ -8,8 +8,8 @@ use std::{
 use crate::{
     ids::{Digest, Generation, PluginName},
     status::{
-        Address, Blocked, Classes, CoreStatus, Counts, GenerationStatus, Holder, KeptVersion, Life,
-        OrderStatus, PluginStatus, ProcessStatus, Stage, Status, Totals,
+        Address, Blocked, Classes, CoreStatus, Counts, GenerationStatus, Heap, Holder, KeptVersion,
+        Life, OrderStatus, PluginStatus, ProcessStatus, Stage, Status, Totals,
     },
     upgrade::{Outcome, Verdict},
 };
@@ -28,6 +28,7 @@ fn generation(number: u64, label: &str, life: Life, since: SystemTime) -> Genera
         since,
         holders: Vec::new(),
         holder_count: 0,
+        heap: None,
     }
 }
 
@@ -63,6 +64,7 @@ pub(crate) fn empty(started: SystemTime) -> Status {
         missing: Vec::new(),
         unwritable: None,
         rss_bytes: Some(63 << 20),
+        c_heap_bytes: 12 << 20,
         processes: Vec::new(),
         upgrade: None,
         connections: Classes::default(),
@@ -97,11 +99,15 @@ pub(crate) fn serving(started: SystemTime) -> Status {
         since: Duration::from_secs(5),
     };
     let counts = Counts { requests: 1204, errors: 3, panics: 1, timeouts: 0, cut: 0 };
+    let mut active = generation(7, "2", Life::Serving, started);
+    active.heap = Some(Heap { held: 5 << 20, peak: 7 << 20, live: 3 << 20, total: 9 << 30 });
+    let mut resident = generation(4, "1", resident, started);
+    resident.heap = Some(Heap { held: 2 << 20, ..Heap::default() });
     Status {
         plugins: vec![PluginStatus {
             name: name("handler"),
             mounts: vec!["/".to_owned(), "api.example/v1".to_owned()],
-            active: Some(generation(7, "2", Life::Serving, started)),
+            active: Some(active),
             kept: vec![kept],
             warning: None,
             counts,
@@ -109,7 +115,7 @@ pub(crate) fn serving(started: SystemTime) -> Status {
         retired: vec![
             draining,
             generation(5, "1", pending, started),
-            generation(4, "1", resident, started),
+            resident,
             generation(3, "1", Life::Unloaded, started),
         ],
         resident_count: 1,

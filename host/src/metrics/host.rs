@@ -12,7 +12,7 @@ use prometheus_client::{
 
 use super::{Ends, Word};
 use crate::{
-    status::{Blocked, Classes, Counts, GenerationStatus, Life, Status},
+    status::{Blocked, Classes, Counts, GenerationStatus, Heap, Life, Status},
     sys::clock::Now,
     upgrade::Verdict,
 };
@@ -41,6 +41,20 @@ const PLUGIN_COUNTERS: [OfCounts; 5] = [
     ("hotseat_timeouts", "Calls that took longer than they may.", |counts| counts.timeouts),
     ("hotseat_cut_requests", "Requests cut at a drain limit.", |counts| counts.cut),
 ];
+
+/// What is shown of each heap.
+type OfHeap = (&'static str, &'static str, fn(&Heap) -> u64);
+
+const HEAP_GAUGES: [OfHeap; 3] = [
+    ("hotseat_heap_bytes", "Memory that the heap of what serves holds.", |heap| heap.held),
+    ("hotseat_heap_peak_bytes", "The most that it has held.", |heap| heap.peak),
+    ("hotseat_heap_live_bytes", "What of it is in use.", |heap| heap.live),
+];
+
+fn of(generation: &GenerationStatus) -> [(&'static str, String); 2] {
+    let (plugin, number) = (generation.plugin.to_string(), generation.generation.to_string());
+    [("plugin", plugin), ("generation", number)]
+}
 
 fn counters<L: EncodeLabelSet>(
     encoder: &mut DescriptorEncoder<'_>,
@@ -102,10 +116,37 @@ impl HostFamilies {
         let rows = lives.into_iter().map(|((p, life), n)| ([("plugin", p), ("life", life)], n));
         let help = "Generations in memory by where they are in their life.";
         gauges(encoder, "hotseat_generations", help, rows)?;
+        self.heaps(encoder)?;
         let rows =
             self.dropped.iter().map(|(p, why, n)| ([("plugin", p.as_str()), ("reason", *why)], *n));
         let help = "Values of plugins' own metrics that were not recorded.";
         counters(encoder, "hotseat_dropped_metrics", help, rows)
+    }
+
+    /// Of what serves, by generation; of what has left traffic, together: else there would be more
+    /// series with each deploy.
+    fn heaps(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let serving = self.status.plugins.iter().filter_map(|plugin| plugin.active.as_ref());
+        let serving: Vec<_> = serving.filter_map(|it| Some((it, it.heap?))).collect();
+        for (name, help, read) in HEAP_GAUGES {
+            let rows = serving.iter().map(|(generation, heap)| (of(generation), read(heap)));
+            gauges(encoder, name, help, rows)?;
+        }
+        let rows = serving.iter().map(|(generation, heap)| (of(generation), heap.total));
+        let help = "Bytes that what serves has taken from its heap since it was loaded.";
+        counters(encoder, "hotseat_heap_taken_bytes", help, rows)?;
+        let mut retired = BTreeMap::<_, u64>::new();
+        for generation in &self.status.retired {
+            if let (Some(heap), Some(_)) = (generation.heap, life(generation)) {
+                *retired.entry(generation.plugin.as_str()).or_default() += heap.held;
+            }
+        }
+        let rows = retired.into_iter().map(|(plugin, held)| ([("plugin", plugin)], held));
+        let help = "Memory of heaps whose generation has left traffic and is not unloaded.";
+        gauges(encoder, "hotseat_retired_heap_bytes", help, rows)?;
+        let help = "What malloc has handed out in the process: the host, C libraries, plugins without \
+                    an arena.";
+        gauge(encoder, "hotseat_c_heap_bytes", help, self.status.c_heap_bytes)
     }
 
     fn process(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {

@@ -4,7 +4,8 @@
 //! make and delete threads and their keys (`threads`, `keys`) itself, so that a plugin's references
 //! bind here: glibc never learns of a plugin's thread-local destructors and pins nothing, its
 //! keys can be deleted, its threads counted. Those by which a plugin ends the process (`ends`) are
-//! the host's as well: they leave a note of whose code it was. Owns that bookkeeping per library (`registry`) and
+//! the host's as well: they leave a note of whose code it was. What a library's arena lives on is lent
+//! to it here and taken back behind it (`heap`). Owns that bookkeeping per library (`registry`) and
 //! per thread (`ledger`). Knows nothing of loading.
 //!
 //! # Invariant
@@ -21,6 +22,7 @@ use std::{
 pub(super) mod blame;
 mod check;
 mod ends;
+pub mod heap;
 mod interpose;
 pub(super) mod keys;
 pub(super) mod ledger;

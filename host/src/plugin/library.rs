@@ -94,6 +94,7 @@ pub(super) fn open(request: &LoadRequest, log_to: LogTo) -> Result<Library, Load
         Err(error) => {
             hooks::purge_thread(record.id());
             registry::unregister(&record);
+            hooks::heap::take_back(record.id());
             let text = loader_text(error);
             // Of a file that is whole, the system refuses to map the code only.
             let mount = forbids_running(&request.path).filter(|_| text.contains("map segment"));

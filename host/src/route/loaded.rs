@@ -2,16 +2,30 @@
 //!
 //! Invariant: dropping it, on whatever thread, only hands the instance over to the reaper.
 
-use std::time::SystemTime;
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{
+            AtomicBool,
+            Ordering::{Acquire, Relaxed, Release},
+        },
+    },
+    time::SystemTime,
+};
 
 use super::Roster;
 use crate::{
     ids::{PluginName, Version},
     log,
     plugin::{
+        hooks::{
+            LibraryId,
+            heap::{self, HeapSize},
+        },
         instance::Instance,
         reaper::{ReaperHandle, Retired},
     },
+    status::Heap,
     sys::private::PrivateFile,
 };
 
@@ -28,6 +42,10 @@ pub struct Loaded {
     file: Option<PrivateFile>,
     reaper: ReaperHandle,
     roster: Roster,
+    watched: AtomicBool,
+    /// Why no new request may meet it, or why that is near.
+    over: Mutex<Option<String>>,
+    refuses: AtomicBool,
 }
 
 impl Loaded {
@@ -41,7 +59,49 @@ impl Loaded {
         (reaper, roster): (ReaperHandle, Roster),
     ) -> Self {
         let (since, file) = (SystemTime::now(), Some(file));
-        Self { plugin, version, since, instance: Some(instance), file, reaper, roster }
+        Self {
+            plugin,
+            version,
+            since,
+            instance: Some(instance),
+            file,
+            reaper,
+            roster,
+            watched: AtomicBool::new(false),
+            over: Mutex::default(),
+            refuses: AtomicBool::new(false),
+        }
+    }
+
+    /// True once: its heap is to be watched.
+    #[must_use]
+    pub fn begin_watch(&self) -> bool {
+        !self.watched.swap(true, Relaxed)
+    }
+
+    /// Says that it holds more memory than it may, in which words, and whether new requests are
+    /// refused for it; whoever does sees to it that the views of the table look again.
+    pub fn set_over(&self, why: Option<String>, refuse: bool) {
+        self.refuses.store(refuse && why.is_some(), Release);
+        *self.over.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    /// In which words it holds more memory than it may.
+    #[must_use]
+    pub fn over(&self) -> Option<String> {
+        self.over.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether it holds more memory than it may.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.over().is_some()
+    }
+
+    /// Whether no new request may meet it.
+    #[must_use]
+    pub fn refuses(&self) -> bool {
+        self.refuses.load(Acquire)
     }
 
     /// Whether a line that says `what` has happened to a request of this generation is to be
@@ -51,11 +111,23 @@ impl Loaded {
         log::is_news(self.plugin.as_str(), self.version.generation.0, what)
     }
 
+    /// Its heap at this moment. `None`: it has no arena.
+    #[must_use]
+    pub fn heap(&self) -> Option<Heap> {
+        heap_of(self.instance().library())
+    }
+
     /// The instance.
     #[must_use]
     pub fn instance(&self) -> &Instance {
         self.instance.as_ref().expect("taken only when the generation is dropped")
     }
+}
+
+/// The heap of a library at this moment. `None`: it has no arena, or is unmapped.
+pub(super) fn heap_of(library: LibraryId) -> Option<Heap> {
+    let HeapSize { held, peak, live, total } = heap::size(library)?;
+    Some(Heap { held, peak, live, total })
 }
 
 impl Drop for Loaded {

@@ -8,12 +8,15 @@ use std::{
     time::SystemTime,
 };
 
-use super::Loaded;
+use super::{Loaded, loaded::heap_of};
 use crate::{
     event::{Event, Events, Phase},
     ids::{Generation, PluginName, Version},
-    plugin::reaper::{Report, Unloading},
-    status::{GenerationStatus, Life},
+    plugin::{
+        hooks::LibraryId,
+        reaper::{Report, Unloading},
+    },
+    status::{GenerationStatus, Heap, Life},
 };
 
 #[derive(Clone, Debug)]
@@ -22,6 +25,17 @@ struct Record {
     version: Version,
     since: SystemTime,
     life: Life,
+    library: LibraryId,
+    /// As it was when its last lease went.
+    heap: Option<Heap>,
+}
+
+impl Record {
+    /// What is unmapped holds nothing, or the books of heaps say so.
+    fn heap(&self) -> Option<Heap> {
+        let now = heap_of(self.library);
+        now.or_else(|| self.heap.map(|last| Heap { held: 0, live: 0, ..last }))
+    }
 }
 
 /// Shared by everything that moves a generation along.
@@ -50,13 +64,18 @@ impl Roster {
             version: loaded.version.clone(),
             since: loaded.since,
             life: Life::Draining,
+            library: loaded.instance().library(),
+            heap: None,
         });
         self.publish(Phase::Retired, loaded.version.generation, None);
     }
 
     /// Its last lease is gone.
     pub fn drained(&self, generation: Generation) {
-        self.set(generation, Life::Pending("waits for its unload".to_owned()));
+        self.change(generation, |record| {
+            record.life = Life::Pending("waits for its unload".to_owned());
+            record.heap = heap_of(record.library);
+        });
         self.publish(Phase::Drained, generation, None);
     }
 
@@ -76,9 +95,13 @@ impl Roster {
     }
 
     fn set(&self, generation: Generation, life: Life) {
+        self.change(generation, |record| record.life = life);
+    }
+
+    fn change(&self, generation: Generation, change: impl FnOnce(&mut Record)) {
         let mut records = self.records();
         if let Some(record) = records.iter_mut().find(|it| it.version.generation == generation) {
-            record.life = life;
+            change(record);
         }
     }
 
@@ -128,6 +151,7 @@ impl Roster {
             since: record.since,
             holders: Vec::new(),
             holder_count: 0,
+            heap: record.heap(),
         };
         self.records().iter().rev().map(status).collect()
     }

@@ -35,7 +35,13 @@ impl Routes {
     /// Replaces the table. When this returns, every request that is accepted later meets it.
     pub fn store(&self, table: Table) {
         self.table.store(Arc::new(table));
-        // Release: a view that sees the new epoch also sees the new table.
+        self.look_again();
+    }
+
+    /// Has every view read the table anew: one of its generations takes requests, or takes none, from
+    /// here on.
+    pub fn look_again(&self) {
+        // Release: a view that sees the new epoch also sees what was changed before.
         self.epoch.fetch_add(1, Ordering::Release);
         if let Some(bell) = self.bell.get() {
             bell();

@@ -57,6 +57,8 @@ pub enum Route<'a> {
     Nowhere,
     /// The mount has no generation.
     Vacant(&'a PluginName),
+    /// Its generation takes no new requests, because it holds more memory than it may.
+    Full(&'a PluginName),
     /// This generation answers; the prefix is so many bytes long.
     To(&'a Rc<Lease>, usize),
 }
@@ -68,6 +70,7 @@ impl CoreTable {
         let Some(at) = self.table.find(host, path) else { return Route::Nowhere };
         let mount = &self.table.mounts()[at];
         match &self.leases[at] {
+            None if mount.loaded.is_some() => Route::Full(&mount.rule.plugin),
             None => Route::Vacant(&mount.rule.plugin),
             Some(lease) => Route::To(lease, mount.prefix_len()),
         }
@@ -133,7 +136,8 @@ impl View {
             };
             // Two mounts of one plugin share one lease.
             let found = leases.iter().flatten().find(same).cloned();
-            leases.push(found.or_else(|| mount.loaded.as_ref().map(lease)));
+            let taking = mount.loaded.as_ref().filter(|loaded| !loaded.refuses());
+            leases.push(found.or_else(|| taking.map(lease)));
         }
         CoreTable { table, leases }
     }

@@ -127,6 +127,7 @@ impl Dispatch {
         let (lease, prefix) = match table.route(name, parts.uri.path()) {
             Route::To(lease, prefix) => (lease.clone(), prefix),
             Route::Vacant(_) => return Err(own::VACANT.into()),
+            Route::Full(_) => return Err(own::FULL.into()),
             Route::Nowhere if table.is_empty() => return Err(own::EMPTY.into()),
             Route::Nowhere => return Err(own::NO_MOUNT.into()),
         };

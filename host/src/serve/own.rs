@@ -56,7 +56,7 @@ const fn own(status: StatusCode, code: &'static str, text: &'static str) -> Own 
 }
 
 /// Every one of them, for [`OwnCounts`].
-const ALL: [Own; 25] = [
+const ALL: [Own; 26] = [
     BAD_REQUEST,
     BAD_HOST,
     BAD_TARGET,
@@ -73,6 +73,7 @@ const ALL: [Own; 25] = [
     UPGRADE_BODY,
     NO_MOUNT,
     VACANT,
+    FULL,
     EMPTY,
     FAILED,
     PANICKED,
@@ -175,6 +176,11 @@ pub(super) const VACANT: Own = own(
     "no_generation",
     "the plugin mounted at this path has no version that serves",
 );
+pub(super) const FULL: Own = own(
+    StatusCode::SERVICE_UNAVAILABLE,
+    "memory_max",
+    "the plugin mounted at this path holds more memory than `memory_max` allows",
+);
 pub(super) const EMPTY: Own =
     own(StatusCode::SERVICE_UNAVAILABLE, "empty_host", "nothing is loaded yet");
 pub(super) const FAILED: Own =
@@ -211,7 +217,7 @@ impl Own {
         let mut answer = text(self.status, format!("{line}\n").into());
         let headers = answer.headers_mut();
         headers.insert("hotseat-error", HeaderValue::from_static(self.code));
-        if matches!(self, VACANT | EMPTY) {
+        if matches!(self, VACANT | FULL | EMPTY) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         if self.status == StatusCode::METHOD_NOT_ALLOWED {

@@ -21,6 +21,7 @@ use super::wire::{from_ms, to_ms};
 use crate::{
     error::Coded as _,
     ids::{Digest, Generation, Label, Peer, PluginName},
+    status::Heap,
     sys::{path::PathError, start::give_mode},
 };
 
@@ -58,6 +59,8 @@ pub struct Entry {
     pub text: String,
     /// From the order leaving the queue to its end. Units: milliseconds.
     pub ms: u64,
+    /// The heap of what left traffic with it, as it was then.
+    pub left_heap: Option<Heap>,
 }
 
 impl Entry {
@@ -74,7 +77,7 @@ impl Entry {
     pub fn of_host(source: &str, verb: &str, outcome: &str, text: impl Into<String>) -> Self {
         let (line, order, ms) = (0, 0, 0);
         let (by, subject, plugin, label) = Default::default();
-        let (digest, generation, from) = Default::default();
+        let (digest, generation, from, left_heap) = Default::default();
         let [source, verb, outcome] = [source, verb, outcome].map(ToOwned::to_owned);
         let (at, text) = (SystemTime::now(), text.into());
         Self {
@@ -93,6 +96,7 @@ impl Entry {
             outcome,
             text,
             ms,
+            left_heap,
         }
     }
 }
@@ -126,6 +130,8 @@ struct WireEntry {
     pid: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     uid: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left_heap: Option<Heap>,
 }
 
 /// The history of one host. Shared by reference; every method may be called from any thread.
@@ -441,6 +447,7 @@ fn encode(entry: &Entry) -> Vec<u8> {
         subject: entry.subject.clone(),
         pid: entry.by.map(|by| by.pid),
         uid: entry.by.map(|by| by.uid),
+        left_heap: entry.left_heap,
     };
     let mut line = serde_json::to_vec(&wire).expect("only numbers and texts");
     line.push(b'\n');
@@ -466,6 +473,7 @@ fn decode(line: &[u8], last: u64) -> Option<Entry> {
         outcome: wire.outcome,
         text: wire.text,
         ms: wire.ms,
+        left_heap: wire.left_heap,
     })
 }
 

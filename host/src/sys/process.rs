@@ -179,6 +179,14 @@ pub fn rss_bytes() -> Option<u64> {
     Some(pages * rustix::param::page_size() as u64)
 }
 
+/// What the C library's `malloc` has handed out and not got back. Units: bytes.
+#[must_use]
+pub fn c_heap_bytes() -> u64 {
+    // SAFETY: only counts.
+    let info = unsafe { libc::mallinfo2() };
+    (info.uordblks + info.hblkhd) as u64
+}
+
 /// `SIGSEGV` for 11; a number without a name is `signal 40`.
 #[must_use]
 pub fn signal_name(signal: i32) -> String {

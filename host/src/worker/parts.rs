@@ -22,6 +22,7 @@ use crate::{
     config::{Config, Limits, Recycle, UnloadPolicy},
     deploy::{
         Withdrawal,
+        ceiling::CeilingThread,
         desk::Desk,
         pipeline::{Pipeline, Reports},
         record::{Handed, Record},
@@ -32,6 +33,7 @@ use crate::{
     ids::PluginName,
     metrics::Metrics,
     plugin::{
+        blocking::BlockingPool,
         hooks,
         reaper::{GRACE, Reaper, ReaperRules},
         services::MetricSink,
@@ -54,7 +56,7 @@ pub(super) struct Base {
     pub(super) metrics: Arc<Metrics>,
     pub(super) store: Arc<Store>,
     pub(super) record: Arc<Record>,
-    pub(super) upkeep: Upkeep,
+    pub(super) upkeep: (Upkeep, CeilingThread),
     pub(super) desk: Desk,
     pub(super) routes: Arc<Routes>,
     pub(super) tally: Tally,
@@ -88,14 +90,18 @@ impl Base {
         let given = record.clone();
         desk.number_from(record.first_order(), move |number| given.order_given(number));
         desk.remember(&record.recent());
+        let routes = Arc::<Routes>::default();
+        let rules = config.memory.clone();
+        let ceilings = CeilingThread::start(rules, routes.clone(), desk.clone(), events.clone());
+        let ceilings = ceilings.context("start the ceiling thread")?;
         Ok(Self {
             roster: Roster::new(limits.retired_count, events.clone()),
             metrics: Arc::new(Metrics::new(limits.series_count)),
             store,
             record,
-            upkeep: upkeep.context("start the upkeep of the state")?,
+            upkeep: (upkeep.context("start the upkeep of the state")?, ceilings),
             desk,
-            routes: Arc::default(),
+            routes,
             tally: Tally::default(),
             events,
         })
@@ -110,6 +116,7 @@ pub(super) fn reports(base: &Base, lead: Lead) -> Reports {
         in_traffic: Arc::new(move || serving(traffic::of(&routes.load(), &store, &record))),
         progress: lead.progress,
         held: lead.held,
+        ceilings: base.upkeep.1.handle(),
     }
 }
 
@@ -195,6 +202,11 @@ pub(super) fn start_plane(
     // Set once, here.
     let _ = picture.plane.set(plane.clone());
     Ok(plane)
+}
+
+pub(super) fn start_pool(limits: &Limits) -> anyhow::Result<Arc<BlockingPool>> {
+    let pool = BlockingPool::start(limits.blocking_threads, limits.blocking_queue_count);
+    Ok(Arc::new(pool.context("start the blocking pool")?))
 }
 
 pub(super) fn start_watcher(

@@ -150,6 +150,7 @@ impl Picture {
             missing: missing(table.mounts()),
             unwritable: self.record.unwritable(),
             rss_bytes: sys::process::rss_bytes(),
+            c_heap_bytes: sys::process::c_heap_bytes(),
             processes,
             upgrade,
             totals,
@@ -184,7 +185,7 @@ impl Picture {
             mounts,
             active: loaded.map(|loaded| serving(loaded, holders)),
             kept: self.record.kept(name),
-            warning: warned.get(name).cloned(),
+            warning: warning(warned.get(name).cloned(), loaded.and_then(|it| it.over())),
             counts: self.tally.of(name),
         };
         plugins.into_iter().map(status).collect()
@@ -257,6 +258,14 @@ fn missing(mounts: &[Mount]) -> Vec<String> {
     mounts.iter().filter(|mount| mount.loaded.is_none()).map(ToString::to_string).collect()
 }
 
+/// What is to be said of a plugin: how it has booted, and whether it has too much memory.
+fn warning(booted: Option<String>, over: Option<String>) -> Option<String> {
+    match (booted, over) {
+        (Some(booted), Some(over)) => Some(format!("{booted}; {over}")),
+        (one, other) => one.or(other),
+    }
+}
+
 fn serving(loaded: &Arc<Loaded>, holders: &Holders) -> GenerationStatus {
     let version = &loaded.version;
     GenerationStatus {
@@ -268,6 +277,7 @@ fn serving(loaded: &Arc<Loaded>, holders: &Holders) -> GenerationStatus {
         since: loaded.since,
         holders: Vec::new(),
         holder_count: holders.get(&version.generation).map_or(0, Vec::len),
+        heap: loaded.heap(),
     }
 }
 

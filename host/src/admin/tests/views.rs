@@ -36,7 +36,18 @@ fn generation(number: usize, label: &str, life: &str, why: Option<&str>) -> serd
         "since": "1970-01-01T00:00:00.000Z",
         "holder_count": 0,
         "holders": [],
+        "heap": null,
     })
+}
+
+fn with_heap(
+    mut generation: serde_json::Value,
+    [held, peak, live, total]: [u64; 4],
+) -> serde_json::Value {
+    generation["heap"] = json!({
+        "held_bytes": held, "peak_bytes": peak, "live_bytes": live, "total_bytes": total,
+    });
+    generation
 }
 
 fn classes(idle: usize, busy: usize, upgraded: usize) -> serde_json::Value {
@@ -68,7 +79,10 @@ async fn the_status_object_is_complete() {
     let plugin = json!({
         "name": "handler",
         "mounts": ["/", "api.example/v1"],
-        "active": generation(7, "2", "serving", None),
+        "active": with_heap(
+            generation(7, "2", "serving", None),
+            [5 << 20, 7 << 20, 3 << 20, 9 << 30],
+        ),
         "kept": [{ "generation": 6, "label": "1", "digest": "06".repeat(32), "rolled_back": true }],
         "warning": null,
         "counts": { "requests": 1204, "errors": 3, "panics": 1, "timeouts": 0, "cut": 0 },
@@ -90,7 +104,10 @@ async fn the_status_object_is_complete() {
         "retired": [
             draining(),
             generation(5, "1", "pending", Some("thread `core 1` has not let go")),
-            generation(4, "1", "resident", Some("1 thread left behind")),
+            with_heap(
+                generation(4, "1", "resident", Some("1 thread left behind")),
+                [2 << 20, 0, 0, 0],
+            ),
             generation(3, "1", "unloaded", None),
         ],
         "resident_count": 1,
@@ -113,6 +130,7 @@ async fn the_status_object_is_complete() {
         "missing": [],
         "unwritable": null,
         "rss_bytes": 66_060_288,
+        "c_heap_bytes": 12_582_912,
         "processes": [],
         "upgrade": null,
         "connections": classes(0, 0, 0),
@@ -247,6 +265,9 @@ async fn the_history_is_as_long_as_asked_for() {
         "outcome": "swapped",
         "text": "handler v2 is serving",
         "took_ms": 4,
+        "left_heap": {
+            "held_bytes": 1, "peak_bytes": 2, "live_bytes": 0, "total_bytes": 3,
+        },
         "subject": "./libhandler_v2.so",
         "pid": 12,
         "uid": 0,

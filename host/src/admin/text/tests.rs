@@ -41,6 +41,8 @@ paths from  /srv
 
 plugin   mounted at         serves  generation  sha256     requests  failed
 handler  /, api.example/v1  v2      7           07070707…  1204      4
+heap: handler: 3.0 MiB live, 5.0 MiB held, 7.0 MiB at most
+heap: of the process beside that, C libraries included: 12.0 MiB live
 log: 8 lines were dropped, because nobody took them in time
 
 left traffic
@@ -48,7 +50,7 @@ left traffic
     request 17  GET /?sleep=20  request  12.3 s  127.0.0.1:40312
     and 1 more
   handler v1 (generation 5) pending: thread `core 1` has not let go
-  handler v1 (generation 4) resident: 1 thread left behind
+  handler v1 (generation 4) resident: 1 thread left behind; heap of 2.0 MiB
 
 blocked: core 1 for 5.0 s by handler (generation 7), request 21, /slow
 
@@ -122,6 +124,7 @@ fn the_history_is_a_table() {
         outcome: "preflight_crashed".to_owned(),
         text: "it died\x1b[2J".to_owned(),
         ms: 4,
+        left_heap: None,
     };
     let by = Some(Peer { pid: 7, uid: 0 });
     let other = Entry { outcome: "swapped".to_owned(), text: "b".to_owned(), by, ..line.clone() };

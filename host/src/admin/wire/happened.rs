@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 
-use super::time::rfc3339;
+use super::{picture::Heap, time::rfc3339};
 use crate::{event, state::history::Entry};
 
 /// The data of one event of `/v1/events`.
@@ -89,6 +89,7 @@ struct Line {
     subject: Option<String>,
     pid: Option<u32>,
     uid: Option<u32>,
+    left_heap: Option<Heap>,
 }
 
 impl Line {
@@ -109,6 +110,7 @@ impl Line {
             outcome,
             text,
             ms,
+            left_heap,
         } = line;
         Self {
             id: *id,
@@ -127,6 +129,7 @@ impl Line {
             subject: subject.clone(),
             pid: by.map(|by| by.pid),
             uid: by.map(|by| by.uid),
+            left_heap: left_heap.map(Heap::new),
         }
     }
 }

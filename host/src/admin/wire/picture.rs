@@ -40,6 +40,7 @@ pub(in crate::admin) struct Status {
     missing: Vec<String>,
     unwritable: Option<Unwritable>,
     rss_bytes: Option<u64>,
+    c_heap_bytes: u64,
     processes: Vec<Process>,
     upgrade: Option<Upgrade>,
     connections: Classes,
@@ -68,6 +69,7 @@ impl Status {
             missing,
             unwritable,
             rss_bytes,
+            c_heap_bytes,
             processes,
             upgrade,
             connections,
@@ -98,6 +100,7 @@ impl Status {
             missing: missing.clone(),
             unwritable: unwritable.as_ref().map(Unwritable::new),
             rss_bytes: *rss_bytes,
+            c_heap_bytes: *c_heap_bytes,
             processes: processes.iter().map(|process| Process::new(process, now)).collect(),
             upgrade: upgrade.as_ref().map(Upgrade::new),
             connections: Classes::new(*connections),
@@ -210,6 +213,7 @@ struct Generation {
     since: String,
     holder_count: usize,
     holders: Vec<Holder>,
+    heap: Option<Heap>,
 }
 
 #[derive(Debug, Serialize)]
@@ -233,6 +237,7 @@ impl Generation {
             since,
             holders,
             holder_count,
+            heap,
         } = generation;
         let (life, why) = match life {
             Life::Serving => ("serving", None),
@@ -262,7 +267,24 @@ impl Generation {
             since: rfc3339(*since),
             holder_count: *holder_count,
             holders: holders.collect(),
+            heap: heap.map(Heap::new),
         }
+    }
+}
+
+/// Units: bytes.
+#[derive(Clone, Debug, Serialize)]
+pub(in crate::admin) struct Heap {
+    held_bytes: u64,
+    peak_bytes: u64,
+    live_bytes: u64,
+    total_bytes: u64,
+}
+
+impl Heap {
+    pub(in crate::admin) fn new(heap: status::Heap) -> Self {
+        let status::Heap { held, peak, live, total } = heap;
+        Self { held_bytes: held, peak_bytes: peak, live_bytes: live, total_bytes: total }
     }
 }
 

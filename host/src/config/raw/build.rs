@@ -9,6 +9,7 @@ use super::{
     address::{Account, ControlAt, ListenAt, Name, Prefix, RawMount},
     file::Surroundings,
     lifecycle::{LameStatus, Probe, RawHook, RawReexec},
+    plugin::RawPlugin,
 };
 use crate::config::{Config, Recycle, UnloadPolicy, Watch};
 
@@ -33,8 +34,10 @@ impl RawConfig {
         }
         config.follow_links = self.follow_links.unwrap_or(config.follow_links);
         config.mounts = self.mount.unwrap_or_default().into_iter().map(|RawMount(m)| m).collect();
-        config.plugin_config =
-            self.plugin.into_iter().map(|(Name(name), table)| (name, json(table))).collect();
+        for (Name(name), RawPlugin { memory, table }) in self.plugin {
+            config.memory.extend(memory.map(|rule| (name.clone(), rule)));
+            config.plugin_config.insert(name, json(table));
+        }
         let accounts = self.trusted_owners.unwrap_or_default();
         config.trusted_owners = accounts.into_iter().map(|Account(id)| id).collect();
         config.unload = match self.unload {

@@ -9,8 +9,10 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
+use hotseat_plugin_api::abi::{self, heap::HeapFn};
+
 use super::{
-    enter, interpose, keys, ledger, object,
+    enter, heap, interpose, keys, ledger, object,
     real::{
         self, AtExit, C11Routine, Create, Dtor, KeyCreate, KeyDelete, Routine, ThrdCreate,
         TssDelete,
@@ -91,7 +93,25 @@ fn try_all(record: &Record, libc_address: *mut c_void) -> Result<(), String> {
     try_key(&seen, record)?;
     try_c11_key(&seen, record)?;
     try_thread(&seen, record, libc_address)?;
-    try_c11_thread(&seen, record, libc_address)
+    try_c11_thread(&seen, record, libc_address)?;
+    try_heap(record, libc_address)
+}
+
+/// What a library's arena asks for is lent, and goes when it is taken back.
+fn try_heap(record: &Record, libc_address: *mut c_void) -> Result<(), String> {
+    let lend = interpose::lookup(abi::heap::SYMBOL);
+    // SAFETY: `self_test` has just found our own function under this name.
+    let lend = unsafe { transmute::<*mut c_void, HeapFn>(lend) };
+    let (of, size) = (libc_address.cast_const().cast(), abi::heap::CHUNK);
+    // SAFETY: an address in the library; nobody looks at figures there.
+    let base = unsafe { lend(of, size, ptr::null_mut()) };
+    let lent = heap::ranges(record.id());
+    heap::take_back(record.id());
+    let whole = base.addr()..base.addr() + size;
+    if !base.is_null() && lent.iter().eq([&whole]) && heap::ranges(record.id()).is_empty() {
+        return Ok(());
+    }
+    Err(format!("a chunk of a heap was noted as {} ranges", lent.len()))
 }
 
 fn try_destructor(seen: &Seen, record: &Record, dso: *mut c_void) -> Result<(), String> {

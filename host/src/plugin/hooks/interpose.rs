@@ -1,4 +1,5 @@
-//! The C functions that plugins find in the host instead of the C library.
+//! The C functions that plugins find in the host instead of the C library, and the one that only it
+//! has.
 //!
 //! They live in the library crate and must end up, exported, in the executable: `self_test` takes
 //! their addresses so that the linker keeps them, `build.rs` exports them. C11's functions are here
@@ -7,8 +8,10 @@
 
 use std::ffi::{CStr, c_int, c_void};
 
+use hotseat_plugin_api::abi;
+
 use super::{
-    ends, keys, ledger,
+    ends, heap, keys, ledger,
     real::{self, Dtor},
     registry::{self, Owner},
     threads,
@@ -43,7 +46,7 @@ unsafe extern "C" fn __cxa_thread_atexit_impl(
 }
 
 /// The functions by the names that a plugin asks for.
-pub(super) fn table() -> [(&'static CStr, *const c_void); 16] {
+pub(super) fn table() -> [(&'static CStr, *const c_void); 17] {
     [
         (c"__cxa_thread_atexit_impl", __cxa_thread_atexit_impl as *const c_void),
         (c"pthread_key_create", keys::pthread_key_create as *const c_void),
@@ -61,6 +64,7 @@ pub(super) fn table() -> [(&'static CStr, *const c_void); 16] {
         (c"raise", ends::raise as *const c_void),
         (c"pthread_kill", ends::pthread_kill as *const c_void),
         (c"pthread_exit", ends::pthread_exit as *const c_void),
+        (abi::heap::SYMBOL, heap::hotseat_heap_v1 as *const c_void),
     ]
 }
 

@@ -22,7 +22,7 @@ use crate::ids::Generation;
 /// A registered library that is not the C library, which `self_test` takes.
 pub(in crate::plugin) struct Played {
     pub(in crate::plugin) record: Arc<Record>,
-    address: *mut c_void,
+    pub(in crate::plugin) address: *mut c_void,
     _alone: MutexGuard<'static, ()>,
 }
 

@@ -12,7 +12,7 @@ use std::{
 
 use super::{Library, loader_text};
 use crate::plugin::{
-    hooks::{self, keys, ledger, object, registry, registry::Record, signals},
+    hooks::{self, heap, keys, ledger, object, registry, registry::Record, signals},
     purge,
 };
 
@@ -74,10 +74,12 @@ impl Library {
         }
         keys::delete_all(&self.record);
         let Self { handle, record, root, nodelete, context } = self;
+        heap::shut(record.id(), true);
         let entered = hooks::enter(record.id());
         let closed = ManuallyDrop::into_inner(handle).close();
         drop(entered);
         if is_mapped(record.path()) || still_there(root, &record) {
+            heap::shut(record.id(), false);
             return Err(CloseError::Mapped(match closed {
                 Err(error) => loader_text(error),
                 Ok(()) if nodelete => NODELETE.to_owned(),
@@ -90,6 +92,7 @@ impl Library {
         ledger::forget(&record);
         keys::delete_all(&record);
         registry::unregister(&record);
+        heap::take_back(record.id());
         // SAFETY: the box that `open` made; the library that knew its address is unmapped.
         drop(unsafe { Box::from_raw(context.cast_mut()) });
         Ok(())

@@ -21,6 +21,7 @@ fn entry(order: u64) -> Entry {
         outcome: "rolled_back".to_owned(),
         text: "two\nlines".to_owned(),
         ms: 4,
+        left_heap: Some(Heap { held: 5, peak: 7, live: 3, total: 11 }),
     }
 }
 

@@ -1,0 +1,79 @@
+//! A plugin's own table in the file, and what of it is the host's.
+//!
+//! Owns the keys of such a table that the host reads. The plugin sees them as well: it may want to
+//! know how much room it has.
+
+use serde::{Deserialize, Deserializer, de::Error as _};
+
+use super::values::{MIB, Size, TIB};
+use crate::config::{MemoryPolicy, MemoryRule};
+
+/// `[plugin.NAME]`, as typed.
+#[derive(Clone, Debug, Default)]
+pub struct RawPlugin {
+    pub(super) memory: Option<MemoryRule>,
+    /// All of it.
+    pub(super) table: toml::Table,
+}
+
+/// The keys that the host reads.
+#[derive(Deserialize)]
+struct Ours {
+    memory_max: Option<Size<MIB, TIB>>,
+    memory_policy: Option<RawMemoryPolicy>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum RawMemoryPolicy {
+    Warn,
+    Refuse,
+    Withdraw,
+}
+
+impl<'de> Deserialize<'de> for RawPlugin {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let table = toml::Table::deserialize(deserializer)?;
+        let Ours { memory_max, memory_policy } = table.clone().try_into().map_err(|error| {
+            // Only the message: its place would be one in the table.
+            D::Error::custom(toml::de::Error::message(&error))
+        })?;
+        let policy = match memory_policy {
+            None | Some(RawMemoryPolicy::Warn) => MemoryPolicy::Warn,
+            Some(RawMemoryPolicy::Refuse) => MemoryPolicy::Refuse,
+            Some(RawMemoryPolicy::Withdraw) => MemoryPolicy::Withdraw,
+        };
+        if memory_max.is_none() && memory_policy.is_some() {
+            return Err(D::Error::custom("`memory_policy` needs a `memory_max`"));
+        }
+        let memory = memory_max.map(|max| MemoryRule { max: max.into(), policy });
+        Ok(Self { memory, table })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_reads_its_keys_and_leaves_them_there() {
+        let text = "memory_max = '64MiB'\nmemory_policy = 'refuse'\nown = 1";
+        let plugin: RawPlugin = toml::from_str(text).unwrap();
+        let rule = MemoryRule { max: 64 << 20, policy: MemoryPolicy::Refuse };
+        assert_eq!((plugin.memory, plugin.table.len()), (Some(rule), 3));
+        let plugin: RawPlugin = toml::from_str("memory_max = 1048576").unwrap();
+        let rule = MemoryRule { max: 1 << 20, policy: MemoryPolicy::Warn };
+        assert_eq!(plugin.memory, Some(rule));
+        assert_eq!(toml::from_str::<RawPlugin>("own = 1").unwrap().memory, None);
+        for (text, error) in [
+            ("memory_max = '64MB'", "is not a size"),
+            ("memory_max = 1000", "outside the bounds"),
+            ("memory_max = true", "boolean"),
+            ("memory_policy = 'warn'", "needs a `memory_max`"),
+            ("memory_max = '1GiB'\nmemory_policy = 'kill'", "`withdraw`"),
+        ] {
+            let told = toml::from_str::<RawPlugin>(text).unwrap_err().to_string();
+            assert!(told.contains(error), "{text}: {told}");
+        }
+    }
+}

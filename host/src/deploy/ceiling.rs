@@ -1,0 +1,150 @@
+//! What is done about a plugin whose heap holds more than it may.
+//!
+//! Owns the thread that does it: whoever allocates too much only leaves word, on whatever thread and
+//! under whatever locks of a plugin that may be. Invariant: requests pay nothing for it; those of a
+//! plugin that is refused find no lease in their thread's view of the table.
+
+use std::{collections::BTreeMap, io, ops::ControlFlow, sync::Arc, thread};
+
+use super::{amend::Withdrawal, desk::Desk};
+use crate::{
+    config::{MemoryPolicy, MemoryRule},
+    event::{Event, Events, Phase},
+    ids::PluginName,
+    plugin::hooks::heap,
+    route::{Loaded, Routes},
+    thread::Inbox,
+};
+
+#[derive(Debug, Default)]
+struct News {
+    /// Some library has crossed its line.
+    crossed: bool,
+    closing: bool,
+}
+
+/// Has generations watched; clones reach the same thread.
+#[derive(Clone, Debug)]
+pub struct Ceilings {
+    rules: Arc<BTreeMap<PluginName, MemoryRule>>,
+    inbox: Arc<Inbox<News>>,
+}
+
+/// The thread; it ends when this is dropped.
+#[derive(Debug)]
+pub struct CeilingThread(Ceilings);
+
+impl Drop for CeilingThread {
+    fn drop(&mut self) {
+        self.0.inbox.tell(|news| news.closing = true);
+    }
+}
+
+struct Keeper {
+    ceilings: Ceilings,
+    routes: Arc<Routes>,
+    desk: Desk,
+    events: Events,
+}
+
+impl CeilingThread {
+    /// Starts the thread, if there is a rule.
+    ///
+    /// # Errors
+    /// The system's own, when the thread cannot be started.
+    pub fn start(
+        rules: BTreeMap<PluginName, MemoryRule>,
+        routes: Arc<Routes>,
+        desk: Desk,
+        events: Events,
+    ) -> io::Result<Self> {
+        let ceilings = Ceilings { rules: Arc::new(rules), inbox: Arc::default() };
+        if !ceilings.rules.is_empty() {
+            let keeper = Keeper { ceilings: ceilings.clone(), routes, desk, events };
+            thread::Builder::new().name("ceiling".to_owned()).spawn(move || keeper.run())?;
+        }
+        Ok(Self(ceilings))
+    }
+
+    /// A way to have generations watched.
+    #[must_use]
+    pub fn handle(&self) -> Ceilings {
+        self.0.clone()
+    }
+}
+
+impl Ceilings {
+    /// From now on the generation, which is in traffic, is watched. Once is enough.
+    pub fn watch(&self, loaded: &Loaded) {
+        let Some(rule) = self.rules.get(&loaded.plugin).filter(|_| loaded.begin_watch()) else {
+            return;
+        };
+        let inbox = self.inbox.clone();
+        let leave_word = move |_| inbox.tell(|news| news.crossed = true);
+        heap::watch(loaded.instance().library(), rule.max, Arc::new(leave_word));
+    }
+}
+
+impl Keeper {
+    fn run(&self) {
+        let next = |news: &mut News| {
+            if news.closing || std::mem::take(&mut news.crossed) {
+                return ControlFlow::Break(!news.closing);
+            }
+            ControlFlow::Continue(None)
+        };
+        while self.ceilings.inbox.wait(next) {
+            let table = self.routes.load();
+            for loaded in table.mounts().iter().filter_map(|mount| mount.loaded.as_ref()) {
+                self.look(loaded);
+            }
+        }
+    }
+
+    fn look(&self, loaded: &Loaded) {
+        let Some(rule) = self.ceilings.rules.get(&loaded.plugin) else { return };
+        let over = heap::is_over(loaded.instance().library());
+        if loaded.is_over() == over {
+            return;
+        }
+        let held = loaded.heap().map_or(0, |heap| heap.held);
+        let told = told(held, rule, over);
+        let (plugin, generation) = (&loaded.plugin, loaded.version.generation);
+        loaded.set_over(over.then(|| told.clone()), rule.policy == MemoryPolicy::Refuse);
+        if over {
+            tracing::warn!(%plugin, generation = generation.0, "{told}");
+        } else {
+            tracing::info!(%plugin, generation = generation.0, "{told}");
+        }
+        match rule.policy {
+            MemoryPolicy::Warn => {}
+            MemoryPolicy::Refuse => self.routes.look_again(),
+            MemoryPolicy::Withdraw if over => {
+                self.desk.withdraw(Withdrawal { generation, why: told.clone(), content: None });
+            }
+            MemoryPolicy::Withdraw => {}
+        }
+        // Only now is it true.
+        self.events.publish(Phase::Memory, |event: &mut Event| {
+            event.plugin = Some(plugin.clone());
+            event.label = Some(loaded.version.label.clone());
+            event.digest = Some(loaded.version.digest);
+            event.generation = Some(generation);
+            event.detail = Some(told);
+        });
+    }
+}
+
+fn told(held: u64, rule: &MemoryRule, over: bool) -> String {
+    let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+    let (held, max) = (mib(held), mib(rule.max));
+    if !over {
+        return format!("its heap is back to {held} MiB of the {max} MiB of `memory_max`");
+    }
+    let consequence = match rule.policy {
+        MemoryPolicy::Warn => "",
+        MemoryPolicy::Refuse => "; new requests are refused",
+        MemoryPolicy::Withdraw => "; it is withdrawn",
+    };
+    format!("its heap holds {held} MiB, more than the {max} MiB of `memory_max`{consequence}")
+}
