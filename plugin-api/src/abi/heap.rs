@@ -38,6 +38,9 @@ pub type HeapFn =
 /// What a library has taken from its heap since it was loaded; read by the host at any time.
 /// Growing.
 ///
+/// A thread's destructor that is registered for these figures only gives blocks back that the thread
+/// has at hand.
+///
 /// # Lifetime
 /// A static of the library.
 #[repr(C)]

@@ -120,11 +120,25 @@ pub(super) unsafe fn give(class: usize, block: *mut u8) {
     });
 }
 
+/// Counts what was taken and given back past the blocks at hand. Units: bytes.
+pub(super) fn count(taken: u64, given: u64) {
+    CACHE.with(|cache| {
+        let taken = cache.taken.get() + taken;
+        let given = cache.given.get() + given;
+        cache.taken.set(taken);
+        cache.given.set(given);
+        // Nobody tells it at the end of a thread whose cache is not open.
+        if taken.max(given) >= TOLD_BYTES || cache.stage.get() != Stage::Open {
+            cache.tell();
+        }
+    });
+}
+
 /// A block of a class that is not kept at hand.
 pub(super) fn take_aside(class: usize) -> *mut u8 {
     let block = shard::take(class, 1).first;
     if !block.is_null() {
-        figures::taken(class::size(class).into());
+        count(class::size(class).into(), 0);
     }
     block.cast()
 }
@@ -134,7 +148,7 @@ pub(super) fn take_aside(class: usize) -> *mut u8 {
 /// # Safety
 /// As for [`give`].
 pub(super) unsafe fn give_aside(class: usize, block: *mut u8) {
-    figures::given(class::size(class).into());
+    count(0, class::size(class).into());
     let block = exposed(block.addr()).cast::<Block>();
     // SAFETY: ours again, and at least as large as a pointer.
     unsafe { block.write(Block { next: ptr::null_mut() }) };
@@ -155,14 +169,19 @@ impl Cache {
     #[cold]
     #[inline(never)]
     fn tell(&self) {
-        figures::taken(self.taken.take());
-        figures::given(self.given.take());
+        figures::add(self.taken.take(), self.given.take());
     }
 
     /// Fills the list of a class by half, and takes a block of them.
     #[cold]
     #[inline(never)]
     fn fill(&self, class: usize) -> *mut u8 {
+        if self.stage.get() == Stage::Fresh {
+            // Before whoever registers the destructor: by then the host knows whose it is.
+            let block = take_aside(class);
+            self.is_open();
+            return block;
+        }
         if !self.is_open() {
             return take_aside(class);
         }
@@ -266,8 +285,10 @@ fn register() -> bool {
         // It runs no destructors but Rust's own: what is at hand at a thread's end is lost there.
         return true;
     }
+    // What tells this destructor from the library's own.
+    let object = (&raw const figures::FIGURES).cast_mut().cast();
     // SAFETY: the function takes any object, and lives in the library that the handle names.
-    unsafe { __cxa_thread_atexit_impl(empty, ptr::null_mut(), &raw const __dso_handle) == 0 }
+    unsafe { __cxa_thread_atexit_impl(empty, object, &raw const __dso_handle) == 0 }
 }
 
 /// Gives everything back that the calling thread has at hand, for good.

@@ -24,12 +24,15 @@ fn own() -> &'static Cell {
     &FIGURES.cells[shard::own() % CELLS]
 }
 
-pub(super) fn taken(bytes: u64) {
-    own().taken.fetch_add(bytes, Relaxed);
-}
-
-pub(super) fn given(bytes: u64) {
-    own().given.fetch_add(bytes, Relaxed);
+/// Adds what a thread has taken and given back. Units: bytes.
+pub(super) fn add(taken: u64, given: u64) {
+    let own = own();
+    for (total, bytes) in [(&own.taken, taken), (&own.given, given)] {
+        // Nothing is told for nothing: others may be at the same one.
+        if bytes > 0 {
+            total.fetch_add(bytes, Relaxed);
+        }
+    }
 }
 
 /// What is taken and was not given back. Others may allocate meanwhile. Units: bytes.

@@ -5,7 +5,7 @@
 
 use std::{alloc::Layout, cell::Cell, ptr};
 
-use super::{figures, lock::Lock, source};
+use super::{cache, lock::Lock, source};
 
 /// What a range is aligned to without more ado. Units: bytes; the smallest page of a system.
 const PAGE: usize = 4096;
@@ -73,7 +73,7 @@ pub(super) fn take(layout: Layout) -> (*mut u8, bool) {
     let kept = if size <= KEPT_MAX { RESERVE.take(size) } else { None };
     let base = kept.unwrap_or_else(|| source::take(size));
     if !base.is_null() {
-        figures::taken(size as u64);
+        cache::count(size as u64, 0);
     }
     (base, kept.is_none())
 }
@@ -87,7 +87,7 @@ pub(super) unsafe fn give(block: *mut u8, layout: Layout) {
         // SAFETY: `take_aligned` has written where the range begins before the block.
         (unsafe { block.cast::<*mut u8>().sub(1).read() }, aligned_range(layout))
     };
-    figures::given(size as u64);
+    cache::count(0, size as u64);
     if is_plain(layout) && size <= KEPT_MAX {
         (base, size) = RESERVE.keep(base, size);
     }
@@ -114,15 +114,15 @@ pub(super) unsafe fn resize(block: *mut u8, from: Layout, to: Layout) -> Option<
     if moved.is_null() {
         return None;
     }
-    figures::taken(after as u64);
-    figures::given(before as u64);
+    cache::count(after as u64, before as u64);
     Some(moved)
 }
 
 /// Room for the block wherever the range begins, and for a pointer before it.
 fn aligned_range(layout: Layout) -> usize {
     // Neither is above `isize::MAX`.
-    (layout.size() + layout.align()).next_multiple_of(STEP)
+    let size = layout.size() + layout.align();
+    size.checked_next_multiple_of(STEP).unwrap_or(usize::MAX)
 }
 
 fn take_aligned(layout: Layout) -> *mut u8 {
@@ -131,7 +131,7 @@ fn take_aligned(layout: Layout) -> *mut u8 {
     if base.is_null() {
         return base;
     }
-    figures::taken(size as u64);
+    cache::count(size as u64, 0);
     let word = size_of::<*mut u8>();
     let block = base.map_addr(|at| (at + word).next_multiple_of(layout.align()));
     // SAFETY: `block` is at least a word and at most the alignment behind the start of the range.

@@ -6,8 +6,8 @@
 use std::{cell::Cell, ptr};
 
 use super::{
+    cache,
     chunk::{BUCKETS, Chunk, Link, PAGE, Span, bucket_for, chunk_of, span_of},
-    figures,
     lock::{Held, Lock},
     source,
 };
@@ -115,7 +115,7 @@ fn give_back(held: Held<'_>, base: *mut u8) {
 /// A run of pages as one block; null: there is no memory.
 pub(super) fn take_run(count: u32) -> *mut u8 {
     let Some(span) = PAGES.take(count) else { return ptr::null_mut() };
-    figures::taken(bytes(count));
+    cache::count(bytes(count), 0);
     span.base()
 }
 
@@ -124,7 +124,7 @@ pub(super) fn take_run(count: u32) -> *mut u8 {
 pub(super) unsafe fn give_run(block: *mut u8) {
     // SAFETY: the start of a span.
     let span = unsafe { span_of(block) };
-    figures::given(bytes(span.pages()));
+    cache::count(0, bytes(span.pages()));
     PAGES.give(span);
 }
 

@@ -192,6 +192,11 @@ pub fn size(id: LibraryId) -> Option<HeapSize> {
     Some(heap.size)
 }
 
+/// Whether `object` is what the library describes its heap by.
+pub(super) fn is_described_by(id: LibraryId, object: *const c_void) -> bool {
+    heaps().get(&id).is_some_and(|heap| heap.figures == object.addr() && !object.is_null())
+}
+
 /// Where the library's heap lies.
 #[must_use]
 pub fn ranges(id: LibraryId) -> Vec<Range<usize>> {

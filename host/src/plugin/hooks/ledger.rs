@@ -19,7 +19,7 @@ use std::{
     },
 };
 
-use super::{LibraryId, enter, real, real::Dtor, registry, registry::Record, stack};
+use super::{LibraryId, enter, heap, real, real::Dtor, registry, registry::Record, stack};
 
 /// Destructors that one purge of one thread runs at most: a destructor that registers itself
 /// again must not hold the host for ever. Far above any real count (tens).
@@ -134,7 +134,8 @@ pub(super) fn note(record: Arc<Record>, dtor: Dtor, object: *mut c_void) {
         // The destructors of this thread have run, glibc's too: nobody would ever call it.
         return;
     }
-    record.tls_noted();
+    // What empties a thread's part of the heap is no property of the library's own.
+    record.tls_noted(!heap::is_described_by(record.id(), object));
     ENTRIES.with_borrow_mut(|entries| entries.push(Entry { record, dtor, object }));
 }
 

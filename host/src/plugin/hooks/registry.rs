@@ -152,8 +152,9 @@ impl Record {
         self.live.fetch_sub(1, Ordering::Release);
     }
 
-    pub(super) fn tls_noted(&self) {
-        self.tls_total.fetch_add(1, Ordering::Relaxed);
+    /// `own`: it counts as made by the library.
+    pub(super) fn tls_noted(&self, own: bool) {
+        self.tls_total.fetch_add(usize::from(own), Ordering::Relaxed);
         self.tls.fetch_add(1, Ordering::Relaxed);
     }
 
