@@ -11,6 +11,7 @@ fn main() {
         "exit",
         "hotseat_heap_v1",
         "kill",
+        "openlog",
         "pthread_create",
         "pthread_exit",
         "pthread_key_create",

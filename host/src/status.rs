@@ -41,6 +41,8 @@ pub struct Status {
     pub files: BTreeMap<PathBuf, String>,
     /// "never unload" mode: why nothing is ever unmapped.
     pub never_unload: Option<String>,
+    /// What the census of addresses that others keep of a library does not see here.
+    pub census: Option<String>,
     /// Every plugin that is configured or committed, by name.
     pub plugins: Vec<PluginStatus>,
     /// Generations that left traffic, newest first, at most 32 of the finished ones.

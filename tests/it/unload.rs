@@ -7,6 +7,7 @@ use hotseat_test_support::{
 };
 use rustix::process::Signal;
 
+mod census;
 mod cuts;
 mod drops;
 mod heap;
@@ -21,6 +22,26 @@ fn wait_held(host: &Host) {
         wire::number(&plugin, "/active/holder_count")
     };
     eventually!(held() == 1, "the request in the plugin");
+}
+
+/// What the status says of a generation once it is unloaded or kept for `reason`.
+#[track_caller]
+fn kept_or_gone(host: &Host, generation: u64, reason: &str) -> String {
+    ended_as(host, generation, &[reason])
+}
+
+/// As [`kept_or_gone`], for one of several reasons.
+#[track_caller]
+fn ended_as(host: &Host, generation: u64, reasons: &[&str]) -> String {
+    let look = || wire::retired(&host.status(), generation).unwrap_or_default().to_string();
+    // What is looked at once more may be something else by then.
+    let mut last = String::new();
+    let mut is_over = || {
+        last = look();
+        last.contains("\"unloaded\"") || reasons.iter().any(|it| last.contains(it))
+    };
+    eventually!(is_over(), "what became of generation {generation}: {}", look());
+    last
 }
 
 /// Swaps `name` out after a few requests and returns how its generation ended.

@@ -77,6 +77,9 @@ fn write_status(page: &mut String, status: &Status, working_dir: &Path, now: &No
     if let Some(why) = &status.never_unload {
         writeln!(page, "never unloads: {}", one_line(why))?;
     }
+    if let Some(why) = &status.census {
+        writeln!(page, "does not see all who hold a library: {}", one_line(why))?;
+    }
     if let Some(last) = &status.upgrade {
         process::write_upgrade(page, last, now.wall)?;
     }

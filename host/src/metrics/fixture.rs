@@ -53,6 +53,7 @@ pub(crate) fn empty(started: SystemTime) -> Status {
         plugins_dir: Some("/srv/plugins".into()),
         files: BTreeMap::new(),
         never_unload: None,
+        census: None,
         plugins: Vec::new(),
         retired: Vec::new(),
         resident_count: 0,

@@ -5,7 +5,8 @@
 //! bind here: glibc never learns of a plugin's thread-local destructors and pins nothing, its
 //! keys can be deleted, its threads counted. Those by which a plugin ends the process (`ends`) are
 //! the host's as well: they leave a note of whose code it was. What a library's arena lives on is lent
-//! to it here and taken back behind it (`heap`). Owns that bookkeeping per library (`registry`) and
+//! to it here and taken back behind it (`heap`). Who else has an address of a library is found by
+//! looking ([`census`]). Owns that bookkeeping per library (`registry`) and
 //! per thread (`ledger`). Knows nothing of loading.
 //!
 //! # Invariant
@@ -20,6 +21,7 @@ use std::{
 };
 
 pub(super) mod blame;
+pub mod census;
 mod check;
 mod ends;
 pub mod heap;
@@ -31,6 +33,8 @@ mod real;
 pub(super) mod registry;
 pub(super) mod signals;
 mod stack;
+mod syslog;
+mod texts;
 mod threads;
 mod window;
 

@@ -23,7 +23,7 @@ use hotseat_plugin_api::abi::root::{self, Entries, ROOT_SYMBOL, RootError};
 use libloading::os::unix::{Library as Handle, RTLD_LOCAL, RTLD_NOW};
 
 use super::{
-    hooks::{self, LibraryId, blame, object, registry, registry::Record},
+    hooks::{self, LibraryId, blame, census, object, registry, registry::Record},
     services::{Context, LogTo, Services},
 };
 use crate::{
@@ -85,10 +85,11 @@ pub(super) fn open(request: &LoadRequest, log_to: LogTo) -> Result<Library, Load
     let record = registry::register(path.clone()).ok_or_else(in_use)?;
     // Before its first instruction, should that be its last.
     blame::assign(record.id(), request.generation);
+    let turn = census::turn();
     let entered = hooks::enter(record.id());
     // SAFETY: runs the library's constructors; a child has run them before.
     let handle = unsafe { Handle::open(Some(request.path.as_os_str()), RTLD_NOW | RTLD_LOCAL) };
-    drop(entered);
+    drop((entered, turn));
     let handle = match handle {
         Ok(handle) => handle,
         Err(error) => {

@@ -122,9 +122,14 @@ pub(super) fn reports(base: &Base, lead: Lead) -> Reports {
 
 /// Why nothing can be unloaded, if that is so.
 pub(super) fn broken_hooks() -> Option<String> {
-    let why = hooks::self_test().err()?;
-    tracing::error!(why, "the unload hooks are not in place: nothing will be unloaded");
-    Some(why)
+    let never_unload = hooks::self_test().err();
+    if let Some(why) = &never_unload {
+        tracing::error!(why, "the unload hooks are not in place: nothing will be unloaded");
+    }
+    if let Some(why) = hooks::census::complaint() {
+        tracing::error!(why, "the census of what others keep of a library is not whole");
+    }
+    never_unload
 }
 
 /// How long an order waits for another worker, beyond what an upgrade that runs may still take.

@@ -17,7 +17,10 @@ use crate::{
     ids::{Generation, PluginName},
     log,
     metrics::Metrics,
-    plugin::reaper::{Report, Unloading},
+    plugin::{
+        hooks::census,
+        reaper::{Report, Unloading},
+    },
     route::{Loaded, Mount, Roster, Routes, Tally},
     serve::{DataPlane, Health, Stuck},
     status::{
@@ -139,6 +142,7 @@ impl Picture {
             plugins_dir: self.config.plugins_dir.clone(),
             files: self.record.noted(),
             never_unload: self.never_unload.clone(),
+            census: census::complaint().map(str::to_owned),
             plugins: self.plugins(table.mounts(), &holders),
             retired,
             resident_count,

@@ -2,7 +2,9 @@
 
 use std::{cell::RefCell, io};
 
-use hotseat_test_support::{Answer, Gate, Host, eventually, fault, library, start_host, wire};
+use hotseat_test_support::{Answer, Gate, Host, fault, library, start_host};
+
+use super::kept_or_gone;
 
 /// What the client does, so that the plugin comes to a crossing.
 type Client = fn(&Host);
@@ -61,21 +63,6 @@ fn brings_no_body(host: &Host) {
     connection.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n").unwrap();
     connection.read_answer().unwrap().assert_contains("lent");
     connection.reset().unwrap();
-}
-
-/// What the status says of a generation once it is unloaded or kept for `reason`.
-#[track_caller]
-fn kept_or_gone(host: &Host, generation: u64, reason: &str) -> String {
-    // What was found is kept: while it is looked at again and again, the reason comes and goes.
-    let found = RefCell::new(String::new());
-    let look = || {
-        let text = wire::retired(&host.status(), generation).unwrap_or_default().to_string();
-        let over = text.contains(reason) || text.contains("\"unloaded\"");
-        found.replace(text);
-        over
-    };
-    eventually!(look(), "what became of generation {generation}: {}", found.borrow());
-    found.into_inner()
 }
 
 /// Every way into a plugin, by the name that the plugin knows it by.

@@ -100,6 +100,7 @@ async fn the_status_object_is_complete() {
         "plugins_dir": "/srv/plugins",
         "files": [],
         "never_unload": null,
+        "census": null,
         "plugins": [plugin],
         "retired": [
             draining(),

@@ -87,6 +87,7 @@ fn the_status_of_an_empty_host() {
     let mut status = fixture::empty(UNIX_EPOCH);
     status.missing = vec!["/api".to_owned()];
     status.never_unload = Some("pthread_create is\nnot ours".to_owned());
+    status.census = Some("the table of\nkeys".to_owned());
     status.plugins_dir = None;
     status.files.insert("/srv/a\nb.so".into(), "a\nsymlink".to_owned());
     let page = super::status(&status, Path::new("/srv"), &later(0));
@@ -102,6 +103,7 @@ nothing is loaded; try: curl 127.0.0.1:28000 -d ./libhandler_v1.so
 missing: nothing serves /api
 not deployed: /srv/a\\nb.so: a\\nsymlink
 never unloads: pthread_create is\\nnot ours
+does not see all who hold a library: the table of\\nkeys
 ";
     assert_eq!(page, expected);
 }

@@ -14,7 +14,7 @@ use super::{
     ends, heap, keys, ledger,
     real::{self, Dtor},
     registry::{self, Owner},
-    threads,
+    syslog, threads,
 };
 
 /// Interposes glibc's registration of thread-local destructors: a plugin's are kept in the
@@ -55,6 +55,7 @@ pub(super) fn table() -> [(&'static CStr, *const c_void); 17] {
         (c"tss_delete", keys::tss_delete as *const c_void),
         (c"pthread_create", threads::pthread_create as *const c_void),
         (c"thrd_create", threads::thrd_create as *const c_void),
+        (c"openlog", syslog::openlog as *const c_void),
         (c"exit", ends::exit as *const c_void),
         (c"_exit", ends::_exit as *const c_void),
         (c"_Exit", ends::_Exit as *const c_void),

@@ -78,6 +78,11 @@ impl Object {
         unsafe { CStr::from_ptr(name) }
     }
 
+    /// Where the loader keeps what it knows of it.
+    pub(super) fn map_address(&self) -> usize {
+        self.map.addr()
+    }
+
     /// Whether it is marked to stay loaded for ever (`-z nodelete`).
     pub(in crate::plugin) fn nodelete(&self) -> bool {
         // SAFETY: as in `name`.

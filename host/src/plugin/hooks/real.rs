@@ -4,7 +4,7 @@
 //! allocates, locks or needs a constructor.
 
 use std::{
-    ffi::{CStr, c_int, c_void},
+    ffi::{CStr, c_char, c_int, c_void},
     ptr,
     sync::atomic::{AtomicPtr, Ordering},
 };
@@ -37,6 +37,9 @@ pub(super) type Signalling<T> = unsafe extern "C" fn(T, c_int) -> c_int;
 pub(super) type Raise = unsafe extern "C" fn(c_int) -> c_int;
 /// `C-unwind`, because it unwinds.
 pub(super) type ThreadExit = unsafe extern "C-unwind" fn(*mut c_void) -> !;
+
+/// Opens the system's log under a name.
+pub(super) type OpenLog = unsafe extern "C" fn(*const c_char, c_int, c_int);
 
 struct Slot {
     name: &'static CStr,
@@ -73,6 +76,7 @@ static QUICK_EXIT: Slot = Slot::new(c"quick_exit");
 static KILL: Slot = Slot::new(c"kill");
 static RAISE: Slot = Slot::new(c"raise");
 static PTHREAD_KILL: Slot = Slot::new(c"pthread_kill");
+static OPENLOG: Slot = Slot::new(c"openlog");
 static PTHREAD_EXIT: Slot = Slot::new(c"pthread_exit");
 
 /// Looks up what may be called where nothing can be looked up: in a signal handler, or while the
@@ -156,4 +160,9 @@ pub(super) fn pthread_kill() -> Option<Signalling<libc::pthread_t>> {
 pub(super) fn pthread_exit() -> Option<ThreadExit> {
     // SAFETY: as in `thread_atexit`.
     unsafe { std::mem::transmute::<*mut c_void, Option<ThreadExit>>(PTHREAD_EXIT.address()) }
+}
+
+pub(super) fn openlog() -> Option<OpenLog> {
+    // SAFETY: as in `thread_atexit`.
+    unsafe { std::mem::transmute::<*mut c_void, Option<OpenLog>>(OPENLOG.address()) }
 }

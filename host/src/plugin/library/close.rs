@@ -12,7 +12,7 @@ use std::{
 
 use super::{Library, loader_text};
 use crate::plugin::{
-    hooks::{self, heap, keys, ledger, object, registry, registry::Record, signals},
+    hooks::{self, census, heap, keys, ledger, object, registry, registry::Record, signals},
     purge,
 };
 
@@ -73,6 +73,11 @@ impl Library {
             return Err(CloseError::Held(self, reason));
         }
         keys::delete_all(&self.record);
+        // Until it is unmapped, so that nobody comes by an address of it meanwhile.
+        let _turn = match census::look(self.id(), self.record.path()) {
+            Ok(turn) => turn,
+            Err(reason) => return Err(CloseError::Held(self, reason)),
+        };
         let Self { handle, record, root, nodelete, context } = self;
         heap::shut(record.id(), true);
         let entered = hooks::enter(record.id());

@@ -52,6 +52,8 @@ enum Look {
     On(Stage),
     /// Not yet: why, and how long that is no surprise.
     Wait(Stage, String, Duration),
+    /// As it was closed something was found that holds it: back to the stage before, why.
+    Back(Stage, String),
     /// The end.
     End(Unloading),
 }
@@ -65,6 +67,10 @@ pub(super) struct Going {
     /// Since when it is in this stage.
     since: Instant,
     look: Duration,
+    /// The same of the stage before it was closed, for when it has to go back there.
+    before: (Instant, Duration),
+    /// It had to, and was said to be held.
+    held: bool,
     due: Instant,
     reported: Option<Unloading>,
 }
@@ -76,7 +82,18 @@ impl Going {
         let now = Instant::now();
         let stage = end(instance);
         let file = Some(file);
-        Self { generation, file, stage, since: now, look: LOOK_FIRST, due: now, reported: None }
+        let (look, before) = (LOOK_FIRST, (now, LOOK_FIRST));
+        Self {
+            generation,
+            file,
+            stage,
+            since: now,
+            look,
+            before,
+            held: false,
+            due: now,
+            reported: None,
+        }
     }
 
     pub(super) fn generation(&self) -> Generation {
@@ -99,6 +116,9 @@ impl Going {
             let patience = if self.look == LOOK_FIRST { PATIENCE } else { Duration::ZERO };
             match step(stage, rules, patience) {
                 Look::On(stage) => {
+                    if matches!(stage, Stage::Closing(_)) {
+                        self.before = (self.since, self.look);
+                    }
                     self.stage = stage;
                     self.since = Instant::now();
                     self.look = LOOK_FIRST;
@@ -106,6 +126,12 @@ impl Going {
                 Look::Wait(stage, reason, allowed) => {
                     self.stage = stage;
                     return self.wait(reason, allowed, rules);
+                }
+                Look::Back(stage, reason) => {
+                    self.stage = stage;
+                    (self.since, self.look) = self.before;
+                    self.held = true;
+                    return self.wait(reason, Duration::ZERO, rules);
                 }
                 Look::End(state) => return self.end(state),
             }
@@ -122,7 +148,9 @@ impl Going {
         let resident = waited >= allowed + rules.grace;
         self.due = Instant::now() + if resident { LOOK_RESIDENT } else { self.look };
         self.look = (self.look * 2).min(LOOK_LAST);
-        if waited < UNREPORTED {
+        // Whoever was held is only looked at once more: until it hangs, that is still so.
+        let again = self.held && matches!(self.stage, Stage::Closing(_));
+        if waited < if again { allowed } else { UNREPORTED } {
             return None;
         }
         self.news(if resident { Unloading::Resident(reason) } else { Unloading::Pending(reason) })
@@ -216,7 +244,7 @@ fn step(stage: Stage, rules: &ReaperRules, patience: Duration) -> Look {
         Stage::Closing(side) => match side.wait(patience) {
             Ok(Ok(())) => Look::End(Unloading::Unloaded),
             Ok(Err(CloseError::Held(library, reason))) => {
-                Look::Wait(Stage::Purging { library, purge: None }, reason, Duration::ZERO)
+                Look::Back(Stage::Purging { library, purge: None }, reason)
             }
             Ok(Err(CloseError::Mapped(reason))) => Look::End(Unloading::Resident(reason)),
             Err(NoResult::TimedOut) => {
