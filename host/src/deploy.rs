@@ -22,6 +22,7 @@ pub mod pipeline;
 pub mod record;
 pub mod renewal;
 pub mod room;
+pub mod tried;
 pub mod upkeep;
 
 pub use amend::Withdrawal;

@@ -1,9 +1,7 @@
 //! Retired code is really gone, or stays and the status says why.
 
 use hotseat_test_support::{
-    Gate, Host,
-    elf::{self, DF_1_NODELETE, DT_FLAGS_1},
-    eventually, fault, host, library, procfs, start_host, wire,
+    Gate, Host, eventually, fault, host, library, procfs, start_host, wire,
 };
 use rustix::process::Signal;
 
@@ -12,6 +10,7 @@ mod cuts;
 mod drops;
 mod heap;
 mod leaves;
+mod marked;
 mod threads;
 
 /// Waits until one request is in the plugin.
@@ -170,17 +169,6 @@ fn a_signal_handler_keeps_its_library() {
     host.get("/").assert_status(200);
 }
 
-/// Marked to stay loaded: the deploy says so beforehand, and it stays.
-#[test]
-fn a_library_marked_nodelete_stays() {
-    let bytes = library::bytes(&fault("plain_v1"));
-    let marked = elf::with_dynamic_bits(bytes, DT_FLAGS_1, DF_1_NODELETE);
-    let host = start_host!();
-    let swapped = host.deploy_bytes(&marked, "libhandler_v1.so").swapped();
-    assert!(swapped.notes.contains("NODELETE"), "{swapped:?}");
-    check_resident(&host, "nodelete", "NODELETE");
-}
-
 /// With `unload = "require"` the preflight refuses what would stay.
 #[test]
 fn require_refuses_what_would_stay() {
@@ -189,9 +177,6 @@ fn require_refuses_what_would_stay() {
     let offered = host.deploy(&fault("leaks_thread"), "libhandler_v2.so");
     let refused = offered.assert_refused(422, "would_stay_resident");
     assert!(refused.text.contains("thread"), "{refused:?}");
-    let marked =
-        elf::with_dynamic_bits(library::bytes(&fault("plain_v1")), DT_FLAGS_1, DF_1_NODELETE);
-    host.deploy_bytes(&marked, "libhandler_v3.so").assert_refused(422, "would_stay_resident");
     host.deploy(&fault("plain_v2"), "libhandler_v4.so").swapped();
     held.release().assert_status(200).assert_contains("gate 1");
 }

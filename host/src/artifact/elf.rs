@@ -5,6 +5,7 @@
 //! Invariant: no input makes it panic or read outside `bytes`; every offset in the file is taken
 //! as a claim. What a hostile file can hide from it, the preflight child meets.
 
+pub mod marks;
 pub mod places;
 pub mod program;
 pub mod refusal;

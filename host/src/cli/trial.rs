@@ -14,10 +14,12 @@ use super::check::CheckReport;
 use crate::{
     artifact::{StageRules, Store, StoreError, VerifyError, stage},
     config::Config,
-    deploy::{candidate::explained, desk::Refusal},
+    deploy::{
+        desk::Refusal,
+        tried::{Tried, try_library},
+    },
     error::{Coded, Kind},
     ids::Generation,
-    plugin::preflight::{self, PreflightRequest},
 };
 
 /// The folder for the private copy cannot be made.
@@ -79,14 +81,13 @@ pub fn run(path: &Path, config: &Config) -> Result<CheckReport, Refusal> {
     let read = stage(path, &rules).map_err(|error| -> Refusal { Arc::new(error) })?;
     let staged = read.verify().map_err(|error: VerifyError| -> Refusal { Arc::new(error) })?;
     let folder = Folder::new().map_err(|error| -> Refusal { Arc::new(error) })?;
-    let copy = Store::open(&folder.0)
-        .and_then(|store| store.private_copy(Generation(0), staged.digest, &staged.bytes));
-    let copy = copy.map_err(|error: StoreError| -> Refusal { Arc::new(error) })?;
+    let store =
+        Store::open(&folder.0).map_err(|error: StoreError| -> Refusal { Arc::new(error) })?;
+    let copy = |bytes: &[u8]| store.private_copy(Generation(0), staged.digest, bytes);
     let version = (staged.plugin.clone(), staged.label.clone());
-    let request = PreflightRequest::new(copy.path().to_owned(), version, config);
-    let verdict = preflight::run(&request)
-        .map_err(|error| -> Refusal { Arc::new(explained(error, &staged.bytes)) })?;
-    let notes = staged.notes.into_iter().chain(verdict.left_behind()).collect();
+    let tried = try_library(&staged.bytes, copy, version, config);
+    let Tried { verdict, note, .. } = tried.map_err(|error| -> Refusal { Arc::new(error) })?;
+    let notes = staged.notes.into_iter().chain(note).chain(verdict.left_behind()).collect();
     Ok(CheckReport {
         plugin: staged.plugin,
         label: staged.label,

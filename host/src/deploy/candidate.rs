@@ -5,13 +5,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::room::{BUILD_WITHOUT, NoRoom, Room};
+use super::{
+    room::{NoRoom, Room},
+    tried::{NO_ROOM, PrivateCopy, Tried, try_library},
+};
 use crate::{
-    artifact::{
-        StageError, StageRules, Staged, Store, StoreError, VerifyError,
-        elf::{self, places},
-        stage,
-    },
+    artifact::{StageError, StageRules, Staged, Store, StoreError, VerifyError, elf, stage},
     config::Config,
     error::{Coded, Kind},
     event::{Event, Events, Phase},
@@ -19,12 +18,12 @@ use crate::{
     plugin::{
         library::{LoadError, LoadProblem, LoadRequest},
         load::load,
-        preflight::{self, PreflightError, PreflightRequest},
+        preflight::PreflightError,
         reaper::ReaperHandle,
         services::Services,
     },
     route::{Loaded, Roster},
-    sys::{fault::Loading, private::PrivateFile, start::start},
+    sys::fault::Loading,
 };
 
 /// Why a candidate went no further.
@@ -136,41 +135,6 @@ pub struct Passed {
     file: PrivateCopy,
 }
 
-/// The file that is mapped; removed again unless a loaded generation takes it over.
-#[derive(Debug)]
-struct PrivateCopy(Option<PrivateFile>);
-
-impl Drop for PrivateCopy {
-    fn drop(&mut self) {
-        if let Some(file) = self.0.take() {
-            // What cannot be removed now is swept at the next start.
-            let _ = file.remove();
-        }
-    }
-}
-
-/// What the loader says of [`NoRoom`]. Source: elf/dl-reloc.c in glibc.
-const NO_ROOM: &str = "static TLS block";
-
-/// With the places where a library was looked for that was not found, and with what it wants that no
-/// process of this host has.
-#[must_use]
-pub fn explained(error: PreflightError, bytes: &[u8]) -> PreflightError {
-    if let Some(wanted) = elf::static_tls(bytes) {
-        return error.explained(|text| {
-            text.contains(NO_ROOM).then(|| {
-                format!(
-                    "it keeps {wanted} bytes of every thread at a fixed place, and a fresh process has \
-                     less room: raise `static_tls`, or {BUILD_WITHOUT}"
-                )
-            })
-        });
-    }
-    let list = start().variable("LD_LIBRARY_PATH").filter(|it| !it.is_empty());
-    let list = list.map(|it| it.to_string_lossy());
-    error.explained(|text| places::explain(bytes, text, list.as_deref()))
-}
-
 impl Workshop {
     /// Reads and checks a user's file.
     ///
@@ -196,12 +160,10 @@ impl Workshop {
             // What was acknowledged serves, whatever has become of the disk.
             None => Store::private_copy_somewhere,
         };
-        let file = copy(&self.store, subject.generation, subject.digest, &bytes)?;
-        let path = file.path().to_owned();
-        let file = PrivateCopy(Some(file));
+        let copy = |bytes: &[u8]| copy(&self.store, subject.generation, subject.digest, bytes);
         let version = (subject.plugin.clone(), subject.label.clone());
-        let verdict = preflight::run(&PreflightRequest::new(path, version, &self.config))
-            .map_err(|error| explained(error, &bytes))?;
+        let Tried { verdict, note, file } = try_library(&bytes, copy, version, &self.config)?;
+        notes.extend(note);
         if !verdict.unmapped {
             let why = verdict.hazards.join(", ");
             notes.push(format!("its library will stay resident after it is retired: {why}"));
@@ -219,12 +181,9 @@ impl Workshop {
     /// As [`stage`](Self::stage) and [`preflight`](Self::preflight).
     pub fn trial(&self, path: &std::path::Path) -> Result<(), CandidateError> {
         let staged = self.stage(path)?;
-        let copy = self.store.trial_copy(staged.digest, &staged.bytes)?;
-        let path = copy.path().to_owned();
-        let _file = PrivateCopy(Some(copy));
+        let copy = |bytes: &[u8]| self.store.trial_copy(staged.digest, bytes);
         let version = (staged.plugin, staged.label);
-        preflight::run(&PreflightRequest::new(path, version, &self.config))?;
-        Ok(())
+        try_library(&staged.bytes, copy, version, &self.config).map(drop)
     }
 
     /// Loads what passed into this process and makes its instance.
@@ -234,7 +193,7 @@ impl Workshop {
     pub fn load(&self, passed: Passed) -> Result<Loaded, CandidateError> {
         let Passed { subject, mut file, bytes, .. } = passed;
         let static_tls = elf::static_tls(&bytes);
-        let Some(copy) = file.0.take() else { unreachable!("taken only here") };
+        let Some(copy) = file.take() else { unreachable!("taken only here") };
         let limits = &self.config.limits;
         let _loading = Loading::begin(subject.generation, subject.digest);
         let loaded = load(LoadRequest {
@@ -253,7 +212,7 @@ impl Workshop {
                 if error.resident.is_some() {
                     copy.abandon();
                 } else {
-                    file.0 = Some(copy);
+                    drop(PrivateCopy::new(copy));
                 }
                 return Err(match (static_tls, &error.problem) {
                     (Some(wanted), LoadProblem::Open { text }) if text.contains(NO_ROOM) => {

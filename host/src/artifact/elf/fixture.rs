@@ -11,6 +11,10 @@ pub(crate) struct Fixture {
     /// Tag and value; `DT_NEEDED` and `DT_NULL` are added.
     pub(crate) dynamic: Vec<(u64, u64)>,
     pub(crate) interpreter: bool,
+    /// Without a section table.
+    pub(crate) bare: bool,
+    /// With GNU's table of hashes.
+    pub(crate) hash: bool,
 }
 
 /// The text that the export macro would write for `crate_name`, version 0.1.0.
@@ -41,6 +45,8 @@ impl Fixture {
             ],
             dynamic: Vec::new(),
             interpreter: false,
+            bare: false,
+            hash: false,
         }
     }
 
@@ -66,7 +72,11 @@ impl Fixture {
         let strings = (strings, names.len());
         let symbols = (out.append(&symbols), symbols.len());
         let mut entries = self.dynamic.clone();
-        entries.extend([(1, 1), (0, 0)]);
+        entries.extend([(1, 1), (6, symbols.0 as u64)]);
+        if self.hash {
+            entries.push((0x6fff_fef5, out.append(&hashes(self.symbols.len())) as u64));
+        }
+        entries.push((0, 0));
         let entries: Vec<u8> =
             entries.iter().flat_map(|(t, v)| [t.to_le_bytes(), v.to_le_bytes()].concat()).collect();
         let dynamic = (out.append(&entries), entries.len());
@@ -75,16 +85,26 @@ impl Fixture {
         for (kind, at, link) in
             [(0, (0, 0), 0_u32), (11, symbols, 2), (3, strings, 0), (6, dynamic, 2)]
         {
-            out.section(kind, at, link);
+            if !self.bare {
+                out.section(kind, at, link);
+            }
         }
         out.segment(0, 1, (0, end));
         out.segment(1, 2, dynamic);
         if self.interpreter {
             out.segment(2, 3, strings);
         }
-        out.header(segment_count, sections);
+        out.header(segment_count, if self.bare { (0, 0) } else { (sections, 4) });
         out.0
     }
+}
+
+/// A table with all symbols but the null one in one chain.
+fn hashes(count: usize) -> Vec<u8> {
+    let chain = (1..=count).map(|number| u32::from(number == count));
+    // One bucket, the first symbol, one word of the filter, its shift; the filter; the bucket.
+    let head = [1, 1, 1, 0, u32::MAX, u32::MAX, u32::from(count > 0)];
+    head.into_iter().chain(chain).flat_map(u32::to_le_bytes).collect()
 }
 
 struct Out(Vec<u8>);
@@ -104,6 +124,7 @@ impl Out {
     fn section(&mut self, kind: u32, (at, len): (usize, usize), link: u32) {
         let mut entry = [0; 64];
         entry[4..8].copy_from_slice(&kind.to_le_bytes());
+        entry[16..24].copy_from_slice(&(at as u64).to_le_bytes());
         entry[24..32].copy_from_slice(&(at as u64).to_le_bytes());
         entry[32..40].copy_from_slice(&(len as u64).to_le_bytes());
         entry[40..44].copy_from_slice(&link.to_le_bytes());
@@ -121,7 +142,7 @@ impl Out {
         }
     }
 
-    fn header(&mut self, segments: u16, sections: usize) {
+    fn header(&mut self, segments: u16, (sections, count): (usize, u16)) {
         let machine: u16 = if cfg!(target_arch = "x86_64") { 62 } else { 183 };
         self.put(0, b"\x7fELF\x02\x01\x01");
         self.put(16, &3_u16.to_le_bytes());
@@ -129,7 +150,9 @@ impl Out {
         self.put(20, &1_u32.to_le_bytes());
         self.put(32, &64_u64.to_le_bytes());
         self.put(40, &(sections as u64).to_le_bytes());
-        for (at, value) in [(52, 64), (54, 56), (56, segments), (58, 64), (60, 4), (62, 2)] {
+        for (at, value) in
+            [(52, 64), (54, 56), (56, segments), (58, 64), (60, count), (62, count / 2)]
+        {
             self.put(at, &u16::to_le_bytes(value));
         }
     }

@@ -11,12 +11,12 @@ use hotseat_plugin_api::abi::{ABI_MAJOR, ABI_MINOR};
 use super::carried::Carried;
 use crate::{
     artifact::{
-        elf::{self, ElfError},
+        elf::{self, ElfError, marks},
         store::{self, StoreError},
     },
     config::Config,
     error::{Coded, Kind},
-    ids::PluginName,
+    ids::{Label, PluginName},
     plugin::preflight::{self, PreflightError, PreflightRequest},
     route::{MountTaken, check_mount},
     state::{Manifest, ManifestError, VersionEntry},
@@ -134,6 +134,9 @@ fn try_version(
         facts => facts.ok(),
     };
     let named = (plugin.clone(), version.label.clone());
+    if unloads_unmarked(config, &bytes, &named) {
+        return Ok(());
+    }
     // Where nothing may be run, a worker loads by way of memory; where that fails, it is the loader that
     // says why.
     let memory = forbids_running(&path)
@@ -146,4 +149,14 @@ fn try_version(
         let layout = error.code() == "layout_mismatch";
         Reason::Preflight { abi: facts.filter(|_| layout).map(|it| it.manifest.abi), error }
     })
+}
+
+/// Whether a library that is marked to stay comes through without its marks, as a worker loads it then.
+fn unloads_unmarked(config: &Config, bytes: &[u8], named: &(PluginName, Label)) -> bool {
+    let Some(unmarked) = marks::without(bytes) else { return false };
+    let memory = PrivateFile::in_memory("hotseat-trial.so", &unmarked.bytes);
+    let Ok(memory) = memory.map(|it| it.path().to_owned()) else { return false };
+    memory.exists()
+        && preflight::run(&PreflightRequest::new(memory, named.clone(), config))
+            .is_ok_and(|verdict| verdict.unmapped)
 }

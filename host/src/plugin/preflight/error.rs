@@ -123,6 +123,20 @@ impl PreflightError {
 }
 
 impl PreflightError {
+    /// Whether it came as far as its end, and only that went wrong.
+    #[must_use]
+    pub fn is_of_its_end(&self) -> bool {
+        match self.problem {
+            PreflightProblem::WouldStayResident { .. } => true,
+            PreflightProblem::Crashed { stage, .. }
+            | PreflightProblem::Exited { stage, .. }
+            | PreflightProblem::Timeout { stage, .. }
+            | PreflightProblem::NoVerdict { stage }
+            | PreflightProblem::Lost { stage } => matches!(stage, Stage::Stop | Stage::Close),
+            PreflightProblem::Refused { .. } | PreflightProblem::Spawn(_) => false,
+        }
+    }
+
     /// With what to do about the loader's words, where `explain` knows more than the child.
     #[must_use]
     pub fn explained(mut self, explain: impl FnOnce(&str) -> Option<String>) -> Self {
