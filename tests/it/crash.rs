@@ -10,6 +10,7 @@ use serde_json::Value;
 mod backoff;
 mod binary;
 mod blame;
+mod chains;
 mod cold;
 mod ends;
 mod killed;

@@ -3,8 +3,8 @@
 use hotseat_test_support::{
     Gate, Host, eventually, fault, host, library, procfs, start_host, wire,
 };
-use rustix::process::Signal;
 
+mod actions;
 mod census;
 mod cuts;
 mod drops;
@@ -90,6 +90,12 @@ fn thread_locals_live_from_stop_to_drop() {
     check_unmapped("tls_in_stop_and_drop");
 }
 
+/// Signal handlers that were set before its first call, and a timer that goes on.
+#[test]
+fn signal_handlers_are_taken_away_and_it_is_unmapped() {
+    check_unmapped("signal_handler");
+}
+
 /// Thread-locals, threads, random numbers and caught panics in each request.
 #[test]
 fn a_hostile_plugin_is_unmapped() {
@@ -158,15 +164,6 @@ fn keys_go_with_their_library() {
 fn threads_left_behind_by_requests() {
     let host = start_host!(fault("leaks_thread_on_call"), "libhandler_v1.so");
     check_resident(&host, "leaks_thread_on_call", "threads left behind");
-}
-
-/// A signal handler in the library: unmapping it would crash at the next signal.
-#[test]
-fn a_signal_handler_keeps_its_library() {
-    let host = start_host!(fault("signal_handler"), "libhandler_v1.so");
-    check_resident(&host, "signal_handler", "signal handler");
-    host.signal(Signal::WINCH);
-    host.get("/").assert_status(200);
 }
 
 /// With `unload = "require"` the preflight refuses what would stay.

@@ -3,11 +3,31 @@
 //! The host executable defines `__cxa_thread_atexit_impl` (`interpose`) and the functions that
 //! make and delete threads and their keys (`threads`, `keys`) itself, so that a plugin's references
 //! bind here: glibc never learns of a plugin's thread-local destructors and pins nothing, its
-//! keys can be deleted, its threads counted. Those by which a plugin ends the process (`ends`) are
-//! the host's as well: they leave a note of whose code it was. What a library's arena lives on is lent
-//! to it here and taken back behind it (`heap`). Who else has an address of a library is found by
-//! looking ([`census`]). Owns that bookkeeping per library (`registry`) and
-//! per thread (`ledger`). Knows nothing of loading.
+//! keys can be deleted, its threads counted. So are those by which it has its code called later: by a
+//! signal (`signals`), by a timer or a message queue on a thread of the C library's (`callbacks`).
+//! Those by which a plugin ends the process (`ends`) are the host's as well: they leave a note of
+//! whose code it was. What a library's arena lives on is lent to it here and taken back behind it
+//! (`heap`). `needed` knows what goes with a library, and who else has an address of that is found
+//! by looking ([`census`]). Owns that bookkeeping per library
+//! (`registry`) and per thread (`ledger`). Knows nothing of loading.
+//!
+//! A library can have its code called later in these ways:
+//!
+//! | by | who keeps it | at the unload |
+//! |---|---|---|
+//! | `sigaction`, `signal`, `sysv_signal`, `sigset` and the like | `signals`; the kernel has one handler for all | taken away; a handler that runs is waited for |
+//! | the kernel's own `rt_sigaction` | the kernel | found by asking it: the library stays, and the status says so |
+//! | `sigaltstack` on a thread of the host's | the kernel, noted by `stack` | the purge gives the thread its own stack back |
+//! | `timer_create`, `mq_notify` with `SIGEV_THREAD` | `callbacks`; glibc has one function for all | taken away; the threads count as the library's |
+//! | `timer_create`, `setitimer`, `alarm` with a signal | the kernel | goes on, and its signal does nothing |
+//! | `signalfd`, `sigqueue`, `sigwait` | nobody: no code is called | nothing |
+//! | thread-local destructors, `pthread_key_create`, `tss_create` | `ledger`, `keys` | run by the purge, then deleted |
+//! | `pthread_create`, `thrd_create` | counted by `threads` | waited for |
+//! | `pthread_cleanup_push` | the stack of its thread | goes with the thread |
+//! | `atexit`, static destructors of C++ | glibc, by the library's handle | run by `dlclose` |
+//! | `at_quick_exit`, `pthread_atfork` | glibc, by the library's handle | forgotten by `dlclose` |
+//! | `on_exit` | nobody (`ends`): no end of a worker calls it | nothing |
+//! | POSIX AIO, `getaddrinfo_a` with `SIGEV_THREAD` | glibc | the library must have stopped it |
 //!
 //! # Invariant
 //! The host's own calls go to the real functions after one or two comparisons. If the symbols are
@@ -21,6 +41,7 @@ use std::{
 };
 
 pub(super) mod blame;
+pub(super) mod callbacks;
 pub mod census;
 mod check;
 mod ends;
@@ -28,6 +49,7 @@ pub mod heap;
 mod interpose;
 pub(super) mod keys;
 pub(super) mod ledger;
+pub(super) mod needed;
 pub(super) mod object;
 mod real;
 pub(super) mod registry;

@@ -35,7 +35,7 @@ use crate::ids::{Digest, Generation};
 
 mod catch;
 
-pub use catch::{is_caught, is_taken};
+pub use catch::handler;
 
 /// What a process died of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

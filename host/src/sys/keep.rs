@@ -1,9 +1,9 @@
 //! Keeps the process fit for the host's own work, whatever a plugin has done to it.
 //!
-//! A plugin shares limits, signal actions and the standard streams with the host. What it takes away
-//! is given back here; what it adds (a handler of its own, a higher limit) is left alone. Entry
-//! points: [`note`] once the host's own handlers are in place, [`put_back`] now and then, and before
-//! whatever depends on it.
+//! A plugin shares limits and the standard streams with the host. What it takes away is given back
+//! here; what it adds (a higher limit) is left alone. Signal actions it has of its own
+//! (`plugin::hooks::signals`); here the host gets those that it needs. Entry points: [`note`] once the
+//! host's own handlers are in place, [`put_back`] now and then, and before whatever depends on it.
 //! Invariant: nothing that is put back was not there, or not the system's rule, at the start.
 #![expect(unsafe_code, reason = "signal actions and masks are only reachable through libc")]
 
@@ -13,18 +13,9 @@ use std::{
     mem::MaybeUninit,
     os::fd::{AsRawFd, IntoRawFd as _, OwnedFd},
     ptr,
-    sync::OnceLock,
 };
 
-use super::start::start;
-
-/// What the host had.
-struct Noted {
-    /// Handlers of the host, by signal.
-    handlers: Vec<(c_int, libc::sigaction)>,
-}
-
-static NOTED: OnceLock<Noted> = OnceLock::new();
+use super::{action::with, start::start};
 
 /// Numbers below are no signals, and those above are real-time ones, which the host does not use.
 const SIGNALS: std::ops::RangeInclusive<c_int> = 1..=31;
@@ -38,19 +29,19 @@ const HARMLESS: [c_int; 4] = [libc::SIGALRM, libc::SIGVTALRM, libc::SIGPROF, lib
 pub fn note() {
     start();
     for signal in HARMLESS {
-        if action(signal).is_some_and(|it| it.sa_sigaction == libc::SIG_DFL) {
+        if is_default(signal) {
             let nothing: extern "C" fn(c_int) = ignore;
             // A handler and not `SIG_IGN`, which children would inherit.
             set(signal, nothing as usize, libc::SA_RESTART);
         }
     }
-    for signal in ERRORS {
-        ignore_for_ever(signal);
+    for signal in ERRORS.into_iter().filter(|it| is_default(*it)) {
+        set(signal, libc::SIG_IGN, 0);
     }
-    let handler = |signal| Some((signal, action(signal).filter(is_handler)?));
-    let handlers = SIGNALS.filter_map(handler).collect();
-    // A second worker of this process, in a test, finds what the first has noted.
-    let _ = NOTED.set(Noted { handlers });
+    // Else nobody is told how a child has ended.
+    if action(libc::SIGCHLD).is_some_and(|it| it.sa_sigaction == libc::SIG_IGN) {
+        set(libc::SIGCHLD, libc::SIG_DFL, 0);
+    }
 }
 
 extern "C" fn ignore(_: c_int) {}
@@ -58,61 +49,21 @@ extern "C" fn ignore(_: c_int) {}
 /// Whose default is to end the process where an error of a write is meant.
 const ERRORS: [c_int; 2] = [libc::SIGPIPE, libc::SIGXFSZ];
 
-/// Whether it would have ended the process.
-fn ignore_for_ever(signal: c_int) -> bool {
-    let ends = action(signal).is_some_and(|now| now.sa_sigaction == libc::SIG_DFL);
-    if ends {
-        set(signal, libc::SIG_IGN, 0);
-    }
-    ends
-}
-
 /// Gives the host back what it needs, and says what that was.
 pub fn put_back() {
-    for found in NOTED.get().map(restore).unwrap_or_default() {
+    for found in restore() {
         tracing::warn!("{found} by a plugin: put back");
     }
 }
 
-fn restore(noted: &Noted) -> Vec<String> {
-    let mut found: Vec<String> =
-        start().raise_limits().iter().map(|it| format!("the limit {it:?} was lowered")).collect();
-    for (signal, handler) in &noted.handlers {
-        if action(*signal).is_some_and(|now| !is_handler(&now)) {
-            // SAFETY: the action that was in place at the start, of code that is never unloaded.
-            unsafe { libc::sigaction(*signal, handler, ptr::null_mut()) };
-            found.push(format!(
-                "the handler of {} was removed",
-                super::process::signal_name(*signal)
-            ));
-        }
-    }
-    for signal in ERRORS {
-        if ignore_for_ever(signal) {
-            found.push(format!(
-                "{} was set to end the process",
-                super::process::signal_name(signal)
-            ));
-        }
-    }
-    let lost = |it: &libc::sigaction| {
-        it.sa_sigaction == libc::SIG_IGN || it.sa_flags & libc::SA_NOCLDWAIT != 0
-    };
-    // Else nobody is told how a child has ended.
-    if let Some(mut now) = action(libc::SIGCHLD).filter(lost) {
-        now.sa_flags &= !libc::SA_NOCLDWAIT;
-        if now.sa_sigaction == libc::SIG_IGN {
-            now.sa_sigaction = libc::SIG_DFL;
-        }
-        // SAFETY: the default, or the handler that is in place.
-        unsafe { libc::sigaction(libc::SIGCHLD, &raw const now, ptr::null_mut()) };
-        found.push("SIGCHLD was ignored".to_owned());
-    }
-    found.extend((0..=2).filter(|number| reopen(*number)).map(|number| {
+fn restore() -> impl Iterator<Item = String> {
+    let lowered =
+        start().raise_limits().into_iter().map(|it| format!("the limit {it:?} was lowered"));
+    let closed = (0..=2).filter(|number| reopen(*number)).map(|number| {
         let names = ["input", "output", "error"];
         format!("standard {} was closed", names[usize::try_from(number).unwrap_or(0)])
-    }));
-    found
+    });
+    lowered.chain(closed)
 }
 
 /// Whether it has the number of a standard stream, which a plugin must have closed.
@@ -185,8 +136,8 @@ pub fn begin_anew() {
     }
 }
 
-fn is_handler(action: &libc::sigaction) -> bool {
-    action.sa_sigaction != libc::SIG_DFL && action.sa_sigaction != libc::SIG_IGN
+fn is_default(signal: c_int) -> bool {
+    action(signal).is_some_and(|it| it.sa_sigaction == libc::SIG_DFL)
 }
 
 fn action(signal: c_int) -> Option<libc::sigaction> {
@@ -198,10 +149,7 @@ fn action(signal: c_int) -> Option<libc::sigaction> {
 }
 
 fn set(signal: c_int, handler: usize, flags: c_int) {
-    // SAFETY: all zeros is an action without flags and with an empty mask.
-    let mut action = unsafe { MaybeUninit::<libc::sigaction>::zeroed().assume_init() };
-    action.sa_sigaction = handler;
-    action.sa_flags = flags;
+    let action = with(handler, flags);
     // SAFETY: a rule of the system, or a handler of the type that goes without `SA_SIGINFO`.
     unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) };
 }

@@ -12,6 +12,8 @@ pub const DF_TEXTREL: u64 = 0x4;
 pub const DF_1_NODELETE: u64 = 0x8;
 /// Tag of `DT_FLAGS`.
 pub const DT_FLAGS: u64 = 30;
+/// Tag of `DT_NEEDED`: a library that must be there as well.
+pub const DT_NEEDED: u64 = 1;
 /// Tag of `DT_FLAGS_1`.
 pub const DT_FLAGS_1: u64 = 0x6fff_fffb;
 

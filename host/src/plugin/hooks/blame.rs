@@ -1,12 +1,15 @@
-//! Whose code a thread runs, for a signal handler.
+//! Whose code a thread runs, and whose a path is, for a signal handler.
 //!
-//! Owns a fixed table from libraries to generations: a handler may take no lock and reach no
-//! memory that moves. Invariants: an entry is its place's one live library, so a generation is
+//! Owns a fixed table of libraries, their generations and what their paths come to: a handler may
+//! take no lock and reach no memory that moves. Invariants: an entry is its place's one live library, so a generation is
 //! blamed for nothing but its own library; a number whose place is taken is given to no library
 //! as long as there is a free one (`registry`), so every live library is known, however many were
 //! loaded before it.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::{
+    ffi::CStr,
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
+};
 
 use super::{CURRENT, LibraryId};
 use crate::ids::Generation;
@@ -17,11 +20,13 @@ pub(super) const PLACES: u32 = 4096;
 struct Entry {
     library: AtomicU32,
     generation: AtomicU64,
+    /// Of its path, which is never used again: [`digest`].
+    path: AtomicU64,
 }
 
-static ENTRIES: [Entry; PLACES as usize] =
-    [const { Entry { library: AtomicU32::new(0), generation: AtomicU64::new(0) } };
-        PLACES as usize];
+static ENTRIES: [Entry; PLACES as usize] = [const {
+    Entry { library: AtomicU32::new(0), generation: AtomicU64::new(0), path: AtomicU64::new(0) }
+}; PLACES as usize];
 
 fn entry(library: u32) -> &'static Entry {
     &ENTRIES[(library % PLACES) as usize]
@@ -32,9 +37,28 @@ pub(super) fn is_free(library: u32) -> bool {
     entry(library).library.load(Ordering::SeqCst) == 0
 }
 
-/// From now on the place of `library` is its own; it is no generation yet.
-pub(super) fn reserve(library: LibraryId) {
+/// From now on the place of `library`, which is opened as `path`, is its own; it is no generation
+/// yet.
+pub(super) fn reserve(library: LibraryId, path: &CStr) {
+    entry(library.0).path.store(digest(path), Ordering::SeqCst);
     assign(library, Generation(0));
+}
+
+/// FNV-1a: tells apart what nobody makes up on purpose. 0 is nobody's.
+fn digest(path: &CStr) -> u64 {
+    let mix = |sum: u64, byte: &u8| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    path.to_bytes().iter().fold(0xcbf2_9ce4_8422_2325, mix) | 1
+}
+
+/// The library that was opened as `path`. Only loads: for signal handlers.
+pub(super) fn library_at(path: &CStr) -> Option<LibraryId> {
+    let wanted = digest(path);
+    ENTRIES.iter().find_map(|entry| {
+        let library = entry.library.load(Ordering::SeqCst);
+        let its = library != 0 && entry.path.load(Ordering::SeqCst) == wanted;
+        // It may have become another's in between.
+        (its && entry.library.load(Ordering::SeqCst) == library).then_some(LibraryId(library))
+    })
 }
 
 /// From now on `library` is `generation`'s.

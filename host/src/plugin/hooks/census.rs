@@ -2,7 +2,7 @@
 //!
 //! Before a library is closed, every word of the data of everything that stays is held against the
 //! addresses that go: those of its object, of the objects that only it needs, and of its own heap
-//! ([`chunks`]). Known places get copies (`heal`), what nobody will use any more is forgiven
+//! (`heap`). Known places get copies (`heal`), what nobody will use any more is forgiven
 //! (`tables`); anything else keeps the library, and is named (`holder`). Knows nothing of why
 //! a library is closed.
 //!
@@ -30,7 +30,6 @@ use std::{
 use self::{goes::Goes, loader::Fields, scan::Survey, tables::Tables};
 use super::LibraryId;
 
-pub mod chunks;
 mod goes;
 mod heal;
 mod holder;

@@ -3,7 +3,7 @@
 //! A missing hook is invisible otherwise: libraries still unload, and the process dies later.
 
 use std::{
-    ffi::c_void,
+    ffi::{c_int, c_void},
     mem::transmute,
     ptr,
     sync::atomic::{AtomicUsize, Ordering},
@@ -18,7 +18,9 @@ use super::{
         TssDelete,
     },
     registry::{self, Record},
+    signals,
 };
+use crate::sys::action;
 
 /// Checks that plugins find the host's functions, and that those do their work: with the C
 /// library itself playing the plugin, a thread, a thread-local destructor and a key are made,
@@ -58,7 +60,11 @@ struct Seen {
     tss_create: KeyCreate,
     tss_delete: TssDelete,
     thrd_create: ThrdCreate,
+    signal: SetHandler,
 }
+
+/// signal(2).
+type SetHandler = unsafe extern "C" fn(c_int, usize) -> usize;
 
 impl Seen {
     fn look() -> Self {
@@ -77,7 +83,18 @@ impl Seen {
         let tss_delete = unsafe { transmute::<*mut c_void, TssDelete>(of(c"tss_delete")) };
         // SAFETY: as above; C11's type of a thread is POSIX's.
         let thrd_create = unsafe { transmute::<*mut c_void, ThrdCreate>(of(c"thrd_create")) };
-        Self { at_exit, key_create, key_delete, create, tss_create, tss_delete, thrd_create }
+        // SAFETY: as above.
+        let signal = unsafe { transmute::<*mut c_void, SetHandler>(of(c"signal")) };
+        Self {
+            at_exit,
+            key_create,
+            key_delete,
+            create,
+            tss_create,
+            tss_delete,
+            thrd_create,
+            signal,
+        }
     }
 }
 
@@ -94,7 +111,8 @@ fn try_all(record: &Record, libc_address: *mut c_void) -> Result<(), String> {
     try_c11_key(&seen, record)?;
     try_thread(&seen, record, libc_address)?;
     try_c11_thread(&seen, record, libc_address)?;
-    try_heap(record, libc_address)
+    try_heap(record, libc_address)?;
+    try_action(&seen, record)
 }
 
 /// What a library's arena asks for is lent, and goes when it is taken back.
@@ -229,4 +247,22 @@ fn one_thread(record: &Record, before: usize) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("one thread was counted {began} times at its start, {live} are left at its end"))
+}
+
+/// A handler of the library, which the kernel does not get to see, and which goes.
+fn try_action(seen: &Seen, record: &Record) -> Result<(), String> {
+    extern "C" fn nothing(_: c_int) {}
+    let signal = libc::SIGURG;
+    let there = || action::get(signal).map_or(libc::SIG_ERR, |it| it.sa_sigaction);
+    let (before, ours): (_, extern "C" fn(c_int)) = (there(), nothing);
+    let entered = enter(record.id());
+    // SAFETY: a handler that stays.
+    unsafe { (seen.signal)(signal, ours as usize) };
+    drop(entered);
+    let meanwhile = there();
+    signals::withdraw(record.id(), &[])?;
+    if ![before, ours as usize].contains(&meanwhile) && there() == before {
+        return Ok(());
+    }
+    Err("a signal handler is not kept from the kernel, or does not go".to_owned())
 }

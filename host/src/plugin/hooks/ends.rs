@@ -13,10 +13,15 @@ use std::{
 
 use super::{
     blame::running_generation,
-    ledger,
-    real::{self, Ending},
+    current, ledger, needed,
+    real::{self, AtEnd, Ending},
+    registry::{self, Owner},
+    signals,
 };
-use crate::sys::fault::{self, End};
+use crate::sys::{
+    action,
+    fault::{self, End},
+};
 
 /// Places in [`fault::CALLS`].
 const EXIT: u32 = 0;
@@ -81,7 +86,7 @@ pub(super) extern "C" fn quick_exit(code: c_int) -> ! {
 #[unsafe(no_mangle)]
 pub(super) extern "C" fn abort() -> ! {
     // A handler of the plugin's own may jump out of this: then nothing has ended.
-    let taken = fault::is_taken(libc::SIGABRT);
+    let taken = ![libc::SIG_DFL, fault::handler()].contains(&signals::handler_here(libc::SIGABRT));
     if !taken {
         noted(ABORT, 0);
     }
@@ -98,8 +103,7 @@ pub(super) extern "C" fn abort() -> ! {
     if taken {
         noted(ABORT, 0);
     }
-    // SAFETY: the default action, which ends the process.
-    unsafe { libc::signal(libc::SIGABRT, libc::SIG_DFL) };
+    action::reset(libc::SIGABRT);
     send_abort();
     end(None, 128 + libc::SIGABRT)
 }
@@ -112,7 +116,8 @@ fn send_abort() {
 
 /// Whether `signal` ends this process for certain when this thread sends it to itself.
 fn is_deadly(signal: c_int) -> bool {
-    signal == libc::SIGKILL || (fault::is_caught(signal) && !is_blocked(signal))
+    signal == libc::SIGKILL
+        || (signals::handler_here(signal) == fault::handler() && !is_blocked(signal))
 }
 
 /// Whether `signal` waits until this thread lets it through, which may be never.
@@ -193,4 +198,30 @@ pub(super) unsafe extern "C-unwind" fn pthread_exit(value: *mut c_void) -> ! {
     let Some(real) = real::pthread_exit() else { std::process::abort() };
     // SAFETY: the caller's argument; nothing here has a destructor, so it may unwind through.
     unsafe { real(value) }
+}
+
+/// Interposes a function to be called at the process's end. Nobody calls a library's: it would have
+/// to be there for ever (unlike atexit(3)'s, this one does not go with its library), and whatever
+/// ends a host that serves calls none of them.
+///
+/// # Safety
+/// As for the function of that name.
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn on_exit(function: Option<AtEnd>, argument: *mut c_void) -> c_int {
+    let lies_in = |it: AtEnd| registry::owner(it as *const c_void);
+    let goes = match function.map(lies_in) {
+        Some(Owner::Plugin(_)) => true,
+        Some(Owner::Other(object)) => !needed::is_permanent(object.id()),
+        // Made at run time, if not by the host then by the library that runs.
+        Some(Owner::Nobody) | None => current().is_some(),
+        Some(Owner::Host) => false,
+    };
+    if goes && !registry::is_empty() {
+        return 0;
+    }
+    match real::on_exit() {
+        // SAFETY: the caller's arguments, unchanged.
+        Some(real) => unsafe { real(function, argument) },
+        None => -1,
+    }
 }

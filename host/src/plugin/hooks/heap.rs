@@ -114,7 +114,7 @@ pub(super) unsafe extern "C" fn hotseat_heap_v1(
     base.cast()
 }
 
-fn lend(id: LibraryId, of: *const Figures, size: usize) -> *mut u8 {
+pub(super) fn lend(id: LibraryId, of: *const Figures, size: usize) -> *mut u8 {
     let base = range::map(size);
     if !base.is_null() {
         settle(id, |heap| {

@@ -11,10 +11,10 @@ use std::ffi::{CStr, c_int, c_void};
 use hotseat_plugin_api::abi;
 
 use super::{
-    ends, heap, keys, ledger,
+    callbacks, ends, heap, keys, ledger,
     real::{self, Dtor},
     registry::{self, Owner},
-    syslog, threads,
+    signals, stack, syslog, threads,
 };
 
 /// Interposes glibc's registration of thread-local destructors: a plugin's are kept in the
@@ -46,8 +46,8 @@ unsafe extern "C" fn __cxa_thread_atexit_impl(
 }
 
 /// The functions by the names that a plugin asks for.
-pub(super) fn table() -> [(&'static CStr, *const c_void); 17] {
-    [
+pub(super) fn table() -> impl Iterator<Item = (&'static CStr, *const c_void)> {
+    let own = [
         (c"__cxa_thread_atexit_impl", __cxa_thread_atexit_impl as *const c_void),
         (c"pthread_key_create", keys::pthread_key_create as *const c_void),
         (c"pthread_key_delete", keys::pthread_key_delete as *const c_void),
@@ -66,7 +66,13 @@ pub(super) fn table() -> [(&'static CStr, *const c_void); 17] {
         (c"pthread_kill", ends::pthread_kill as *const c_void),
         (c"pthread_exit", ends::pthread_exit as *const c_void),
         (abi::heap::SYMBOL, heap::hotseat_heap_v1 as *const c_void),
-    ]
+        (c"timer_create", callbacks::timer_create as *const c_void),
+        (c"timer_delete", callbacks::timer_delete as *const c_void),
+        (c"mq_notify", callbacks::mq_notify as *const c_void),
+        (c"on_exit", ends::on_exit as *const c_void),
+        (c"sigaltstack", stack::sigaltstack as *const c_void),
+    ];
+    own.into_iter().chain(signals::table())
 }
 
 /// What a plugin would find under `name`; null if nothing.

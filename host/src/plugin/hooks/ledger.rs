@@ -19,7 +19,7 @@ use std::{
     },
 };
 
-use super::{LibraryId, enter, heap, real, real::Dtor, registry, registry::Record, stack};
+use super::{LibraryId, enter, heap, real, real::Dtor, registry, registry::Record, signals, stack};
 
 /// Destructors that one purge of one thread runs at most: a destructor that registers itself
 /// again must not hold the host for ever. Far above any real count (tens).
@@ -147,7 +147,15 @@ pub(super) fn note(record: Arc<Record>, dtor: Dtor, object: *mut c_void) {
 /// the library will do nothing there any more but be freed: to it the thread has ended, and its
 /// thread-locals panic when they are used again.
 pub fn purge_thread(library: LibraryId) {
+    signals::forget_unfinished();
     let Some(record) = registry::by_id(library) else { return };
+    run_all(&record);
+    // After the destructors, which may unmap what they had given the thread.
+    stack::restore(library);
+}
+
+fn run_all(record: &Arc<Record>) {
+    let library = record.id();
     let mut runs = 0;
     while runs < RUNS_MAX {
         let before = runs;
@@ -158,7 +166,7 @@ pub fn purge_thread(library: LibraryId) {
                 return;
             }
         }
-        runs += purge_keys(&record);
+        runs += purge_keys(record);
         if runs == before {
             return;
         }
@@ -215,6 +223,7 @@ fn purge_keys(record: &Arc<Record>) -> usize {
 /// thread no longer counts and its library may be gone.
 unsafe extern "C" fn at_thread_end(_: *mut c_void) {
     ENDING.set(true);
+    signals::forget_unfinished();
     purge_everything();
     // What the host kept may have held what a plugin made.
     while run_own() {
@@ -226,6 +235,7 @@ unsafe extern "C" fn at_thread_end(_: *mut c_void) {
         entry.record.tls_done();
     }
     drop(OWN.with_borrow_mut(|own| std::mem::take(&mut **own)));
+    stack::restore_any();
     stack::take_back();
     let record = THREAD_OF.replace(ptr::null());
     if !record.is_null() {

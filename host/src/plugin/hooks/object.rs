@@ -24,14 +24,14 @@ struct LinkMap {
 /// `Elf64_Dyn`. Source: `<elf.h>`.
 #[repr(C)]
 #[derive(Clone, Copy)]
-struct Dynamic {
-    tag: i64,
-    value: u64,
+pub(super) struct Dynamic {
+    pub(super) tag: i64,
+    pub(super) value: u64,
 }
 
-const DT_NULL: i64 = 0;
-const DT_FLAGS_1: i64 = 0x6fff_fffb;
-const DF_1_NODELETE: u64 = 8;
+pub(super) const DT_NULL: i64 = 0;
+pub(super) const DT_FLAGS_1: i64 = 0x6fff_fffb;
+pub(super) const DF_1_NODELETE: u64 = 8;
 
 /// `struct dl_find_object`, as on x86-64 and aarch64. Source: `<dlfcn.h>`.
 #[repr(C)]
@@ -67,6 +67,11 @@ pub(in crate::plugin) struct Object {
 }
 
 impl Object {
+    /// Its place in the loader's list: its own while it is loaded, and even.
+    pub(in crate::plugin) fn id(&self) -> usize {
+        self.map.addr()
+    }
+
     /// The path it was opened with; empty for the executable.
     pub(in crate::plugin) fn name(&self) -> &CStr {
         // SAFETY: a link map that `find` returned, still loaded (see the type).

@@ -40,6 +40,14 @@ pub(super) type ThreadExit = unsafe extern "C-unwind" fn(*mut c_void) -> !;
 
 /// Opens the system's log under a name.
 pub(super) type OpenLog = unsafe extern "C" fn(*const c_char, c_int, c_int);
+pub(super) type Stack = unsafe extern "C" fn(*const libc::stack_t, *mut libc::stack_t) -> c_int;
+/// What is called with the status at a process's end.
+pub(super) type AtEnd = unsafe extern "C" fn(c_int, *mut c_void);
+pub(super) type OnExit = unsafe extern "C" fn(Option<AtEnd>, *mut c_void) -> c_int;
+pub(super) type TimerCreate =
+    unsafe extern "C" fn(libc::clockid_t, *const c_void, *mut *mut c_void) -> c_int;
+pub(super) type TimerDelete = unsafe extern "C" fn(*mut c_void) -> c_int;
+pub(super) type QueueNotify = unsafe extern "C" fn(c_int, *const c_void) -> c_int;
 
 struct Slot {
     name: &'static CStr,
@@ -78,12 +86,17 @@ static RAISE: Slot = Slot::new(c"raise");
 static PTHREAD_KILL: Slot = Slot::new(c"pthread_kill");
 static OPENLOG: Slot = Slot::new(c"openlog");
 static PTHREAD_EXIT: Slot = Slot::new(c"pthread_exit");
+static SIGALTSTACK: Slot = Slot::new(c"sigaltstack");
+static TIMER_CREATE: Slot = Slot::new(c"timer_create");
+static TIMER_DELETE: Slot = Slot::new(c"timer_delete");
+static MQ_NOTIFY: Slot = Slot::new(c"mq_notify");
+static ON_EXIT: Slot = Slot::new(c"on_exit");
 
 /// Looks up what may be called where nothing can be looked up: in a signal handler, or while the
 /// loader is held.
 pub(super) fn look_up_endings() {
-    for slot in [&EXIT, &UNDERSCORE_EXIT, &QUICK_EXIT, &KILL, &RAISE, &PTHREAD_KILL, &PTHREAD_EXIT]
-    {
+    let slots = [&EXIT, &UNDERSCORE_EXIT, &QUICK_EXIT, &KILL, &RAISE, &PTHREAD_KILL];
+    for slot in slots.into_iter().chain([&PTHREAD_EXIT, &SIGALTSTACK]) {
         slot.address();
     }
 }
@@ -165,4 +178,29 @@ pub(super) fn pthread_exit() -> Option<ThreadExit> {
 pub(super) fn openlog() -> Option<OpenLog> {
     // SAFETY: as in `thread_atexit`.
     unsafe { std::mem::transmute::<*mut c_void, Option<OpenLog>>(OPENLOG.address()) }
+}
+
+pub(super) fn sigaltstack() -> Option<Stack> {
+    // SAFETY: as in `thread_atexit`.
+    unsafe { std::mem::transmute::<*mut c_void, Option<Stack>>(SIGALTSTACK.address()) }
+}
+
+pub(super) fn on_exit() -> Option<OnExit> {
+    // SAFETY: as in `thread_atexit`.
+    unsafe { std::mem::transmute::<*mut c_void, Option<OnExit>>(ON_EXIT.address()) }
+}
+
+pub(super) fn timer_create() -> Option<TimerCreate> {
+    // SAFETY: as in `thread_atexit`.
+    unsafe { std::mem::transmute::<*mut c_void, Option<TimerCreate>>(TIMER_CREATE.address()) }
+}
+
+pub(super) fn timer_delete() -> Option<TimerDelete> {
+    // SAFETY: as in `thread_atexit`.
+    unsafe { std::mem::transmute::<*mut c_void, Option<TimerDelete>>(TIMER_DELETE.address()) }
+}
+
+pub(super) fn mq_notify() -> Option<QueueNotify> {
+    // SAFETY: as in `thread_atexit`.
+    unsafe { std::mem::transmute::<*mut c_void, Option<QueueNotify>>(MQ_NOTIFY.address()) }
 }

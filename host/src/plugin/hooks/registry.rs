@@ -9,13 +9,13 @@ use std::{
     ffi::{CStr, CString, c_void},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
     },
     thread,
     time::{Duration, Instant},
 };
 
-use super::{LibraryId, blame, object, real::Dtor};
+use super::{LibraryId, blame, object, object::Object, real::Dtor, signals};
 
 /// A pthread key that a library made.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +49,8 @@ pub(in crate::plugin) struct Record {
     tls_total: AtomicUsize,
     keys_total: AtomicUsize,
     keys: Mutex<Keys>,
+    /// It has given a thread a second stack.
+    stacks: AtomicBool,
 }
 
 impl Record {
@@ -108,7 +110,10 @@ impl Record {
 
     /// Whether a purge has anything to do anywhere.
     pub(in crate::plugin) fn needs_purge(&self) -> bool {
-        self.tls_count() > 0 || !self.lock_keys().made.is_empty()
+        self.tls_count() > 0
+            || !self.lock_keys().made.is_empty()
+            || self.stacks.load(Ordering::Relaxed)
+            || signals::runs_of(self.id)
     }
 
     /// How many threads, thread-local destructors and keys the library has made so far.
@@ -160,6 +165,10 @@ impl Record {
 
     pub(super) fn tls_done(&self) {
         self.tls.fetch_sub(1, Ordering::Release);
+    }
+
+    pub(super) fn note_stack(&self) {
+        self.stacks.store(true, Ordering::Relaxed);
     }
 
     fn lock_keys(&self) -> MutexGuard<'_, Keys> {
@@ -220,12 +229,13 @@ fn libraries() -> MutexGuard<'static, Libraries> {
 /// Makes the library that will be opened with exactly `path` a plugin's. `None` when that path is
 /// registered already.
 pub(in crate::plugin) fn register(path: CString) -> Option<Arc<Record>> {
+    signals::begin();
     let mut libraries = libraries();
     if libraries.by_path.contains_key(&path) {
         return None;
     }
     let record = Arc::new(Record {
-        id: next_id(),
+        id: next_id(&path),
         path: path.clone(),
         live: AtomicUsize::new(0),
         threads: AtomicUsize::new(0),
@@ -236,6 +246,7 @@ pub(in crate::plugin) fn register(path: CString) -> Option<Arc<Record>> {
         tls_total: AtomicUsize::new(0),
         keys_total: AtomicUsize::new(0),
         keys: Mutex::default(),
+        stacks: AtomicBool::new(false),
     });
     libraries.by_path.insert(path, Arc::clone(&record));
     libraries.by_id.insert(record.id, Arc::clone(&record));
@@ -245,11 +256,11 @@ pub(in crate::plugin) fn register(path: CString) -> Option<Arc<Record>> {
 
 /// A number that no library had before it, and whose place in `blame` is free if any is. Under the
 /// lock, so that two do not take one place.
-fn next_id() -> LibraryId {
+fn next_id(path: &CStr) -> LibraryId {
     let mut numbers = (0..blame::PLACES).map(|_| NEXT.fetch_add(1, Ordering::Relaxed));
     let free = numbers.find(|number| *number != 0 && blame::is_free(*number));
     let id = LibraryId(free.unwrap_or_else(|| NEXT.fetch_add(1, Ordering::Relaxed)));
-    blame::reserve(id);
+    blame::reserve(id, path);
     id
 }
 
@@ -274,6 +285,16 @@ pub(super) fn all() -> Vec<Arc<Record>> {
     libraries().by_id.values().cloned().collect()
 }
 
+/// The library that `object` is. Only loads: for signal handlers.
+pub(super) fn library_of(object: &Object) -> Option<LibraryId> {
+    if is_empty() { None } else { blame::library_at(object.name()) }
+}
+
+/// Whether a library was opened as `path`.
+pub(super) fn is_library(path: &CStr) -> bool {
+    libraries().by_path.contains_key(path)
+}
+
 /// Where an address belongs.
 pub(super) enum Owner {
     /// The host's own executable.
@@ -281,7 +302,7 @@ pub(super) enum Owner {
     /// A plugin.
     Plugin(Arc<Record>),
     /// Another library.
-    Other(object::Object),
+    Other(Object),
     /// No loaded object: heap, stack.
     Nobody,
 }

@@ -1,20 +1,87 @@
-//! A second stack for threads that plugins start, on which a signal handler can note that the first
-//! one is used up.
+//! The second stack of a thread, on which a signal handler can note that the first one is used up.
 //!
 //! Threads of the host's standard library have one already; a plugin's copy of it makes none,
 //! because only a program's own start does. Without one the kernel ends the process without a word.
+//! So threads that plugins start are lent one. And a library may give a thread of the host another
+//! one (runtimes of WebAssembly do) and unmap it in a thread-local's destructor: the kernel would go
+//! on using it, so the thread's own comes back with the library's purge.
 
-use std::{cell::Cell, ffi::c_void, mem::MaybeUninit, ptr};
+use std::{
+    cell::Cell,
+    ffi::{c_int, c_void},
+    mem::MaybeUninit,
+    ptr,
+};
 
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
+use super::{LibraryId, current, real, registry};
+
 thread_local! {
+    // The library whose stack this thread has (0: none's), and the one it had before.
+    static SET_BY: Cell<u32> = const { Cell::new(0) };
+    static BEFORE: Cell<libc::stack_t> = const {
+        Cell::new(libc::stack_t { ss_sp: ptr::null_mut(), ss_flags: libc::SS_DISABLE, ss_size: 0 })
+    };
     // What `lend` has mapped for this thread. Plain data: no destructor.
     static LENT: Cell<*mut c_void> = const { Cell::new(ptr::null_mut()) };
 }
 
 /// On top of what the kernel itself puts onto it. Units: bytes.
 const ROOM: usize = 16 << 10;
+
+/// Interposes the choice of a second stack: whose it is, is noted.
+///
+/// # Safety
+/// As for the function of that name.
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn sigaltstack(
+    new: *const libc::stack_t,
+    before: *mut libc::stack_t,
+) -> c_int {
+    let Some(real) = real::sigaltstack() else { return -1 };
+    let mut known = MaybeUninit::<libc::stack_t>::uninit();
+    // SAFETY: the caller's stack, and room for the one before.
+    let rc = unsafe { real(new, known.as_mut_ptr()) };
+    if rc != 0 {
+        return rc;
+    }
+    // SAFETY: 0 means that it was written.
+    let known = unsafe { known.assume_init() };
+    if !before.is_null() {
+        // SAFETY: the caller's room for it.
+        unsafe { before.write(known) };
+    }
+    if !new.is_null() {
+        let library = current();
+        if let Some(record) = library.and_then(registry::by_id) {
+            record.note_stack();
+        }
+        if SET_BY.replace(library.map_or(0, |it| it.0)) == 0 {
+            BEFORE.set(libc::stack_t { ss_flags: known.ss_flags & libc::SS_DISABLE, ..known });
+        }
+    }
+    0
+}
+
+/// Gives this thread the stack back that it had before `library` gave it one.
+pub(super) fn restore(library: LibraryId) {
+    if SET_BY.get() == library.0 {
+        restore_any();
+    }
+}
+
+/// The same, whichever library has done so.
+pub(super) fn restore_any() {
+    if SET_BY.replace(0) == 0 {
+        return;
+    }
+    let own = BEFORE.get();
+    if let Some(real) = real::sigaltstack() {
+        // SAFETY: it was this thread's, and whoever gave it takes it away only when it ends.
+        unsafe { real(&raw const own, ptr::null_mut()) };
+    }
+}
 
 fn size() -> usize {
     // SAFETY: only reads what the kernel has told; 0 when it has not.

@@ -12,7 +12,10 @@ use std::{
 
 use super::{Library, loader_text};
 use crate::plugin::{
-    hooks::{self, census, heap, keys, ledger, object, registry, registry::Record, signals},
+    hooks::{
+        self, callbacks, census, heap, keys, ledger, needed, object, registry, registry::Record,
+        signals,
+    },
     purge,
 };
 
@@ -63,13 +66,22 @@ impl Library {
                 "{destructors} thread-local destructor{plural} on threads that are not the host's"
             ));
         }
-        signals::handler_of(self.id()).map(|signal| format!("signal handler of {signal}"))
+        signals::holder(&self.record)
     }
 
     /// Closes the library, unless it is held, and makes sure that it is unmapped. Runs its static
     /// destructors on the calling thread, for as long as they like.
     pub(in crate::plugin) fn close(self) -> Result<(), CloseError> {
         if let Some(reason) = self.held() {
+            return Err(CloseError::Held(self, reason));
+        }
+        let going = needed::going(self.record.path());
+        callbacks::withdraw(self.id(), &going);
+        // What was called until then counts as a thread.
+        if let Some(reason) = self.held() {
+            return Err(CloseError::Held(self, reason));
+        }
+        if let Err(reason) = signals::withdraw(self.id(), &going) {
             return Err(CloseError::Held(self, reason));
         }
         keys::delete_all(&self.record);
@@ -95,6 +107,7 @@ impl Library {
         }
         // What its own destructors registered while it went can never run.
         ledger::forget(&record);
+        signals::forget(record.id());
         keys::delete_all(&record);
         registry::unregister(&record);
         heap::take_back(record.id());

@@ -9,13 +9,12 @@
 
 use std::{
     ffi::{c_int, c_void},
-    io,
-    mem::MaybeUninit,
-    ptr,
+    io, ptr,
     sync::atomic::{AtomicPtr, Ordering},
 };
 
 use super::{End, leave, own_page, running};
+use crate::sys::action;
 
 /// Those that a fault of the code itself raises. SIGABRT: Rust's and C's own way to give up.
 const SIGNALS: [c_int; 7] = [
@@ -39,52 +38,28 @@ static BEFORE: [AtomicPtr<libc::sigaction>; SIGNALS.len()] =
     [const { AtomicPtr::new(ptr::null_mut()) }; SIGNALS.len()];
 
 pub(super) fn install() -> io::Result<()> {
+    action::look_up();
     for (signal, before) in SIGNALS.into_iter().zip(&BEFORE) {
         catch(signal, before)?;
     }
     Ok(())
 }
 
-/// What happens on `signal` now.
-fn action(signal: c_int) -> io::Result<libc::sigaction> {
-    let mut known = MaybeUninit::<libc::sigaction>::uninit();
-    // SAFETY: a null action only asks; `known` has room for the answer.
-    if unsafe { libc::sigaction(signal, ptr::null(), known.as_mut_ptr()) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: 0 means that the answer was written.
-    Ok(unsafe { known.assume_init() })
-}
-
-/// Whether `signal` ends this process, by the handler here.
+/// The handler's address, by which it is known among actions.
 #[must_use]
-pub fn is_caught(signal: c_int) -> bool {
+pub fn handler() -> usize {
     let handler: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) = note;
-    action(signal).is_ok_and(|action| action.sa_sigaction == handler as usize)
-}
-
-/// Whether somebody else handles `signal`, and may have the process go on.
-#[must_use]
-pub fn is_taken(signal: c_int) -> bool {
-    let default = |action: &libc::sigaction| action.sa_sigaction == libc::SIG_DFL;
-    !is_caught(signal) && !action(signal).is_ok_and(|action| default(&action))
+    handler as usize
 }
 
 fn catch(signal: c_int, before: &AtomicPtr<libc::sigaction>) -> io::Result<()> {
     // Kept for the life of the process.
-    let known = Box::into_raw(Box::new(action(signal)?));
+    let known = Box::into_raw(Box::new(action::get(signal)?));
     // Before the handler is there, which reads it.
     before.store(known, Ordering::Release);
-    let handler: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) = note;
-    // SAFETY: all zeros is an action without flags and with an empty mask.
-    let mut action = unsafe { MaybeUninit::<libc::sigaction>::zeroed().assume_init() };
-    action.sa_sigaction = handler as usize;
-    action.sa_flags = libc::SA_ONSTACK | libc::SA_SIGINFO;
+    let ours = action::with(handler(), libc::SA_ONSTACK | libc::SA_SIGINFO);
     // SAFETY: the handler has the type that SA_SIGINFO asks for and lives as long as the process.
-    if unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(())
+    unsafe { action::set(signal, &ours) }
 }
 
 /// The handler. Everything here is async-signal-safe.
@@ -116,7 +91,7 @@ extern "C" fn note(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_vo
     if sent || !TRIED_AGAIN.contains(&signal) {
         // It does not come again by itself, and what was there before may count on that.
         give_back(signal, ptr::null());
-        // SAFETY: blocked until the handler returns, and then fatal.
+        // SAFETY: fatal, at the latest when the handler has returned and unblocks it.
         unsafe { libc::raise(signal) };
         return;
     }
@@ -137,11 +112,13 @@ fn stack_pointer(context: &libc::ucontext_t) -> u64 {
     context.uc_mcontext.sp
 }
 
-/// Puts `action` in place; null is the system's default, which ends the process.
-fn give_back(signal: c_int, action: *const libc::sigaction) {
-    // SAFETY: all zeros is the default action (`SIG_DFL` is 0) without flags and mask.
-    let default = unsafe { MaybeUninit::<libc::sigaction>::zeroed().assume_init() };
-    let action = if action.is_null() { &raw const default } else { action };
-    // SAFETY: an action that was in place before, or the default.
-    unsafe { libc::sigaction(signal, action, ptr::null_mut()) };
+/// Has the kernel do `before`; null is the system's default, which ends the process. Whoever else
+/// has a handler of this signal is asked no more.
+fn give_back(signal: c_int, before: *const libc::sigaction) {
+    // SAFETY: null, or what `catch` keeps for ever.
+    match unsafe { before.as_ref() } {
+        // SAFETY: an action that was in place before.
+        Some(before) => drop(unsafe { action::set(signal, before) }),
+        None => action::reset(signal),
+    }
 }

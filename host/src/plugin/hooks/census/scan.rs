@@ -6,12 +6,12 @@ use std::{
 };
 
 use super::{
-    Known, chunks, goes,
+    Known, goes,
     goes::Goes,
     memory::{self, WORD, Words, word},
     objects::{self, Loaded},
 };
-use crate::plugin::hooks::LibraryId;
+use crate::plugin::hooks::{LibraryId, heap};
 
 /// Places that are told apart; one is enough to keep a library.
 const HITS_MAX: usize = 32;
@@ -47,7 +47,7 @@ pub(super) struct Survey {
 /// # Errors
 /// The system's own, when this process may not read itself.
 pub(super) fn survey(known: &Known, path: &CStr, library: LibraryId) -> io::Result<Survey> {
-    let chunks = chunks::of(library);
+    let chunks = heap::ranges(library);
     under_the_lock(|all| {
         let going = goes::with(all, path, &known.early, known.fields);
         let spans = all.iter().zip(&going).filter(|(_, goes)| **goes);

@@ -11,13 +11,12 @@ use std::{
 };
 
 use super::{
-    chunks,
     goes::Goes,
     heal, known, lacks,
     memory::WORD,
     scan::{self, Hit, Survey},
 };
-use crate::plugin::hooks::{LibraryId, interpose::lookup};
+use crate::plugin::hooks::{LibraryId, heap, interpose::lookup};
 
 type Dtor = unsafe extern "C" fn(*mut c_void);
 
@@ -120,22 +119,21 @@ fn an_address_is_found_where_it_is_left() {
     played.assert_hits(0, "taken back");
 }
 
-/// Chunks of a library's heap go with it: who has an address of one keeps the library. Played with
-/// an object that is there anyway, so nothing of its own goes.
+/// Chunks of a library's heap go with it: who has an address of one keeps the library. Nothing else
+/// of this one goes.
 #[test]
 fn a_chunk_of_the_heap_counts() {
     static LEFT: AtomicUsize = AtomicUsize::new(0);
-    let played = Played::new();
+    let _alone = Played::new();
     // Far from the numbers that real libraries get in this process.
     let library = LibraryId(3_300_000);
-    let start = played.at(0).addr();
+    let chunk = heap::lend(library, ptr::null(), 1 << 20).addr();
     let hits = || scan::survey(known(), c"/no such object", library).unwrap().hits.len();
-    LEFT.store(start + 8, Ordering::SeqCst);
-    assert_eq!(hits(), 0, "not its own");
-    chunks::own(library, start..start + 64);
+    assert_eq!(hits(), 0, "nobody has it");
+    LEFT.store(chunk + 8, Ordering::SeqCst);
     assert_eq!(hits(), 1);
-    chunks::forget(library);
-    assert_eq!(hits(), 0);
+    heap::take_back(library);
+    assert_eq!(hits(), 0, "not its own any more");
     LEFT.store(0, Ordering::SeqCst);
 }
 

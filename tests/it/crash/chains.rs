@@ -1,0 +1,89 @@
+//! Plugins that handle faults themselves: what is theirs they survive, and what is not is blamed on
+//! whoever it was.
+
+use hotseat_test_support::{Host, eventually, fault, library};
+
+use super::{strict, try_get, try_status, warning};
+
+fn numbered(name: &str, number: u8) -> Vec<u8> {
+    [library::bytes(&fault(name)), vec![number]].concat()
+}
+
+#[track_caller]
+fn check_blamed(host: &Host, generation: u64, what: &str) {
+    let told = || try_status(host).map(|it| warning(&it, "handler")).unwrap_or_default();
+    eventually!(!told().is_empty(), "a withdrawal for `{what}`\n{}", host.log_end());
+    let text = told();
+    let who = format!("generation {generation} (v{generation}) was withdrawn");
+    assert!(text.contains(&who) && text.contains(what), "`{who}` for `{what}` in {text}");
+}
+
+/// Each generation has found the host's handler there, and none the one of a generation before it.
+#[test]
+fn a_chain_ends_at_the_host() {
+    let faults = [
+        ("/segv", "SIGSEGV at 0x8"),
+        ("/reset", "SIGSEGV at 0x8"),
+        ("/stack", "a stack overflow at "),
+    ];
+    for (path, what) in faults {
+        let host = strict().with(fault("plain_v1"), "libhandler_v1.so").start();
+        let mut events = host.events();
+        for number in 2..4_u8 {
+            let file = format!("libhandler_v{number}.so");
+            host.deploy_bytes(&numbered("segv_chain", number), &file).swapped();
+        }
+        events.wait_generation(2, "unloaded");
+        host.get("/").assert_contains("segv_chain");
+        assert_eq!(try_get(&host, path), None);
+        check_blamed(&host, 3, what);
+    }
+}
+
+/// In a process whose last handler is the standard library's, which has to give the signal back.
+#[test]
+fn a_candidate_that_faults_is_refused_and_does_not_hang() {
+    let builder = strict().config("[plugin.handler]\ncrash = true\n");
+    let host = builder.with(fault("plain_v1"), "libhandler_v1.so").start();
+    let refused = host.deploy(&fault("segv_chain"), "libhandler_v2.so").refused();
+    assert_eq!(refused.code, "preflight_crashed", "{refused:?}");
+    assert!(refused.text.contains("SIGSEGV"), "{refused:?}");
+}
+
+/// With the runtime that catches its own faults another plugin lives, whose faults it does not get.
+#[test]
+fn faults_that_are_caught_end_nobody() {
+    let mounts = strict().arg("--mount=/=handler").arg("--mount=/t=traps");
+    let host = mounts.with(fault("plain_v1"), "libhandler_v1.so").start();
+    for number in 1..5_u8 {
+        let mut events = host.events();
+        host.deploy_bytes(&numbered("traps", number), &format!("libtraps_v{number}.so")).swapped();
+        for _ in 0..20 {
+            assert_eq!(host.get("/t/").text(), "trapped");
+        }
+        if number > 1 {
+            events.wait_for(|it| it.plugin == "traps" && it.phase == "unloaded");
+        }
+    }
+    let generation = host.deploy(&fault("crash"), "libhandler_v6.so").swapped().generation;
+    assert_eq!(generation, 6);
+    assert_eq!(try_get(&host, "/crash?how=segv"), None);
+    check_blamed(&host, generation, "SIGSEGV");
+}
+
+/// The second stack that the runtime gave the host's threads went with it: the kernel has the
+/// thread's own, on which it is noted that the first is used up.
+#[test]
+fn a_thread_gets_its_own_second_stack_back() {
+    let host = strict().with(fault("plain_v1"), "libhandler_v1.so").start();
+    host.deploy(&fault("traps"), "libhandler_v2.so").swapped();
+    let cores = host.status()["cores"].as_array().map_or(1, Vec::len);
+    for _ in 0..cores * 8 {
+        assert_eq!(host.connect().get("/").unwrap().text(), "trapped");
+    }
+    let mut events = host.events();
+    host.deploy(&fault("crash"), "libhandler_v3.so").swapped();
+    events.wait_generation(2, "unloaded");
+    assert_eq!(try_get(&host, "/crash?how=stack"), None);
+    check_blamed(&host, 3, "a stack overflow at ");
+}
