@@ -1,6 +1,6 @@
 //! Threads that only the crossing's own mark attributes, and such as the host does not see at all.
 
-use std::{cell::RefCell, io};
+use std::io;
 
 use hotseat_test_support::{Answer, Gate, Host, fault, library, start_host};
 
