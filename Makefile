@@ -81,7 +81,7 @@ doc: ## build the documentation, warnings are errors
 # Under nextest each test is a process of its own: what they load is built once, before.
 test-plugins: previous ## build what the tests load
 	$(CARGO) build --locked $(PLUGIN_ARGS)
-	$(CARGO) build --locked -p hotseat-test-plugins --examples
+	$(CARGO) build --locked -p hotseat-test-plugins -p hotseat-real-plugins --examples
 	$(CARGO) build --locked -p hotseat-test-support --bin faulty --bin chaos
 
 # A workspace of its own in a target folder of its own: nothing of it is built twice, and nothing of
@@ -161,6 +161,15 @@ chaos: build ## everything at once under clients that never retry: MINUTES=10 (o
 chaos-minute: test-plugins ## a minute of it, with the host that the tests have built
 	@test -x target/debug/hotseat || $(CARGO) build --locked -p hotseat --bin hotseat
 	target/debug/chaos --host target/debug/hotseat --seconds 60 $(if $(SEED),--seed $(SEED)) $(CHAOS)
+
+# What takes minutes to build is a workspace of its own, which nothing else builds.
+real-plugins: SWAPS := 300
+real-plugins: build ## swap plugins with real crates and C libraries, write docs/dependencies.md: SWAPS=300 ONLY=regex
+	$(CARGO) build --locked --release -p hotseat-real-plugins --examples
+	$(CARGO) build --locked --release -p hotseat-test-support --bin real
+	cd tests/real/heavy && CARGO_TARGET_DIR=../../../target/real $(CARGO) build --locked --release --examples
+	target/release/real --host $(HOTSEAT) --swaps $(SWAPS) \
+	  $(if $(ONLY),--only $(ONLY),--table docs/dependencies.md)
 
 deny: ## check licences, bans and sources of dependencies
 ifneq ($(HAS_DENY),)

@@ -11,6 +11,7 @@ mod drops;
 mod heap;
 mod leaves;
 mod marked;
+mod real;
 mod threads;
 
 /// Waits until one request is in the plugin.

@@ -1,0 +1,23 @@
+//! mimalloc as the plugin's allocator, with its default features.
+//! Recipe: feature `local_dynamic_tls`, without which each load takes some of the loader's fixed
+//! area for thread-locals.
+
+use hotseat_plugin_api::{Context, Handler, Request, Response, Result, export_handler};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+struct Plugin;
+
+impl Handler for Plugin {
+    fn new(_: &Context) -> Result<Self> {
+        Ok(Self)
+    }
+
+    async fn call(&self, _: Request<'_>) -> Result<Response> {
+        let sizes = (1..12).map(|power| vec![0_u8; 1 << power]).map(|it| it.len());
+        Ok(Response::text(format!("{}\n", sizes.sum::<usize>())))
+    }
+}
+
+export_handler!(Plugin, name = "real", allocator = none);
