@@ -169,7 +169,8 @@ fn main() -> anyhow::Result<()> {
     let hands = (reaper.handle(), Roster::new(1, Events::new(1)));
     // The reaper would remove the file that it is told: none.
     let file = PrivateFile::on_disk(PathBuf::new());
-    let loaded = Loaded::new(plugin.clone(), version, instance, file, hands);
+    let parts = (instance, file);
+    let loaded = Loaded::new(plugin.clone(), version, parts, Default::default(), hands);
     let routes = Arc::new(Routes::default());
     routes.store(Table::build(&[], &BTreeMap::from([(plugin, Some(Arc::new(loaded)))])));
 

@@ -62,6 +62,8 @@ pub struct Status {
     /// What the C library's `malloc` has handed out in this process: the host's own memory, and that
     /// of whatever plugins use without an arena. Units: bytes.
     pub c_heap_bytes: u64,
+    /// What grows with swaps.
+    pub growth: Growth,
     /// Every process of the host: the master first, then the workers, newest first. Empty without a
     /// master.
     pub processes: Vec<ProcessStatus>,
@@ -84,6 +86,32 @@ impl Status {
     #[must_use]
     pub fn all_log_dropped(&self) -> u64 {
         self.log_dropped + self.totals.log_dropped
+    }
+}
+
+/// What a process has more of after each swap, over the last swaps.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Growth {
+    /// Swaps that were looked at.
+    pub swaps: usize,
+    /// Descriptors beside those of connections, a hundredth part each.
+    pub descriptors_percent: u64,
+    /// Memory. Units: bytes.
+    pub bytes: u64,
+}
+
+impl Growth {
+    /// A line for people. `None`: nothing grows.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        let Self { swaps, descriptors_percent, bytes } = *self;
+        let descriptors = (descriptors_percent > 0).then(|| {
+            format!("{}.{:02} descriptors", descriptors_percent / 100, descriptors_percent % 100)
+        });
+        let memory = (bytes > 0).then(|| format!("{} KiB of memory", bytes >> 10));
+        let what: Vec<_> = descriptors.into_iter().chain(memory).collect();
+        (!what.is_empty())
+            .then(|| format!("each of the last {swaps} unloads left {} behind", what.join(" and ")))
     }
 }
 
@@ -386,6 +414,10 @@ pub struct GenerationStatus {
     pub holder_count: usize,
     /// Its heap; `None`: it has no arena, or an allocator of its own.
     pub heap: Option<Heap>,
+    /// What each load of it leaves behind.
+    pub leaves: Option<String>,
+    /// Its threads that still run, by name, where those keep it.
+    pub threads: BTreeMap<String, usize>,
 }
 
 /// The heap of one generation. Units: bytes. Also in lines of the history.
@@ -400,6 +432,46 @@ pub struct Heap {
     pub live: u64,
     /// All that it has taken since it was loaded, whether it was given back or not.
     pub total: u64,
+}
+
+/// Libraries of one plugin that stay mapped for one reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Residents {
+    /// Whose.
+    pub plugin: PluginName,
+    /// Why.
+    pub why: String,
+    /// Which, oldest first.
+    pub generations: Vec<Generation>,
+    /// Their threads by name, as many as there were when each was given up.
+    pub threads: BTreeMap<String, usize>,
+    /// What their heaps hold together. Units: bytes.
+    pub heap: u64,
+}
+
+impl Status {
+    /// What stays, grouped: a plugin that leaves a thread each time is one line, not a hundred.
+    #[must_use]
+    pub fn residents(&self) -> Vec<Residents> {
+        let mut groups: BTreeMap<(&PluginName, &str), Residents> = BTreeMap::new();
+        // The list begins with the newest.
+        for generation in self.retired.iter().rev() {
+            let Life::Resident(why) = &generation.life else { continue };
+            let group = groups.entry((&generation.plugin, why)).or_insert_with(|| Residents {
+                plugin: generation.plugin.clone(),
+                why: why.clone(),
+                generations: Vec::new(),
+                threads: BTreeMap::new(),
+                heap: 0,
+            });
+            group.generations.push(generation.generation);
+            group.heap += generation.heap.map_or(0, |heap| heap.held);
+            for (name, count) in &generation.threads {
+                *group.threads.entry(name.clone()).or_default() += count;
+            }
+        }
+        groups.into_values().collect()
+    }
 }
 
 /// The life of a generation.

@@ -22,6 +22,7 @@ mod picture;
 mod prepare;
 mod signal;
 mod traffic;
+mod wear;
 
 pub use advice::{advice, whole};
 pub use handover::FreezeError;

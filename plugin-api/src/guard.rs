@@ -7,6 +7,8 @@
 
 use std::{
     any::Any,
+    cell::Cell,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     mem::ManuallyDrop,
     panic::{self, AssertUnwindSafe, PanicHookInfo},
     ptr,
@@ -15,6 +17,11 @@ use std::{
 };
 
 use crate::abi::{HostVt, Str};
+
+thread_local! {
+    // What the hook said last on this thread; plain data, because a destructor would be the host's work.
+    static TOLD: Cell<u64> = const { Cell::new(0) };
+}
 
 static HOST: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 static HOST_VT: AtomicPtr<HostVt> = AtomicPtr::new(ptr::null_mut());
@@ -26,10 +33,35 @@ pub(crate) fn guard<T>(f: impl FnOnce() -> T) -> Option<T> {
     match panic::catch_unwind(AssertUnwindSafe(f)) {
         Ok(value) => Some(value),
         Err(payload) => {
+            tell_again(&*payload);
             discard(payload);
             None
         }
     }
+}
+
+/// A payload that was caught elsewhere (on a thread of a pool, or by the plugin before another panic)
+/// and raised again passes no hook: the host would tell the text of another panic.
+#[cold]
+fn tell_again(payload: &(dyn Any + Send)) {
+    let message = message_of(payload);
+    if TOLD.get() != hash(message) {
+        tell(message, "an unknown place, and was raised again here");
+    }
+}
+
+fn hash(message: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    message.hash(&mut hasher);
+    hasher.finish()
+}
+
+fn message_of(payload: &(dyn Any + Send)) -> &str {
+    payload
+        .downcast_ref::<&'static str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("a panic whose payload is no text")
 }
 
 #[cold]
@@ -50,13 +82,12 @@ pub(crate) fn report_panics_to(host: *const (), vt: *const HostVt) {
 }
 
 fn hook(info: &PanicHookInfo<'_>) {
-    let payload = info.payload();
-    let message = payload
-        .downcast_ref::<&'static str>()
-        .copied()
-        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("a panic whose payload is no text");
     let location = info.location().map(ToString::to_string).unwrap_or_default();
+    tell(message_of(info.payload()), &location);
+}
+
+fn tell(message: &str, location: &str) {
+    TOLD.set(hash(message));
     let vt = HOST_VT.load(Ordering::Acquire);
     let host = HOST.load(Ordering::Acquire);
     if vt.is_null() {

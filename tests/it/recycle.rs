@@ -59,7 +59,7 @@ fn a_library_that_never_has_room_is_told_the_setting() {
 fn check_row(count: u8, deploys: impl Fn(&Host, &[u8], u8)) {
     let host = host!()
         .arg("--recycle=auto")
-        .arg("--upgrade-drain=5s")
+        .arg("--upgrade-drain=30s")
         .with(fault("plain_v1"), "libhandler_v1.so")
         .start();
     let traffic = host.traffic("/");
@@ -110,7 +110,7 @@ fn a_worker_with_too_many_resident_libraries_is_renewed() {
     let host = host!()
         .arg("--recycle=auto")
         .arg("--resident-count=2")
-        .arg("--upgrade-drain=5s")
+        .arg("--upgrade-drain=30s")
         .with(fault("plain_v1"), "libhandler_v1.so")
         .start();
     let first = host.worker_pid();

@@ -13,7 +13,7 @@ use self::table::Table;
 use super::{answer::one_line, wire::time::rfc3339};
 use crate::state::history::Entry;
 use crate::status::{
-    Address, GenerationStatus, Life, OrderStatus, PluginStatus, Status, Unwritable,
+    Address, GenerationStatus, Life, OrderStatus, PluginStatus, Residents, Status, Unwritable,
 };
 use crate::sys::clock::Now;
 
@@ -23,6 +23,9 @@ mod unit;
 
 /// Holders that are listed of each generation; the JSON has all of them.
 const HOLDER_COUNT: usize = 10;
+
+/// Generations that are listed of each group that stays; the JSON has all of them.
+const RESIDENT_COUNT: usize = 5;
 
 /// The whole status.
 pub(super) fn status(status: &Status, working_dir: &Path, now: &Now) -> String {
@@ -83,7 +86,11 @@ fn write_status(page: &mut String, status: &Status, working_dir: &Path, now: &No
     if let Some(last) = &status.upgrade {
         process::write_upgrade(page, last, now.wall)?;
     }
+    if let Some(warning) = status.growth.warning() {
+        writeln!(page, "warning: {warning}")?;
+    }
     write_retired(page, status)?;
+    write_residents(page, status)?;
     write_blocked(page, status)?;
     let is_open = |order: &&OrderStatus| matches!(order.state, "running" | "waiting");
     let mut open = status.orders.iter().filter(is_open).peekable();
@@ -123,6 +130,10 @@ pub(super) fn plugins(plugins: &[PluginStatus]) -> String {
             // Writing to a string does not fail.
             let _ = writeln!(page, "warning: {}: {}", plugin.name, one_line(warning));
         }
+        let leaves = plugin.active.as_ref().and_then(|active| active.leaves.as_ref());
+        if let Some(leaves) = leaves {
+            let _ = writeln!(page, "note: {}: {}", plugin.name, one_line(leaves));
+        }
     }
     for (plugin, heap) in plugins.iter().filter_map(|it| Some((it, it.active.as_ref()?.heap?))) {
         let [live, held, peak] = [heap.live, heap.held, heap.peak].map(unit::bytes);
@@ -132,7 +143,9 @@ pub(super) fn plugins(plugins: &[PluginStatus]) -> String {
 }
 
 fn write_retired(page: &mut String, status: &Status) -> fmt::Result {
-    let left = |generation: &&GenerationStatus| generation.life != Life::Unloaded;
+    let left = |generation: &&GenerationStatus| {
+        !matches!(generation.life, Life::Unloaded | Life::Resident(_))
+    };
     let mut retired = status.retired.iter().filter(left).peekable();
     if retired.peek().is_some() {
         page.write_str("\nleft traffic\n")?;
@@ -143,8 +156,8 @@ fn write_retired(page: &mut String, status: &Status) -> fmt::Result {
             Life::Serving => "serving".to_owned(),
             Life::Draining => format!("draining, {holder_count} in flight"),
             Life::Pending(why) => format!("pending: {}", one_line(why)),
-            Life::Resident(why) => format!("resident: {}", one_line(why)),
-            Life::Unloaded => "unloaded".to_owned(),
+            // Listed by themselves, and not at all.
+            Life::Resident(_) | Life::Unloaded => continue,
         };
         let heap = generation.heap.filter(|heap| heap.held > 0);
         let heap = heap.map(|heap| format!("; heap of {}", unit::bytes(heap.held)));
@@ -164,6 +177,35 @@ fn write_retired(page: &mut String, status: &Status) -> fmt::Result {
         let listed = generation.holders.len().min(HOLDER_COUNT);
         if let Some(more @ 1..) = holder_count.checked_sub(listed) {
             writeln!(page, "    and {more} more")?;
+        }
+    }
+    Ok(())
+}
+
+/// What stays mapped, by plugin and reason.
+fn write_residents(page: &mut String, status: &Status) -> fmt::Result {
+    let groups = status.residents();
+    if !groups.is_empty() {
+        page.write_str("\nresident\n")?;
+    }
+    for Residents { plugin, why, generations, threads, heap } in groups {
+        let numbers: Vec<String> =
+            generations.iter().rev().take(RESIDENT_COUNT).map(ToString::to_string).collect();
+        let more = generations.len().saturating_sub(RESIDENT_COUNT);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let plural = if generations.len() == 1 { "" } else { "s" };
+        let numbers = numbers.join(", ");
+        let heap = Some(heap).filter(|heap| *heap > 0);
+        let heap = heap.map(|heap| format!("; heap of {}", unit::bytes(heap))).unwrap_or_default();
+        let why = one_line(&why);
+        writeln!(page, "  {plugin} (generation{plural} {numbers}{more}): {why}{heap}")?;
+        if !threads.is_empty() {
+            let name = |(name, count): (&String, &usize)| match count {
+                1 => one_line(name),
+                count => format!("{count} x {}", one_line(name)),
+            };
+            let names: Vec<String> = threads.iter().map(name).collect();
+            writeln!(page, "    threads: {}", names.join(", "))?;
         }
     }
     Ok(())

@@ -23,7 +23,7 @@ use crate::{
         services::Services,
     },
     route::{Loaded, Roster},
-    sys::fault::Loading,
+    sys::{fault::Loading, figures::Figures},
 };
 
 /// Why a candidate went no further.
@@ -132,6 +132,7 @@ pub struct Passed {
     pub notes: Vec<String>,
     /// How long the child took.
     pub took: Duration,
+    leaves: Option<String>,
     file: PrivateCopy,
 }
 
@@ -168,10 +169,11 @@ impl Workshop {
             let why = verdict.hazards.join(", ");
             notes.push(format!("its library will stay resident after it is retired: {why}"));
         }
-        notes.extend(verdict.left_behind());
+        let leaves = verdict.left_behind();
+        notes.extend(leaves.clone());
         notes.extend(elf::static_tls(&bytes).map(|wanted| self.room.note(wanted)));
         self.publish(Phase::Passed, &subject);
-        Ok(Passed { subject, bytes, notes, took: verdict.took, file })
+        Ok(Passed { subject, bytes, notes, took: verdict.took, leaves, file })
     }
 
     /// Whether the library at `path` would come through its preflight by now. Says nothing to anybody,
@@ -191,7 +193,8 @@ impl Workshop {
     /// # Errors
     /// [`CandidateError::Load`].
     pub fn load(&self, passed: Passed) -> Result<Loaded, CandidateError> {
-        let Passed { subject, mut file, bytes, .. } = passed;
+        let Passed { subject, mut file, bytes, leaves, .. } = passed;
+        let before = Figures::now();
         let static_tls = elf::static_tls(&bytes);
         let Some(copy) = file.take() else { unreachable!("taken only here") };
         let limits = &self.config.limits;
@@ -229,7 +232,7 @@ impl Workshop {
         let Subject { plugin, label, digest, generation, .. } = subject;
         let version = Version { generation, label, digest };
         let hands = (self.reaper.clone(), self.roster.clone());
-        Ok(Loaded::new(plugin, version, instance, copy, hands))
+        Ok(Loaded::new(plugin, version, (instance, copy), (leaves, before), hands))
     }
 
     /// Says that a step is done.

@@ -8,8 +8,8 @@ use std::{
 use crate::{
     ids::{Digest, Generation, PluginName},
     status::{
-        Address, Blocked, Classes, CoreStatus, Counts, GenerationStatus, Heap, Holder, KeptVersion,
-        Life, OrderStatus, PluginStatus, ProcessStatus, Stage, Status, Totals,
+        Address, Blocked, Classes, CoreStatus, Counts, GenerationStatus, Growth, Heap, Holder,
+        KeptVersion, Life, OrderStatus, PluginStatus, ProcessStatus, Stage, Status, Totals,
     },
     upgrade::{Outcome, Verdict},
 };
@@ -29,6 +29,8 @@ fn generation(number: u64, label: &str, life: Life, since: SystemTime) -> Genera
         holders: Vec::new(),
         holder_count: 0,
         heap: None,
+        leaves: None,
+        threads: BTreeMap::new(),
     }
 }
 
@@ -66,6 +68,7 @@ pub(crate) fn empty(started: SystemTime) -> Status {
         unwritable: None,
         rss_bytes: Some(63 << 20),
         c_heap_bytes: 12 << 20,
+        growth: Growth::default(),
         processes: Vec::new(),
         upgrade: None,
         connections: Classes::default(),

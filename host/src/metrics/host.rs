@@ -173,6 +173,16 @@ impl HostFamilies {
                 count(status.resident_count),
             ),
             ("hotseat_waiting_orders", "Orders in the queue.", count(waiting)),
+            (
+                "hotseat_swap_growth_bytes",
+                "Memory that each of the last unloads has left behind; 0 where it does not grow.",
+                status.growth.bytes,
+            ),
+            (
+                "hotseat_swap_growth_descriptors_percent",
+                "As above, in hundredth parts of a descriptor.",
+                status.growth.descriptors_percent,
+            ),
         ] {
             gauge(encoder, name, help, value)?;
         }

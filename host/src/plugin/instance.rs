@@ -6,7 +6,7 @@
 //! leaves library and instance where they are, which is safe and leaks.
 #![expect(unsafe_code, reason = "calls a plugin's entries")]
 
-use std::{mem::MaybeUninit, ptr, time::Duration};
+use std::{mem::MaybeUninit, ptr, sync::Arc, time::Duration};
 
 use hotseat_plugin_api::{
     abi::{self, CallFn, DROP_AFTER_STOP_MINOR, Growing, InstanceVt, root::Entries},
@@ -14,7 +14,7 @@ use hotseat_plugin_api::{
 };
 
 use super::{
-    hooks::{self, LibraryId},
+    hooks::{self, LibraryId, registry::Record},
     lease::{Holding, LibraryLease},
     library::{Library, LoadProblem, LoadRequest},
     services::{self, PanicReport},
@@ -132,6 +132,11 @@ impl Instance {
             // SAFETY: an entry of this library with its own live instance.
             unsafe { stop(self.instance) };
         }
+    }
+
+    /// What the library has in the process.
+    pub(super) fn record(&self) -> &Arc<Record> {
+        self.library.record()
     }
 
     /// Whether no thread, waker or job of the library is left.

@@ -9,7 +9,7 @@
 //! - [`Unloading::Unloaded`] is reported after the loader has confirmed it.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     fmt, io,
     mem::take,
     ops::ControlFlow,
@@ -22,7 +22,7 @@ use self::going::Going;
 use super::instance::Instance;
 use crate::{
     ids::Generation,
-    sys::private::PrivateFile,
+    sys::{figures::Figures, private::PrivateFile},
     thread::{Inbox, Side},
 };
 
@@ -37,6 +37,8 @@ pub struct Retired {
     pub instance: Instance,
     /// The private copy, removed afterwards.
     pub file: PrivateFile,
+    /// What the process had before it was loaded.
+    pub before: Figures,
 }
 
 /// Where a retired generation is on its way out.
@@ -58,6 +60,11 @@ pub struct Report {
     pub generation: Generation,
     /// What it is now.
     pub state: Unloading,
+    /// Its threads that still run, by name, where those keep it.
+    pub threads: BTreeMap<String, usize>,
+    /// What has come to the process since it was about to be loaded, once it is unloaded; others come
+    /// and go meanwhile.
+    pub since_load: Option<Figures>,
 }
 
 /// What [`ReaperRules::grace`] is unless somebody has a reason: long enough for a thread that
@@ -177,7 +184,7 @@ fn run(inbox: &Inbox<News>, rules: &ReaperRules, report: &impl Fn(Report)) -> us
             let state = going.advance(rules);
             let over = going.is_over();
             if let Some(state) = state {
-                report(Report { generation: going.generation(), state });
+                report(going.report(state));
             }
             !over
         });

@@ -26,7 +26,7 @@ use crate::{
         reaper::{ReaperHandle, Retired},
     },
     status::Heap,
-    sys::private::PrivateFile,
+    sys::{figures::Figures, private::PrivateFile},
 };
 
 /// A loaded generation. Shared by the table, by each data thread's view, and by nobody for long.
@@ -38,6 +38,10 @@ pub struct Loaded {
     pub version: Version,
     /// When it was loaded.
     pub since: SystemTime,
+    /// What each load of it leaves behind, for people, if that is worth a word.
+    pub leaves: Option<String>,
+    /// What the process had before it was loaded.
+    before: Figures,
     instance: Option<Instance>,
     file: Option<PrivateFile>,
     reaper: ReaperHandle,
@@ -54,8 +58,8 @@ impl Loaded {
     pub fn new(
         plugin: PluginName,
         version: Version,
-        instance: Instance,
-        file: PrivateFile,
+        (instance, file): (Instance, PrivateFile),
+        (leaves, before): (Option<String>, Figures),
         (reaper, roster): (ReaperHandle, Roster),
     ) -> Self {
         let (since, file) = (SystemTime::now(), Some(file));
@@ -63,6 +67,8 @@ impl Loaded {
             plugin,
             version,
             since,
+            leaves,
+            before,
             instance: Some(instance),
             file,
             reaper,
@@ -134,6 +140,7 @@ impl Drop for Loaded {
     fn drop(&mut self) {
         let Some((instance, file)) = self.instance.take().zip(self.file.take()) else { return };
         self.roster.drained(self.version.generation);
-        self.reaper.retire(Retired { generation: self.version.generation, instance, file });
+        let (generation, before) = (self.version.generation, self.before);
+        self.reaper.retire(Retired { generation, instance, file, before });
     }
 }

@@ -4,6 +4,7 @@
 //! newest are kept; whatever still costs memory is always listed.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::SystemTime,
 };
@@ -28,9 +29,15 @@ struct Record {
     library: LibraryId,
     /// As it was when its last lease went.
     heap: Option<Heap>,
+    leaves: Option<String>,
+    threads: BTreeMap<String, usize>,
 }
 
 impl Record {
+    fn is(&self, generation: Generation) -> bool {
+        self.version.generation == generation
+    }
+
     /// What is unmapped holds nothing, or the books of heaps say so.
     fn heap(&self) -> Option<Heap> {
         let now = heap_of(self.library);
@@ -66,6 +73,8 @@ impl Roster {
             life: Life::Draining,
             library: loaded.instance().library(),
             heap: None,
+            leaves: loaded.leaves.clone(),
+            threads: BTreeMap::new(),
         });
         self.publish(Phase::Retired, loaded.version.generation, None);
     }
@@ -81,6 +90,9 @@ impl Roster {
 
     /// The reaper has something to say about it.
     pub fn report(&self, report: Report) {
+        if let Some(record) = self.records().iter_mut().find(|it| it.is(report.generation)) {
+            record.threads.clone_from(&report.threads);
+        }
         let (life, phase, detail) = match report.state {
             Unloading::Pending(why) => {
                 self.set(report.generation, Life::Pending(why));
@@ -152,6 +164,8 @@ impl Roster {
             holders: Vec::new(),
             holder_count: 0,
             heap: record.heap(),
+            leaves: record.leaves.clone(),
+            threads: record.threads.clone(),
         };
         self.records().iter().rev().map(status).collect()
     }

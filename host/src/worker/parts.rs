@@ -16,6 +16,7 @@ use super::{
     Halt, Lead, Legacy, Numbering, Sockets,
     picture::{self, Picture, StageCell},
     traffic,
+    wear::Wear,
 };
 use crate::{
     artifact::Store,
@@ -35,7 +36,7 @@ use crate::{
     plugin::{
         blocking::BlockingPool,
         hooks,
-        reaper::{GRACE, Reaper, ReaperRules},
+        reaper::{GRACE, Reaper, ReaperRules, Unloading},
         services::MetricSink,
     },
     route::{Roster, Routes, Tally},
@@ -60,6 +61,7 @@ pub(super) struct Base {
     pub(super) desk: Desk,
     pub(super) routes: Arc<Routes>,
     pub(super) tally: Tally,
+    pub(super) wear: Arc<Wear>,
 }
 
 impl Base {
@@ -103,6 +105,7 @@ impl Base {
             desk,
             routes,
             tally: Tally::default(),
+            wear: Arc::default(),
             events,
         })
     }
@@ -154,11 +157,15 @@ pub(super) fn start_reaper(
         grace: GRACE,
     };
     let (roster, metrics) = (base.roster.clone(), base.metrics.clone());
+    let wear = base.wear.clone();
     let (renewal, bound) = (renewal.clone(), config.limits.resident_count);
     // Who asked for it does not want a worker without it.
     let unloads = rules.never.is_none();
     let report = move |report| {
         picture::count(&metrics, &report);
+        if report.state == Unloading::Unloaded {
+            wear.note_unload();
+        }
         roster.report(report);
         let count = roster.resident_count();
         if unloads && count >= bound {
@@ -189,6 +196,7 @@ pub(super) fn picture(
         tally: base.tally.clone(),
         record: base.record.clone(),
         plane: OnceLock::new(),
+        wear: base.wear.clone(),
         lead,
     }))
 }
@@ -206,6 +214,7 @@ pub(super) fn start_plane(
     plane.on_stuck(picture.lead.stuck.clone());
     // Set once, here.
     let _ = picture.plane.set(plane.clone());
+    let _ = base.wear.plane.set(plane.clone());
     Ok(plane)
 }
 

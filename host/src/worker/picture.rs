@@ -10,7 +10,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::Lead;
+use super::{Lead, wear::Wear};
 use crate::{
     config::Config,
     deploy::{desk::Desk, record::Record},
@@ -45,6 +45,7 @@ pub(super) struct Picture {
     pub(super) tally: Tally,
     pub(super) record: Arc<Record>,
     pub(super) plane: OnceLock<Arc<DataPlane>>,
+    pub(super) wear: Arc<Wear>,
     pub(super) lead: Lead,
 }
 
@@ -155,6 +156,7 @@ impl Picture {
             unwritable: self.record.unwritable(),
             rss_bytes: sys::process::rss_bytes(),
             c_heap_bytes: sys::process::c_heap_bytes(),
+            growth: self.wear.growth(),
             processes,
             upgrade,
             totals,
@@ -282,6 +284,8 @@ fn serving(loaded: &Arc<Loaded>, holders: &Holders) -> GenerationStatus {
         holders: Vec::new(),
         holder_count: holders.get(&version.generation).map_or(0, Vec::len),
         heap: loaded.heap(),
+        leaves: loaded.leaves.clone(),
+        threads: BTreeMap::new(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a load leaves behind although its library is gone is told, and nothing is said of one that
 //! leaves nothing.
 
-use hotseat_test_support::{Host, fault, plugin, start_host};
+use hotseat_test_support::{Gate, Host, eventually, fault, library, plugin, start_host, wire};
 
 #[track_caller]
 fn note_of(host: &Host, library: &std::path::Path, name: &str) -> String {
@@ -48,4 +48,61 @@ fn nothing_is_said_of_what_leaves_nothing() {
         let note = note_of(&host, &library, &format!("libhandler_v{number}.so"));
         assert!(!note.contains("leaves"), "{}: {note}", library.display());
     }
+}
+
+/// A plugin that stays each time is one line with its threads by name, and its leaves stand beside what
+/// serves.
+#[test]
+fn what_stays_is_grouped_with_its_threads() {
+    let host = start_host!(fault("plain_v1"), "libhandler_v1.so");
+    let bytes = library::bytes(&fault("end_order"));
+    let gate = Gate::new();
+    let mut waiting = Vec::new();
+    for version in 2..5_u8 {
+        let bytes = [&bytes[..], &[version]].concat();
+        host.deploy_bytes(&bytes, &format!("libhandler_v{version}.so")).swapped();
+        host.get(&format!("/?{}", gate.query())).assert_status(200);
+        waiting.push(gate.entered());
+    }
+    let mut events = host.events();
+    host.deploy(&fault("leaves_behind"), "libhandler_v5.so").swapped();
+    // Each is given up by itself, after its time.
+    events.wait_generation(4, "resident");
+    let groups = || wire::list(&host.status(), "/residents");
+    let whole = |groups: &[serde_json::Value]| {
+        groups.len() == 1 && groups[0]["generations"] == serde_json::json!([2, 3, 4])
+    };
+    eventually!(whole(&groups()), "{:?}", groups());
+    let group = &groups()[0];
+    assert_eq!(group["threads"], serde_json::json!({ "left-behind": 3 }), "{group}");
+    assert_eq!(group["why"], "1 thread left behind", "{group}");
+    let plugin = wire::plugin(&host.status(), "handler");
+    assert!(wire::text(&plugin, "/active/leaves").contains("2 descriptors"), "{plugin}");
+    let control = host.control().address.to_string();
+    let shown = host.command().args(["status", "--control", &control]).output().unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    for text in
+        ["(generations 4, 3, 2): 1 thread", "threads: 3 x left-behind", "note: handler: each"]
+    {
+        assert!(shown.contains(text), "`{text}` in\n{shown}");
+    }
+    drop(waiting);
+}
+
+/// A descriptor more with each swap, made by requests where no preflight sees it, becomes a warning.
+#[test]
+fn what_grows_with_swaps_is_warned_about() {
+    let host = start_host!(fault("plain_v1"), "libhandler_v1.so");
+    let bytes = library::bytes(&fault("leaves_behind"));
+    let mut events = host.events();
+    for number in 2..36_u8 {
+        let bytes = [&bytes[..], &[number]].concat();
+        host.deploy_bytes(&bytes, &format!("libhandler_v{number}.so")).swapped();
+        host.get("/").assert_status(200);
+        events.wait_generation(u64::from(number) - 1, "unloaded");
+    }
+    host.assert_logged("each of the last 32 unloads left 3.");
+    let status = host.status();
+    assert!(status["growth"]["descriptors_per_swap"].as_f64() >= Some(2.5), "{status}");
+    assert!(wire::number(&status, "/growth/bytes_per_swap") >= 90 << 10, "{status}");
 }

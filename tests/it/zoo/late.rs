@@ -32,6 +32,20 @@ fn call_panics() {
     check_alive(&host);
 }
 
+/// What is raised again passes no hook on its way: it is told by its own text, and not by that of the
+/// panic before it, which was caught.
+#[test]
+fn a_panic_that_is_raised_again_is_told_as_itself() {
+    let host = seated("call_panics");
+    host.get("/again").assert_error(500, "plugin_panic");
+    let told = |text: &str| {
+        let log = host.home().read_log();
+        log.lines().any(|line| line.contains("raised again") && line.contains(text))
+    };
+    eventually!(told("a panic of a thread"), "its text\n{}", host.log_end());
+    assert!(!told("a panic that is caught"), "{}", host.log_end());
+}
+
 /// An error is a 500 with a code of its own, and its text stays out of the answer.
 #[test]
 fn call_errs() {

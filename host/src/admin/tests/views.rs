@@ -37,6 +37,8 @@ fn generation(number: usize, label: &str, life: &str, why: Option<&str>) -> serd
         "holder_count": 0,
         "holders": [],
         "heap": null,
+        "leaves": null,
+        "threads": {},
     })
 }
 
@@ -112,6 +114,12 @@ async fn the_status_object_is_complete() {
             generation(3, "1", "unloaded", None),
         ],
         "resident_count": 1,
+        "residents": [{
+            "plugin": "handler",
+            "why": "1 thread left behind",
+            "generations": [4],
+            "threads": {},
+        }],
         "cores": [
             { "core": 0, "connections": 3, "blocked": null },
             { "core": 1, "connections": 4, "blocked": {
@@ -132,6 +140,7 @@ async fn the_status_object_is_complete() {
         "unwritable": null,
         "rss_bytes": 66_060_288,
         "c_heap_bytes": 12_582_912,
+        "growth": null,
         "processes": [],
         "upgrade": null,
         "connections": classes(0, 0, 0),

@@ -50,7 +50,9 @@ left traffic
     request 17  GET /?sleep=20  request  12.3 s  127.0.0.1:40312
     and 1 more
   handler v1 (generation 5) pending: thread `core 1` has not let go
-  handler v1 (generation 4) resident: 1 thread left behind; heap of 2.0 MiB
+
+resident
+  handler (generation 4): 1 thread left behind; heap of 2.0 MiB
 
 blocked: core 1 for 5.0 s by handler (generation 7), request 21, /slow
 

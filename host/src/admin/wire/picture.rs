@@ -2,7 +2,7 @@
 //!
 //! Owns the keys of `/v1/status` and `/v1/plugins`.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use serde::Serialize;
 
@@ -36,12 +36,14 @@ pub(in crate::admin) struct Status {
     plugins: Vec<Plugin>,
     retired: Vec<Generation>,
     resident_count: usize,
+    residents: Vec<Residents>,
     cores: Vec<Core>,
     orders: Vec<Order>,
     missing: Vec<String>,
     unwritable: Option<Unwritable>,
     rss_bytes: Option<u64>,
     c_heap_bytes: u64,
+    growth: Option<Growth>,
     processes: Vec<Process>,
     upgrade: Option<Upgrade>,
     connections: Classes,
@@ -72,6 +74,7 @@ impl Status {
             unwritable,
             rss_bytes,
             c_heap_bytes,
+            growth,
             processes,
             upgrade,
             connections,
@@ -98,17 +101,57 @@ impl Status {
             plugins: plugins.iter().map(Plugin::new).collect(),
             retired: retired.iter().map(Generation::new).collect(),
             resident_count: *resident_count,
+            residents: status.residents().into_iter().map(Residents::new).collect(),
             cores: cores.iter().map(Core::new).collect(),
             orders: orders.iter().map(Order::new).collect(),
             missing: missing.clone(),
             unwritable: unwritable.as_ref().map(Unwritable::new),
             rss_bytes: *rss_bytes,
             c_heap_bytes: *c_heap_bytes,
+            growth: Growth::new(growth),
             processes: processes.iter().map(|process| Process::new(process, now)).collect(),
             upgrade: upgrade.as_ref().map(Upgrade::new),
             connections: Classes::new(*connections),
             log_dropped: status.all_log_dropped(),
         }
+    }
+}
+
+/// Libraries of one plugin that stay for one reason.
+#[derive(Debug, Serialize)]
+struct Residents {
+    plugin: String,
+    why: String,
+    generations: Vec<u64>,
+    threads: BTreeMap<String, usize>,
+    heap_bytes: u64,
+}
+
+impl Residents {
+    fn new(residents: status::Residents) -> Self {
+        let status::Residents { plugin, why, generations, threads, heap } = residents;
+        let generations = generations.into_iter().map(|it| it.0).collect();
+        Self { plugin: plugin.to_string(), why, generations, threads, heap_bytes: heap }
+    }
+}
+
+/// What there is more of after each swap.
+#[derive(Debug, Serialize)]
+struct Growth {
+    swaps: usize,
+    descriptors_per_swap: f64,
+    bytes_per_swap: u64,
+    warning: String,
+}
+
+impl Growth {
+    fn new(growth: &status::Growth) -> Option<Self> {
+        let warning = growth.warning()?;
+        let status::Growth { swaps, descriptors_percent, bytes } = *growth;
+        // Exact: far below 2^53.
+        let descriptors_per_swap =
+            f64::from(u32::try_from(descriptors_percent).unwrap_or(u32::MAX)) / 100.0;
+        Some(Self { swaps, descriptors_per_swap, bytes_per_swap: bytes, warning })
     }
 }
 
@@ -217,6 +260,8 @@ struct Generation {
     holder_count: usize,
     holders: Vec<Holder>,
     heap: Option<Heap>,
+    leaves: Option<String>,
+    threads: BTreeMap<String, usize>,
 }
 
 #[derive(Debug, Serialize)]
@@ -241,6 +286,8 @@ impl Generation {
             holders,
             holder_count,
             heap,
+            leaves,
+            threads,
         } = generation;
         let (life, why) = match life {
             Life::Serving => ("serving", None),
@@ -271,6 +318,8 @@ impl Generation {
             holder_count: *holder_count,
             holders: holders.collect(),
             heap: heap.map(Heap::new),
+            leaves: leaves.clone(),
+            threads: threads.clone(),
         }
     }
 }

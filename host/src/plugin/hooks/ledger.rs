@@ -241,6 +241,7 @@ unsafe extern "C" fn at_thread_end(_: *mut c_void) {
     if !record.is_null() {
         // SAFETY: made by `into_raw` in `adopt` and taken out once.
         let record = unsafe { Arc::from_raw(record) };
+        record.thread_stops();
         record.thread_ended();
     }
 }

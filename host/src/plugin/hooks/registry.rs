@@ -51,6 +51,8 @@ pub(in crate::plugin) struct Record {
     keys: Mutex<Keys>,
     /// It has given a thread a second stack.
     stacks: AtomicBool,
+    /// The kernel's numbers of its threads that run.
+    running: Mutex<Vec<libc::pid_t>>,
 }
 
 impl Record {
@@ -101,6 +103,33 @@ impl Record {
     /// Threads of the library that run now.
     pub(in crate::plugin) fn thread_count(&self) -> usize {
         self.threads.load(Ordering::Relaxed)
+    }
+
+    fn lock_running(&self) -> MutexGuard<'_, Vec<libc::pid_t>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The calling thread is one of the library's, from here on.
+    pub(super) fn thread_runs(&self) {
+        self.lock_running().push(this_thread());
+    }
+
+    /// The calling thread is none any more.
+    pub(super) fn thread_stops(&self) {
+        let this = this_thread();
+        self.lock_running().retain(|number| *number != this);
+    }
+
+    /// Threads of the library that run now, by the names that they have given themselves.
+    pub(in crate::plugin) fn threads_by_name(&self) -> BTreeMap<String, usize> {
+        let numbers = self.lock_running().clone();
+        let mut names = BTreeMap::new();
+        for number in numbers {
+            let name = std::fs::read_to_string(format!("/proc/self/task/{number}/comm"));
+            let name = name.map_or_else(|_| "?".to_owned(), |name| name.trim_end().to_owned());
+            *names.entry(name).or_default() += 1;
+        }
+        names
     }
 
     /// Thread-local destructors of the library that have not run yet, on all threads.
@@ -210,6 +239,10 @@ impl Record {
     }
 }
 
+fn this_thread() -> libc::pid_t {
+    rustix::thread::gettid().as_raw_pid()
+}
+
 #[derive(Default)]
 struct Libraries {
     by_path: BTreeMap<CString, Arc<Record>>,
@@ -247,6 +280,7 @@ pub(in crate::plugin) fn register(path: CString) -> Option<Arc<Record>> {
         keys_total: AtomicUsize::new(0),
         keys: Mutex::default(),
         stacks: AtomicBool::new(false),
+        running: Mutex::default(),
     });
     libraries.by_path.insert(path, Arc::clone(&record));
     libraries.by_id.insert(record.id, Arc::clone(&record));

@@ -46,6 +46,7 @@ impl<R> Start<R> {
         let start = unsafe { Box::from_raw(packed.cast::<Self>()) };
         let Self { routine, argument, record } = *start;
         become_thread_of(record.id());
+        record.thread_runs();
         ledger::adopt(record);
         stack::lend();
         (routine, argument)

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{ReaperRules, Retired, Unloading};
+use super::{ReaperRules, Report, Retired, Unloading};
 use crate::{
     ids::Generation,
     plugin::{
@@ -14,7 +14,7 @@ use crate::{
         library::{CloseError, Library, unanswered},
         purge::Purge,
     },
-    sys::private::PrivateFile,
+    sys::{figures::Figures, private::PrivateFile},
     thread::{NoResult, Side},
 };
 
@@ -63,12 +63,13 @@ pub(super) struct Going {
     generation: Generation,
     /// Until it is removed.
     file: Option<PrivateFile>,
+    before: Figures,
     stage: Stage,
     /// Since when it is in this stage.
     since: Instant,
     look: Duration,
     /// The same of the stage before it was closed, for when it has to go back there.
-    before: (Instant, Duration),
+    earlier: (Instant, Duration),
     /// It had to, and was said to be held.
     held: bool,
     due: Instant,
@@ -78,11 +79,11 @@ pub(super) struct Going {
 impl Going {
     /// Begins with its `stop`, at once.
     pub(super) fn start(retired: Retired) -> Self {
-        let Retired { generation, instance, file } = retired;
+        let Retired { generation, instance, file, before } = retired;
         let now = Instant::now();
         let stage = end(instance);
         let file = Some(file);
-        let (look, before) = (LOOK_FIRST, (now, LOOK_FIRST));
+        let (look, earlier) = (LOOK_FIRST, (now, LOOK_FIRST));
         Self {
             generation,
             file,
@@ -90,14 +91,24 @@ impl Going {
             since: now,
             look,
             before,
+            earlier,
             held: false,
             due: now,
             reported: None,
         }
     }
 
-    pub(super) fn generation(&self) -> Generation {
-        self.generation
+    /// What there is to say of `state`.
+    pub(super) fn report(&self, state: Unloading) -> Report {
+        let record = match &self.stage {
+            Stage::Running(instance) => Some(instance.record()),
+            Stage::Purging { library, .. } => Some(library.record()),
+            Stage::Ending { .. } | Stage::Freeing(_) | Stage::Closing(_) | Stage::Over => None,
+        };
+        let threads = record.map(|record| record.threads_by_name()).unwrap_or_default();
+        let unloaded = state == Unloading::Unloaded;
+        let since_load = unloaded.then(|| Figures::now().since(self.before));
+        Report { generation: self.generation, state, threads, since_load }
     }
 
     /// When it wants to be looked at.
@@ -117,7 +128,7 @@ impl Going {
             match step(stage, rules, patience) {
                 Look::On(stage) => {
                     if matches!(stage, Stage::Closing(_)) {
-                        self.before = (self.since, self.look);
+                        self.earlier = (self.since, self.look);
                     }
                     self.stage = stage;
                     self.since = Instant::now();
@@ -129,7 +140,7 @@ impl Going {
                 }
                 Look::Back(stage, reason) => {
                     self.stage = stage;
-                    (self.since, self.look) = self.before;
+                    (self.since, self.look) = self.earlier;
                     self.held = true;
                     return self.wait(reason, Duration::ZERO, rules);
                 }

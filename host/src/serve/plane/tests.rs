@@ -84,8 +84,8 @@ fn load_gate() -> (Arc<Loaded>, Mutex<Reaper>) {
     let reaper = Reaper::start(rules, |_| ()).unwrap();
     let hands = (reaper.handle(), Roster::new(1, Events::new(1)));
     // The reaper would remove the file that it is told: none.
-    let loaded =
-        Loaded::new(plugin, version, instance, PrivateFile::on_disk(PathBuf::new()), hands);
+    let parts = (instance, PrivateFile::on_disk(PathBuf::new()));
+    let loaded = Loaded::new(plugin, version, parts, Default::default(), hands);
     (Arc::new(loaded), Mutex::new(reaper))
 }
 

@@ -1,0 +1,122 @@
+//! What this process has more of after each swap.
+//!
+//! Owns a short row of counts, one for each library that was unmapped, and what they say. A leak that
+//! grows with swaps shows in it however little each of them costs; requests that come and go do not.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
+
+use crate::{serve::DataPlane, status::Growth, sys::figures::Figures};
+
+/// Counts that are compared: the older half with the newer one.
+const COUNT: usize = 32;
+const HALF: i64 = COUNT as i64 / 2;
+
+/// Below that an unload leaves nothing worth a warning. Units: bytes of C's heap.
+const HEAP_BYTES: i64 = 16 << 10;
+/// As above, of resident memory, which moves by itself. Units: bytes.
+const RSS_BYTES: i64 = 64 << 10;
+/// As above. Units: hundredth parts of a descriptor.
+const DESCRIPTORS_PERCENT: i64 = 50;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Wear {
+    counts: Mutex<VecDeque<Figures>>,
+    /// Whose connections are no leak.
+    pub(super) plane: OnceLock<Arc<DataPlane>>,
+    warned: OnceLock<()>,
+}
+
+impl Wear {
+    /// A library was unmapped.
+    pub(super) fn note_unload(&self) {
+        let mut now = Figures::now();
+        let connections = self.plane.get().map_or(0, |plane| plane.classes().total());
+        let connections = i64::try_from(connections).unwrap_or(i64::MAX);
+        now.descriptors = now.descriptors.map(|all| all.saturating_sub(connections));
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.push_back(now);
+        if counts.len() > COUNT {
+            counts.pop_front();
+        }
+        drop(counts);
+        if let Some(warning) = self.growth().warning()
+            && self.warned.set(()).is_ok()
+        {
+            tracing::warn!("{warning}; `hotseat status` shows it as long as it is so");
+        }
+    }
+
+    /// What the counts say.
+    pub(super) fn growth(&self) -> Growth {
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        growth_of(counts.iter().copied())
+    }
+}
+
+fn growth_of(counts: impl ExactSizeIterator<Item = Figures> + Clone) -> Growth {
+    if counts.len() < COUNT {
+        return Growth::default();
+    }
+    let each = |of: fn(&Figures) -> Option<i64>, parts: i64, least: i64| {
+        let values: Option<Vec<i64>> = counts.clone().map(|it| of(&it)).collect();
+        let per_swap = values.map_or(0, |values| per_swap(&values, parts));
+        if per_swap < least { 0 } else { per_swap.cast_unsigned() }
+    };
+    let heap = each(|it| it.heap_bytes, 1, HEAP_BYTES);
+    let rss = each(|it| it.rss_bytes, 1, RSS_BYTES);
+    let descriptors_percent = each(|it| it.descriptors, 100, DESCRIPTORS_PERCENT);
+    Growth { swaps: COUNT, descriptors_percent, bytes: heap.max(rss) }
+}
+
+/// How much more there is after each, in parts of one; 0 where any of the newer counts is not above all
+/// of the older ones.
+fn per_swap(values: &[i64], parts: i64) -> i64 {
+    let (older, newer) = values.split_at(values.len() / 2);
+    if newer.iter().min() <= older.iter().max() {
+        return 0;
+    }
+    let sum = |values: &[i64]| values.iter().sum::<i64>();
+    (sum(newer) - sum(older)) * parts / (HALF * HALF)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn growth(count: i64, of: impl Fn(i64) -> Figures) -> Growth {
+        growth_of((0..count).map(of).collect::<Vec<_>>().into_iter())
+    }
+
+    #[test]
+    fn what_grows_with_each_swap_is_told() {
+        let leaks = |number: i64| Figures {
+            descriptors: Some(40 + 2 * number),
+            heap_bytes: Some((5 << 20) + number * (33 << 10)),
+            rss_bytes: Some(20 << 20),
+            ..Figures::default()
+        };
+        let told = growth(32, leaks);
+        assert_eq!(told, Growth { swaps: 32, descriptors_percent: 200, bytes: 33 << 10 });
+        let line = "each of the last 32 unloads left 2.00 descriptors and 33 KiB of memory behind";
+        assert_eq!(told.warning().as_deref(), Some(line));
+        assert_eq!(growth(31, leaks), Growth::default(), "too few to say");
+    }
+
+    #[test]
+    fn what_comes_and_goes_is_not() {
+        let waves = |number: i64| Figures {
+            descriptors: Some(40 + 30 * (number % 5)),
+            heap_bytes: Some((5 << 20) + (number % 7) * (1 << 20)),
+            rss_bytes: None,
+            ..Figures::default()
+        };
+        assert_eq!(growth(32, waves).warning(), None);
+        let once =
+            |number: i64| Figures { heap_bytes: Some(i64::from(number > 15) << 16), ..waves(0) };
+        assert_eq!(growth(32, once).warning(), None, "one step is not each time");
+    }
+}
