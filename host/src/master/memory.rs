@@ -208,8 +208,8 @@ impl Leave {
 pub(super) fn exec(memory: &Memory, binary: &Pinned, args: &[OsString]) -> io::Error {
     let replace = || -> io::Result<io::Error> {
         let mut file = File::from(memfd_create("hotseat-master", MemfdFlags::CLOEXEC)?);
-        serde_json::to_writer(&mut file, memory)?;
-        file.flush()?;
+        // As a whole: else each piece of JSON is a write of its own.
+        file.write_all(&serde_json::to_vec(memory)?)?;
         file.rewind()?;
         let number = inherited::leave(file.as_fd())?;
         let name = std::env::args_os().next().unwrap_or_else(|| "hotseat".into());
