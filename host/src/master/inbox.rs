@@ -37,15 +37,7 @@ impl Master {
                 }
             }
             Report::Happened { event } => self.happened(event),
-            Report::Progress { text } => {
-                tracing::debug!(worker = number, text, "a worker comes up");
-                self.progressed(number);
-                if let Some(worker) = self.worker(number)
-                    && worker.said.len() < SAID_COUNT
-                {
-                    worker.said.push(text);
-                }
-            }
+            Report::Progress { text } => self.comes_up(number, text),
             Report::Failed { text } => self.cannot(number, text),
             Report::Serving { begins, ends, list, manifest } => {
                 self.serves(number, begins, list, descriptors, manifest);
@@ -67,14 +59,7 @@ impl Master {
                 }
                 self.accepts(number);
             }
-            Report::Frozen { counters } => {
-                self.returns_counters(number, &counters);
-                if let Some(worker) = self.worker(number) {
-                    worker.handed = Some(counters.clone());
-                }
-                self.counters = Some(counters);
-                self.frozen(number);
-            }
+            Report::Frozen { counters } => self.frozen_with(number, counters),
             Report::Counted { counters } => {
                 if let Some(worker) = self.worker(number) {
                     worker.counted = Some(counters);
@@ -103,6 +88,27 @@ impl Master {
             Report::Shut => self.sockets.0[0].clear(),
             Report::Ended { counters, aborted } => self.ended(number, counters, aborted),
         }
+    }
+
+    /// A worker has done a step of its start.
+    fn comes_up(&mut self, number: u64, text: String) {
+        tracing::debug!(worker = number, text, "a worker comes up");
+        self.progressed(number);
+        if let Some(worker) = self.worker(number)
+            && worker.said.len() < SAID_COUNT
+        {
+            worker.said.push(text);
+        }
+    }
+
+    /// A worker is frozen, and hands its counts on.
+    fn frozen_with(&mut self, number: u64, counters: String) {
+        self.returns_counters(number, &counters);
+        if let Some(worker) = self.worker(number) {
+            worker.handed = Some(counters.clone());
+        }
+        self.counters = Some(counters);
+        self.frozen(number);
     }
 
     /// A worker cannot come up, or do what it was told.
