@@ -29,7 +29,8 @@
 //! - [`Handler::signal`] hears of the signals that the host gets, before and after it acts on them.
 //!
 //! # Rules for code that can be unloaded
-//! A thread that outlives the handler's drop keeps the library in memory. Capture no backtraces.
+//! A thread that outlives the handler's drop keeps the library in memory. So does an address of it
+//! that another library keeps (a callback): take it back in `stop`. Capture no backtraces.
 //!
 //! What is left on the heap goes with the library, in statics too: [`export_handler!`] makes an
 //! allocator for it, whose memory the host lends, counts for each generation and takes back. So a

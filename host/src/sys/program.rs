@@ -3,7 +3,7 @@
 //! Owns two ways to one end: the name that `/proc` has for a descriptor, which costs nothing, and
 //! execveat(2). A program that was started the second way has its own file open, under the number in
 //! its name (`AT_EXECFN`), where there is no `/proc`; so it can start itself again. Where the file may
-//! not be run, a [copy in memory](copy) is. Entry points: [`of_descriptor`] and [`own`], then [`ready`]
+//! not be run, a copy in memory is. Entry points: [`of_descriptor`] and [`own`], then [`ready`]
 //! before the start.
 #![expect(unsafe_code, reason = "execveat, getauxval and what is done before it")]
 

@@ -70,15 +70,8 @@ fn draining() -> serde_json::Value {
     draining
 }
 
-#[tokio::test]
-async fn the_status_object_is_complete() {
-    let order = |order, state, subject| {
-        let mut object = json!({ "order": order, "verb": "deploy", "outcome": null });
-        object["state"] = json!(state);
-        object["subject"] = json!(subject);
-        object
-    };
-    let plugin = json!({
+fn handler() -> serde_json::Value {
+    json!({
         "name": "handler",
         "mounts": ["/", "api.example/v1"],
         "active": with_heap(
@@ -88,7 +81,17 @@ async fn the_status_object_is_complete() {
         "kept": [{ "generation": 6, "label": "1", "digest": "06".repeat(32), "rolled_back": true }],
         "warning": null,
         "counts": { "requests": 1204, "errors": 3, "panics": 1, "timeouts": 0, "cut": 0 },
-    });
+    })
+}
+
+#[tokio::test]
+async fn the_status_object_is_complete() {
+    let order = |order, state, subject| {
+        let mut object = json!({ "order": order, "verb": "deploy", "outcome": null });
+        object["state"] = json!(state);
+        object["subject"] = json!(subject);
+        object
+    };
     let expected = json!({
         "version": "0.1.0",
         "pid": 4242,
@@ -103,7 +106,7 @@ async fn the_status_object_is_complete() {
         "files": [],
         "never_unload": null,
         "census": null,
-        "plugins": [plugin],
+        "plugins": [handler()],
         "retired": [
             draining(),
             generation(5, "1", "pending", Some("thread `core 1` has not let go")),
@@ -119,6 +122,7 @@ async fn the_status_object_is_complete() {
             "why": "1 thread left behind",
             "generations": [4],
             "threads": {},
+            "heap_bytes": 2 << 20,
         }],
         "cores": [
             { "core": 0, "connections": 3, "blocked": null },
