@@ -10,9 +10,11 @@ use std::{
 
 use crate::{serve::DataPlane, status::Growth, sys::figures::Figures};
 
-/// Counts that are compared: the older half with the newer one.
+/// Counts that are compared, a quarter with the next one.
 const COUNT: usize = 32;
-const HALF: i64 = COUNT as i64 / 2;
+const QUARTER: usize = COUNT / 4;
+/// From the middle of the first quarter to that of the last one.
+const SPAN: i64 = (COUNT - QUARTER) as i64;
 
 /// Below that an unload leaves nothing worth a warning. Units: bytes of C's heap.
 const HEAP_BYTES: i64 = 16 << 10;
@@ -72,15 +74,19 @@ fn growth_of(counts: impl ExactSizeIterator<Item = Figures> + Clone) -> Growth {
     Growth { swaps: COUNT, descriptors_percent, bytes: heap.max(rss) }
 }
 
-/// How much more there is after each, in parts of one; 0 where any of the newer counts is not above all
-/// of the older ones.
+/// How much more there is after each, in parts of one; 0 where it does not grow all the time: each
+/// quarter is above the one before by a fair share, and all of the last one above all of the first. A
+/// single step and what comes and goes are neither.
 fn per_swap(values: &[i64], parts: i64) -> i64 {
-    let (older, newer) = values.split_at(values.len() / 2);
-    if newer.iter().min() <= older.iter().max() {
+    let quarters: Vec<&[i64]> = values.chunks_exact(QUARTER).collect();
+    let [first, .., last] = quarters.as_slice() else { return 0 };
+    let sums: Vec<i64> = quarters.iter().map(|quarter| quarter.iter().sum()).collect();
+    let all = sums[sums.len() - 1] - sums[0];
+    let each = |pair: &[i64]| pair[1] - pair[0] >= all / 8;
+    if last.iter().min() <= first.iter().max() || !sums.windows(2).all(each) {
         return 0;
     }
-    let sum = |values: &[i64]| values.iter().sum::<i64>();
-    (sum(newer) - sum(older)) * parts / (HALF * HALF)
+    all * parts / (SPAN * QUARTER as i64)
 }
 
 #[cfg(test)]
@@ -115,6 +121,14 @@ mod tests {
             ..Figures::default()
         };
         assert_eq!(growth(32, waves).warning(), None);
+        let noise = |number: i64| Figures {
+            descriptors: Some(
+                40 + 3 * number + [0, 5, -4, 2][usize::try_from(number % 4).unwrap()],
+            ),
+            ..Figures::default()
+        };
+        let told = growth(32, noise).descriptors_percent;
+        assert!((290..=310).contains(&told), "{told}");
         let once =
             |number: i64| Figures { heap_bytes: Some(i64::from(number > 15) << 16), ..waves(0) };
         assert_eq!(growth(32, once).warning(), None, "one step is not each time");

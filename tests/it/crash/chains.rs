@@ -65,8 +65,13 @@ fn faults_that_are_caught_end_nobody() {
             events.wait_for(|it| it.plugin == "traps" && it.phase == "unloaded");
         }
     }
-    let generation = host.deploy(&fault("crash"), "libhandler_v6.so").swapped().generation;
-    assert_eq!(generation, 6);
+    // Whose handler is the newest.
+    host.deploy(&fault("segv_chain"), "libhandler_v6.so").swapped();
+    for _ in 0..20 {
+        assert_eq!(host.get("/t/").text(), "trapped");
+    }
+    let generation = host.deploy(&fault("crash"), "libhandler_v7.so").swapped().generation;
+    assert_eq!(generation, 7);
     assert_eq!(try_get(&host, "/crash?how=segv"), None);
     check_blamed(&host, generation, "SIGSEGV");
 }

@@ -102,8 +102,10 @@ pub(super) fn lend() {
         return;
     };
     let stack = libc::stack_t { ss_sp: mapped, ss_flags: 0, ss_size: size };
+    // Not by the function above: it is the host's, also on a thread of a library.
     // SAFETY: memory that stays until `take_back`, which takes the stack away first.
-    if unsafe { libc::sigaltstack(&raw const stack, ptr::null_mut()) } == 0 {
+    let given = real::sigaltstack().map(|real| unsafe { real(&raw const stack, ptr::null_mut()) });
+    if given == Some(0) {
         LENT.set(mapped);
     } else {
         // SAFETY: mapped above, and nobody has it.
@@ -117,9 +119,10 @@ pub(super) fn take_back() {
     if mapped.is_null() {
         return;
     }
+    let Some(real) = real::sigaltstack() else { return };
     let mut now = MaybeUninit::<libc::stack_t>::uninit();
     // SAFETY: only asks; `now` has room for the answer.
-    if unsafe { libc::sigaltstack(ptr::null(), now.as_mut_ptr()) } != 0 {
+    if unsafe { real(ptr::null(), now.as_mut_ptr()) } != 0 {
         return;
     }
     // SAFETY: 0 means that the answer was written.
@@ -127,7 +130,7 @@ pub(super) fn take_back() {
     if now.ss_sp == mapped {
         let none = libc::stack_t { ss_sp: ptr::null_mut(), ss_flags: libc::SS_DISABLE, ss_size: 0 };
         // SAFETY: takes away what `lend` has given.
-        if unsafe { libc::sigaltstack(&raw const none, ptr::null_mut()) } != 0 {
+        if unsafe { real(&raw const none, ptr::null_mut()) } != 0 {
             // This very thread runs on it.
             return;
         }

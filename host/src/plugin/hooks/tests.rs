@@ -237,3 +237,37 @@ fn a_path_is_registered_once() {
     let played = Played::start();
     assert!(registry::register(played.record.path().to_owned()).is_none());
 }
+
+const LEAVES: &str = "HOTSEAT_TEST_LEAVES";
+
+/// Not a test by itself: the process that ends, started by the one below.
+#[test]
+fn leaver() {
+    if std::env::var_os(LEAVES).is_none() {
+        return;
+    }
+    type AtEnd = unsafe extern "C" fn(i32, *mut c_void);
+    type OnExit = unsafe extern "C" fn(Option<AtEnd>, *mut c_void) -> i32;
+    let played = Played::start();
+    // SAFETY: the function of that name has this type.
+    let on_exit = unsafe { std::mem::transmute::<*mut c_void, OnExit>(lookup(c"on_exit")) };
+    // Called with the status it would call what lies there.
+    // SAFETY: not called, which the test is about.
+    let function = unsafe { std::mem::transmute::<*mut c_void, Option<AtEnd>>(played.address) };
+    // SAFETY: as above.
+    assert_eq!(unsafe { on_exit(function, std::ptr::null_mut()) }, 0);
+    // SAFETY: ends the process, in the way that calls what was registered.
+    unsafe { libc::exit(3) };
+}
+
+/// Its code may be gone by then.
+#[test]
+fn nobody_calls_a_library_at_the_end_of_the_process() {
+    let status = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "plugin::hooks::tests::leaver"])
+        .env(LEAVES, "1")
+        .stdout(std::process::Stdio::null())
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(3), "{status:?}");
+}
