@@ -132,9 +132,10 @@ impl HostFamilies {
             let rows = serving.iter().map(|(generation, heap)| (of(generation), read(heap)));
             gauges(encoder, name, help, rows)?;
         }
+        // No counter: each worker loads the library anew, and a sum of the host's never goes down.
         let rows = serving.iter().map(|(generation, heap)| (of(generation), heap.total));
-        let help = "Bytes that what serves has taken from its heap since it was loaded.";
-        counters(encoder, "hotseat_heap_taken_bytes", help, rows)?;
+        let help = "Bytes that what serves has taken from its heap since this worker has loaded it.";
+        gauges(encoder, "hotseat_heap_taken_bytes", help, rows)?;
         let mut retired = BTreeMap::<_, u64>::new();
         for generation in &self.status.retired {
             if let (Some(heap), Some(_)) = (generation.heap, life(generation)) {

@@ -42,7 +42,7 @@ fn the_host_page_is_complete_and_valid() {
         r#"hotseat_heap_bytes{plugin="handler",generation="7"} 5242880"#,
         r#"hotseat_heap_peak_bytes{plugin="handler",generation="7"} 7340032"#,
         r#"hotseat_heap_live_bytes{plugin="handler",generation="7"} 3145728"#,
-        r#"hotseat_heap_taken_bytes_total{plugin="handler",generation="7"} 9663676416"#,
+        r#"hotseat_heap_taken_bytes{plugin="handler",generation="7"} 9663676416"#,
         r#"hotseat_retired_heap_bytes{plugin="handler"} 2097152"#,
         "hotseat_c_heap_bytes 12582912",
         r#"hotseat_orders_total{verb="deploy",outcome="swapped"} 2"#,
