@@ -193,7 +193,8 @@ fn the_rest_is_refused_plainly() {
     control.rollback(None, None).assert_refused(409, "nothing_to_roll_back");
 }
 
-/// The status for people names what serves; metrics carry the plugin and never a generation.
+/// The status for people names what serves; metrics carry the plugin, and a generation only of heaps
+/// that serve: deploys make no more series.
 #[test]
 fn status_and_metrics() {
     let host = crate::plain_host();
@@ -206,7 +207,9 @@ fn status_and_metrics() {
     let metrics = host.control().get("/metrics").assert_status(200).text();
     assert!(metrics.contains("plugin=\"handler\""), "{metrics}");
     assert!(metrics.contains("hotseat_"), "{metrics}");
-    assert!(!metrics.contains("generation=\""), "{metrics}");
+    let by_generation = metrics.lines().filter(|line| line.contains("generation=\""));
+    assert!(by_generation.clone().all(|line| line.starts_with("hotseat_heap_")), "{metrics}");
+    assert_eq!(by_generation.count(), 4, "{metrics}");
 }
 
 /// The control plane has a thread of its own: it answers while every data thread is blocked.

@@ -61,4 +61,4 @@ impl Handler for StaticTls {
     }
 }
 
-export_handler!(StaticTls);
+export_handler!(StaticTls, allocator = none);

@@ -134,7 +134,8 @@ impl HostFamilies {
         }
         // No counter: each worker loads the library anew, and a sum of the host's never goes down.
         let rows = serving.iter().map(|(generation, heap)| (of(generation), heap.total));
-        let help = "Bytes that what serves has taken from its heap since this worker has loaded it.";
+        let help =
+            "Bytes that what serves has taken from its heap since this worker has loaded it.";
         gauges(encoder, "hotseat_heap_taken_bytes", help, rows)?;
         let mut retired = BTreeMap::<_, u64>::new();
         for generation in &self.status.retired {
