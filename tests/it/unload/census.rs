@@ -28,7 +28,7 @@ const PLACES: [(&str, End); 10] = [
     ("atfork", End::Gone),
     // Once more, where the words of the first have stayed behind.
     ("atexit", End::Gone),
-    ("on_exit", End::Held("held by libc.so.6+0x")),
+    ("on_exit", End::Gone),
     ("terminate", End::Held("held by libstdc++.so.6+0x")),
 ];
 

@@ -107,6 +107,13 @@ pub fn look(library: LibraryId, path: &CStr) -> Result<Turn, String> {
     }
 }
 
+/// Looks for nothing, so that whatever is made once is there: for a process that counts what a load
+/// leaves behind.
+pub fn warm() {
+    // An error is told by the look that matters.
+    let _ = scan::survey(known(), c"", LibraryId(0));
+}
+
 /// What this process does not let it see, for people; `None`: nothing. Looked at once.
 pub fn complaint() -> Option<&'static str> {
     static COMPLAINT: OnceLock<Option<String>> = OnceLock::new();

@@ -21,7 +21,10 @@ use super::{leaves::Leaves, wire::Line};
 use crate::{
     error::Coded,
     ids::Generation,
-    plugin::library::{LoadError, LoadRequest},
+    plugin::{
+        hooks::census,
+        library::{LoadError, LoadRequest},
+    },
 };
 
 mod cell;
@@ -89,6 +92,7 @@ impl From<LoadError> for Line {
 
 /// All steps; the verdict, or a refusal.
 fn try_candidate(voice: &Voice, request: &LoadRequest, offered: &Offered) -> Result<Line, Line> {
+    census::warm();
     let before = Count::take();
     let Course { unmapped, mut hazards } = course::run(voice, request, offered, Scope::First)?;
     let first = before.leaves();
