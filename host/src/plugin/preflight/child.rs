@@ -97,7 +97,7 @@ fn try_candidate(voice: &Voice, request: &LoadRequest, offered: &Offered) -> Res
     let Course { unmapped, mut hazards } = course::run(voice, request, offered, Scope::First)?;
     let first = before.leaves();
     // A library that stays is counted by whoever looks at the mappings.
-    if !unmapped || !first.is_suspicious() {
+    if !unmapped || !first.is_notable() {
         let leaves = if unmapped { first } else { Leaves::default() };
         return Ok(passed(unmapped, hazards, leaves));
     }

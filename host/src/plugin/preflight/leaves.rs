@@ -23,26 +23,14 @@ pub struct Leaves {
 /// Units: bytes.
 const HEAP_BYTES: i64 = 16 << 10;
 
-/// As [`HEAP_BYTES`], for the first load of a process, which fills tables that stay (12.5 KiB).
-const FIRST_HEAP_BYTES: i64 = 32 << 10;
-
 impl Leaves {
-    /// Whether a first load left so much that a second one is to tell what each leaves.
-    pub(super) fn is_suspicious(&self) -> bool {
-        self.exceeds(FIRST_HEAP_BYTES)
-    }
-
-    /// Whether anybody should hear of it.
+    /// Whether anybody should hear of it. Of a first load, which fills tables that stay: whether a
+    /// second one is to tell.
     #[must_use]
     pub fn is_notable(&self) -> bool {
-        self.exceeds(HEAP_BYTES)
-    }
-
-    fn exceeds(&self, heap_bytes: i64) -> bool {
-        let Figures { descriptors, threads, mappings, heap_bytes: heap, rss_bytes: _ } =
-            self.figures;
+        let Figures { descriptors, threads, mappings, heap_bytes, rss_bytes: _ } = self.figures;
         [descriptors, threads, mappings].into_iter().flatten().any(|count| count > 0)
-            || heap.is_some_and(|bytes| bytes > heap_bytes)
+            || heap_bytes.is_some_and(|bytes| bytes > HEAP_BYTES)
     }
 }
 
@@ -101,8 +89,7 @@ mod tests {
         let all = leaves(1, 3, 766 << 10, &[]);
         assert_eq!(all.to_string(), "1 descriptor, 3 threads and 766 KiB");
         assert!([&tokio, &all, &leaves(0, 1, 0, &[])].iter().all(|it| it.is_notable()));
-        assert!(!leaves(0, 0, 32 << 10, &[]).is_suspicious());
-        assert!(leaves(1, 0, 0, &[]).is_suspicious());
+        assert!(leaves(1, 0, 0, &[]).is_notable());
         assert!(!Leaves::default().is_notable(), "what the system does not tell is nobody's");
     }
 }
