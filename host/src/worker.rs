@@ -174,6 +174,7 @@ impl Worker {
             renewal,
             active: BTreeMap::new(),
             left_heap: None,
+            given_up: false,
         };
         let pipeline = parts::begin(pipeline, &desk, (withdraw, first), halt)
             .context("start the deploy thread")?;

@@ -159,7 +159,7 @@ impl Pipeline {
             let serving = self.serving(&plugin).map(|version| version.generation);
             let follows = serving != self.record.serving(&plugin);
             if follows && let Err(held) = self.follow(&plugin, &versions, serving) {
-                (self.reports.held)(held);
+                self.given_up = (self.reports.held)(held);
                 break;
             }
         }

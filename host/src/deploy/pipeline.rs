@@ -40,7 +40,8 @@ pub struct Reports {
     /// Something of the start is done.
     pub progress: Arc<dyn Fn(&str) + Send + Sync>,
     /// The loader is held by a constructor that does not return: this process can load nothing more.
-    pub held: Arc<dyn Fn(Generation) + Send + Sync>,
+    /// Whether another one takes its place.
+    pub held: Arc<dyn Fn(Generation) -> bool + Send + Sync>,
     /// Watches over the memory of what serves.
     pub ceilings: Ceilings,
 }
@@ -72,6 +73,8 @@ pub struct Pipeline {
     pub active: BTreeMap<PluginName, Option<Arc<Loaded>>>,
     /// Of what has left traffic by the order that runs.
     pub left_heap: Option<Heap>,
+    /// The loader is held, and another worker takes this one's place: nothing is begun any more.
+    pub given_up: bool,
 }
 
 /// An order names a plugin that does not serve.
@@ -129,7 +132,9 @@ impl Pipeline {
             match work {
                 Work::Order(job) => self.attend_to(job, desk),
                 Work::Reconcile(done) => {
-                    self.reconcile();
+                    if !self.given_up {
+                        self.reconcile();
+                    }
                     // Whoever waited may have gone.
                     let _ = done.try_send(());
                 }
@@ -152,7 +157,12 @@ impl Pipeline {
         let mut about = About::default();
         // Before the first file is written.
         keep::put_back();
-        let outcome = self.carry_out(job.number, &job.order, started, &mut about);
+        // Behind a loader that is held an order would keep the hand-over waiting, in vain.
+        let outcome = if self.given_up {
+            Err(refuse(DeskError::Frozen))
+        } else {
+            self.carry_out(job.number, &job.order, started, &mut about)
+        };
         if outcome.as_ref().is_err_and(|refusal| refusal.code() == DeskError::Frozen.code()) {
             return self.give_back(job, outcome, &about, desk);
         }
@@ -310,7 +320,7 @@ impl Pipeline {
         let (bytes, notes, preflight) = (passed.bytes.clone(), passed.notes.clone(), passed.took);
         let loaded = self.workshop.load(passed).inspect_err(|error| {
             if matches!(error, CandidateError::Load(error) if error.holds_the_loader()) {
-                (self.reports.held)(subject.generation);
+                self.given_up = (self.reports.held)(subject.generation);
             }
         });
         if let Err(CandidateError::NoRoom(short)) = &loaded

@@ -71,8 +71,9 @@ pub struct Lead {
     pub stuck: OnStuck,
     /// Is asked to replace this worker, which is whole but worn out: why. `None`: nobody could.
     pub renew: Option<Ask>,
-    /// Hears whose constructor holds the loader: sooner or later each thread waits behind it.
-    pub held: Arc<dyn Fn(Generation) + Send + Sync>,
+    /// Hears whose constructor holds the loader, behind which nothing can be loaded any more; whether
+    /// another worker takes this one's place.
+    pub held: Arc<dyn Fn(Generation) -> bool + Send + Sync>,
 }
 
 impl fmt::Debug for Lead {
@@ -104,7 +105,7 @@ impl Lead {
             progress: Arc::new(|_| ()),
             // Nobody could replace it; the log and the status say so.
             stuck: Arc::new(|_| ()),
-            held: Arc::new(|_| ()),
+            held: Arc::new(|_| false),
             renew: None,
         }
     }

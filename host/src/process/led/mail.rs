@@ -231,7 +231,10 @@ impl Mail {
                 progresses.put((Report::Progress { text: text.to_owned() }, Vec::new()));
             }),
             stuck: Arc::new(move |threads| stands.stuck(threads)),
-            held: Arc::new(move |generation| holds.held(generation)),
+            held: Arc::new(move |generation| {
+                holds.held(generation);
+                true
+            }),
             renew: Some(Arc::new(move |why| {
                 wears.put((Report::Worn { why: why.to_owned() }, Vec::new()));
             })),
