@@ -6,8 +6,8 @@
 //!
 //! # Invariants
 //! - A range is unmapped when its library gives it back, or after the loader has confirmed that the
-//!   library is unmapped ([`take_back`]); a library that stays keeps everything.
-//! - Figures, which lie in the library, are read only while nobody unmaps it ([`shut`]).
+//!   library is unmapped (`take_back`); a library that stays keeps everything.
+//! - Figures, which lie in the library, are read only while nobody unmaps it (`shut`).
 //! - Nobody of a library is called, and no other lock is taken, under the lock of the books.
 
 use std::{
