@@ -168,6 +168,7 @@ real-plugins: build ## swap plugins with real crates and C libraries, write docs
 	$(CARGO) build --locked --release -p hotseat-real-plugins --examples
 	$(CARGO) build --locked --release -p hotseat-test-support --bin real
 	cd tests/real/heavy && CARGO_TARGET_DIR=../../../target/real $(CARGO) build --locked --release --examples
+	@mkdir -p docs
 	target/release/real --host $(HOTSEAT) --swaps $(SWAPS) \
 	  $(if $(ONLY),--only $(ONLY),--table docs/dependencies.md)
 
