@@ -19,6 +19,7 @@ impl Handler for Plugin {
 
     async fn call(&self, _: Request<'_>) -> Result<Response> {
         let asked = self.runtime.spawn(async {
+            // The runtime's timer is part of what is tried; nothing is waited for.
             tokio::time::sleep(Duration::from_millis(1)).await;
             let listener = net::TcpListener::bind("127.0.0.1:0").await?;
             let address = listener.local_addr()?;

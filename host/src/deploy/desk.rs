@@ -389,7 +389,7 @@ impl Desk {
         });
     }
 
-    /// Whether it takes no orders for now; waits for that up to `patience`.
+    /// Whether it is frozen; waits for that up to `patience`.
     #[must_use]
     pub fn is_frozen(&self, patience: Duration) -> bool {
         self.shared.state.wait_for(patience, |state| state.frozen)

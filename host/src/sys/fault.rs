@@ -35,7 +35,7 @@ use crate::ids::{Digest, Generation};
 
 mod catch;
 
-pub use catch::handler;
+pub use catch::{SIGNALS, handler};
 
 /// What a process died of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

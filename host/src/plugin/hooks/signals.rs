@@ -45,7 +45,7 @@ use self::{
     slot::{SIGNAL_MAX, Slot, state},
 };
 use super::{LibraryId, current, needed, needed::Going, object, registry::Record};
-use crate::sys::{action, process::signal_name};
+use crate::sys::{action, fault::SIGNALS as FAULTS, process::signal_name};
 
 pub(super) mod calls;
 mod change;
@@ -57,17 +57,6 @@ mod slot;
 mod unfinished;
 
 pub(super) use unfinished::give_up as forget_unfinished;
-
-/// Those that the running code itself raises.
-const FAULTS: [c_int; 7] = [
-    libc::SIGSEGV,
-    libc::SIGBUS,
-    libc::SIGILL,
-    libc::SIGFPE,
-    libc::SIGABRT,
-    libc::SIGTRAP,
-    libc::SIGSYS,
-];
 
 /// How long a handler of a library that is to be closed may still run.
 const HANDLER_TIME: Duration = Duration::from_millis(100);

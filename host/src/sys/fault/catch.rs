@@ -17,7 +17,7 @@ use super::{End, leave, own_page, running};
 use crate::sys::action;
 
 /// Those that a fault of the code itself raises. SIGABRT: Rust's and C's own way to give up.
-const SIGNALS: [c_int; 7] = [
+pub const SIGNALS: [c_int; 7] = [
     libc::SIGSEGV,
     libc::SIGBUS,
     libc::SIGILL,
