@@ -81,7 +81,7 @@ doc: ## build the documentation, warnings are errors
 # Under nextest each test is a process of its own: what they load is built once, before.
 test-plugins: previous ## build what the tests load
 	$(CARGO) build --locked $(PLUGIN_ARGS)
-	$(CARGO) build --locked -p hotseat-test-plugins -p hotseat-real-plugins --examples
+	$(CARGO) build --locked -p hotseat-test-plugins -p hotseat-real-plugins -p hotseat-unload --examples
 	$(CARGO) build --locked -p hotseat-test-support --bin faulty --bin chaos
 
 # A workspace of its own in a target folder of its own: nothing of it is built twice, and nothing of
@@ -105,7 +105,7 @@ ifneq ($(HAS_NEXTEST),)
 else
 	$(CARGO) test --locked --no-fail-fast --lib --bins --tests
 endif
-	$(CARGO) test --locked --doc -p hotseat -p hotseat-plugin-api
+	$(CARGO) test --locked --doc -p hotseat -p hotseat-plugin-api -p hotseat-unload
 
 test-one: test-plugins ## run the tests whose name contains T, with their output: make test-one T=zoo
 	$(CARGO) test --locked -p hotseat --lib --test it -- --nocapture $(T)

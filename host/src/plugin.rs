@@ -1,12 +1,12 @@
 //! The only room with `dlopen` and ABI code: loads a library, runs it, and unloads it for real.
 //!
-//! Owns the interposed C functions ([`hooks`]), the child that tries a candidate first
-//! ([`preflight`]), the load in the serving process ([`load`], [`library`], [`instance`]), what a plugin may
-//! ask of the host ([`services`], [`blocking`], [`waker`]) and the way out ([`reaper`], [`purge`]).
-//! Knows nothing of HTTP, routes or orders.
+//! Owns the child that tries a candidate first ([`preflight`]), the load in the serving process
+//! ([`load`], [`library`], [`instance`]) and what a plugin may ask of the host ([`services`],
+//! [`blocking`], [`waker`]). How a library is watched and unloaded is `hotseat_unload`'s, of which this
+//! room says what a plugin is to it ([`reaper`], [`heap`]). Knows nothing of HTTP, routes or orders.
 //!
 //! # Invariants
-//! - Every crossing into a plugin runs under [`hooks::enter`] with its library.
+//! - Every crossing into a plugin runs under [`hotseat_unload::enter`] with its library.
 //! - A library is closed by the reaper alone (or by the load that failed), and only when no lease,
 //!   no plugin thread and no thread-local destructor can reach it any more.
 //! - What a plugin made is freed, and its wakers are woken, by [`release`] alone: never inside a poll
@@ -15,7 +15,7 @@
 //!
 //! # Order of the files
 //! Each imports only from those before it, which `tests/it/tidy` reads here.
-//! - `hooks` `shield` `lease` `purge`: the ground: whose code runs, what keeps it loaded
+//! - `shield` `heap`: the ground: panics that stay here, memory that is lent
 //! - `lent` `release` `waker` `header`: what crosses the border, and how it is let go of
 //! - `body` `blocking` `services`: what the host lends and offers
 //! - `library` `instance` `load`: a library, what lives in it, how it comes to be
@@ -28,14 +28,12 @@ pub mod call;
 pub mod exchange;
 pub mod future;
 mod header;
-pub mod hooks;
+pub mod heap;
 pub mod instance;
-pub mod lease;
 mod lent;
 pub mod library;
 pub mod load;
 pub mod preflight;
-pub mod purge;
 pub mod reaper;
 pub mod release;
 pub mod services;

@@ -2,11 +2,9 @@
 //!
 //! Knows nothing of plugins or requests.
 
-pub mod action;
 pub mod clock;
 pub mod disk;
 pub mod fault;
-pub mod figures;
 pub mod filter;
 pub mod inherited;
 pub mod keep;

@@ -4,12 +4,8 @@
 //! thread for one piece of work, a line of [`Jobs`] behind each other. Knows nothing of what is
 //! waited for. Data threads use none of them: on the way of a request nobody waits.
 
-mod inbox;
 mod jobs;
-mod side;
 
-pub use self::{
-    inbox::Inbox,
-    jobs::Jobs,
-    side::{NoResult, Side},
-};
+pub use hotseat_unload::thread::{Inbox, NoResult, Side};
+
+pub use self::jobs::Jobs;

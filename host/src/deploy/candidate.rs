@@ -5,6 +5,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use hotseat_unload::figures::Figures;
+
 use super::{
     room::{NoRoom, Room},
     tried::{NO_ROOM, PrivateCopy, Tried, try_library},
@@ -23,7 +25,7 @@ use crate::{
         services::Services,
     },
     route::{Loaded, Roster},
-    sys::{fault::Loading, figures::Figures},
+    sys::fault::Loading,
 };
 
 /// Why a candidate went no further.

@@ -6,12 +6,13 @@
 
 use std::{collections::BTreeMap, io, ops::ControlFlow, sync::Arc, thread};
 
+use hotseat_unload::heap;
+
 use super::{amend::Withdrawal, desk::Desk};
 use crate::{
     config::{MemoryPolicy, MemoryRule},
     event::{Event, Events, Phase},
     ids::PluginName,
-    plugin::hooks::heap,
     route::{Loaded, Routes},
     thread::Inbox,
 };

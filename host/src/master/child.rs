@@ -14,10 +14,9 @@ use std::{
 
 use rustix::process::{Pid, Signal, WaitStatus, kill_process_group};
 
-use crate::{
-    config::raw::file::FILE_BYTES,
-    sys::{process::signal_name, program},
-};
+use hotseat_unload::action::signal_name;
+
+use crate::{config::raw::file::FILE_BYTES, sys::program};
 
 /// What a child may answer. Units: bytes; a configuration file travels in it, and JSON has two bytes
 /// for some that TOML takes.

@@ -17,11 +17,11 @@ use std::{
 
 use hotseat_plugin_api::abi;
 
-use super::{
-    hooks,
-    lease::LibraryLease,
+use hotseat_unload::{
+    LibraryLease, enter,
     purge::{PurgeRequest, register_thread},
 };
+
 use crate::thread::Inbox;
 
 /// The pool's queue has no room; the job was dropped.
@@ -41,7 +41,7 @@ struct Task {
 impl Task {
     fn run(mut self) {
         let Some(job) = self.job.take() else { return };
-        let entered = hooks::enter(self.lease.library());
+        let entered = enter(self.lease.library());
         // SAFETY: consumes the job's data, once; the lease keeps its library loaded. By the ABI
         // it never unwinds.
         unsafe { (job.run)(job.data) };
@@ -53,7 +53,7 @@ impl Task {
 impl Drop for Task {
     fn drop(&mut self) {
         let Some(job) = self.job.take() else { return };
-        let entered = hooks::enter(self.lease.library());
+        let entered = enter(self.lease.library());
         // SAFETY: never run, so the data is still there; the lease keeps the library loaded.
         unsafe { (job.drop)(job.data) };
         drop(entered);

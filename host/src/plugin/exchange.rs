@@ -29,12 +29,12 @@ use hotseat_plugin_api::abi;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, request::Parts};
 
 pub use super::body::RequestBody;
+use hotseat_unload::{Entered, Holding, LibraryId, LibraryLease, enter};
+
 use super::{
     body::HostBody,
     header,
-    hooks::{self, LibraryId},
     instance::Instance,
-    lease::{Holding, LibraryLease},
     lent::{Lent, Owner},
     release::{self, Keep, Keeper, Leaving},
     services::PanicReport,
@@ -381,8 +381,8 @@ impl<L: Lease, B: RequestBody> State<L, B> {
     }
 
     /// Enters the plugin's code on this thread.
-    pub(super) fn enter(&self) -> hooks::Entered {
-        hooks::enter(self.library())
+    pub(super) fn enter(&self) -> Entered {
+        enter(self.library())
     }
 
     /// What the plugin's panic hook reported last on this thread.

@@ -1,21 +1,23 @@
 //! A loaded library with a live instance in it.
 //!
 //! Owns the calls into `abi::InstanceVt` (those of a request are `call`'s). Knows nothing of when
-//! they are made. Invariants: every one runs under the library's [`hooks::enter`]; an entry that
+//! they are made. Invariants: every one runs under the library's [`enter`]; an entry that
 //! the library's build does not have is skipped; dropping an [`Instance`] without the reaper
 //! leaves library and instance where they are, which is safe and leaks.
 #![expect(unsafe_code, reason = "calls a plugin's entries")]
 
-use std::{mem::MaybeUninit, ptr, sync::Arc, time::Duration};
+use std::{mem::MaybeUninit, sync::Arc, time::Duration};
 
 use hotseat_plugin_api::{
     abi::{self, CallFn, DROP_AFTER_STOP_MINOR, Growing, InstanceVt, root::Entries},
     entry,
 };
+use hotseat_unload::{
+    Holding, LibraryId, LibraryLease, Record, enter, purge_thread,
+    reaper::{Ended, Retire},
+};
 
 use super::{
-    hooks::{self, LibraryId, registry::Record},
-    lease::{Holding, LibraryLease},
     library::{Library, LoadProblem, LoadRequest},
     services::{self, PanicReport},
 };
@@ -39,15 +41,6 @@ unsafe impl Send for Instance {}
 // SAFETY: as above.
 unsafe impl Sync for Instance {}
 
-/// What [`Instance::end`] left.
-#[derive(Debug)]
-pub(super) enum Ended {
-    /// Freed; threads of it may still run.
-    Freed(Library),
-    /// Stopped; it was promised to be freed when nothing of it runs any more, and something does.
-    Running(Instance),
-}
-
 impl Instance {
     pub(super) fn new(
         library: Library,
@@ -58,7 +51,7 @@ impl Instance {
         Self { library, entries, instance, generation }
     }
 
-    /// The library, for [`hooks::enter`].
+    /// The library, for [`enter`].
     #[must_use]
     pub fn library(&self) -> LibraryId {
         self.library.id()
@@ -101,7 +94,7 @@ impl Instance {
     /// Tells the plugin that the generation is going; `phase` is one of `abi::drain`'s constants.
     pub fn drain_notice(&self, phase: u32) {
         if let Some(Some(notice)) = entry!(self.vt() => InstanceVt.drain_notice) {
-            let _entered = hooks::enter(self.library());
+            let _entered = enter(self.library());
             // SAFETY: an entry of this library with its own live instance.
             unsafe { notice(self.instance, phase) };
         }
@@ -111,7 +104,7 @@ impl Instance {
     /// `abi::signal_phase`'s. May block as long as the plugin likes.
     pub fn signal(&self, signal: u32, phase: u32) {
         if let Some(Some(tell)) = entry!(self.vt() => InstanceVt.signal) {
-            let _entered = hooks::enter(self.library());
+            let _entered = enter(self.library());
             // SAFETY: an entry of this library with its own live instance.
             unsafe { tell(self.instance, signal, phase) };
         }
@@ -120,7 +113,7 @@ impl Instance {
     /// The future of the plugin's self-test, if it has one.
     pub(super) fn self_test(&self) -> Option<abi::Future<abi::Done>> {
         let test = entry!(self.vt() => InstanceVt.self_test)??;
-        let _entered = hooks::enter(self.library());
+        let _entered = enter(self.library());
         // SAFETY: an entry of this library with its own live instance.
         Some(unsafe { test(self.instance) })
     }
@@ -128,58 +121,16 @@ impl Instance {
     /// Stops what the instance started. May block as long as the plugin likes.
     pub(super) fn stop(&self) {
         if let Some(Some(stop)) = entry!(self.vt() => InstanceVt.stop) {
-            let _entered = hooks::enter(self.library());
+            let _entered = enter(self.library());
             // SAFETY: an entry of this library with its own live instance.
             unsafe { stop(self.instance) };
         }
-    }
-
-    /// What the library has in the process.
-    pub(super) fn record(&self) -> &Arc<Record> {
-        self.library.record()
-    }
-
-    /// Whether no thread, waker or job of the library is left.
-    pub(super) fn is_quiet(&self) -> bool {
-        self.library.record().is_quiet()
-    }
-
-    /// What [`Self::is_quiet`] waits for, for people.
-    pub(super) fn holders(&self) -> String {
-        self.library.record().holders()
     }
 
     /// Whether it is freed right after its `stop`, whatever still runs: what its threads use is
     /// theirs, and a field that ends threads ends them by being dropped.
     fn is_freed_at_once(&self) -> bool {
         self.entries.abi_minor >= DROP_AFTER_STOP_MINOR
-    }
-
-    /// The instance's last steps, on the calling thread, which must be one made for it; `freeing`
-    /// hears that `stop` is over and `drop` follows.
-    ///
-    /// Both see the same thread-locals: the thread is purged after them, or, when a library of
-    /// before still runs, between them; then `drop` must follow on another fresh thread.
-    pub(super) fn end(self, freeing: impl FnOnce()) -> Ended {
-        self.stop();
-        if self.is_freed_at_once() || self.is_quiet() {
-            freeing();
-            return Ended::Freed(self.free());
-        }
-        hooks::purge_thread(self.library());
-        Ended::Running(self)
-    }
-
-    /// Frees the instance and purges the calling thread of it; what is left is its library.
-    pub(super) fn free(self) -> Library {
-        if let Some(free) = entry!(self.vt() => InstanceVt.drop) {
-            let _entered = hooks::enter(self.library.id());
-            // SAFETY: an entry of this library with its own live instance, called once: `self` is
-            // consumed.
-            unsafe { free(self.instance) };
-        }
-        hooks::purge_thread(self.library.id());
-        self.library
     }
 
     /// Stops, frees and closes an instance that never served, on the calling thread, which must
@@ -189,13 +140,42 @@ impl Instance {
         let library = match self.end(|| ()) {
             Ended::Freed(library) => library,
             Ended::Running(instance) => {
-                instance.library.record().wait_quiet(quiet)?;
+                instance.record().wait_quiet(quiet)?;
                 let side = Side::start("drop", move || instance.free(), drop);
                 let side = side.map_err(|error| format!("no thread for its `drop`: {error}"))?;
                 side.wait(Duration::MAX).map_err(|_| "its `drop` broke off".to_owned())?
             }
         };
         library.close_soon(quiet, purge_time)
+    }
+}
+
+/// Both steps see the same thread-locals: the thread is purged after them, or, when a library of
+/// before still runs, between them; then `drop` follows on another fresh thread.
+impl Retire for Instance {
+    fn record(&self) -> &Arc<Record> {
+        self.library.record()
+    }
+
+    fn end(self, freeing: impl FnOnce()) -> Ended<Self> {
+        self.stop();
+        if self.is_freed_at_once() || self.record().is_quiet() {
+            freeing();
+            return Ended::Freed(self.free());
+        }
+        purge_thread(self.library());
+        Ended::Running(self)
+    }
+
+    fn free(self) -> hotseat_unload::Library {
+        if let Some(free) = entry!(self.vt() => InstanceVt.drop) {
+            let _entered = enter(self.library.id());
+            // SAFETY: an entry of this library with its own live instance, called once: `self` is
+            // consumed.
+            unsafe { free(self.instance) };
+        }
+        purge_thread(self.library.id());
+        self.library.into_inner()
     }
 }
 
@@ -210,7 +190,7 @@ pub(super) fn create(
     let arguments = abi::NewArgs {
         size: abi::size_of_u32::<abi::NewArgs>(),
         flags,
-        host: ptr::from_ref(library.context()).cast(),
+        host: Arc::as_ptr(library.context()).cast(),
         host_vt: &raw const services::VT,
         name: abi::Str::new(request.plugin.as_str().as_bytes()),
         label: abi::Str::new(request.label.as_str().as_bytes()),
@@ -218,7 +198,7 @@ pub(super) fn create(
         config: config.map_or(abi::Str::NONE, |config| abi::Str::new(config.as_bytes())),
     };
     let mut created = MaybeUninit::<abi::Created>::uninit();
-    let entered = hooks::enter(library.id());
+    let entered = enter(library.id());
     // SAFETY: the entry of this library; the arguments live for the call, context and functions
     // until the library is closed.
     let code =
@@ -247,7 +227,7 @@ pub(super) fn take_text(library: LibraryId, bytes: abi::Bytes) -> String {
     // SAFETY: owned by us and not freed yet.
     let text = String::from_utf8_lossy(unsafe { view.bytes() }).into_owned();
     if let Some(free) = bytes.drop {
-        let _entered = hooks::enter(library);
+        let _entered = enter(library);
         // SAFETY: the maker's own function with its own values, called once.
         unsafe { free(bytes.owner, bytes.ptr, bytes.len) };
     }

@@ -10,7 +10,7 @@ use std::{
     rc::{Rc, Weak},
 };
 
-use super::lease::LibraryLease;
+use hotseat_unload::LibraryLease;
 
 /// What a value belongs to that is lent: a request.
 pub(super) trait Owner: Clone + 'static {

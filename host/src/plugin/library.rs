@@ -1,40 +1,28 @@
-//! One library in this process: opened from a file of its own, and closed for real.
+//! One plugin's library in this process: opened from a file of its own, its entries read.
 //!
-//! Owns its handle, its entries and the words for why it does not load. abi_stable's own loaders
-//! are never used: they leak the library. Knows nothing of instances and requests.
+//! Owns its entries and the words for why it does not load; how it is opened, watched and closed is
+//! [`hotseat_unload::Library`]'s. abi_stable's own loaders are never used: they leak the library.
+//! Knows nothing of instances and requests.
 //!
 //! # Invariants
 //! - The layout check runs in a preflight child only; it leaves pointers into the library behind.
 //! - A load that fails leaves nothing: the library is closed again, or its error says that it
 //!   stays resident and why.
-//! - `dlclose` comes after everything else: no thread, lease or destructor may reach the library.
 #![expect(unsafe_code, reason = "opens libraries and calls into them")]
 
-use std::{
-    ffi::CString,
-    mem::ManuallyDrop,
-    os::unix::ffi::OsStrExt,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{ffi::CStr, path::PathBuf, sync::Arc, time::Duration};
 
 use hotseat_plugin_api::abi::root::{self, Entries, ROOT_SYMBOL, RootError};
-use libloading::os::unix::{Library as Handle, RTLD_LOCAL, RTLD_NOW};
+use hotseat_unload::{LibraryId, OpenError, Record, enter};
 
-use super::{
-    hooks::{self, LibraryId, blame, census, object, registry, registry::Record},
-    services::{Context, LogTo, Services},
-};
+use super::services::{Context, LogTo, Services};
 use crate::{
     ids::{Generation, Label, PluginName},
     sys::mount::forbids_running,
 };
 
-mod close;
 mod error;
 
-pub(super) use close::{CloseError, NODELETE, unanswered};
 pub(super) use error::panic_text;
 pub use error::{LoadError, LoadProblem};
 
@@ -59,96 +47,77 @@ pub struct LoadRequest {
     pub purge_time: Duration,
 }
 
-/// An open library. Dropping it leaves it open for good; see [`Library::close`].
+/// An open library. Dropping it leaves it open for good.
 #[derive(Debug)]
 pub(super) struct Library {
-    handle: ManuallyDrop<Handle>,
-    record: Arc<Record>,
+    library: hotseat_unload::Library,
     root: *const (),
-    nodelete: bool,
-    /// A box in raw form: plugins hold its address until the library is closed.
-    context: *const Context,
+    /// Plugins hold its address; the library keeps it as long as it is mapped.
+    context: Arc<Context>,
 }
 
-// SAFETY: a handle, addresses that are valid on every thread, and a context that is `Sync`.
+// SAFETY: besides what is `Send` by itself, an address that is valid on every thread.
 unsafe impl Send for Library {}
 // SAFETY: as above; nothing is changed through a shared reference.
 unsafe impl Sync for Library {}
 
 /// Opens the library at `request.path` on the calling thread and looks its root up.
 pub(super) fn open(request: &LoadRequest, log_to: LogTo) -> Result<Library, LoadError> {
-    let path = c_path(&request.path)?;
-    if close::is_mapped(&path) {
-        return Err(LoadProblem::PathInUse { path: request.path.clone() }.into());
-    }
-    let in_use = || LoadProblem::PathInUse { path: request.path.clone() };
-    let record = registry::register(path.clone()).ok_or_else(in_use)?;
-    // Before its first instruction, should that be its last.
-    blame::assign(record.id(), request.generation);
-    let turn = census::turn();
-    let entered = hooks::enter(record.id());
-    // SAFETY: runs the library's constructors; a child has run them before.
-    let handle = unsafe { Handle::open(Some(request.path.as_os_str()), RTLD_NOW | RTLD_LOCAL) };
-    drop((entered, turn));
-    let handle = match handle {
-        Ok(handle) => handle,
-        Err(error) => {
-            hooks::purge_thread(record.id());
-            registry::unregister(&record);
-            hooks::heap::take_back(record.id());
-            let text = loader_text(error);
+    // SAFETY: a child has run its constructors before, or this is that child; all that is taken out of
+    // it keeps it open, and every crossing is under `enter`.
+    let library = unsafe { hotseat_unload::Library::open(&request.path, request.generation.0) };
+    let mut library = library.map_err(|error| match error {
+        OpenError::InUse => LoadProblem::PathInUse { path: request.path.clone() },
+        error => {
+            let text = error.to_string();
             // Of a file that is whole, the system refuses to map the code only.
-            let mount = forbids_running(&request.path).filter(|_| text.contains("map segment"));
-            return Err(match mount {
-                Some(mount) => LoadProblem::NoExec { mount }.into(),
-                None => LoadProblem::Open { text }.into(),
-            });
+            match forbids_running(&request.path).filter(|_| text.contains("map segment")) {
+                Some(mount) => LoadProblem::NoExec { mount },
+                None => LoadProblem::Open { text },
+            }
         }
-    };
-    let context = Box::new(Context {
+    })?;
+    let context = Arc::new(Context {
         plugin: request.plugin.clone(),
         generation: request.generation,
-        record: Arc::clone(&record),
+        record: Arc::clone(library.record()),
         services: request.services.clone(),
         log_to,
     });
-    let mut library = Library {
-        handle: ManuallyDrop::new(handle),
-        record,
-        root: std::ptr::null(),
-        nodelete: false,
-        context: Box::into_raw(context),
-    };
-    // SAFETY: the symbol is only turned into an address.
-    match unsafe { library.handle.get::<*const ()>(ROOT_SYMBOL) } {
-        Ok(symbol) => library.root = symbol.into_raw().cast_const().cast(),
-        Err(_) => return Err(library.give_up(LoadProblem::NoEntry, request.purge_time)),
+    library.keep(context.clone());
+    let root = CStr::from_bytes_with_nul(ROOT_SYMBOL).ok().and_then(|name| library.symbol(name));
+    let library = Library { library, root: root.unwrap_or(std::ptr::null()), context };
+    match root {
+        Some(_) => Ok(library),
+        None => Err(library.give_up(LoadProblem::NoEntry, request.purge_time)),
     }
-    library.nodelete = object::find(library.root.cast()).is_some_and(|object| object.nodelete());
-    Ok(library)
 }
 
 impl Library {
     pub(super) fn id(&self) -> LibraryId {
-        self.record.id()
+        self.library.id()
     }
 
     pub(super) fn record(&self) -> &Arc<Record> {
-        &self.record
+        self.library.record()
     }
 
-    pub(super) fn context(&self) -> &Context {
-        // SAFETY: made in `open`, freed in `close` alone, which consumes `self`.
-        unsafe { &*self.context }
+    pub(super) fn context(&self) -> &Arc<Context> {
+        &self.context
     }
 
     /// Whether the file asks to stay loaded for ever.
     pub(super) fn nodelete(&self) -> bool {
-        self.nodelete
+        self.library.nodelete()
+    }
+
+    /// What is left of it when its entries are not called any more.
+    pub(super) fn into_inner(self) -> hotseat_unload::Library {
+        self.library
     }
 
     pub(super) fn entries(&self, check_layout: bool) -> Result<Entries, LoadProblem> {
-        let entered = hooks::enter(self.id());
+        let entered = enter(self.id());
         // SAFETY: the address of that symbol in this library, which outlives the entries.
         let entries = unsafe { root::read(self.root, check_layout) };
         drop(entered);
@@ -162,23 +131,9 @@ impl Library {
 
     /// Ends a failed load: closes the library if that can be done at once.
     pub(super) fn give_up(self, problem: LoadProblem, purge_time: Duration) -> LoadError {
-        LoadError { problem, resident: self.close_soon(QUIET_TIME, purge_time).err() }
+        LoadError { problem, resident: self.library.close_soon(QUIET_TIME, purge_time).err() }
     }
 }
 
 /// How long a failed load waits for what `new` started.
 const QUIET_TIME: Duration = Duration::from_millis(300);
-
-fn c_path(path: &Path) -> Result<CString, LoadProblem> {
-    CString::new(path.as_os_str().as_bytes())
-        .map_err(|_| LoadProblem::Open { text: "the path holds a NUL".to_owned() })
-}
-
-fn loader_text(error: libloading::Error) -> String {
-    match error {
-        libloading::Error::DlOpen { source } | libloading::Error::DlClose { source } => {
-            source.to_string()
-        }
-        other => other.to_string(),
-    }
-}

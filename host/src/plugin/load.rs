@@ -13,8 +13,9 @@ use std::{
     time::Duration,
 };
 
+use hotseat_unload::purge_thread;
+
 use super::{
-    hooks,
     instance::{self, Instance},
     library::{Library, LoadError, LoadProblem, LoadRequest, open},
     services::LogTo,
@@ -42,7 +43,7 @@ pub fn load(request: LoadRequest) -> Result<Instance, LoadError> {
         let library = library?;
         let instance = bring_up(library, &request, 0, false)?;
         // No registry knows this thread, and it ends after its report.
-        hooks::purge_thread(instance.library());
+        purge_thread(instance.library());
         Ok(instance)
     };
     let late = move |loaded: Result<Instance, LoadError>| {

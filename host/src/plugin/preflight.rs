@@ -32,12 +32,11 @@ use crate::{
 
 pub mod child;
 mod error;
-mod leaves;
 mod talk;
 mod wire;
 
 pub use error::{PreflightError, PreflightProblem};
-pub use leaves::Leaves;
+pub use hotseat_unload::leaves::Leaves;
 pub use wire::Stage;
 
 /// What to try, and how.

@@ -18,7 +18,7 @@
 //! # Invariants
 //! - Whoever polls or drops h2 does so inside a [`scope`], and every function of the host that a plugin
 //!   calls and that reaches hyper, h2 or tokio opens one.
-//! - A value is freed in its own library's code ([`hooks::enter`]), and before what keeps that
+//! - A value is freed in its own library's code ([`enter`]), and before what keeps that
 //!   library loaded.
 //! - While something is being let go of, this module holds no borrow: destructors may let go of more.
 #![expect(unsafe_code, reason = "calls a plugin's drop and wake functions")]
@@ -34,11 +34,9 @@ use std::{
 
 use hotseat_plugin_api::{abi, entry};
 
-use super::{
-    hooks::{self, LibraryId},
-    lease::LibraryLease,
-    shield::shield,
-};
+use hotseat_unload::{LibraryId, LibraryLease, enter};
+
+use super::shield::shield;
 
 mod foreign;
 
@@ -78,14 +76,14 @@ impl Leaving {
             Self::Keeper(keeper) => drop(keeper),
             Self::Bytes(bytes, keeper) => {
                 if let Some(free) = bytes.drop {
-                    let _entered = hooks::enter(keeper.library());
+                    let _entered = enter(keeper.library());
                     // SAFETY: the maker's own function with its own values; whoever handed the
                     // value over owned it and does not use it again.
                     unsafe { free(bytes.owner, bytes.ptr, bytes.len) }
                 }
             }
             Self::Stream(stream, keeper) => {
-                let _entered = hooks::enter(keeper.library());
+                let _entered = enter(keeper.library());
                 // SAFETY: checked to be there when the stream was taken over; read alone, because
                 // the table may be shorter than ours.
                 let free = unsafe { (&raw const (*stream.vt).drop).read() };
@@ -93,20 +91,20 @@ impl Leaving {
                 unsafe { free(stream.data) }
             }
             Self::Future((data, free), keeper) => {
-                let _entered = hooks::enter(keeper.library());
+                let _entered = enter(keeper.library());
                 // SAFETY: as for bytes.
                 unsafe { free(data) }
             }
             Self::Upgrade(upgrade, keeper) => {
                 if let Some(free) = upgrade.drop {
-                    let _entered = hooks::enter(keeper.library());
+                    let _entered = enter(keeper.library());
                     // SAFETY: as for bytes; it was never started.
                     unsafe { free(upgrade.data) }
                 }
             }
             Self::Wake(foreign) => foreign.wake_now(),
             Self::Waker(mut waker, lease) => {
-                let _entered = hooks::enter(lease.library());
+                let _entered = enter(lease.library());
                 // SAFETY: a live waker's table reaches to `drop`, its last entry of the base version.
                 let free = unsafe { (&raw const (*waker.vt).drop).read() };
                 // SAFETY: as for bytes.

@@ -9,12 +9,9 @@ use std::{fmt, sync::Arc};
 
 use hotseat_plugin_api::abi;
 
-use super::{
-    blocking::BlockingPool,
-    hooks::{LibraryId, registry::Record},
-    lease::{Holding, LibraryLease},
-    shield::shield,
-};
+use hotseat_unload::{Holding, LibraryId, LibraryLease, Record};
+
+use super::{blocking::BlockingPool, shield::shield};
 use crate::ids::{Generation, PluginName};
 
 mod future;

@@ -10,7 +10,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-use super::hooks::ledger;
+use hotseat_unload::is_ending;
 
 /// Runs `work`; `None` when it panicked.
 ///
@@ -32,7 +32,7 @@ fn tell(payload: Box<dyn Any + Send>) {
     let told = catch_unwind(AssertUnwindSafe(|| {
         drop(payload);
         // The panic hook has printed the text; the log's own thread-locals may be gone by now.
-        if !ledger::is_ending() {
+        if !is_ending() {
             tracing::error!("a function of the host panicked under a plugin");
         }
     }));

@@ -14,7 +14,9 @@ use std::{
 
 use hotseat_plugin_api::abi;
 
-use super::{hooks, lease::LibraryLease, release::Foreign, shield::shield};
+use hotseat_unload::{LibraryLease, enter};
+
+use super::{release::Foreign, shield::shield};
 
 /// The functions of every waker of the host; its address is how one is recognised.
 static HOST_VT: abi::WakerVt =
@@ -105,7 +107,7 @@ pub unsafe fn to_std(waker: *const abi::Waker, lease: impl FnOnce() -> LibraryLe
         return Waker::clone(&waker);
     }
     let lease = lease();
-    let entered = hooks::enter(lease.library());
+    let entered = enter(lease.library());
     // SAFETY: a live waker always has its functions.
     let clone = unsafe { (&raw const (*vt).clone).read() };
     // SAFETY: called with the waker that the function belongs to.

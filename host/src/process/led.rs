@@ -24,6 +24,8 @@ use self::{
     mail::Mail,
     signals::Signals,
 };
+use hotseat_unload::running_tag;
+
 use super::keeper::Keeper;
 use crate::{
     config::{Limits, raw::Loaded},
@@ -33,7 +35,6 @@ use crate::{
     ids::{Digest, Generation},
     link::{self, Beat, Channel, ConfigFile, Deed, Happened, Order, PROTO, Received, Report},
     log,
-    plugin::hooks::running_generation,
     serve::Socket,
     state::{Numbers, StateDir, history::Entry},
     sys::{self, inherited, marks::Marks, process::exit_now},
@@ -85,8 +86,7 @@ fn come_up(args: &[OsString], parse: Parse, channel: &Channel) -> anyhow::Result
     prepare_process(&mut config);
     let marks = Marks::new(page.try_clone().context("copy the page for notes")?);
     keep_place(&mut config, boot.place.as_ref())?;
-    sys::fault::install(page, running_generation, log::flush_in_signal)
-        .context("prepare for faults")?;
+    sys::fault::install(page, running_tag, log::flush_in_signal).context("prepare for faults")?;
     let sockets = sockets_of(sockets, &boot.listen)?;
     let copies: std::io::Result<Vec<_>> = sockets.data.iter().map(Socket::try_clone).collect();
     let given = boot.given.clone();

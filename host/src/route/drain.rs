@@ -17,10 +17,11 @@ use std::{
 use hotseat_plugin_api::abi;
 
 use self::notice::Notices;
+use hotseat_unload::purge_thread;
+
 use super::{Loaded, callback::Callbacks};
 use crate::{
     ids::Generation,
-    plugin::hooks,
     thread::{Inbox, Side},
 };
 
@@ -110,7 +111,7 @@ impl Drains {
                     let instance = loaded.instance();
                     instance.signal(signal, phase);
                     // No registry knows this thread, and it ends here.
-                    hooks::purge_thread(instance.library());
+                    purge_thread(instance.library());
                 });
             }
         }

@@ -13,20 +13,22 @@ use std::{
     time::SystemTime,
 };
 
+use hotseat_unload::{
+    LibraryId,
+    figures::Figures,
+    heap::{self, HeapSize},
+};
+
 use super::Roster;
 use crate::{
     ids::{PluginName, Version},
     log,
     plugin::{
-        hooks::{
-            LibraryId,
-            heap::{self, HeapSize},
-        },
         instance::Instance,
-        reaper::{ReaperHandle, Retired},
+        reaper::{self, ReaperHandle},
     },
     status::Heap,
-    sys::{figures::Figures, private::PrivateFile},
+    sys::private::PrivateFile,
 };
 
 /// A loaded generation. Shared by the table, by each data thread's view, and by nobody for long.
@@ -141,6 +143,6 @@ impl Drop for Loaded {
         let Some((instance, file)) = self.instance.take().zip(self.file.take()) else { return };
         self.roster.drained(self.version.generation);
         let (generation, before) = (self.version.generation, self.before);
-        self.reaper.retire(Retired { generation, instance, file, before });
+        reaper::retire(&self.reaper, generation, (instance, file), before);
     }
 }

@@ -9,14 +9,13 @@ use std::{
     time::SystemTime,
 };
 
+use hotseat_unload::LibraryId;
+
 use super::{Loaded, loaded::heap_of};
 use crate::{
     event::{Event, Events, Phase},
     ids::{Generation, PluginName, Version},
-    plugin::{
-        hooks::LibraryId,
-        reaper::{Report, Unloading},
-    },
+    plugin::reaper::{Report, Unloading},
     status::{GenerationStatus, Heap, Life},
 };
 
@@ -90,19 +89,19 @@ impl Roster {
 
     /// The reaper has something to say about it.
     pub fn report(&self, report: Report) {
-        if let Some(record) = self.records().iter_mut().find(|it| it.is(report.generation)) {
+        if let Some(record) = self.records().iter_mut().find(|it| it.is(Generation(report.tag))) {
             record.threads.clone_from(&report.threads);
         }
         let (life, phase, detail) = match report.state {
             Unloading::Pending(why) => {
-                self.set(report.generation, Life::Pending(why));
+                self.set(Generation(report.tag), Life::Pending(why));
                 return;
             }
             Unloading::Unloaded => (Life::Unloaded, Phase::Unloaded, None),
             Unloading::Resident(why) => (Life::Resident(why.clone()), Phase::Resident, Some(why)),
         };
-        self.set(report.generation, life);
-        self.publish(phase, report.generation, detail);
+        self.set(Generation(report.tag), life);
+        self.publish(phase, Generation(report.tag), detail);
         self.forget_ended();
     }
 

@@ -4,10 +4,11 @@ use std::{os::fd::OwnedFd, sync::mpsc::SyncSender};
 
 use tokio::sync::oneshot;
 
+use hotseat_unload::purge::PurgeRequest;
+
 use super::{clock::Moment, pulse::Doing, socket::Socket};
 use crate::{
     ids::Generation,
-    plugin::purge::PurgeRequest,
     status::{Classes, Holder},
 };
 

@@ -24,6 +24,8 @@ use tokio::{
     sync::mpsc,
 };
 
+use hotseat_unload::purge;
+
 use super::{
     balance::{Balance, INBOX_COUNT, Seat},
     conn::Course,
@@ -38,7 +40,6 @@ use super::{
 };
 use crate::{
     config::{Config, Limits},
-    plugin::purge,
     route::{Routes, Tally, View},
 };
 

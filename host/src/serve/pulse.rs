@@ -15,7 +15,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{ids::Generation, plugin::hooks::Window};
+use hotseat_unload::Window;
+
+use crate::ids::Generation;
 
 /// Units: bytes of a path that are kept.
 const PATH_BYTES: usize = 64;
@@ -278,7 +280,7 @@ impl Observer {
         self.pulse.blocked.store(true, Ordering::Relaxed);
         let stuck = self.stuck.get_or_insert_with(|| self.pulse.read(within));
         stuck.since = self.still;
-        stuck.generation = self.pulse.window.generation().or(stuck.generation);
+        stuck.generation = self.pulse.window.tag().map(Generation).or(stuck.generation);
         if news { Look::Stops(stuck) } else { Look::Stands(stuck) }
     }
 }

@@ -25,17 +25,15 @@ use std::{
     },
 };
 
+use hotseat_unload::{Ends, Witness, action::signal_name};
 use rustix::{
     fs::{MemfdFlags, ftruncate, memfd_create},
     mm::{MapFlags, ProtFlags, mmap},
 };
 
-use super::process::signal_name;
 use crate::ids::{Digest, Generation};
 
 mod catch;
-
-pub use catch::{SIGNALS, handler};
 
 /// What a process died of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -213,7 +211,29 @@ pub fn install(page: OwnedFd, blame: fn() -> u64, farewell: fn()) -> io::Result<
     // Some functions of the C library end a process without asking anybody else's `exit`.
     // SAFETY: the function lives as long as the process, and only writes to the page.
     unsafe { on_exit(at_exit, ptr::null_mut()) };
+    hotseat_unload::set_witness(Witness { handler: catch::handler(), note: witness });
     catch::install()
+}
+
+/// Takes note of a library that ends this process.
+fn witness(ends: Ends, given: c_int, generation: u64) -> bool {
+    number(ends).is_some_and(|call| leave(End::Call(call, given), generation))
+}
+
+/// Its place in [`CALLS`]. `None`: this host has no words for it.
+fn number(ends: Ends) -> Option<u32> {
+    Some(match ends {
+        Ends::Exit => 0,
+        Ends::UnderscoreExit => 1,
+        Ends::CExit => 2,
+        Ends::QuickExit => 3,
+        Ends::Abort => 4,
+        Ends::Kill => 5,
+        Ends::Raise => 6,
+        Ends::PthreadKill => 7,
+        Ends::PthreadExit => 8,
+        _ => return None,
+    })
 }
 
 unsafe extern "C" {

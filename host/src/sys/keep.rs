@@ -2,7 +2,7 @@
 //!
 //! A plugin shares limits and the standard streams with the host. What it takes away is given back
 //! here; what it adds (a higher limit) is left alone. Signal actions it has of its own
-//! (`plugin::hooks::signals`); here the host gets those that it needs. Entry points: [`note`] once the
+//! (`hotseat_unload`); here the host gets those that it needs. Entry points: [`note`] once the
 //! host's own handlers are in place, [`put_back`] now and then, and before whatever depends on it.
 //! Invariant: nothing that is put back was not there, or not the system's rule, at the start.
 #![expect(unsafe_code, reason = "signal actions and masks are only reachable through libc")]
@@ -15,7 +15,9 @@ use std::{
     ptr,
 };
 
-use super::{action::with, start::start};
+use hotseat_unload::action::with;
+
+use super::start::start;
 
 /// Numbers below are no signals, and those above are real-time ones, which the host does not use.
 const SIGNALS: std::ops::RangeInclusive<c_int> = 1..=31;

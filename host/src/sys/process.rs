@@ -187,32 +187,9 @@ pub fn c_heap_bytes() -> u64 {
     (info.uordblks + info.hblkhd) as u64
 }
 
-/// `SIGSEGV` for 11; a number without a name is `signal 40`.
-#[must_use]
-pub fn signal_name(signal: i32) -> String {
-    // Source: signal(7), the numbers of x86-64 and aarch64.
-    const NAMES: [&str; 31] = [
-        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
-        "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
-        "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
-    ];
-    let name = usize::try_from(signal).ok().and_then(|n| NAMES.get(n.checked_sub(1)?));
-    name.map_or_else(|| format!("signal {signal}"), |name| format!("SIG{name}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn signals_have_their_names() {
-        assert_eq!(signal_name(libc::SIGSEGV), "SIGSEGV");
-        assert_eq!(signal_name(libc::SIGSYS), "SIGSYS");
-        assert_eq!(signal_name(libc::SIGHUP), "SIGHUP");
-        assert_eq!(signal_name(libc::SIGXCPU), "SIGXCPU");
-        assert_eq!(signal_name(0), "signal 0");
-        assert_eq!(signal_name(64), "signal 64");
-    }
 
     #[test]
     fn rss_is_that_of_a_process() {

@@ -18,13 +18,14 @@ use tokio::{
     sync::{mpsc, watch},
 };
 
+use hotseat_unload::purge::{self, PurgeRequest};
+
 use super::{Lead, Picture, asker::Asker};
 use crate::{
     admin::{self, Backend, Door, EventPlaces, LameDuckSwitch, Listener, Relay, UpgradeDesk},
     artifact::trust::trusted,
     event::{Events, Phase},
     metrics::Metrics,
-    plugin::purge::{self, PurgeRequest},
     serve::Socket,
     state::history::Entry,
     sys::{keep, start::start},

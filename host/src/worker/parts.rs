@@ -35,7 +35,7 @@ use crate::{
     metrics::Metrics,
     plugin::{
         blocking::BlockingPool,
-        hooks,
+        heap,
         reaper::{GRACE, Reaper, ReaperRules, Unloading},
         services::MetricSink,
     },
@@ -125,11 +125,11 @@ pub(super) fn reports(base: &Base, lead: Lead) -> Reports {
 
 /// Why nothing can be unloaded, if that is so.
 pub(super) fn broken_hooks() -> Option<String> {
-    let never_unload = hooks::self_test().err();
+    let never_unload = hotseat_unload::self_test().and_then(|()| heap::self_test()).err();
     if let Some(why) = &never_unload {
         tracing::error!(why, "the unload hooks are not in place: nothing will be unloaded");
     }
-    if let Some(why) = hooks::census::complaint() {
+    if let Some(why) = hotseat_unload::complaint() {
         tracing::error!(why, "the census of what others keep of a library is not whole");
     }
     never_unload

@@ -17,10 +17,7 @@ use crate::{
     ids::{Generation, PluginName},
     log,
     metrics::Metrics,
-    plugin::{
-        hooks::census,
-        reaper::{Report, Unloading},
-    },
+    plugin::reaper::{Report, Unloading},
     route::{Loaded, Mount, Roster, Routes, Tally},
     serve::{DataPlane, Health, Stuck},
     status::{
@@ -143,7 +140,7 @@ impl Picture {
             plugins_dir: self.config.plugins_dir.clone(),
             files: self.record.noted(),
             never_unload: self.never_unload.clone(),
-            census: census::complaint().map(str::to_owned),
+            census: hotseat_unload::complaint().map(str::to_owned),
             plugins: self.plugins(table.mounts(), &holders),
             retired,
             resident_count,

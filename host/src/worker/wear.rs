@@ -8,7 +8,9 @@ use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
-use crate::{serve::DataPlane, status::Growth, sys::figures::Figures};
+use hotseat_unload::figures::Figures;
+
+use crate::{serve::DataPlane, status::Growth};
 
 /// Counts that are compared, a quarter with the next one.
 const COUNT: usize = 32;

@@ -5,8 +5,10 @@ use std::{
     time::Duration,
 };
 
+use hotseat_unload::{Holding, purge::purge_all};
+
 use super::*;
-use crate::plugin::{hooks::tests::Played, lease::Holding, purge::purge_all};
+use crate::plugin::tests::Played;
 
 /// A job that waits for a word, and tells whether it ran or was dropped.
 struct Work {
@@ -36,7 +38,7 @@ fn job() -> (abi::Job, SyncSender<()>, Receiver<&'static str>) {
 }
 
 fn lease(played: &Played) -> LibraryLease {
-    LibraryLease::new(Arc::clone(&played.record), Holding::Job)
+    LibraryLease::new(Arc::clone(played.record()), Holding::Job)
 }
 
 #[test]
@@ -47,10 +49,10 @@ fn a_job_runs_and_holds_its_library_until_then() {
     let mut end = pool.submit(job, lease(&played)).unwrap();
     assert_eq!(told.recv().unwrap(), "began");
     assert!(end.poll_end(Waker::noop()).is_pending());
-    assert_eq!(played.record.holders(), "1 job in the blocking pool");
+    assert_eq!(played.record().holders(), "1 job in the blocking pool");
     go.send(()).unwrap();
     assert_eq!(told.recv().unwrap(), "ran");
-    crate::plugin::tests::eventually(|| played.record.is_quiet());
+    crate::plugin::tests::eventually(|| played.record().is_quiet());
     assert_eq!(end.poll_end(Waker::noop()), Poll::Ready(Ok(())));
 }
 
@@ -72,7 +74,7 @@ fn a_job_beyond_the_limit_is_dropped() {
     assert!(matches!(end.poll_end(Waker::noop()), Poll::Ready(Err(_))));
     drop(go);
     assert_eq!(told.recv().unwrap(), "ran");
-    crate::plugin::tests::eventually(|| played.record.is_quiet());
+    crate::plugin::tests::eventually(|| played.record().is_quiet());
 }
 
 #[test]
@@ -82,10 +84,10 @@ fn a_busy_thread_purges_itself_after_its_job() {
     let (job, go, told) = job();
     let _end = pool.submit(job, lease(&played)).unwrap();
     assert_eq!(told.recv().unwrap(), "began");
-    let missing = purge_all(played.record.id(), Duration::from_millis(1)).unwrap_err();
+    let missing = purge_all(played.record().id(), Duration::from_millis(1)).unwrap_err();
     assert!(missing.iter().any(|name| name == "blocking 0"), "{missing:?}");
     go.send(()).unwrap();
     crate::plugin::tests::eventually(|| {
-        purge_all(played.record.id(), Duration::from_secs(1)).is_ok()
+        purge_all(played.record().id(), Duration::from_secs(1)).is_ok()
     });
 }

@@ -13,22 +13,19 @@ use std::{
 
 use self::{
     cell::Voice,
-    count::Count,
     course::{Course, QUIET_TIME, Scope},
     offer::Offered,
 };
-use super::{leaves::Leaves, wire::Line};
+use hotseat_unload::leaves::{Count, Leaves};
+
+use super::wire::Line;
 use crate::{
     error::Coded,
     ids::Generation,
-    plugin::{
-        hooks::census,
-        library::{LoadError, LoadRequest},
-    },
+    plugin::library::{LoadError, LoadRequest},
 };
 
 mod cell;
-mod count;
 mod course;
 mod offer;
 
@@ -92,7 +89,7 @@ impl From<LoadError> for Line {
 
 /// All steps; the verdict, or a refusal.
 fn try_candidate(voice: &Voice, request: &LoadRequest, offered: &Offered) -> Result<Line, Line> {
-    census::warm();
+    hotseat_unload::warm();
     let before = Count::take();
     let Course { unmapped, mut hazards } = course::run(voice, request, offered, Scope::First)?;
     let first = before.leaves();

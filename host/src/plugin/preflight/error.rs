@@ -2,10 +2,12 @@
 
 use std::{io, time::Duration};
 
+use hotseat_unload::action::signal_name;
+
 use super::wire::Stage;
 use crate::{
     error::{Coded, Kind},
-    sys::process::{shortage_of, signal_name},
+    sys::process::shortage_of,
 };
 
 /// The candidate was not accepted.

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{PreflightRequest, leaves::Leaves};
+use super::{Leaves, PreflightRequest};
 use crate::sys::start::start;
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -12,7 +12,7 @@ use std::{
 use hotseat_plugin_api::abi;
 
 use super::{Leaving, let_go};
-use crate::plugin::{hooks, lease::LibraryLease};
+use hotseat_unload::{LibraryLease, enter};
 
 /// A plugin's waker as a waker of the host: all that hyper, h2 and tokio ever see of it.
 ///
@@ -42,7 +42,7 @@ impl Foreign {
         // Before the plugin hears of it: a wake that comes meanwhile is another one.
         self.woken.store(false, Ordering::Release);
         let Some(lease) = &self.lease else { return };
-        let _entered = hooks::enter(lease.library());
+        let _entered = enter(lease.library());
         // SAFETY: a live waker's table reaches to its base entries; the lease keeps it loaded.
         let wake = unsafe { (&raw const (*self.waker.vt).wake_by_ref).read() };
         // SAFETY: an owned waker, not dropped before `self` is.

@@ -2,8 +2,10 @@
 
 use std::cell::RefCell;
 
+use hotseat_unload::{Holding, running_library};
+
 use super::*;
-use crate::plugin::{hooks::tests::Played, lease::Holding};
+use crate::plugin::tests::Played;
 
 thread_local! {
     static LOG: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
@@ -39,13 +41,13 @@ fn bytes(name: usize, drop: unsafe extern "C" fn(*mut (), *const u8, usize)) -> 
 }
 
 unsafe extern "C" fn freed(owner: *mut (), _: *const u8, _: usize) {
-    log(format!("bytes {} of {:?}", owner.addr(), hooks::running_library()));
+    log(format!("bytes {} of {:?}", owner.addr(), running_library()));
 }
 
 #[test]
 fn what_goes_inside_a_scope_goes_after_the_outermost() {
     let played = Played::start();
-    let library = played.record.id();
+    let library = played.record().id();
     let keeper: Keeper = Rc::new(Kept(library));
     scope(|| {
         scope(|| let_go(Leaving::Bytes(bytes(1, freed), keeper.clone())));
@@ -60,7 +62,7 @@ fn what_goes_inside_a_scope_goes_after_the_outermost() {
 
 unsafe extern "C" fn frees_more(owner: *mut (), _: *const u8, _: usize) {
     log("begun");
-    let keeper: Keeper = Rc::new(Kept(hooks::running_library().expect("inside a library")));
+    let keeper: Keeper = Rc::new(Kept(running_library().expect("inside a library")));
     scope(|| let_go(Leaving::Bytes(bytes(owner.addr() + 1, freed), keeper)));
     log("ended");
 }
@@ -68,7 +70,7 @@ unsafe extern "C" fn frees_more(owner: *mut (), _: *const u8, _: usize) {
 #[test]
 fn a_destructor_may_let_go_of_more() {
     let played = Played::start();
-    let library = played.record.id();
+    let library = played.record().id();
     scope(|| {
         let_go(Leaving::Bytes(bytes(1, frees_more), Rc::new(Kept(library))));
         empty();
@@ -104,7 +106,7 @@ static THEIR_VT: abi::WakerVt = abi::WakerVt {
 
 /// A waker of the host around one of a plugin.
 fn theirs(played: &Played) -> Waker {
-    let lease = || LibraryLease::new(Arc::clone(&played.record), Holding::Waker);
+    let lease = || LibraryLease::new(Arc::clone(played.record()), Holding::Waker);
     // SAFETY: makes a value of its argument alone.
     let theirs = unsafe { their_clone(std::ptr::null()) };
     // SAFETY: `theirs` lives until the end of the call.
@@ -128,13 +130,13 @@ fn a_plugins_waker_runs_none_of_its_code_inside_a_scope() {
         assert!(logged().is_empty(), "nobody has woken it before");
     });
     assert_eq!(logged(), ["freed"]);
-    assert!(played.record.is_quiet());
+    assert!(played.record().is_quiet());
 }
 
 #[test]
 fn within_a_turn_values_go_at_once_and_wakers_afterwards() {
     let played = Played::start();
-    let library = played.record.id();
+    let library = played.record().id();
     let (woken, dropped) = (theirs(&played), theirs(&played));
     turn(|| {
         let_go(Leaving::Bytes(bytes(1, freed), Rc::new(Kept(library))));
@@ -150,7 +152,7 @@ fn within_a_turn_values_go_at_once_and_wakers_afterwards() {
 #[test]
 fn outside_every_scope_the_emptier_is_woken_where_there_is_one() {
     let played = Played::start();
-    let library = played.record.id();
+    let library = played.record().id();
     let woken = Arc::new(Woken::default());
     let waker = Waker::from(woken.clone());
     emptied_by(&Context::from_waker(&waker));

@@ -15,11 +15,11 @@ use std::{
 use hotseat_plugin_api::abi;
 use tokio::{runtime::Handle, time::Sleep};
 
+use hotseat_unload::{Holding, LibraryLease, Record};
+
 use super::Context;
 use crate::plugin::{
     blocking::{JobEnd, QueueFull},
-    hooks::registry::Record,
-    lease::{Holding, LibraryLease},
     release,
     shield::shield,
     waker,

@@ -8,8 +8,10 @@ use std::io::Write as _;
 use hotseat_plugin_api::abi::level;
 use tracing::{Level, level_filters::LevelFilter};
 
+use hotseat_unload::is_ending;
+
 use super::{Context, LogTo};
-use crate::{log, plugin::hooks::ledger};
+use crate::log;
 
 /// Whether a line of `level` would be written. Levels that this build does not know are not.
 pub(super) fn enabled(context: &Context, level: u32) -> bool {
@@ -18,7 +20,7 @@ pub(super) fn enabled(context: &Context, level: u32) -> bool {
     }
     macro_rules! enabled {
         ($level:ident) => {
-            if ledger::is_ending() {
+            if is_ending() {
                 Level::$level <= LevelFilter::current()
             } else {
                 tracing::enabled!(target: "plugin", Level::$level)
@@ -37,7 +39,7 @@ pub(super) fn enabled(context: &Context, level: u32) -> bool {
 
 /// Whether the host's log cannot be used here, or not any more.
 fn is_plain(context: &Context) -> bool {
-    context.log_to == LogTo::Stderr || ledger::is_ending()
+    context.log_to == LogTo::Stderr || is_ending()
 }
 
 /// Writes one whole line on stderr. Nobody is told when even that is gone.

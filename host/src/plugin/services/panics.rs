@@ -4,7 +4,7 @@
 
 use std::cell::RefCell;
 
-use crate::plugin::hooks::LibraryId;
+use hotseat_unload::LibraryId;
 
 /// A panic in a plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::*;
-use crate::plugin::{hooks::tests::Played, waker::HostWaker};
+use crate::plugin::{tests::Played, waker::HostWaker};
 
 #[derive(Default)]
 struct Sink(Mutex<Vec<String>>);
@@ -36,7 +36,7 @@ fn context(played: &Played, runtime: &tokio::runtime::Runtime) -> (Context, Arc<
     let context = Context {
         plugin: "played".parse().unwrap(),
         generation: Generation(3),
-        record: Arc::clone(&played.record),
+        record: Arc::clone(played.record()),
         services,
         log_to: LogTo::Tracing,
     };
@@ -95,7 +95,7 @@ fn a_panic_is_told_once_to_its_own_library_on_its_own_thread() {
     let host = (&raw const context).cast();
     // SAFETY: a live context, live texts.
     unsafe { (VT.panicked)(host, text("boom"), text("src/lib.rs:1:2")) };
-    let library = played.record.id();
+    let library = played.record().id();
     let elsewhere = std::thread::scope(|scope| scope.spawn(|| take_panic(library)).join().unwrap());
     assert_eq!(elsewhere, None);
     let report = take_panic(library).unwrap();
@@ -118,7 +118,7 @@ fn a_sleep_without_a_runtime_uses_the_hosts() {
     assert_eq!(poll(&future), (abi::poll::READY, String::new()));
     assert!(began.elapsed() >= nap);
     discard(&future);
-    assert!(played.record.is_quiet());
+    assert!(played.record().is_quiet());
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn blocking_work_that_finds_no_room_fails_with_a_text() {
     assert_eq!(code, abi::poll::FAILED);
     assert_eq!(error, "1 jobs wait for the blocking pool already");
     drop(held);
-    crate::plugin::tests::eventually(|| played.record.is_quiet());
+    crate::plugin::tests::eventually(|| played.record().is_quiet());
     assert_eq!(poll(&waiting).0, abi::poll::READY);
     [running, waiting, surplus].iter().for_each(discard);
 }

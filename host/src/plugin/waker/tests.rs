@@ -8,8 +8,10 @@ use std::{
     task::Wake,
 };
 
+use hotseat_unload::Holding;
+
 use super::*;
-use crate::plugin::{hooks::tests::Played, lease::Holding};
+use crate::plugin::tests::Played;
 
 #[derive(Default)]
 struct Count(AtomicUsize);
@@ -85,15 +87,15 @@ unsafe extern "C" fn their_free(_: *mut abi::Waker) {
 fn a_plugins_waker_holds_its_library() {
     let played = Played::start();
     let theirs = abi::Waker { data: ptr::null(), aux: ptr::null(), vt: &raw const THEIR_VT };
-    let lease = || LibraryLease::new(Arc::clone(&played.record), Holding::Waker);
+    let lease = || LibraryLease::new(Arc::clone(played.record()), Holding::Waker);
     // SAFETY: `theirs` lives until the end of the test.
     let waker = unsafe { to_std(&raw const theirs, lease) };
-    assert_eq!(played.record.holders(), "1 waker held by the host");
+    assert_eq!(played.record().holders(), "1 waker held by the host");
     let second = waker.clone();
     waker.wake();
     second.wake_by_ref();
     drop(second);
-    assert!(played.record.is_quiet());
+    assert!(played.record().is_quiet());
     let counts = [&CLONED, &WOKEN, &FREED].map(|count| count.load(Ordering::Relaxed));
     assert_eq!(counts, [1, 2, 1]);
 }

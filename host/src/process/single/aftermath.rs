@@ -14,11 +14,12 @@ use std::{
 
 use rustix::fs::OFlags;
 
+use hotseat_unload::running_tag;
+
 use crate::{
     config::Limits,
     deploy::Withdrawal,
     log,
-    plugin::hooks::running_generation,
     sys::{
         fault::{self, LastWords, PAGE_BYTES},
         start::give_mode,
@@ -67,7 +68,7 @@ fn try_take_up(state: &Path, limits: &Limits) -> io::Result<Option<Withdrawal>> 
         place[8..].copy_from_slice(&at.to_ne_bytes());
     }
     file.write_all_at(&page, 0)?;
-    fault::install(file.into(), running_generation, log::flush_in_signal)?;
+    fault::install(file.into(), running_tag, log::flush_in_signal)?;
     Ok(withdraw)
 }
 

@@ -6,10 +6,11 @@
 
 use std::{collections::VecDeque, io, ops::ControlFlow, sync::Arc, time::Duration};
 
+use hotseat_unload::purge_thread;
+
 use super::super::Loaded;
 use crate::{
     ids::Generation,
-    plugin::hooks,
     thread::{Inbox, NoResult, Side},
 };
 
@@ -49,7 +50,7 @@ impl Notices {
             let instance = loaded.instance();
             instance.drain_notice(phase);
             // No registry knows this thread, and it ends here.
-            hooks::purge_thread(instance.library());
+            purge_thread(instance.library());
         });
     }
 

@@ -4,7 +4,7 @@
 //!
 //! # Known limit
 //! A stack that overflows needs another stack for the handler. Threads of the host's standard
-//! library have one, and those that a plugin starts get one (`plugin/hooks/stack`); a thread that
+//! library have one, and those that a plugin starts get one (`hotseat_unload`); a thread that
 //! is made without the C library has none, so the kernel ends the process without a note.
 
 use std::{
@@ -13,41 +13,30 @@ use std::{
     sync::atomic::{AtomicPtr, Ordering},
 };
 
+use hotseat_unload::{FAULTS, action};
+
 use super::{End, leave, own_page, running};
-use crate::sys::action;
 
-/// Those that a fault of the code itself raises. SIGABRT: Rust's and C's own way to give up.
-pub const SIGNALS: [c_int; 7] = [
-    libc::SIGSEGV,
-    libc::SIGBUS,
-    libc::SIGILL,
-    libc::SIGFPE,
-    libc::SIGABRT,
-    libc::SIGTRAP,
-    libc::SIGSYS,
-];
-
-/// Those of them after which the instruction is tried again.
+/// Those faults after which the instruction is tried again.
 const TRIED_AGAIN: [c_int; 4] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE];
 
 /// How far from the stack's end an address may lie that could not be reached because the stack is
 /// used up: frames of code that checks each page are no larger. Units: bytes.
 const STACK_REACH: u64 = 64 << 10;
 
-static BEFORE: [AtomicPtr<libc::sigaction>; SIGNALS.len()] =
-    [const { AtomicPtr::new(ptr::null_mut()) }; SIGNALS.len()];
+static BEFORE: [AtomicPtr<libc::sigaction>; FAULTS.len()] =
+    [const { AtomicPtr::new(ptr::null_mut()) }; FAULTS.len()];
 
 pub(super) fn install() -> io::Result<()> {
     action::look_up();
-    for (signal, before) in SIGNALS.into_iter().zip(&BEFORE) {
+    for (signal, before) in FAULTS.into_iter().zip(&BEFORE) {
         catch(signal, before)?;
     }
     Ok(())
 }
 
 /// The handler's address, by which it is known among actions.
-#[must_use]
-pub fn handler() -> usize {
+pub(super) fn handler() -> usize {
     let handler: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) = note;
     handler as usize
 }
@@ -95,7 +84,7 @@ extern "C" fn note(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_vo
         unsafe { libc::raise(signal) };
         return;
     }
-    let at = SIGNALS.iter().position(|it| *it == signal);
+    let at = FAULTS.iter().position(|it| *it == signal);
     let before = at.map_or(ptr::null_mut(), |at| BEFORE[at].load(Ordering::Acquire));
     // The instruction is tried again and raises the signal again, now for whoever was there before.
     give_back(signal, before);

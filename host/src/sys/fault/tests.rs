@@ -151,3 +151,21 @@ fn what_is_no_note_is_none() {
     rustix::io::pwrite(&empty, &WRITING.to_ne_bytes(), 0).unwrap();
     assert_eq!(read(&empty).note, None);
 }
+
+#[test]
+fn each_way_to_end_has_its_words() {
+    let all = [
+        (Ends::Exit, "exit"),
+        (Ends::UnderscoreExit, "_exit"),
+        (Ends::CExit, "_Exit"),
+        (Ends::QuickExit, "quick_exit"),
+        (Ends::Abort, "abort"),
+        (Ends::Kill, "kill"),
+        (Ends::Raise, "raise"),
+        (Ends::PthreadKill, "pthread_kill"),
+        (Ends::PthreadExit, "pthread_exit"),
+    ];
+    for (ends, name) in all {
+        assert_eq!(number(ends).map(|it| CALLS[it as usize]), Some(name));
+    }
+}

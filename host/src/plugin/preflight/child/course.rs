@@ -16,10 +16,14 @@ use std::{
 
 use hotseat_plugin_api::abi;
 
+use hotseat_unload::{
+    LibraryId, NODELETE, Record, enter, purge_thread,
+    reaper::{Ended, Retire as _},
+};
+
 use super::{cell::Voice, offer::Offered, refusal};
 use crate::plugin::{
-    hooks::{self, LibraryId, registry::Record},
-    instance::{Ended, Instance, take_text},
+    instance::{Instance, take_text},
     library::{self, LoadError, LoadProblem, LoadRequest, panic_text},
     load::bring_up,
     preflight::wire::{Line, Stage},
@@ -102,7 +106,7 @@ fn load(
     voice.stage(Stage::New);
     let checks_layout = scope == Scope::First;
     let instance = bring_up(library, request, abi::new_flags::PREFLIGHT, checks_layout)?;
-    hooks::purge_thread(record.id());
+    purge_thread(record.id());
     Ok((instance, record, nodelete))
 }
 
@@ -119,8 +123,8 @@ fn hazards(record: &Record, nodelete: bool, mapped: Option<&String>) -> Vec<Stri
         n => Some(format!("{n} {many}")),
     });
     // Said once, also where it is the reason why the library stays mapped.
-    let nodelete = (nodelete && mapped.is_none_or(|reason| reason != library::NODELETE))
-        .then(|| library::NODELETE.to_owned());
+    let nodelete =
+        (nodelete && mapped.is_none_or(|reason| reason != NODELETE)).then(|| NODELETE.to_owned());
     let mapped = mapped.map(|reason| format!("stays mapped: {reason}"));
     counted.chain(nodelete).chain(mapped).collect()
 }
@@ -160,7 +164,7 @@ impl Future for SelfTest {
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
         let waker = HostWaker::new(cx.waker());
         let mut done = MaybeUninit::<abi::Done>::uninit();
-        let entered = hooks::enter(self.library);
+        let entered = enter(self.library);
         // SAFETY: the plugin's own future, polled on one thread and not after its end.
         let code =
             unsafe { (self.future.poll)(self.future.data, waker.as_ptr(), done.as_mut_ptr()) };
@@ -181,7 +185,7 @@ impl Future for SelfTest {
 
 impl Drop for SelfTest {
     fn drop(&mut self) {
-        let _entered = hooks::enter(self.library);
+        let _entered = enter(self.library);
         // SAFETY: the plugin's own future, dropped once.
         unsafe { (self.future.drop)(self.future.data) };
     }

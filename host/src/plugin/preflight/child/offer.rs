@@ -4,11 +4,12 @@ use std::{io, sync::Arc, thread};
 
 use tokio::{runtime, sync::mpsc, sync::mpsc::error::TrySendError};
 
+use hotseat_unload::purge::{PurgeRequest, register_thread};
+
 use crate::{
     ids::PluginName,
     plugin::{
         blocking::BlockingPool,
-        purge::{PurgeRequest, register_thread},
         services::{MetricSink, Services},
     },
 };

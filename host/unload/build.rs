@@ -1,0 +1,48 @@
+//! Exports the interposed functions from this package's own executables, and tells the build script
+//! of every program that uses it how to do the same (`DEP_HOTSEAT_UNLOAD_LINK_ARGS`, one argument a
+//! word). rustc's LLD exports by itself what the C library has as well; GNU ld does not.
+
+/// As in `hooks::interpose`; the self-test of a program that lacks one says so.
+const SYMBOLS: [&str; 32] = [
+    "_Exit",
+    "__cxa_thread_atexit_impl",
+    "__sigaction",
+    "__sysv_signal",
+    "_exit",
+    "abort",
+    "bsd_signal",
+    "exit",
+    "kill",
+    "mq_notify",
+    "on_exit",
+    "openlog",
+    "pthread_create",
+    "pthread_exit",
+    "pthread_key_create",
+    "pthread_key_delete",
+    "pthread_kill",
+    "quick_exit",
+    "raise",
+    "sigaction",
+    "sigaltstack",
+    "sigignore",
+    "siginterrupt",
+    "signal",
+    "sigset",
+    "ssignal",
+    "sysv_signal",
+    "thrd_create",
+    "timer_create",
+    "timer_delete",
+    "tss_create",
+    "tss_delete",
+];
+
+fn main() {
+    let arguments = SYMBOLS.map(|symbol| format!("-Wl,--export-dynamic-symbol={symbol}"));
+    for argument in &arguments {
+        println!("cargo:rustc-link-arg={argument}");
+    }
+    println!("cargo:link_args={}", arguments.join(" "));
+    println!("cargo:rerun-if-changed=build.rs");
+}

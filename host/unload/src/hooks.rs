@@ -1,0 +1,137 @@
+//! Which library is running, and what it left in the process that outlives a call.
+//!
+//! The host executable defines `__cxa_thread_atexit_impl` (`interpose`) and the functions that
+//! make and delete threads and their keys (`threads`, `keys`) itself, so that a plugin's references
+//! bind here: glibc never learns of a plugin's thread-local destructors and pins nothing, its
+//! keys can be deleted, its threads counted. So are those by which it has its code called later: by a
+//! signal (`signals`), by a timer or a message queue on a thread of the C library's (`callbacks`).
+//! Those by which a plugin ends the process (`ends`) are the host's as well: they leave a note of
+//! whose code it was. What a library's arena lives on is lent to it here and taken back behind it
+//! (`heap`). `needed` knows what goes with a library, and who else has an address of that is found
+//! by looking ([`census`]). Owns that bookkeeping per library
+//! (`registry`) and per thread (`ledger`). Knows nothing of loading.
+//!
+//! A library can have its code called later in these ways:
+//!
+//! | by | who keeps it | at the unload |
+//! |---|---|---|
+//! | `sigaction`, `signal`, `sysv_signal`, `sigset` and the like | `signals`; the kernel has one handler for all | taken away; a handler that runs is waited for |
+//! | the kernel's own `rt_sigaction` | the kernel | found by asking it: the library stays, and the status says so |
+//! | `sigaltstack` on a thread of the host's | the kernel, noted by `stack` | the purge gives the thread its own stack back |
+//! | `timer_create`, `mq_notify` with `SIGEV_THREAD` | `callbacks`; glibc has one function for all | taken away; the threads count as the library's |
+//! | `timer_create`, `setitimer`, `alarm` with a signal | the kernel | goes on, and its signal does nothing |
+//! | `signalfd`, `sigqueue`, `sigwait` | nobody: no code is called | nothing |
+//! | thread-local destructors, `pthread_key_create`, `tss_create` | `ledger`, `keys` | run by the purge, then deleted |
+//! | `pthread_create`, `thrd_create` | counted by `threads` | waited for |
+//! | `pthread_cleanup_push` | the stack of its thread | goes with the thread |
+//! | `atexit`, static destructors of C++ | glibc, by the library's handle | run by `dlclose` |
+//! | `at_quick_exit`, `pthread_atfork` | glibc, by the library's handle | forgotten by `dlclose` |
+//! | `on_exit` | nobody (`ends`): no end of a worker calls it | nothing |
+//! | POSIX AIO, `getaddrinfo_a` with `SIGEV_THREAD` | glibc | the library must have stopped it |
+//!
+//! # Invariant
+//! The host's own calls go to the real functions after one or two comparisons. If the symbols are
+//! not the ones that plugins find, [`self_test`] says so and nothing may ever be unloaded.
+#![expect(unsafe_code, reason = "interposes C functions and calls destructors by address")]
+
+use std::{
+    fmt,
+    marker::PhantomData,
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
+};
+
+pub(crate) mod blame;
+pub(crate) mod callbacks;
+pub(crate) mod census;
+mod check;
+pub(crate) mod ends;
+pub mod heap;
+mod interpose;
+pub(crate) mod keys;
+pub(crate) mod ledger;
+mod loader;
+mod memory;
+pub(crate) mod needed;
+pub(crate) mod object;
+mod objects;
+mod real;
+pub(crate) mod registry;
+pub(crate) mod signals;
+mod stack;
+mod syslog;
+mod texts;
+mod threads;
+mod window;
+
+pub use blame::running_tag;
+pub use check::self_test;
+pub(crate) use ledger::purge_thread;
+pub use window::Window;
+
+/// One load of one library in this process; never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LibraryId(u32);
+
+impl fmt::Display for LibraryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+thread_local! {
+    // 0: no library. Plain data: no destructor, so it works to the thread's last instruction.
+    // Written by its thread alone; atomic because others may look at it through a `Window`.
+    static CURRENT: AtomicU32 = const { AtomicU32::new(0) };
+}
+
+/// Until dropped, this thread runs code of one library.
+#[derive(Debug)]
+#[must_use = "the crossing ends when this is dropped"]
+pub struct Entered {
+    before: u32,
+    // CURRENT belongs to the thread.
+    here: PhantomData<*const ()>,
+}
+
+/// Names the library that this thread runs from here on; to be held around every crossing.
+///
+/// Threads that the plugin starts through a foreign library (C++'s `std::thread` begins in
+/// libstdc++) are attributed by this alone.
+#[inline]
+pub fn enter(id: LibraryId) -> Entered {
+    // Two plain instructions: an exchange would lock the bus.
+    let before = CURRENT.with(|current| {
+        let before = current.load(Relaxed);
+        current.store(id.0, Relaxed);
+        before
+    });
+    Entered { before, here: PhantomData }
+}
+
+impl Drop for Entered {
+    #[inline]
+    fn drop(&mut self) {
+        CURRENT.with(|current| current.store(self.before, Relaxed));
+    }
+}
+
+/// For a thread that belongs to a library from its first to its last instruction.
+fn become_thread_of(id: LibraryId) {
+    CURRENT.with(|current| current.store(id.0, Relaxed));
+}
+
+/// The library whose code this thread runs, if it runs one's.
+#[must_use]
+pub fn running_library() -> Option<LibraryId> {
+    current()
+}
+
+fn current() -> Option<LibraryId> {
+    match CURRENT.with(|current| current.load(Relaxed)) {
+        0 => None,
+        id => Some(LibraryId(id)),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

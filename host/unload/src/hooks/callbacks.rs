@@ -1,0 +1,234 @@
+//! Functions that the C library calls on threads of its own: those of timers and message queues with
+//! `SIGEV_THREAD`.
+//!
+//! The C library makes these threads without asking anybody, and goes on with them after the
+//! library of the function has gone. So it is given a function of the host, which counts the thread
+//! to the library like any other, and calls nothing that was taken away.
+//!
+//! Source: timer_create(2), mq_notify(3), sigevent(3type).
+
+use std::{
+    ffi::{c_int, c_void},
+    ptr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use super::{
+    LibraryId, become_thread_of, current, ledger, needed,
+    needed::Going,
+    real,
+    registry::{self, Owner, Record},
+    stack,
+};
+
+/// As glibc lays out a `struct sigevent` for a thread. Source: `<bits/types/sigevent_t.h>`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(super) struct Event {
+    value: *mut c_void,
+    signal: c_int,
+    notify: c_int,
+    function: Option<Function>,
+    attributes: *mut c_void,
+    rest: [c_int; 8],
+}
+
+const _: () = assert!(size_of::<Event>() == size_of::<libc::sigevent>());
+
+/// `C-unwind`, because `pthread_exit` unwinds through it.
+type Function = unsafe extern "C-unwind" fn(*mut c_void);
+
+/// `SIGEV_THREAD`. Source: `<bits/sigevent-consts.h>`.
+const THREAD: c_int = 2;
+
+/// What calls it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    /// Again and again. The address is the timer's name.
+    Timer(usize),
+    /// Once.
+    Queue(c_int),
+}
+
+struct Callback {
+    /// Never given twice: a thread that is on its way finds nothing when its callback has gone.
+    number: usize,
+    function: Function,
+    value: usize,
+    source: Option<Source>,
+    /// `None`: of an object that has outlived the library on whose behalf it asked.
+    record: Option<Arc<Record>>,
+}
+
+#[derive(Default)]
+struct Callbacks {
+    last: usize,
+    all: Vec<Callback>,
+}
+
+static CALLBACKS: Mutex<Callbacks> = Mutex::new(Callbacks { last: 0, all: Vec::new() });
+
+fn callbacks() -> MutexGuard<'static, Callbacks> {
+    CALLBACKS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whose function it is: a library's, or, on behalf of the one that runs, of an object that may go.
+fn owner(function: Function) -> Option<Arc<Record>> {
+    if registry::is_empty() {
+        return None;
+    }
+    match registry::owner(function as *const c_void) {
+        Owner::Plugin(record) => Some(record),
+        Owner::Other(object) if needed::is_permanent(object.id()) => None,
+        Owner::Other(_) | Owner::Nobody => current().and_then(registry::by_id),
+        Owner::Host => None,
+    }
+}
+
+/// Keeps the function of `event`, if it is a library's, and calls `real` with what is to be given to
+/// the C library instead.
+///
+/// # Safety
+/// `event` must be null or an event.
+unsafe fn keep(event: *const Event, real: impl FnOnce(*const Event) -> (c_int, Source)) -> c_int {
+    // SAFETY: null, or the caller's event.
+    let known = unsafe { event.as_ref() }.filter(|it| it.notify == THREAD);
+    let owned = known.and_then(|it| {
+        let function = it.function?;
+        Some((it, function, owner(function)?))
+    });
+    let Some((given, function, record)) = owned else { return real(event).0 };
+    let number = {
+        let mut callbacks = callbacks();
+        callbacks.last += 1;
+        let (number, value) = (callbacks.last, given.value.expose_provenance());
+        let record = Some(record);
+        callbacks.all.push(Callback { number, function, value, source: None, record });
+        number
+    };
+    let called: Function = begin;
+    let value = ptr::without_provenance_mut(number);
+    let (rc, source) = real(&Event { value, function: Some(called), ..*given });
+    let mut callbacks = callbacks();
+    if rc != 0 {
+        callbacks.all.retain(|it| it.number != number);
+    } else if let Some(kept) = callbacks.all.iter_mut().find(|it| it.number == number) {
+        kept.source = Some(source);
+    }
+    rc
+}
+
+/// Interposes the creation of a timer.
+///
+/// # Safety
+/// As for the function of that name.
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn timer_create(
+    clock: libc::clockid_t,
+    event: *const Event,
+    timer: *mut *mut c_void,
+) -> c_int {
+    let Some(real) = real::timer_create() else { return -1 };
+    let create = |event: *const Event| {
+        // SAFETY: the caller's arguments, with another function where that is a library's.
+        let rc = unsafe { real(clock, event.cast(), timer) };
+        // SAFETY: written where that did not fail.
+        let made = if rc == 0 { unsafe { *timer }.addr() } else { 0 };
+        (rc, Source::Timer(made))
+    };
+    // SAFETY: the caller's event.
+    unsafe { keep(event, create) }
+}
+
+/// Interposes the deletion of a timer.
+///
+/// # Safety
+/// As for the function of that name.
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn timer_delete(timer: *mut c_void) -> c_int {
+    // Before the real deletion, after which the name may be another's.
+    callbacks().all.retain(|it| it.source != Some(Source::Timer(timer.addr())));
+    match real::timer_delete() {
+        // SAFETY: the caller's argument, unchanged.
+        Some(real) => unsafe { real(timer) },
+        None => -1,
+    }
+}
+
+/// Interposes the wish to hear of a message.
+///
+/// # Safety
+/// As for the function of that name.
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn mq_notify(queue: c_int, event: *const Event) -> c_int {
+    let Some(real) = real::mq_notify() else { return -1 };
+    // SAFETY: the caller's arguments, with another function where that is a library's.
+    let ask = |event: *const Event| (unsafe { real(queue, event.cast()) }, Source::Queue(queue));
+    if event.is_null() {
+        callbacks().all.retain(|it| it.source != Some(Source::Queue(queue)));
+    }
+    // SAFETY: the caller's event.
+    unsafe { keep(event, ask) }
+}
+
+/// What the C library calls, on a thread that ends with it. At the call of the library's function
+/// nothing here has a destructor, so that `pthread_exit` may unwind through it.
+unsafe extern "C-unwind" fn begin(number: *mut c_void) {
+    if let Some((function, value)) = enter(number.addr()) {
+        // SAFETY: the library's own function and value; the library is counted to have this thread.
+        unsafe { function(value) }
+    }
+}
+
+/// Makes the calling thread the library's; what to call.
+fn enter(number: usize) -> Option<(Function, *mut c_void)> {
+    let (function, value, record) = {
+        let mut callbacks = callbacks();
+        let at = callbacks.all.iter().position(|it| it.number == number)?;
+        let kept = &callbacks.all[at];
+        let found = (kept.function, kept.value, kept.record.clone());
+        // While nobody can take it away.
+        if let Some(record) = &found.2 {
+            record.thread_began();
+        }
+        if matches!(kept.source, Some(Source::Queue(_))) {
+            callbacks.all.swap_remove(at);
+        }
+        found
+    };
+    if let Some(record) = record {
+        become_thread_of(record.id());
+        ledger::adopt(record);
+        stack::lend();
+    }
+    Some((function, ptr::with_exposed_provenance_mut(value)))
+}
+
+/// Takes away what `library`, and what goes with it, would be called for. What has begun counts as a
+/// thread of it.
+pub(crate) fn withdraw(library: LibraryId, going: &[Going]) {
+    let mut gone = Vec::new();
+    callbacks().all.retain_mut(|it| {
+        let address = it.function as usize;
+        let is_its = it.record.as_ref().is_some_and(|record| record.id() == library);
+        let inside = going.iter().any(|object| object.holds(address));
+        let stays = !inside && matches!(registry::owner(it.function as _), Owner::Other(_));
+        if is_its && stays {
+            it.record = None;
+        }
+        if inside || (is_its && !stays) {
+            // A queue that was closed has no wish any more, and its number may be another's.
+            if let Some(Source::Timer(timer)) = it.source {
+                gone.push(timer);
+            }
+            return false;
+        }
+        true
+    });
+    for timer in gone {
+        if let Some(real) = real::timer_delete() {
+            // SAFETY: made by the library, and not deleted, or it would not be in the list.
+            unsafe { real(ptr::with_exposed_provenance_mut(timer)) };
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! The look itself: every word of data that stays, against the addresses that go.
+
+use std::{
+    ffi::{CStr, CString},
+    io,
+};
+
+use super::{goes::Goes, tables};
+use crate::hooks::{
+    LibraryId, heap,
+    memory::{self, WORD, Words, word},
+    needed,
+    objects::{self, Loaded},
+};
+
+/// Places that are told apart; one is enough to keep a library.
+const HITS_MAX: usize = 32;
+
+/// A word that looks like an address of what goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Hit {
+    /// Where it stands.
+    pub(super) address: usize,
+    /// What it is, or hides.
+    pub(super) target: usize,
+    /// Whose data that is: the path it was opened with; empty for the executable.
+    pub(super) holder: CString,
+    /// The same by the addresses of that file.
+    pub(super) offset: usize,
+}
+
+/// What one look found.
+#[derive(Debug, Default)]
+pub(super) struct Survey {
+    /// Whether the loader knows the object that was asked for.
+    pub(super) is_listed: bool,
+    /// What goes.
+    pub(super) goes: Goes,
+    /// Who holds an address of it.
+    pub(super) hits: Vec<Hit>,
+    /// How many words were looked at.
+    pub(super) words: usize,
+}
+
+/// Looks for addresses of the object at `path`, and of what goes with it.
+///
+/// # Errors
+/// The system's own, when this process may not read itself.
+pub(super) fn survey(path: &CStr, library: LibraryId) -> io::Result<Survey> {
+    let chunks = heap::ranges(library);
+    under_the_lock(|all| {
+        let going = needed::with(all, path);
+        let spans = all.iter().zip(&going).filter(|(_, goes)| **goes);
+        let spans = spans.map(|(it, _)| it.span.clone());
+        let goes = Goes::new(spans.chain(chunks));
+        let stays = all.iter().zip(&going).filter(|(_, goes)| !**goes).map(|(it, _)| it);
+        let survey = compare(stays, goes)?;
+        Ok(Survey { is_listed: going.contains(&true), ..survey })
+    })
+}
+
+/// Looks for addresses of `goes` in the data of all objects.
+///
+/// # Errors
+/// As for [`survey`].
+pub(super) fn seek(goes: Goes) -> io::Result<Survey> {
+    under_the_lock(|all| compare(all.iter(), goes))
+}
+
+fn under_the_lock(look: impl FnOnce(&[Loaded]) -> io::Result<Survey>) -> io::Result<Survey> {
+    let silent = || io::Error::other("the loader does not tell what it has mapped");
+    objects::with_all(look).unwrap_or_else(|| Err(silent()))
+}
+
+fn compare<'a>(stays: impl Iterator<Item = &'a Loaded>, goes: Goes) -> io::Result<Survey> {
+    let mut survey = Survey { goes, ..Survey::default() };
+    let mut words = Words::new();
+    let guard = tables().guard;
+    for holder in stays {
+        for range in holder.writable.iter().flat_map(memory::touched) {
+            let (goes, hits) = (&survey.goes, &mut survey.hits);
+            survey.words += words.each(&range, |address, word| {
+                let hidden = || guard.map(|guard| guard.open(word)).filter(|it| goes.holds(*it));
+                let plain = goes.holds(word).then_some(word);
+                let Some(target) = plain.or_else(hidden) else { return };
+                if hits.len() < HITS_MAX && !is_forgiven(address, goes) {
+                    let offset = address.wrapping_sub(holder.base);
+                    hits.push(Hit { address, target, holder: holder.name.clone(), offset });
+                }
+            })?;
+        }
+    }
+    Ok(survey)
+}
+
+fn is_forgiven(address: usize, goes: &Goes) -> bool {
+    if let Some(forgiven) = tables().forgives(address, goes) {
+        return forgiven;
+    }
+    is_frame_cache(address, goes)
+        // Where it could stand in a table that was not found: one with a handle of the library, a
+        // word that holds its own address, is taken out when that goes.
+        || tables().is_blind()
+            && (0..4).any(|after| {
+                word(address + after * WORD)
+                    .is_some_and(|it| goes.holds(it) && word(it) == Some(it))
+            })
+}
+
+/// Whether the word stands in an entry of the cache of an older unwinder, linked statically into
+/// some libraries, which believes none of it once the loader has unmapped anything: from where to
+/// where a segment reaches, its object's base, frames, and dynamic entries. Source: GCC 11,
+/// `libgcc/unwind-dw2-fde-dip.c`.
+fn is_frame_cache(address: usize, goes: &Goes) -> bool {
+    (0..5).any(|before: usize| {
+        let Some(entry) = address.checked_sub(before * WORD) else { return false };
+        let field = |number: usize| word(entry + number * WORD).unwrap_or_default();
+        let [low, high, base, frames, dynamic] = [0, 1, 2, 3, 4].map(field);
+        let whole = goes.find(base).is_some_and(|rest| rest.contains(&low) && high <= rest.end);
+        whole && base <= low && low < high && goes.holds(frames) && goes.holds(dynamic)
+    })
+}

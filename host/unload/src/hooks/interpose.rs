@@ -1,0 +1,78 @@
+//! The C functions that plugins find in the host instead of the C library.
+//!
+//! They live in the library crate and must end up, exported, in the executable: `self_test` takes
+//! their addresses so that the linker keeps them, `build.rs` exports them. C11's functions are here
+//! beside POSIX's, because the C library's own call each other without asking. Nothing here
+//! unwinds.
+
+use std::ffi::{CStr, c_int, c_void};
+
+use super::{
+    callbacks, ends, keys, ledger,
+    real::{self, Dtor},
+    registry::{self, Owner},
+    signals, stack, syslog, threads,
+};
+
+/// Interposes glibc's registration of thread-local destructors: a plugin's are kept in the
+/// ledger, so that glibc does not pin the library; the host's own are too, so that the loader's lock
+/// stops no thread of the host.
+///
+/// # Safety
+/// As for the function of that name.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __cxa_thread_atexit_impl(
+    dtor: Option<Dtor>,
+    object: *mut c_void,
+    dso: *mut c_void,
+) -> c_int {
+    if let Some(dtor) = dtor {
+        // By the object: the standard library gives the address of a variable of its own for it.
+        match registry::owner(dso) {
+            Owner::Host if ledger::note_own(dtor, object) => return 0,
+            Owner::Plugin(record) => {
+                ledger::note(record, dtor, object);
+                return 0;
+            }
+            Owner::Host | Owner::Other(_) | Owner::Nobody => {}
+        }
+    }
+    let Some(real) = real::thread_atexit() else { return -1 };
+    // SAFETY: the caller's arguments, unchanged.
+    unsafe { real(dtor, object, dso) }
+}
+
+/// The functions by the names that a plugin asks for.
+pub(super) fn table() -> impl Iterator<Item = (&'static CStr, *const c_void)> {
+    let own = [
+        (c"__cxa_thread_atexit_impl", __cxa_thread_atexit_impl as *const c_void),
+        (c"pthread_key_create", keys::pthread_key_create as *const c_void),
+        (c"pthread_key_delete", keys::pthread_key_delete as *const c_void),
+        (c"tss_create", keys::tss_create as *const c_void),
+        (c"tss_delete", keys::tss_delete as *const c_void),
+        (c"pthread_create", threads::pthread_create as *const c_void),
+        (c"thrd_create", threads::thrd_create as *const c_void),
+        (c"openlog", syslog::openlog as *const c_void),
+        (c"exit", ends::exit as *const c_void),
+        (c"_exit", ends::_exit as *const c_void),
+        (c"_Exit", ends::_Exit as *const c_void),
+        (c"quick_exit", ends::quick_exit as *const c_void),
+        (c"abort", ends::abort as *const c_void),
+        (c"kill", ends::kill as *const c_void),
+        (c"raise", ends::raise as *const c_void),
+        (c"pthread_kill", ends::pthread_kill as *const c_void),
+        (c"pthread_exit", ends::pthread_exit as *const c_void),
+        (c"timer_create", callbacks::timer_create as *const c_void),
+        (c"timer_delete", callbacks::timer_delete as *const c_void),
+        (c"mq_notify", callbacks::mq_notify as *const c_void),
+        (c"on_exit", ends::on_exit as *const c_void),
+        (c"sigaltstack", stack::sigaltstack as *const c_void),
+    ];
+    own.into_iter().chain(signals::table())
+}
+
+/// What a plugin would find under `name`; null if nothing.
+pub(super) fn lookup(name: &CStr) -> *mut c_void {
+    // SAFETY: the name is a C string.
+    unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) }
+}

@@ -1,0 +1,163 @@
+//! Which loaded objects stay for the life of the process, and which go with a library.
+//!
+//! Owns what the loader does not tell: who needs whom, by the names in the objects' own tables
+//! (`objects`), and what it keeps in any case (`loader`). What the program began with never goes;
+//! [`going`] is what only the library still needs.
+
+use std::{
+    ffi::CStr,
+    ops::Range,
+    ptr,
+    sync::{
+        OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use super::{
+    loader::Fields,
+    object,
+    objects::{self, Loaded, Wants},
+    registry,
+};
+
+/// Objects of the start that are told apart from libraries' own; a program has tens.
+const PERMANENT_MAX: usize = 256;
+
+static PERMANENT: [AtomicUsize; PERMANENT_MAX] = [const { AtomicUsize::new(0) }; PERMANENT_MAX];
+
+/// An object that the loader will unmap with a library.
+#[derive(Clone, Debug)]
+pub(crate) struct Going {
+    map: usize,
+    addresses: Range<usize>,
+}
+
+impl Going {
+    /// Whether it has this place in the loader's list.
+    pub(super) fn is(&self, map: usize) -> bool {
+        self.map == map
+    }
+
+    /// Whether the address lies in it.
+    pub(super) fn holds(&self, address: usize) -> bool {
+        self.addresses.contains(&address)
+    }
+}
+
+/// Notes what is loaded now as what never goes. Once, before the first library.
+pub(super) fn begin() {
+    fields();
+    let maps = objects::with_all(|all| all.iter().filter_map(map_of).collect::<Vec<_>>());
+    for (place, map) in PERMANENT.iter().zip(maps.unwrap_or_default()) {
+        place.store(map, Ordering::Release);
+    }
+}
+
+/// What the loader does not tell of an object. `None`: it was not found in this C library.
+pub(super) fn fields() -> Option<Fields> {
+    static FIELDS: OnceLock<Option<Fields>> = OnceLock::new();
+    *FIELDS.get_or_init(Fields::find)
+}
+
+/// Whether the object was there before the first library. Only loads: for signal handlers.
+pub(super) fn is_permanent(map: usize) -> bool {
+    let known = PERMANENT.iter().map(|it| it.load(Ordering::Acquire));
+    map != 0 && known.take_while(|it| *it != 0).any(|it| it == map)
+}
+
+fn map_of(loaded: &Loaded) -> Option<usize> {
+    let inside = ptr::without_provenance(loaded.span.start);
+    object::find(inside).map(|object| object.id())
+}
+
+/// What the loader will unmap when the library that was opened as `path` is closed: what it needs,
+/// and nobody else, and nothing that was there before it.
+pub(crate) fn going(path: &CStr) -> Vec<Going> {
+    let with_map = |it: &Loaded| Some(Going { map: map_of(it)?, addresses: it.span.clone() });
+    let look = |all: &[Loaded]| {
+        all.iter()
+            .zip(with(all, path))
+            .filter_map(|(it, goes)| with_map(it).filter(|_| goes))
+            .collect()
+    };
+    objects::with_all(look).unwrap_or_default()
+}
+
+/// Which of `all` the loader unmaps with the object of this path; none when there is no such object.
+/// What was there before the first library stays, as does what it needs. Under the loader's lock.
+pub(super) fn with(all: &[Loaded], path: &CStr) -> Vec<bool> {
+    let is_early = |it: &Loaded| map_of(it).is_some_and(is_permanent);
+    let late: Vec<usize> = (0..all.len()).filter(|at| !is_early(&all[*at])).collect();
+    let own = late.iter().position(|at| all[*at].name.as_c_str() == path);
+    // Most libraries need nothing but what the executable needs as well.
+    let wants: Vec<Wants> = match late.len() {
+        1 => vec![Wants::default()],
+        _ => late.iter().map(|at| all[*at].wants()).collect(),
+    };
+    let soname = |at: usize| wants[at].soname.as_deref();
+    let needs = |from: usize, to: usize| {
+        let (wants, other) = (&wants[from], &all[late[to]]);
+        let known = [Some(other.name.to_bytes()), Some(other.file_name()), soname(to)];
+        wants.needed.iter().any(|name| known.contains(&Some(name.as_slice())))
+    };
+    let own_only = |at: usize| Some(at) == own;
+    let reached = spread(late.len(), own_only, needs);
+    let stays = |at: usize| !own_only(at) && (!reached[at] || kept(&all[late[at]], &wants[at]));
+    let stay = spread(late.len(), stays, |from, to| !own_only(to) && needs(from, to));
+    let mut goes = vec![false; all.len()];
+    for (at, index) in late.iter().enumerate() {
+        goes[*index] = reached[at] && !stay[at];
+    }
+    goes
+}
+
+/// All that can be reached from where `first` says, by steps that `step` allows.
+fn spread(
+    count: usize,
+    first: impl Fn(usize) -> bool,
+    step: impl Fn(usize, usize) -> bool,
+) -> Vec<bool> {
+    let mut reached: Vec<bool> = (0..count).map(first).collect();
+    let mut next: Vec<usize> = (0..count).filter(|at| reached[*at]).collect();
+    while let Some(from) = next.pop() {
+        for (to, reached) in reached.iter_mut().enumerate() {
+            if !*reached && step(from, to) {
+                *reached = true;
+                next.push(to);
+            }
+        }
+    }
+    reached
+}
+
+/// Whether the loader keeps it although nothing needs it: somebody has opened it by itself, it is
+/// marked, or others use a symbol of it that there may be once only.
+fn kept(object: &Loaded, wants: &Wants) -> bool {
+    let found = object::find(ptr::without_provenance(object.span.start));
+    let known = found.zip(fields()).and_then(|(object, fields)| fields.stays(object));
+    wants.nodelete || known.unwrap_or(false) || registry::is_library(&object.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_program_began_with_stays() {
+        begin();
+        let libc = object::find(libc::getppid as *const std::ffi::c_void).unwrap();
+        assert!(is_permanent(libc.id()));
+        assert!(!is_permanent(0));
+        // It is needed by the program, whoever else asks for it.
+        assert!(going(libc.name()).iter().all(|it| it.is(libc.id())), "{:?}", going(libc.name()));
+        assert!(going(c"/no/such.so").is_empty());
+    }
+
+    #[test]
+    fn what_can_be_reached_is_followed() {
+        let steps = [(0, 1), (1, 2), (3, 2), (4, 0)];
+        let reached = spread(5, |at| at == 0, |from, to| steps.contains(&(from, to)));
+        assert_eq!(reached, [true, true, true, false, false]);
+    }
+}
