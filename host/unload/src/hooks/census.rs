@@ -3,7 +3,7 @@
 //! Before a library is closed, every word of the data of everything that stays is held against the
 //! addresses that go: those of its object, of the objects that only it needs, and of its own heap
 //! (`heap`). Known places get copies (`heal`), what nobody will use any more is forgiven
-//! (`tables`); anything else keeps the library, and is named (`holder`). Knows nothing of why
+//! (`tables`, `cache`); anything else keeps the library, and is named (`holder`). Knows nothing of why
 //! a library is closed.
 //!
 //! # Invariants
@@ -29,16 +29,25 @@ use std::{
 use self::{goes::Goes, scan::Survey, tables::Tables};
 use super::{LibraryId, needed};
 
+mod cache;
 mod goes;
 mod heal;
 mod holder;
 mod scan;
 mod tables;
 
-/// Where this process's C library keeps what goes with its owner; found before the first library.
-fn tables() -> &'static Tables {
-    static TABLES: OnceLock<Tables> = OnceLock::new();
-    TABLES.get_or_init(Tables::find)
+/// What was found out about this process's C library before the first library.
+#[derive(Debug)]
+struct Known {
+    /// Where it keeps what goes with its owner.
+    tables: Tables,
+    /// Words of the loader that are no addresses any more; see [`cache`].
+    forgotten: Vec<usize>,
+}
+
+fn known() -> &'static Known {
+    static KNOWN: OnceLock<Known> = OnceLock::new();
+    KNOWN.get_or_init(|| Known { tables: Tables::find(), forgotten: cache::find() })
 }
 
 /// The right to open or close a library: nobody else does either meanwhile.
@@ -51,7 +60,7 @@ pub(crate) struct Turn {
 /// Waits for a turn. The first one is to be taken before any library is opened.
 pub(crate) fn turn() -> Turn {
     static TURN: Mutex<()> = Mutex::new(());
-    tables();
+    known();
     Turn { _held: TURN.lock().unwrap_or_else(PoisonError::into_inner) }
 }
 
@@ -109,7 +118,7 @@ pub fn complaint() -> Option<&'static str> {
 /// What was not found. Tries it on an address that is left on purpose, too.
 fn lacks() -> Vec<String> {
     static LEFT: AtomicUsize = AtomicUsize::new(0);
-    let mut lacks: Vec<String> = tables().unknown().iter().map(ToString::to_string).collect();
+    let mut lacks: Vec<String> = known().tables.unknown().iter().map(ToString::to_string).collect();
     if needed::fields().is_none() {
         lacks.push("which libraries the loader keeps".to_owned());
     }

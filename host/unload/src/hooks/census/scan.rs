@@ -5,7 +5,7 @@ use std::{
     io,
 };
 
-use super::{goes::Goes, tables};
+use super::{goes::Goes, known};
 use crate::hooks::{
     LibraryId, heap,
     memory::{self, WORD, Words, word},
@@ -75,7 +75,7 @@ fn under_the_lock(look: impl FnOnce(&[Loaded]) -> io::Result<Survey>) -> io::Res
 fn compare<'a>(stays: impl Iterator<Item = &'a Loaded>, goes: Goes) -> io::Result<Survey> {
     let mut survey = Survey { goes, ..Survey::default() };
     let mut words = Words::new();
-    let guard = tables().guard;
+    let guard = known().tables.guard;
     for holder in stays {
         for range in holder.writable.iter().flat_map(memory::touched) {
             let (goes, hits) = (&survey.goes, &mut survey.hits);
@@ -94,13 +94,14 @@ fn compare<'a>(stays: impl Iterator<Item = &'a Loaded>, goes: Goes) -> io::Resul
 }
 
 fn is_forgiven(address: usize, goes: &Goes) -> bool {
-    if let Some(forgiven) = tables().forgives(address, goes) {
+    if let Some(forgiven) = known().tables.forgives(address, goes) {
         return forgiven;
     }
-    is_frame_cache(address, goes)
+    known().forgotten.contains(&address)
+        || is_frame_cache(address, goes)
         // Where it could stand in a table that was not found: one with a handle of the library, a
         // word that holds its own address, is taken out when that goes.
-        || tables().is_blind()
+        || known().tables.is_blind()
             && (0..4).any(|after| {
                 word(address + after * WORD)
                     .is_some_and(|it| goes.holds(it) && word(it) == Some(it))

@@ -12,9 +12,8 @@ use std::{
 
 use super::{
     goes::Goes,
-    heal, lacks,
+    heal, known, lacks,
     scan::{self, Hit, Survey},
-    tables,
 };
 use crate::hooks::{LibraryId, heap, interpose::lookup, memory::WORD};
 
@@ -37,13 +36,13 @@ unsafe extern "C" {
 
 /// Memory that plays what goes. Only one test at a time has some: the C library's variables are one
 /// for all.
-struct Played {
+pub(super) struct Played {
     room: Box<[usize; 1024]>,
     _alone: MutexGuard<'static, ()>,
 }
 
 impl Played {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         static ALONE: Mutex<()> = Mutex::new(());
         let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let played = Self { room: Box::new([0; 1024]), _alone };
@@ -187,7 +186,7 @@ extern "C" fn nothing_at_exit(_: c_int, _: *mut c_void) {}
 fn a_hidden_address_is_seen() {
     static LEFT: AtomicUsize = AtomicUsize::new(0);
     let played = Played::new();
-    let guard = tables().guard.unwrap();
+    let guard = known().tables.guard.unwrap();
     let target = played.at(11).addr();
     let hidden = guard.hide(target);
     assert_eq!(guard.open(hidden), target);
