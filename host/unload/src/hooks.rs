@@ -41,6 +41,7 @@ use std::{
 };
 
 pub(crate) mod blame;
+mod build_id;
 pub(crate) mod callbacks;
 pub(crate) mod census;
 mod check;
@@ -56,6 +57,7 @@ pub(crate) mod object;
 mod objects;
 mod real;
 pub(crate) mod registry;
+pub mod resolved;
 pub(crate) mod signals;
 mod stack;
 mod syslog;

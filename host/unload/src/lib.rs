@@ -52,7 +52,7 @@ pub use self::{
         enter, heap,
         ledger::{is_ending, purge_thread},
         registry::Record,
-        running_library, running_tag, self_test,
+        resolved, running_library, running_tag, self_test,
         signals::FAULTS,
     },
     lease::{Holding, LibraryLease},

@@ -66,7 +66,7 @@ pub(super) fn is_permanent(map: usize) -> bool {
     map != 0 && known.take_while(|it| *it != 0).any(|it| it == map)
 }
 
-fn map_of(loaded: &Loaded) -> Option<usize> {
+pub(super) fn map_of(loaded: &Loaded) -> Option<usize> {
     let inside = ptr::without_provenance(loaded.span.start);
     object::find(inside).map(|object| object.id())
 }
@@ -113,7 +113,7 @@ pub(super) fn with(all: &[Loaded], path: &CStr) -> Vec<bool> {
 }
 
 /// All that can be reached from where `first` says, by steps that `step` allows.
-fn spread(
+pub(super) fn spread(
     count: usize,
     first: impl Fn(usize) -> bool,
     step: impl Fn(usize, usize) -> bool,

@@ -24,6 +24,8 @@ pub(super) struct Loaded {
     pub(super) span: Range<usize>,
     /// Its data.
     pub(super) writable: Vec<Range<usize>>,
+    /// What its linker has noted, and how that is aligned.
+    pub(super) notes: Vec<(Range<usize>, usize)>,
     dynamic: Range<usize>,
 }
 
@@ -153,6 +155,7 @@ fn describe(info: &libc::dl_phdr_info) -> Loaded {
                 }
             }
             libc::PT_DYNAMIC => loaded.dynamic = range,
+            libc::PT_NOTE => loaded.notes.push((range, address(header.p_align))),
             _ => {}
         }
     }
