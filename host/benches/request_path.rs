@@ -156,6 +156,7 @@ fn main() -> anyhow::Result<()> {
         generation: version.generation,
         config: None,
         services,
+        tried: Vec::new(),
         load_time: config.limits.load_time,
         purge_time: config.limits.purge_time,
     })?;

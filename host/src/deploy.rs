@@ -14,6 +14,7 @@ mod amend;
 pub mod boot;
 pub mod candidate;
 pub mod ceiling;
+pub mod companions;
 pub mod condition;
 pub mod desk;
 mod line;

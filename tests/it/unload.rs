@@ -6,6 +6,7 @@ use hotseat_test_support::{
 
 mod actions;
 mod census;
+mod companions;
 mod cuts;
 mod drops;
 mod heap;

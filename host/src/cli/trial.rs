@@ -85,9 +85,9 @@ pub fn run(path: &Path, config: &Config) -> Result<CheckReport, Refusal> {
         Store::open(&folder.0).map_err(|error: StoreError| -> Refusal { Arc::new(error) })?;
     let copy = |bytes: &[u8]| store.private_copy(Generation(0), staged.digest, bytes);
     let version = (staged.plugin.clone(), staged.label.clone());
-    let tried = try_library(&staged.bytes, copy, version, config);
-    let Tried { verdict, note, .. } = tried.map_err(|error| -> Refusal { Arc::new(error) })?;
-    let notes = staged.notes.into_iter().chain(note).chain(verdict.left_behind()).collect();
+    let tried = try_library((&staged.bytes, Some(path)), copy, version, config);
+    let Tried { verdict, notes, .. } = tried.map_err(|error| -> Refusal { Arc::new(error) })?;
+    let notes = staged.notes.into_iter().chain(notes).chain(verdict.left_behind()).collect();
     Ok(CheckReport {
         plugin: staged.plugin,
         label: staged.label,

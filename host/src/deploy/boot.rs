@@ -190,6 +190,6 @@ fn load(
         digest: version.digest,
         generation: version.generation,
     };
-    let candidate = Candidate { subject, bytes, notes: Vec::new() };
+    let candidate = Candidate { subject, bytes, author: None, notes: Vec::new() };
     workshop.load(workshop.preflight(candidate)?)
 }

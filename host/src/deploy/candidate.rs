@@ -3,11 +3,12 @@
 //! Each step consumes the one before, so an unchecked file cannot reach the table, and whatever
 //! is dropped half-way takes its private copy with it.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use hotseat_unload::figures::Figures;
+use hotseat_unload::{figures::Figures, resolved::Resolved};
 
 use super::{
+    companions::{self, NotTaken},
     room::{NoRoom, Room},
     tried::{NO_ROOM, PrivateCopy, Tried, try_library},
 };
@@ -18,7 +19,7 @@ use crate::{
     event::{Event, Events, Phase},
     ids::{Digest, Generation, Label, PluginName, Version},
     plugin::{
-        library::{LoadError, LoadProblem, LoadRequest},
+        library::{LoadError, LoadProblem, LoadRequest, agrees},
         load::load,
         preflight::PreflightError,
         reaper::ReaperHandle,
@@ -43,6 +44,9 @@ pub enum CandidateError {
     /// The child did not accept it.
     #[error(transparent)]
     Preflight(#[from] PreflightError),
+    /// The child was given another copy of what lies beside it.
+    #[error(transparent)]
+    Companion(#[from] NotTaken),
     /// The serving process could not load what the child had accepted.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -58,8 +62,25 @@ impl CandidateError {
             Self::Verify(error) => error,
             Self::Store(error) => error,
             Self::Preflight(error) => error,
+            Self::Companion(error) => error,
             Self::Load(error) => error,
             Self::NoRoom(error) => error,
+        }
+    }
+}
+
+impl CandidateError {
+    /// Whether another worker, which has loaded what serves and nothing else, would load it.
+    #[must_use]
+    pub fn is_of_this_worker(&self) -> bool {
+        match self {
+            Self::NoRoom(_) => true,
+            Self::Load(error) => error.is_stale(),
+            Self::Stage(_)
+            | Self::Verify(_)
+            | Self::Store(_)
+            | Self::Preflight(_)
+            | Self::Companion(_) => false,
         }
     }
 }
@@ -119,6 +140,8 @@ pub struct Candidate {
     pub subject: Subject,
     /// Its bytes.
     pub bytes: Arc<[u8]>,
+    /// The file that its author gave; `None` of what was kept.
+    pub author: Option<PathBuf>,
     /// What there is to say about it.
     pub notes: Vec<String>,
 }
@@ -135,6 +158,8 @@ pub struct Passed {
     /// How long the child took.
     pub took: Duration,
     leaves: Option<String>,
+    /// What the child's loader has given it of what it needs.
+    resolved: Vec<Resolved>,
     file: PrivateCopy,
 }
 
@@ -157,7 +182,7 @@ impl Workshop {
     /// # Errors
     /// [`CandidateError::Store`], [`CandidateError::Preflight`].
     pub fn preflight(&self, candidate: Candidate) -> Result<Passed, CandidateError> {
-        let Candidate { subject, bytes, mut notes } = candidate;
+        let Candidate { subject, bytes, author, mut notes } = candidate;
         let copy = match subject.order {
             Some(_) => Store::private_copy,
             // What was acknowledged serves, whatever has become of the disk.
@@ -165,8 +190,10 @@ impl Workshop {
         };
         let copy = |bytes: &[u8]| copy(&self.store, subject.generation, subject.digest, bytes);
         let version = (subject.plugin.clone(), subject.label.clone());
-        let Tried { verdict, note, file } = try_library(&bytes, copy, version, &self.config)?;
-        notes.extend(note);
+        let library = (&*bytes, author.as_deref());
+        let tried = try_library(library, copy, version, &self.config)?;
+        let Tried { verdict, notes: more, file } = tried;
+        notes.extend(more);
         if !verdict.unmapped {
             let why = verdict.hazards.join(", ");
             notes.push(format!("its library will stay resident after it is retired: {why}"));
@@ -174,20 +201,23 @@ impl Workshop {
         let leaves = verdict.left_behind();
         notes.extend(leaves.clone());
         notes.extend(elf::static_tls(&bytes).map(|wanted| self.room.note(wanted)));
+        notes.extend(companions::replaced(&verdict.resolved));
         self.publish(Phase::Passed, &subject);
-        Ok(Passed { subject, bytes, notes, took: verdict.took, leaves, file })
+        let (took, resolved) = (verdict.took, verdict.resolved);
+        Ok(Passed { subject, bytes, notes, took, leaves, resolved, file })
     }
 
-    /// Whether the library at `path` would come through its preflight by now. Says nothing to anybody,
-    /// and uses no number.
+    /// Whether the library at `path` would come through its preflight by now, and this process has what it
+    /// needs. Says nothing to anybody, and uses no number.
     ///
     /// # Errors
-    /// As [`stage`](Self::stage) and [`preflight`](Self::preflight).
+    /// As [`stage`](Self::stage), [`preflight`](Self::preflight) and [`load`](Self::load).
     pub fn trial(&self, path: &std::path::Path) -> Result<(), CandidateError> {
         let staged = self.stage(path)?;
         let copy = |bytes: &[u8]| self.store.trial_copy(staged.digest, bytes);
         let version = (staged.plugin, staged.label);
-        try_library(&staged.bytes, copy, version, &self.config).map(drop)
+        let tried = try_library((&staged.bytes, Some(path)), copy, version, &self.config)?;
+        Ok(agrees(&tried.verdict.resolved)?)
     }
 
     /// Loads what passed into this process and makes its instance.
@@ -195,7 +225,7 @@ impl Workshop {
     /// # Errors
     /// [`CandidateError::Load`].
     pub fn load(&self, passed: Passed) -> Result<Loaded, CandidateError> {
-        let Passed { subject, mut file, bytes, leaves, .. } = passed;
+        let Passed { subject, mut file, bytes, leaves, resolved, .. } = passed;
         let before = Figures::now();
         let static_tls = elf::static_tls(&bytes);
         let Some(copy) = file.take() else { unreachable!("taken only here") };
@@ -208,6 +238,7 @@ impl Workshop {
             generation: subject.generation,
             config: self.config.plugin_config.get(&subject.plugin).cloned(),
             services: self.services.clone(),
+            tried: resolved,
             load_time: limits.load_time,
             purge_time: limits.purge_time,
         });

@@ -265,7 +265,8 @@ impl Pipeline {
         if previous.as_ref().is_some_and(|previous| subject.label < previous.label) {
             notes.push(format!("downgrade: {} is below what served before", subject.label));
         }
-        let candidate = Candidate { subject, bytes: staged.bytes, notes };
+        let author = Some(path.to_owned());
+        let candidate = Candidate { subject, bytes: staged.bytes, author, notes };
         let passed = self.workshop.preflight(candidate).map_err(refuse)?;
         let file = (source == Source::Folder).then(|| path.to_owned());
         self.bring_up(passed, Origin::File(file), started)
@@ -298,7 +299,7 @@ impl Pipeline {
             Some(_) => Vec::new(),
             None => vec![format!("no plugin was named: `{}` changed last", subject.plugin)],
         };
-        let candidate = Candidate { subject, bytes, notes };
+        let candidate = Candidate { subject, bytes, author: None, notes };
         let passed = self.workshop.preflight(candidate).map_err(refuse)?;
         self.bring_up(passed, Origin::Kept(target), started)
     }
@@ -318,13 +319,15 @@ impl Pipeline {
         };
         let subject = passed.subject.clone();
         let (bytes, notes, preflight) = (passed.bytes.clone(), passed.notes.clone(), passed.took);
-        let loaded = self.workshop.load(passed).inspect_err(|error| {
-            if matches!(error, CandidateError::Load(error) if error.holds_the_loader()) {
-                self.given_up = (self.reports.held)(subject.generation);
-            }
-        });
-        if let Err(CandidateError::NoRoom(short)) = &loaded
-            && self.renewal.wait(&short.to_string())
+        let loaded = self.workshop.load(passed).map_err(|error| self.named(error));
+        if let Err(CandidateError::Load(error)) = &loaded
+            && error.holds_the_loader()
+        {
+            self.given_up = (self.reports.held)(subject.generation);
+        }
+        if let Err(error) = &loaded
+            && error.is_of_this_worker()
+            && self.renewal.wait(&error.to_string())
         {
             return Err(refuse(DeskError::Frozen));
         }

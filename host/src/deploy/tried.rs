@@ -3,6 +3,8 @@
 //! Owns which of the two is loaded. Invariant: what the child has run and unloaded is, byte for byte,
 //! what is loaded; whatever that is, its identity is the digest of what its author made.
 
+use std::path::Path;
+
 use crate::{
     artifact::{
         StoreError,
@@ -14,7 +16,7 @@ use crate::{
     sys::{private::PrivateFile, start::start},
 };
 
-use super::{candidate::CandidateError, room::BUILD_WITHOUT};
+use super::{candidate::CandidateError, companions, room::BUILD_WITHOUT};
 
 /// The file that is mapped; removed again unless a loaded generation takes it over.
 #[derive(Debug)]
@@ -47,31 +49,36 @@ impl Drop for PrivateCopy {
 pub struct Tried {
     /// What the child says of it.
     pub verdict: Verdict,
-    /// How the copy differs from what its author made, for people.
-    pub note: Option<String>,
+    /// How the copy differs from what its author made, and what it was given, for people.
+    pub notes: Vec<String>,
     /// The file that the child has run.
     pub file: PrivateCopy,
 }
 
-/// Tries `bytes`, of which `copy` makes private files, as that version of a plugin.
+/// Tries bytes, of which `copy` makes private files, as that version of a plugin; they are those of the
+/// file that its author gave, if it is known.
 ///
 /// A library that is marked to stay loaded is tried without its marks; if it does not end cleanly
 /// so, they may be there for a reason, and it is tried as it is.
 ///
 /// # Errors
-/// [`CandidateError::Store`], [`CandidateError::Preflight`].
+/// [`CandidateError::Store`], [`CandidateError::Preflight`], [`CandidateError::Companion`].
 pub fn try_library(
-    bytes: &[u8],
+    (bytes, author): (&[u8], Option<&Path>),
     copy: impl Fn(&[u8]) -> Result<PrivateFile, StoreError>,
     version: (PluginName, Label),
     config: &Config,
 ) -> Result<Tried, CandidateError> {
-    let run = |bytes: &[u8], note| -> Result<Tried, CandidateError> {
-        let file = copy(bytes)?;
+    let run = |copied: &[u8], note: Option<String>| -> Result<Tried, CandidateError> {
+        let file = copy(copied)?;
         let request = PreflightRequest::new(file.path().to_owned(), version.clone(), config);
         let file = PrivateCopy::new(file);
-        let verdict = preflight::run(&request).map_err(|error| explained(error, bytes))?;
-        Ok(Tried { verdict, note, file })
+        let verdict = preflight::run(&request).map_err(|error| explained(error, bytes, author))?;
+        let mut notes: Vec<_> = note.into_iter().collect();
+        if let Some(author) = author {
+            notes.extend(companions::compare(bytes, author, &verdict.resolved)?);
+        }
+        Ok(Tried { verdict, notes, file })
     };
     if let Some(unmarked) = marks::without(bytes) {
         match run(&unmarked.bytes, Some(unmarked.note())) {
@@ -89,7 +96,7 @@ pub(super) const NO_ROOM: &str = "static TLS block";
 
 /// With the places where a library was looked for that was not found, and with what it wants that no
 /// process of this host has.
-fn explained(error: PreflightError, bytes: &[u8]) -> PreflightError {
+fn explained(error: PreflightError, bytes: &[u8], author: Option<&Path>) -> PreflightError {
     let list = start().variable("LD_LIBRARY_PATH").filter(|it| !it.is_empty());
     let list = list.map(|it| it.to_string_lossy());
     error.explained(|text| {
@@ -101,6 +108,7 @@ fn explained(error: PreflightError, bytes: &[u8]) -> PreflightError {
                  less room: raise `static_tls`, or {BUILD_WITHOUT}"
             ));
         }
-        places::explain(bytes, text, list.as_deref())
+        let folder = author.and_then(companions::folder_of);
+        places::explain(bytes, text, folder.as_deref(), list.as_deref())
     })
 }

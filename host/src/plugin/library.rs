@@ -13,7 +13,10 @@
 use std::{ffi::CStr, path::PathBuf, sync::Arc, time::Duration};
 
 use hotseat_plugin_api::abi::root::{self, Entries, ROOT_SYMBOL, RootError};
-use hotseat_unload::{LibraryId, OpenError, Record, enter};
+use hotseat_unload::{
+    LibraryId, OpenError, Record, enter,
+    resolved::{self, Resolved},
+};
 
 use super::services::{Context, LogTo, Services};
 use crate::{
@@ -21,8 +24,10 @@ use crate::{
     sys::mount::forbids_running,
 };
 
+mod copies;
 mod error;
 
+pub use copies::Copies;
 pub(super) use error::panic_text;
 pub use error::{LoadError, LoadProblem};
 
@@ -41,6 +46,8 @@ pub struct LoadRequest {
     pub config: Option<String>,
     /// What it may ask of the host.
     pub services: Services,
+    /// What it was given of what it needs where it was tried; this process must give it the same.
+    pub tried: Vec<Resolved>,
     /// How long `dlopen` and `new` may take together.
     pub load_time: Duration,
     /// How long one thread may take to answer a purge, should the load fail.
@@ -61,8 +68,22 @@ unsafe impl Send for Library {}
 // SAFETY: as above; nothing is changed through a shared reference.
 unsafe impl Sync for Library {}
 
+/// Whether this process would give a library what it was `tried` with, as far as that can be told before
+/// it is opened.
+///
+/// # Errors
+/// [`LoadProblem::OtherCopy`].
+pub fn agrees(tried: &[Resolved]) -> Result<(), LoadError> {
+    match resolved::other_copy(tried, None) {
+        Some(other) => Err(LoadProblem::OtherCopy(Copies::of(other)).into()),
+        None => Ok(()),
+    }
+}
+
 /// Opens the library at `request.path` on the calling thread and looks its root up.
 pub(super) fn open(request: &LoadRequest, log_to: LogTo) -> Result<Library, LoadError> {
+    // Before its constructors run in what they were not made for.
+    agrees(&request.tried)?;
     // SAFETY: a child has run its constructors before, or this is that child; all that is taken out of
     // it keeps it open, and every crossing is under `enter`.
     let library = unsafe { hotseat_unload::Library::open(&request.path, request.generation.0) };
@@ -87,10 +108,12 @@ pub(super) fn open(request: &LoadRequest, log_to: LogTo) -> Result<Library, Load
     library.keep(context.clone());
     let root = CStr::from_bytes_with_nul(ROOT_SYMBOL).ok().and_then(|name| library.symbol(name));
     let library = Library { library, root: root.unwrap_or(std::ptr::null()), context };
-    match root {
-        Some(_) => Ok(library),
-        None => Err(library.give_up(LoadProblem::NoEntry, request.purge_time)),
-    }
+    let problem = match (root, resolved::other_copy(&request.tried, Some(library.record()))) {
+        (None, _) => LoadProblem::NoEntry,
+        (Some(_), Some(other)) => LoadProblem::OtherCopy(Copies::of(other)),
+        (Some(_), None) => return Ok(library),
+    };
+    Err(library.give_up(problem, request.purge_time))
 }
 
 impl Library {
@@ -100,6 +123,11 @@ impl Library {
 
     pub(super) fn record(&self) -> &Arc<Record> {
         self.library.record()
+    }
+
+    /// What it was given of what it needs.
+    pub(super) fn resolved(&self) -> Vec<Resolved> {
+        resolved::of(self.record())
     }
 
     pub(super) fn context(&self) -> &Arc<Context> {

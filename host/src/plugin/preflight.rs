@@ -17,6 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use hotseat_unload::resolved::Resolved;
 use rustix::{
     event::{PollFd, PollFlags, Timespec},
     fd::OwnedFd,
@@ -85,6 +86,8 @@ pub struct Verdict {
     pub hazards: Vec<String>,
     /// What each load of it leaves behind in its process.
     pub leaves: Leaves,
+    /// What the child's loader has given it of what it needs.
+    pub resolved: Vec<Resolved>,
 }
 
 impl Verdict {
@@ -191,11 +194,11 @@ fn judge(
     let Heard { verdict, stage, exited, garbled, output } = heard;
     let wrong = |problem| Err(PreflightError { problem, output });
     match verdict {
-        Some(Line::Passed { unmapped, hazards, leaves }) => {
+        Some(Line::Passed { unmapped, hazards, leaves, resolved }) => {
             if !unmapped && request.unload_policy == UnloadPolicy::Require {
                 return wrong(PreflightProblem::WouldStayResident { hazards });
             }
-            return Ok(Verdict { took, unmapped, hazards, leaves: *leaves });
+            return Ok(Verdict { took, unmapped, hazards, leaves: *leaves, resolved });
         }
         Some(Line::Refused { code, text, hint }) => {
             return wrong(PreflightProblem::refused(&code, text, hint));

@@ -23,10 +23,12 @@ const CALM: Duration = Duration::from_secs(30);
 const FRUITLESS_MAX: u32 = 3;
 
 /// Refusals that concern what is around a file, and not what is in it.
-const AROUND: [&str; 5] = [
+const AROUND: [&str; 7] = [
+    "companion_not_taken",
     "dlopen_failed",
     "folder_world_writable",
     "foreign_owner",
+    "other_copy",
     "permission_denied",
     "world_writable",
 ];

@@ -106,9 +106,18 @@ fn dynamic_entries(bytes: &[u8]) -> Vec<usize> {
 /// # Panics
 /// When there is none.
 #[must_use]
-pub fn with_dynamic_entry(mut bytes: Vec<u8>, tag: u64, value: u64) -> Vec<u8> {
-    let at = dynamic_entries(&bytes).into_iter().find(|at| number(&bytes, *at, 8) == DT_RELACOUNT);
-    let at = at.expect("a library has relative relocations");
+pub fn with_dynamic_entry(bytes: Vec<u8>, tag: u64, value: u64) -> Vec<u8> {
+    with_entry_in_place_of(bytes, DT_RELACOUNT, tag, value)
+}
+
+/// Puts a dynamic entry in the place of that with the tag `other`.
+///
+/// # Panics
+/// When there is none.
+#[must_use]
+pub fn with_entry_in_place_of(mut bytes: Vec<u8>, other: u64, tag: u64, value: u64) -> Vec<u8> {
+    let at = dynamic_entries(&bytes).into_iter().find(|at| number(&bytes, *at, 8) == other);
+    let at = at.expect("there is such an entry");
     bytes[at..at + 8].copy_from_slice(&tag.to_le_bytes());
     bytes[at + 8..at + 16].copy_from_slice(&value.to_le_bytes());
     bytes

@@ -30,6 +30,8 @@ pub(super) struct Dynamic {
     pub(super) needed: Vec<String>,
     /// Where it wants them to be looked for: `DT_RUNPATH`, else `DT_RPATH`.
     pub(super) search: Vec<String>,
+    /// By `DT_RUNPATH`: behind what the environment says.
+    pub(super) runpath: bool,
 }
 
 /// A symbol that was asked for.
@@ -92,7 +94,6 @@ impl<'file> Tables<'file> {
             let text = text_at(names, at).unwrap_or_default();
             text.split(':').filter(|it| !it.is_empty()).map(str::to_owned).collect()
         };
-        let mut modern = false;
         for entry in table {
             let value = entry.d_val(END);
             match entry.d_tag(END) {
@@ -107,10 +108,10 @@ impl<'file> Tables<'file> {
                     result.position_independent_executable |= value & format::DF_1_PIE.0 != 0;
                 }
                 format::DT_RUNPATH => {
-                    modern = true;
+                    result.runpath = true;
                     result.search = list(value);
                 }
-                format::DT_RPATH if !modern => result.search = list(value),
+                format::DT_RPATH if !result.runpath => result.search = list(value),
                 format::DT_NEEDED if result.needed.len() < NEEDED_COUNT_MAX => {
                     result.needed.extend(text_at(names, value));
                 }
@@ -118,6 +119,21 @@ impl<'file> Tables<'file> {
             }
         }
         Ok(result)
+    }
+
+    /// What its linker has made of its content.
+    pub(super) fn build_id(&self) -> Option<&'file [u8]> {
+        self.segments.iter().find_map(|segment| {
+            let mut notes = segment.notes(END, self.bytes).ok()??;
+            while let Ok(Some(note)) = notes.next() {
+                if note.name() == format::ELF_NOTE_GNU
+                    && note.n_type(END) == format::NT_GNU_BUILD_ID
+                {
+                    return Some(note.desc()).filter(|it| !it.is_empty());
+                }
+            }
+            None
+        })
     }
 
     /// What each thread has of the library's thread-locals, rounded up to whole steps of their

@@ -38,6 +38,7 @@ fn a_plugin_hears_of_signals() {
             timer: timer.handle().clone(),
             blocking: Arc::new(BlockingPool::start(1, 1).unwrap()),
         },
+        tried: Vec::new(),
         load_time: TIME,
         purge_time: TIME,
     });

@@ -6,6 +6,8 @@ use hotseat_plugin_api::abi::{ABI_MAJOR, ABI_MINOR, KNOWN_FEATURES, root::Entrie
 
 use rustix::io::Errno;
 
+use super::Copies;
+
 use crate::{
     error::{Coded, Kind},
     plugin::services::PanicReport,
@@ -41,6 +43,12 @@ impl LoadError {
     pub fn holds_the_loader(&self) -> bool {
         matches!(self.problem, LoadProblem::Timeout { opening: true, .. })
     }
+
+    /// Whether this process has something of before in its way, which a new one would not have.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        matches!(&self.problem, LoadProblem::OtherCopy(copies) if copies.is_stale())
+    }
 }
 
 impl From<LoadProblem> for LoadError {
@@ -71,6 +79,9 @@ pub enum LoadProblem {
         /// The mount.
         mount: PathBuf,
     },
+    /// Of what it needs, this process has another copy than where it was tried.
+    #[error("{0}")]
+    OtherCopy(Box<Copies>),
     /// There is no root module.
     #[error("it exports no entry of a hotseat plugin")]
     NoEntry,
@@ -139,6 +150,7 @@ impl Coded for LoadError {
             LoadProblem::PathInUse { .. } => "path_in_use",
             LoadProblem::Open { .. } => "dlopen_failed",
             LoadProblem::NoExec { .. } => "state_noexec",
+            LoadProblem::OtherCopy(_) => "other_copy",
             LoadProblem::NoEntry => "entry_missing",
             LoadProblem::Root { .. } | LoadProblem::AbiMismatch { .. } => "abi_mismatch",
             LoadProblem::Layout { .. } => "layout_mismatch",
@@ -157,6 +169,7 @@ impl Coded for LoadError {
             | LoadProblem::NoExec { .. }
             | LoadProblem::Spawn(_)
             | LoadProblem::Broken => Kind::Host,
+            LoadProblem::OtherCopy(_) => Kind::Conflict,
             LoadProblem::Open { .. }
             | LoadProblem::NoEntry
             | LoadProblem::Root { .. }
@@ -181,6 +194,7 @@ impl Coded for LoadError {
                  `mount -o remount,exec {}`",
                 mount.display()
             ),
+            LoadProblem::OtherCopy(copies) => copies.hint(),
             LoadProblem::NoEntry => "add `export_handler!` to the plugin".to_owned(),
             LoadProblem::Root { .. }
             | LoadProblem::Layout { .. }

@@ -16,7 +16,10 @@ use self::{
     course::{Course, QUIET_TIME, Scope},
     offer::Offered,
 };
-use hotseat_unload::leaves::{Count, Leaves};
+use hotseat_unload::{
+    leaves::{Count, Leaves},
+    resolved::Resolved,
+};
 
 use super::wire::Line;
 use crate::{
@@ -70,6 +73,7 @@ fn set_up() -> io::Result<(Voice, Offered, LoadRequest)> {
         generation: Generation(0),
         config: request.config,
         services: offered.services(),
+        tried: Vec::new(),
         // The parent's clock decides.
         load_time: Duration::MAX,
         purge_time: QUIET_TIME,
@@ -91,32 +95,33 @@ impl From<LoadError> for Line {
 fn try_candidate(voice: &Voice, request: &LoadRequest, offered: &Offered) -> Result<Line, Line> {
     hotseat_unload::warm();
     let before = Count::take();
-    let Course { unmapped, mut hazards } = course::run(voice, request, offered, Scope::First)?;
+    let Course { unmapped, mut hazards, resolved } =
+        course::run(voice, request, offered, Scope::First)?;
     let first = before.leaves();
     // A library that stays is counted by whoever looks at the mappings.
     if !unmapped || !first.is_notable() {
         let leaves = if unmapped { first } else { Leaves::default() };
-        return Ok(passed(unmapped, hazards, leaves));
+        return Ok(passed(unmapped, hazards, leaves, resolved));
     }
     // Tables that are filled once are none of what each load leaves.
     let before = Count::take();
     let again = course::run(voice, request, offered, Scope::Again);
     let leaves = before.leaves();
     match again {
-        Ok(Course { unmapped, hazards: found }) => {
+        Ok(Course { unmapped, hazards: found, .. }) => {
             if !unmapped {
                 hazards = found;
             }
-            Ok(passed(unmapped, hazards, leaves))
+            Ok(passed(unmapped, hazards, leaves, resolved))
         }
         Err(Line::Refused { text, .. }) => {
             hazards.push(format!("a second load in one process fails: {text}"));
-            Ok(passed(true, hazards, first))
+            Ok(passed(true, hazards, first, resolved))
         }
         Err(other) => Err(other),
     }
 }
 
-fn passed(unmapped: bool, hazards: Vec<String>, leaves: Leaves) -> Line {
-    Line::Passed { unmapped, hazards, leaves: Box::new(leaves) }
+fn passed(unmapped: bool, hazards: Vec<String>, leaves: Leaves, resolved: Vec<Resolved>) -> Line {
+    Line::Passed { unmapped, hazards, leaves: Box::new(leaves), resolved }
 }

@@ -4,6 +4,7 @@
 
 use std::os::unix::ffi::OsStrExt;
 
+use hotseat_unload::resolved::Resolved;
 use serde::{Deserialize, Serialize};
 
 use super::{Leaves, PreflightRequest};
@@ -56,6 +57,8 @@ pub(super) enum Line {
         hazards: Vec<String>,
         #[serde(default)]
         leaves: Box<Leaves>,
+        #[serde(default)]
+        resolved: Vec<Resolved>,
     },
     Refused {
         code: String,

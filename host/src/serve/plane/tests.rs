@@ -71,6 +71,7 @@ fn load_gate() -> (Arc<Loaded>, Mutex<Reaper>) {
             timer: handle,
             blocking: Arc::new(BlockingPool::start(1, 1).unwrap()),
         },
+        tried: Vec::new(),
         load_time: Duration::from_secs(10),
         purge_time: Duration::from_secs(1),
     })

@@ -19,6 +19,7 @@ use hotseat_plugin_api::abi;
 use hotseat_unload::{
     LibraryId, NODELETE, Record, enter, purge_thread,
     reaper::{Ended, Retire as _},
+    resolved::Resolved,
 };
 
 use super::{cell::Voice, offer::Offered, refusal};
@@ -39,6 +40,8 @@ pub(super) const QUIET_TIME: Duration = Duration::from_millis(300);
 pub(super) struct Course {
     pub(super) unmapped: bool,
     pub(super) hazards: Vec<String>,
+    /// What it was given of what it needs.
+    pub(super) resolved: Vec<Resolved>,
 }
 
 /// What is tried on the way.
@@ -58,7 +61,7 @@ pub(super) fn run(
     offered: &Offered,
     scope: Scope,
 ) -> Result<Course, Line> {
-    let (instance, record, nodelete) = aside(|| load(voice, request, scope))??;
+    let Opened { instance, record, nodelete, resolved } = aside(|| load(voice, request, scope))??;
     let tested = match scope {
         Scope::First => {
             voice.stage(Stage::SelfTest);
@@ -73,7 +76,7 @@ pub(super) fn run(
             if let Err(left) = record.wait_quiet(QUIET_TIME) {
                 tested?;
                 let hazards = hazards(&record, nodelete, Some(&left));
-                return Ok(Course { unmapped: false, hazards });
+                return Ok(Course { unmapped: false, hazards, resolved });
             }
             voice.stage(Stage::Drop);
             aside(move || instance.free())?
@@ -83,7 +86,7 @@ pub(super) fn run(
     voice.stage(Stage::Close);
     let closed = library.close_soon(QUIET_TIME, QUIET_TIME);
     let hazards = hazards(&record, nodelete, closed.as_ref().err());
-    Ok(Course { unmapped: closed.is_ok(), hazards })
+    Ok(Course { unmapped: closed.is_ok(), hazards, resolved })
 }
 
 fn aside<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, LoadError> {
@@ -94,20 +97,24 @@ fn aside<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, LoadError> {
     Ok(ended?)
 }
 
-fn load(
-    voice: &Voice,
-    request: &LoadRequest,
-    scope: Scope,
-) -> Result<(Instance, Arc<Record>, bool), LoadError> {
+/// A candidate with its instance, and what is known of its library.
+struct Opened {
+    instance: Instance,
+    record: Arc<Record>,
+    nodelete: bool,
+    resolved: Vec<Resolved>,
+}
+
+fn load(voice: &Voice, request: &LoadRequest, scope: Scope) -> Result<Opened, LoadError> {
     voice.stage(Stage::Open);
     let library = library::open(request, LogTo::Stderr)?;
     let record = Arc::clone(library.record());
-    let nodelete = library.nodelete();
+    let (nodelete, resolved) = (library.nodelete(), library.resolved());
     voice.stage(Stage::New);
     let checks_layout = scope == Scope::First;
     let instance = bring_up(library, request, abi::new_flags::PREFLIGHT, checks_layout)?;
     purge_thread(record.id());
-    Ok((instance, record, nodelete))
+    Ok(Opened { instance, record, nodelete, resolved })
 }
 
 fn hazards(record: &Record, nodelete: bool, mapped: Option<&String>) -> Vec<String> {
