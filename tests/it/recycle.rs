@@ -1,7 +1,7 @@
 //! What no unload gives back: the loader's room for thread-locals at fixed places, and libraries that
 //! stay. It is told, and with `recycle = "auto"` the host renews its worker.
 
-use hotseat_test_support::{Host, eventually, fault, host, library, start_host, wire};
+use hotseat_test_support::{Host, eventually, fault, gate::Held, host, library, start_host, wire};
 
 /// Another library of the same code.
 fn version(bytes: &[u8], number: u8) -> Vec<u8> {
@@ -88,6 +88,28 @@ fn deploys_go_on_in_the_next_worker() {
         let swapped = host.deploy_bytes(bytes, &name).swapped();
         assert_eq!(swapped.label, number.to_string());
     });
+}
+
+/// As many workers as may drain do so, because of a request that takes longer than any upgrade: the
+/// order waits until one of them is gone, and is not refused.
+#[test]
+fn an_order_waits_for_workers_that_drain() {
+    let host = host!()
+        .arg("--recycle=auto")
+        .arg("--draining-count=1")
+        .arg("--upgrade-drain=9s")
+        .arg("--soak-time=100ms")
+        .arg("--freeze-time=1s")
+        .with(fault("gate"), "libgate_v1.so")
+        .start();
+    let held = Held::start(host.connect(), "/gate");
+    let bytes = library::bytes(&fault("static_tls"));
+    for number in 1..7_u8 {
+        let name = format!("libhandler_v{number}.so");
+        host.deploy_bytes(&version(&bytes, number), &name).swapped();
+    }
+    assert!(renewed(&host) >= 2, "{}", host.log_end());
+    drop(held);
 }
 
 /// The same through the plugins folder: the successor finds the file again.

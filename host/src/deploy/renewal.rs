@@ -7,7 +7,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -16,8 +16,8 @@ use super::desk::Desk;
 /// Between two requests, as long as nothing has happened.
 const ASK_TIME: Duration = Duration::from_secs(1);
 
-/// How long nobody is asked again after it was in vain: a worker that goes on has not been replaced,
-/// and the next attempt may well end as the last.
+/// How long no order waits again after one did in vain: a worker that goes on has not been replaced,
+/// and the next attempt may well end as the last. And between two suggestions.
 const PAUSE: Duration = Duration::from_secs(60);
 
 /// Whoever leads the worker is asked to replace it: why.
@@ -30,7 +30,8 @@ pub struct Renewal {
     desk: Desk,
     /// How long an order waits.
     patience: Duration,
-    asked: Mutex<Option<Instant>>,
+    in_vain: Mutex<Option<Instant>>,
+    suggested: Mutex<Option<Instant>>,
 }
 
 impl fmt::Debug for Renewal {
@@ -43,22 +44,15 @@ impl Renewal {
     /// Orders of `desk` wait up to `patience` for it.
     #[must_use]
     pub fn new(ask: Option<Ask>, desk: Desk, patience: Duration) -> Self {
-        Self { ask, desk, patience, asked: Mutex::default() }
+        Self { ask, desk, patience, in_vain: Mutex::default(), suggested: Mutex::default() }
     }
 
-    /// Whether it was in vain a short while ago; else it is noted that it is tried.
-    fn try_now(&self) -> bool {
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        let pauses = asked.is_some_and(|at| at.elapsed() < PAUSE);
-        if !pauses {
-            *asked = Some(Instant::now());
-        }
-        !pauses
-    }
-
-    /// Asks, once, without waiting: no order depends on it.
+    /// Asks, once, without waiting: no order depends on it, and none waits less for it.
     pub fn suggest(&self, why: &str) {
-        if let Some(ask) = self.ask.as_ref().filter(|_| self.try_now()) {
+        let Some(ask) = &self.ask else { return };
+        let mut suggested = lock(&self.suggested);
+        if !is_recent(*suggested) {
+            *suggested = Some(Instant::now());
             ask(why);
         }
     }
@@ -71,7 +65,8 @@ impl Renewal {
         if self.desk.is_frozen(Duration::ZERO) {
             return true;
         }
-        let Some(ask) = self.ask.as_ref().filter(|_| self.try_now()) else { return false };
+        let is_hopeless = is_recent(*lock(&self.in_vain));
+        let Some(ask) = self.ask.as_ref().filter(|_| !is_hopeless) else { return false };
         tracing::info!(why, "this worker is worn out: the order goes on in the next one");
         let until = Instant::now() + self.patience;
         loop {
@@ -81,10 +76,19 @@ impl Renewal {
             }
             if Instant::now() >= until {
                 tracing::warn!("no other worker takes over: the order goes on in this one");
+                *lock(&self.in_vain) = Some(Instant::now());
                 return false;
             }
         }
     }
+}
+
+fn is_recent(at: Option<Instant>) -> bool {
+    at.is_some_and(|at| at.elapsed() < PAUSE)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -107,6 +111,26 @@ mod tests {
             thread::spawn(move || desk.freeze());
         };
         let renewal = Renewal::new(Some(Arc::new(freeze)), desk, Duration::from_secs(20));
+        assert!(renewal.wait("no room"));
+    }
+
+    /// Somebody may have said shortly before that another worker would be welcome.
+    #[test]
+    fn an_order_waits_after_a_suggestion() {
+        let desk = desk();
+        let (theirs, asked) = (desk.clone(), Arc::new(AtomicUsize::new(0)));
+        let counts = asked.clone();
+        // The first time nobody can.
+        let ask: Ask = Arc::new(move |_| {
+            if counts.fetch_add(1, SeqCst) > 0 {
+                let desk = theirs.clone();
+                thread::spawn(move || desk.freeze());
+            }
+        });
+        let renewal = Renewal::new(Some(ask), desk, Duration::from_secs(20));
+        renewal.suggest("too many stay");
+        renewal.suggest("too many stay");
+        assert_eq!(asked.load(SeqCst), 1);
         assert!(renewal.wait("no room"));
     }
 

@@ -135,12 +135,15 @@ pub(super) fn broken_hooks() -> Option<String> {
     never_unload
 }
 
-/// How long an order waits for another worker, beyond what an upgrade that runs may still take.
+/// How long an order waits for another worker, beyond what an upgrade that runs and workers that drain
+/// may still take: no more than `draining_count` do so at one time.
 const RENEWAL_TIME: Duration = Duration::from_secs(5);
 
 pub(super) fn renewal(config: &Config, base: &Base, lead: &Lead) -> Arc<Renewal> {
     let ask = lead.renew.clone().filter(|_| config.recycle == Recycle::Auto);
-    let patience = config.limits.freeze_time + config.limits.soak_time + RENEWAL_TIME;
+    let limits = &config.limits;
+    let busy = limits.freeze_time + limits.soak_time + limits.upgrade_drain;
+    let patience = busy + RENEWAL_TIME;
     Arc::new(Renewal::new(ask, base.desk.clone(), patience))
 }
 
