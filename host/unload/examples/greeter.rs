@@ -1,43 +1,25 @@
-//! A library for `console`: counts whom it has greeted in a thread-local with a destructor, and has a
-//! thread of its own, which glibc alone would never let go of.
+//! A library for `console`: counts whom it has greeted in a thread-local with a destructor, and starts
+//! threads, which glibc alone would never let go of.
 #![expect(unsafe_code, reason = "has a C interface")]
 
-use std::{
-    cell::RefCell,
-    slice,
-    sync::{Mutex, OnceLock, PoisonError, mpsc},
-    thread,
-};
+use std::{cell::RefCell, slice, sync::mpsc, thread, time::Duration};
 
 thread_local! {
     static GREETED: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Asks the thread that writes greetings, which ends some time after its last question.
-fn written(name: &str, number: usize) -> String {
-    type Question = (String, usize, mpsc::Sender<String>);
-    static WRITER: OnceLock<Mutex<Option<mpsc::Sender<Question>>>> = OnceLock::new();
-    let writer = WRITER.get_or_init(Mutex::default);
-    let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
-    let (answer, answered) = mpsc::channel();
-    let question = (name.to_owned(), number, answer);
-    let unasked = match writer.as_ref() {
-        Some(asks) => asks.send(question).err().map(|unsent| unsent.0),
-        None => Some(question),
-    };
-    if let Some(question) = unasked {
-        let (asks, asked) = mpsc::channel::<Question>();
-        thread::spawn(move || {
-            let patience = std::time::Duration::from_millis(50);
-            while let Ok((name, number, answer)) = asked.recv_timeout(patience) {
-                // Whoever asked waits.
-                let _ = answer.send(format!("Hello, {name}! You are number {number}."));
-            }
-        });
-        let _ = asks.send(question);
-        *writer = Some(asks);
-    }
-    answered.recv().unwrap_or_default()
+/// How long a thread stays when its work is done.
+const STAYS: Duration = Duration::from_millis(20);
+
+/// Has a greeting written by a thread, which ends some time later.
+fn written(name: String, number: usize) -> String {
+    let (says, said) = mpsc::channel();
+    thread::spawn(move || {
+        // Whoever asked waits.
+        let _ = says.send(format!("Hello, {name}! You are number {number}."));
+        thread::park_timeout(STAYS);
+    });
+    said.recv().unwrap_or_default()
 }
 
 /// See `console`.
@@ -54,7 +36,7 @@ pub unsafe extern "C" fn greet(name: *const u8, len: usize, out: *mut u8, room: 
         greeted.push(name.clone().into_owned());
         greeted.len()
     });
-    let text = written(&name, number);
+    let text = written(name.into_owned(), number);
     let len = text.len().min(room);
     out[..len].copy_from_slice(&text.as_bytes()[..len]);
     len
