@@ -286,34 +286,42 @@ fn the_same_copy_is_accepted_wherever_it_lies() {
     says(&env, "A");
 }
 
-/// What a companion needs counts like what the plugin needs.
+/// A companion for `number` that needs a library of its own, made with these arguments, and a function of
+/// it that no other has.
+fn with_inner(shelf: &Shelf, folder: &str, number: u8, more: &[&str]) {
+    let code = format!("const char *inner{number}(void) {{ return \"A\"; }}");
+    shelf.make(folder, "libinner.so.1", &code, more);
+    let code = format!(
+        "extern const char *inner{number}(void);
+        const char *companion(void) {{ return inner{number}(); }}"
+    );
+    let name = format!("libcompanion.so.{number}");
+    let (soname, places) =
+        (format!("-Wl,-soname,{name}"), format!("-L{}", shelf.path(folder).display()));
+    shelf.make(folder, &name, &code, &[&soname, &places, "-l:libinner.so.1", "-Wl,-rpath,$ORIGIN"]);
+}
+
+/// What a companion needs counts like what the plugin needs. It is seen before anything is loaded: else
+/// the loader would miss a function, and not say why.
 #[test]
 fn a_copy_behind_a_companion_is_told() {
     let Some(shelf) = Shelf::new() else { return };
-    // What the second one needs is not in the first one's: the loader would say so, and not why.
-    for (folder, number) in [("a", "1"), ("b", "2")] {
-        let code = format!("const char *inner{number}(void) {{ return \"A\"; }}");
-        let inner = [BUILD, "-Wl,-soname,libinner.so.1"];
-        let inner = shelf.make(folder, "libinner.so.1", &code, &inner);
-        let code = format!(
-            "extern const char *inner{number}(void);
-            const char *companion(void) {{ return inner{number}(); }}"
+    for more in [&[BUILD, "-Wl,-soname,libinner.so.1"][..], NAMELESS] {
+        with_inner(&shelf, "a", 1, more);
+        with_inner(&shelf, "b", 2, more);
+        let host = brisk().start();
+        host.deploy_bytes(&shelf.plugin("@/a", 1), "libhandler_v1.so").swapped();
+        says(&host, "A");
+        let second = needing("libcompanion.so.2", shelf.path("b").to_str().unwrap(), 2);
+        let refused = host.deploy_bytes(&second, "libother_v1.so");
+        let refused = refused.assert_refused(409, "other_copy");
+        contains_all(
+            &refused.text,
+            &["`libinner.so.1`", "/a/libinner", "/b/libinner", "handler v1"],
         );
-        let (name, soname) = (
-            format!("libcompanion.so.{number}"),
-            format!("{}{number}", &SONAME[..SONAME.len() - 1]),
-        );
-        shelf.make(folder, &name, &code, &[inner.to_str().unwrap(), &soname, "-Wl,-rpath,$ORIGIN"]);
+        assert!(mapped(&host, "libcompanion.so.2").is_empty(), "its companion was not loaded");
+        says(&host, "A");
     }
-    let host = brisk().start();
-    host.deploy_bytes(&shelf.plugin("@/a", 1), "libhandler_v1.so").swapped();
-    says(&host, "A");
-    let places = shelf.path("b");
-    let second = needing("libcompanion.so.2", places.to_str().unwrap(), 2);
-    let refused = host.deploy_bytes(&second, "libother_v1.so").assert_refused(409, "other_copy");
-    contains_all(&refused.text, &["`libinner.so.1`", "/a/libinner", "/b/libinner", "handler v1"]);
-    assert!(mapped(&host, "libcompanion.so.2").is_empty(), "its companion was not loaded either");
-    says(&host, "A");
 }
 
 /// Two that agreed when they were deployed and do not agree any more: at a start and after a crash one of

@@ -7,7 +7,8 @@
 //! brings it, and none can have another one, so [`replaced`] only tells of it.
 //!
 //! What a library opens by itself is not known here.
-//! Invariant: nothing here has the loader look for a file, which would give a name to what it finds.
+//! Invariants: nothing here has the loader look for a file, which would give a name to what it finds; and
+//! only [`of`], and [`other_copy`] behind an open, wait for the loader, which a constructor may hold.
 #![expect(unsafe_code, reason = "asks the loader for what has a name")]
 
 use std::{
@@ -163,8 +164,8 @@ pub fn other_copy(tried: &[Resolved], library: Option<&Record>) -> Option<OtherC
     let mut files = None;
     for Resolved { wanted, image: tried } in tried.iter().filter(|it| !it.image.own) {
         let name = wanted.as_bytes();
-        let known = library.is_some() || is_known(&all, name);
-        let Some(at) = known.then(|| resolve(&all, name)).flatten() else { continue };
+        let found = if library.is_some() { resolve(&all, name) } else { taken(&all, name) };
+        let Some(at) = found else { continue };
         let here = all[at].image(None);
         if here.own || (here.build_id.is_some() && here.is_same(tried)) {
             continue;
@@ -185,22 +186,29 @@ pub fn other_copy(tried: &[Resolved], library: Option<&Record>) -> Option<OtherC
 #[must_use]
 pub fn replaced(tried: &[Resolved]) -> Vec<OtherCopy> {
     let all = Known::all(true);
-    let files = Files::read();
+    let mut files = None;
     let other = |it: &Resolved| {
-        let name = it.wanted.as_bytes();
-        let at = is_known(&all, name).then(|| resolve(&all, name)).flatten()?;
-        let here = all[at].image(Some(&files));
+        let own = &all[taken(&all, it.wanted.as_bytes()).filter(|at| all[*at].own)?];
+        let here = own.image(None);
+        if here.build_id.is_some() && here.is_same(&it.image) {
+            return None;
+        }
+        let here = own.image(Some(files.get_or_insert_with(Files::read)));
         let (wanted, tried) = (it.wanted.clone(), it.image.clone());
         let other = OtherCopy { wanted, tried, here, before: true, needed_by: Vec::new() };
-        (other.here.own && !other.here.is_same(&other.tried)).then_some(other)
+        (!other.here.is_same(&other.tried)).then_some(other)
     };
     tried.iter().filter_map(other).collect()
 }
 
-/// Whether the loader has given the name to something already, so that asking for it looks for no
-/// file.
-fn is_known(all: &[Known], wanted: &[u8]) -> bool {
-    all.iter().any(|it| it.wants.soname.as_deref() == Some(wanted) || it.needs(wanted))
+/// What the loader would take for a name without a look for a file: it says so itself, or was found as
+/// a file of that name by somebody who needed it.
+fn taken(all: &[Known], wanted: &[u8]) -> Option<usize> {
+    let is_needed = all.iter().any(|it| it.needs(wanted));
+    all.iter().position(|it| match is_needed {
+        true => it.answers_to(wanted),
+        false => it.wants.soname.as_deref() == Some(wanted),
+    })
 }
 
 /// Each name that `library` needs, with what answers to it.
@@ -222,7 +230,7 @@ fn names<'all>(all: &'all [Known], library: &CStr) -> Vec<(&'all [u8], usize)> {
     found
 }
 
-/// What the loader has for a name that somebody needs.
+/// What the loader has for a name that an open library needs.
 fn resolve(all: &[Known], wanted: &[u8]) -> Option<usize> {
     let asked = || {
         // Such a name depends on who needs it.
@@ -234,7 +242,7 @@ fn resolve(all: &[Known], wanted: &[u8]) -> Option<usize> {
             return None;
         }
         let map = object::behind(handle).map(|object| object.id());
-        // SAFETY: gives back what the call above has taken; somebody else has it open.
+        // SAFETY: gives back what the call above has taken; the library has it open.
         unsafe { libc::dlclose(handle) };
         all.iter().position(|it| it.map.is_some() && it.map == map)
     };

@@ -68,7 +68,7 @@ fn another_copy_than_the_one_beside_is_not_taken_in_silence() {
     host.control().deploy(ship(&shelf, "ship", "@/b:$ORIGIN", 2)).swapped();
     says(&host, "B");
     let env = brisk().env("LD_LIBRARY_PATH", shelf.path("b")).start();
-    env.control().deploy(&file).swapped();
+    env.control().deploy(ship(&shelf, "ship", "$ORIGIN:@/b", 1)).swapped();
     says(&env, "B");
     shelf.companion("b", "A", USUAL);
     let host = brisk().env("LD_LIBRARY_PATH", "").start();
