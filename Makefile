@@ -28,7 +28,7 @@ PLUGIN_PACKAGES := $(shell awk -F '"' '/^name = / { print $$2; nextfile }' plugi
 PLUGIN_ARGS := $(foreach it,$(PLUGIN_PACKAGES),-p $(it))
 
 .PHONY: help build plugins run demo fresh fmt lint doc test test-one test-packages test-plugins previous soak soak-upgrade bench \
-        fuzz chaos chaos-minute deny hooks packages ci clean-tree
+        fuzz chaos chaos-minute real-plugins real-packages deny hooks packages ci clean-tree
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -162,15 +162,23 @@ chaos-minute: test-plugins ## a minute of it, with the host that the tests have 
 	@test -x target/debug/hotseat || $(CARGO) build --locked -p hotseat --bin hotseat
 	target/debug/chaos --host target/debug/hotseat --seconds 60 $(if $(SEED),--seed $(SEED)) $(CHAOS)
 
+real-packages:
+	@missing=""; \
+	for it in cc c++ pkg-config; do command -v $$it >/dev/null || missing+=" $$it"; done; \
+	pkg-config --exists openssl 2>/dev/null || missing+=" libssl-dev"; \
+	if [ -n "$$missing" ]; then \
+	  echo "some of the plugins cannot be built without:$$missing (\`make packages\` installs them)"; exit 1; \
+	fi
+
 # What takes minutes to build is a workspace of its own, which nothing else builds.
 real-plugins: SWAPS := 300
-real-plugins: build ## swap plugins with real crates and C libraries, write docs/dependencies.md: SWAPS=300 ONLY=regex
+real-plugins: real-packages build ## swap plugins with real crates and C libraries, write docs/dependencies.md: SWAPS=300 ONLY=regex
 	$(CARGO) build --locked --release -p hotseat-real-plugins --examples
 	$(CARGO) build --locked --release -p hotseat-test-support --bin real
 	cd tests/real/heavy && CARGO_TARGET_DIR=../../../target/real $(CARGO) build --locked --release --examples
 	@mkdir -p docs
 	target/release/real --host $(HOTSEAT) --swaps $(SWAPS) \
-	  $(if $(ONLY),--only $(ONLY),--table docs/dependencies.md)
+	  $(if $(ONLY),--only $(ONLY)) --table docs/dependencies.md
 
 deny: ## check licences, bans and sources of dependencies
 ifneq ($(HAS_DENY),)
@@ -183,7 +191,7 @@ hooks: ## use the repository's git hooks
 	git config core.hooksPath .githooks
 
 packages: ## install the system packages that soak, bench and some tests can use
-	@wanted="curl wrk nginx-light libssl-dev haproxy nghttp2-client util-linux python3-venv"; \
+	@wanted="curl wrk g++ pkg-config nginx-light libssl-dev haproxy nghttp2-client util-linux python3-venv"; \
 	if [ "$$(id -u)" = 0 ]; then apt-get install -y $$wanted; \
 	elif command -v sudo >/dev/null; then sudo apt-get install -y $$wanted; \
 	else echo "install these packages: $$wanted"; fi

@@ -31,6 +31,8 @@
 //! # Rules for code that can be unloaded
 //! A thread that outlives the handler's drop keeps the library in memory. So does an address of it
 //! that another library keeps (a callback): take it back in `stop`. Capture no backtraces.
+//! `docs/dependencies.md` in hotseat's source tells of some fifty real crates and C libraries how
+//! each unloads, and what is to be done for it.
 //!
 //! What is left on the heap goes with the library, in statics too: [`export_handler!`] makes an
 //! allocator for it, whose memory the host lends, counts for each generation and takes back. So a

@@ -6,6 +6,7 @@ use std::{
 };
 
 mod crossings;
+mod dependencies;
 mod growing;
 mod imports;
 mod logging;
@@ -116,6 +117,7 @@ fn the_documents_are_there() {
         "CHANGELOG.md",
         "CONTRIBUTING.md",
         "SECURITY.md",
+        "docs/dependencies.md",
         "LICENSE-MIT",
         "LICENSE-APACHE",
         "Makefile",

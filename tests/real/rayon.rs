@@ -1,5 +1,5 @@
 //! rayon: a pool kept as a field.
-//! Recipe: build a `ThreadPool` and keep it in the handler; the global pool's threads never end.
+//! Recipe: keep a `ThreadPool` in the handler; the global pool's threads never end.
 
 use hotseat_plugin_api::{Context, Handler, Request, Response, Result, export_handler};
 use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};

@@ -1,4 +1,5 @@
-//! ctrlc: a handler for SIGINT with a thread that never ends, so the library stays.
+//! ctrlc: a handler for SIGINT.
+//! Note: its thread waits for the signal and never ends.
 //! Recipe: tokio's signals, or signal-hook's iterator closed in `stop`.
 
 use hotseat_plugin_api::{Context, Handler, Request, Response, Result, export_handler};

@@ -1,4 +1,4 @@
-//! curl with libcurl in C: a handle in each request, on the host's pool, reading a file's URL.
+//! curl with libcurl in C: a handle in each request, on the host's pool, asking where nobody listens.
 
 use hotseat_plugin_api::{Context, Error, Handler, Request, Response, Result, export_handler};
 

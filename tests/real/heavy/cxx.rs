@@ -2,6 +2,8 @@
 
 use hotseat_plugin_api::{Context, Handler, Request, Response, Result, export_handler};
 
+#[link(name = "work", kind = "static")]
+#[link(name = "stdc++")]
 unsafe extern "C" {
     fn work_in_cxx(number: i32) -> i32;
 }

@@ -1,6 +1,8 @@
-//! jemalloc as the plugin's allocator, with its default features.
-//! Recipe: feature `disable_initial_exec_tls`, without which each load takes some of the loader's fixed
-//! area for thread-locals.
+//! jemalloc: the plugin's allocator, with its default features.
+//! Note: the loader's fixed area for thread-locals is full after a few loads.
+//! Recipe: its feature `disable_initial_exec_tls` (which leaves memory with each load), or
+//! `recycle = "auto"` in the host's settings; best none: `export_handler!` brings an allocator whose
+//! memory comes back.
 
 use hotseat_plugin_api::{Context, Handler, Request, Response, Result, export_handler};
 

@@ -1,6 +1,7 @@
-//! mimalloc as the plugin's allocator, with its default features.
-//! Recipe: feature `local_dynamic_tls`, without which each load takes some of the loader's fixed
-//! area for thread-locals.
+//! mimalloc: the plugin's allocator, with its default features.
+//! Note: the loader's fixed area for thread-locals is full after some loads.
+//! Recipe: its feature `local_dynamic_tls`, or `recycle = "auto"` in the host's settings;
+//! best none: `export_handler!` brings an allocator whose memory comes back.
 
 use hotseat_plugin_api::{Context, Handler, Request, Response, Result, export_handler};
 

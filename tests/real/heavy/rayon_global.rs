@@ -1,4 +1,5 @@
-//! rayon's global pool: its threads never end, so the library stays.
+//! rayon: its global pool.
+//! Note: the pool's threads never end.
 //! Recipe: build a `ThreadPool` and keep it in the handler.
 
 use hotseat_plugin_api::{Context, Handler, Request, Response, Result, export_handler};
