@@ -146,7 +146,7 @@ impl Instance {
                 side.wait(Duration::MAX).map_err(|_| "its `drop` broke off".to_owned())?
             }
         };
-        library.close_soon(quiet, purge_time)
+        library.close_soon(quiet, purge_time).map_err(|error| error.to_string())
     }
 }
 

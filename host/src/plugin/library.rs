@@ -159,7 +159,14 @@ impl Library {
 
     /// Ends a failed load: closes the library if that can be done at once.
     pub(super) fn give_up(self, problem: LoadProblem, purge_time: Duration) -> LoadError {
-        LoadError { problem, resident: self.library.close_soon(QUIET_TIME, purge_time).err() }
+        LoadError {
+            problem,
+            resident: self
+                .library
+                .close_soon(QUIET_TIME, purge_time)
+                .err()
+                .map(|it| it.to_string()),
+        }
     }
 }
 

@@ -75,7 +75,8 @@ impl Context {
     }
 
     pub(super) fn lease(&self, holding: Holding) -> LibraryLease {
-        LibraryLease::new(Arc::clone(&self.record), holding)
+        // Its own code asks for it.
+        LibraryLease::new(Arc::clone(&self.record), holding).expect("the library is open")
     }
 }
 

@@ -25,14 +25,14 @@ pub struct LibraryLease {
 }
 
 impl LibraryLease {
-    /// Keeps the library of `record` loaded.
+    /// Keeps the library of `record` loaded. `None`: it is being closed, or has gone.
     #[must_use]
-    pub fn new(record: Arc<Record>, holding: Holding) -> Self {
-        match holding {
+    pub fn new(record: Arc<Record>, holding: Holding) -> Option<Self> {
+        let began = match holding {
             Holding::Waker => record.waker_began(),
             Holding::Job => record.job_began(),
-        }
-        Self { record, holding }
+        };
+        began.then_some(Self { record, holding })
     }
 
     /// The library, for [`enter`](crate::enter).

@@ -31,8 +31,9 @@
 //! threads of its own and a plugin in C.
 //!
 //! # What it asks of the system
-//! Linux with glibc 2.34 or newer, on x86-64 or aarch64. Nothing is ever closed where the functions
-//! are not in place.
+//! Linux with glibc 2.35 or newer, on x86-64 or aarch64, and a program that exports the functions: a
+//! library that itself opens others (an extension module) cannot. Nothing is ever closed where they are
+//! not in place: [`Library::close`] says so.
 
 pub mod action;
 pub mod figures;

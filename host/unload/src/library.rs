@@ -13,14 +13,17 @@ use std::{
     os::unix::ffi::OsStrExt,
     path::Path,
     sync::Arc,
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use libloading::os::unix::{Library as Handle, RTLD_LOCAL, RTLD_NOW};
 
 use crate::{
     hooks::{
-        self, LibraryId, blame, callbacks, census, heap, keys, ledger, needed, object,
+        self, LibraryId, blame, callbacks,
+        census::{self, Look},
+        heap, keys, ledger, needed, object,
         registry::{self, Record},
         signals,
     },
@@ -32,24 +35,32 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// The path holds a NUL.
-    #[error("the path holds a NUL")]
+    /// The path is none by which one file can be told: it holds a NUL, a `$` that the loader would
+    /// replace, or no `/`, so that the loader would search.
+    #[error("the path must have a `/` and neither a NUL nor a `$`")]
     Path,
-    /// A library that was opened under this path is still there, or was until a moment ago. A path
-    /// is never to be used again: the loader would give the old one.
+    /// A library is open under this path already. A path is never to be used again: the loader would
+    /// give the old one.
     #[error("a library is open under this path already")]
     InUse,
+    /// A library that is being opened or closed on this thread has asked for it.
+    #[error("a library that is being opened or closed on this thread asks for another one")]
+    Nested,
     /// The loader's words.
     #[error("{0}")]
     Loader(String),
 }
 
 /// Why a library was not closed.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum CloseError {
-    /// Something still reaches it; it is open as before and can be tried again.
+    /// Something still reaches it: it is open, and can be tried again. It must not be called any more:
+    /// its signal handlers, timers and keys are gone.
+    #[error("{1}")]
     Held(Library, String),
-    /// It was closed, but the loader keeps it mapped, for good: there is no use in looking again.
+    /// It was closed, but the loader keeps it mapped. It is made to stay for good, so there is no use
+    /// in looking again.
+    #[error("{0}")]
     Mapped(String),
 }
 
@@ -76,7 +87,8 @@ impl Library {
     /// Opens the library at `path` on the calling thread, whose constructors run here. `tag` is told
     /// wherever its code is met ([`running_tag`](crate::running_tag)); 0: nobody's.
     ///
-    /// The file must not change any more, and the path must never be used for another.
+    /// The file must not change any more, and the path must never be used for another. The calling
+    /// thread should be one that is registered for purges ([`crate::purge`]), or end soon.
     ///
     /// # Errors
     /// [`OpenError`].
@@ -85,18 +97,27 @@ impl Library {
     /// Its constructors and destructors may be run; whatever is taken out of it is used only until it
     /// is closed, and called under [`enter`](crate::enter).
     pub unsafe fn open(path: &Path, tag: u64) -> Result<Self, OpenError> {
-        let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| OpenError::Path)?;
-        if is_mapped(&name) {
+        let bytes = path.as_os_str().as_bytes();
+        let name = CString::new(bytes).map_err(|_| OpenError::Path)?;
+        if !bytes.contains(&b'/') || bytes.contains(&b'$') {
+            return Err(OpenError::Path);
+        }
+        // Whatever its constructors leave on this thread goes with the thread.
+        ledger::arm();
+        // Whether the hooks are in place decides later whether it may be closed.
+        let _ = hooks::self_test();
+        let turn = census::turn().ok_or(OpenError::Nested)?;
+        let record = registry::register(name).ok_or(OpenError::InUse)?;
+        if is_mapped(record.path()) {
+            registry::unregister(&record);
             return Err(OpenError::InUse);
         }
-        let record = registry::register(name).ok_or(OpenError::InUse)?;
         // Before its first instruction, should that be its last.
         blame::assign(record.id(), tag);
-        let turn = census::turn();
         let entered = hooks::enter(record.id());
         // SAFETY: runs the library's constructors, which the caller vouches for.
         let handle = unsafe { Handle::open(Some(path.as_os_str()), RTLD_NOW | RTLD_LOCAL) };
-        drop((entered, turn));
+        drop(entered);
         let handle = match handle {
             Ok(handle) => handle,
             Err(error) => {
@@ -106,17 +127,32 @@ impl Library {
                 return Err(OpenError::Loader(loader_text(error)));
             }
         };
+        drop(turn);
         let raw = handle.into_raw();
         let object = object::behind(raw);
-        // SAFETY: the handle that was taken apart in the line above.
+        // SAFETY: the handle that was taken apart two lines above.
         let handle = ManuallyDrop::new(unsafe { Handle::from_raw(raw) });
-        Ok(Self {
+        let library = Self {
             handle,
             record,
             inside: object.map_or(0, |object| object.inside()),
             nodelete: object.is_some_and(|object| object.nodelete()),
             kept: ManuallyDrop::default(),
-        })
+        };
+        // A file that is open under another path already is one object for the loader.
+        if object.is_none_or(|object| object.name() != library.record.path()) {
+            return Err(library.into_other());
+        }
+        Ok(library)
+    }
+
+    /// Gives a reference back that the loader has counted for a library of another path.
+    fn into_other(self) -> OpenError {
+        let Self { handle, record, .. } = self;
+        // Its last reference is somebody else's: this runs nothing.
+        let _ = ManuallyDrop::into_inner(handle).close();
+        registry::unregister(&record);
+        OpenError::InUse
     }
 
     /// The library's number, for [`enter`](crate::enter).
@@ -151,22 +187,41 @@ impl Library {
     }
 
     /// Keeps the library loaded while something in the host can still reach its code.
+    ///
+    /// # Panics
+    /// Never: an open library is not being closed.
     #[must_use]
     pub fn lease(&self, holding: Holding) -> LibraryLease {
-        LibraryLease::new(Arc::clone(&self.record), holding)
+        LibraryLease::new(Arc::clone(&self.record), holding).expect("the library is open")
     }
 
-    /// Waits for the library's threads and leases to go, purges every thread, and closes it.
-    /// The library stays, for good, when that takes too long: the error says why.
+    /// Waits for the library's threads and leases to go, purges every thread, and closes it; all of
+    /// that again, until `quiet` and `purge_time` have passed.
     ///
     /// # Errors
-    /// What keeps it.
-    pub fn close_soon(self, quiet: Duration, purge_time: Duration) -> Result<(), String> {
-        self.record.wait_quiet(quiet)?;
-        self.purge(purge_time)?;
-        match self.close() {
-            Ok(()) => Ok(()),
-            Err(CloseError::Held(_, reason) | CloseError::Mapped(reason)) => Err(reason),
+    /// What keeps it: [`CloseError`].
+    pub fn close_soon(self, quiet: Duration, purge_time: Duration) -> Result<(), CloseError> {
+        let until = Instant::now() + quiet.saturating_add(purge_time);
+        let left = || until.saturating_duration_since(Instant::now());
+        let mut library = self;
+        loop {
+            library.calm();
+            let waited = library.record.wait_quiet(left().min(quiet).min(CALM));
+            let purged = waited.and_then(|()| library.purge(left().min(purge_time)));
+            let reason = match purged {
+                Err(reason) => reason,
+                Ok(()) => match library.close() {
+                    Err(CloseError::Held(held, reason)) => {
+                        library = held;
+                        reason
+                    }
+                    ended => return ended,
+                },
+            };
+            if left().is_zero() {
+                return Err(CloseError::Held(library, reason));
+            }
+            thread::park_timeout(LOOK.min(left()));
         }
     }
 
@@ -177,9 +232,25 @@ impl Library {
         purge::purge_all(self.id(), purge_time).map_err(|missing| unanswered(&missing))
     }
 
+    /// Takes away what it would be called for later, so that it can become quiet: a timer may tick
+    /// faster than what it calls returns. Does nothing while others are opened or closed.
+    pub(crate) fn calm(&self) {
+        if callbacks::has_any(self.id())
+            && let Some(_turn) = census::try_turn()
+        {
+            callbacks::withdraw(self.id(), &needed::going(self.record.path()));
+        }
+    }
+
     /// What keeps it open, once its own end has been called for and every thread purged.
     #[must_use]
     pub fn held(&self) -> Option<String> {
+        if let Err(reason) = hooks::self_test() {
+            return Some(reason);
+        }
+        if hooks::running_library() == Some(self.id()) {
+            return Some("its own code, on this very thread".to_owned());
+        }
         if !self.record.is_quiet() {
             return Some(self.record.holders());
         }
@@ -194,36 +265,65 @@ impl Library {
     }
 
     /// Closes the library, unless it is held, and makes sure that it is unmapped. Runs its static
-    /// destructors on the calling thread, for as long as they like.
+    /// destructors on the calling thread, for as long as they like; nothing else is opened or closed
+    /// meanwhile.
     ///
     /// # Errors
     /// [`CloseError`]: it is there.
     pub fn close(self) -> Result<(), CloseError> {
+        self.close_telling(|| ())
+    }
+
+    /// As [`close`](Self::close); `begins` is called right before the loader is.
+    pub(crate) fn close_telling(self, begins: impl FnOnce()) -> Result<(), CloseError> {
         if let Some(reason) = self.held() {
             return Err(CloseError::Held(self, reason));
         }
-        let going = needed::going(self.record.path());
-        callbacks::withdraw(self.id(), &going);
-        // What was called until then counts as a thread.
-        if let Some(reason) = self.held() {
-            return Err(CloseError::Held(self, reason));
-        }
-        if let Err(reason) = signals::withdraw(self.id(), &going) {
-            return Err(CloseError::Held(self, reason));
-        }
-        keys::delete_all(&self.record);
-        // Until it is unmapped, so that nobody comes by an address of it meanwhile.
-        let _turn = match census::look(self.id(), self.record.path()) {
-            Ok(turn) => turn,
-            Err(reason) => return Err(CloseError::Held(self, reason)),
+        let mut again = false;
+        // Until it is unmapped: what goes with it, who is called for it and who has an address of it
+        // stays as it was found.
+        let turn = loop {
+            let Some(turn) = census::turn() else {
+                let reason = "a library that is being opened or closed on this thread asks for it";
+                return Err(CloseError::Held(self, reason.to_owned()));
+            };
+            let going = needed::going(self.record.path());
+            callbacks::withdraw(self.id(), &going);
+            if let Err(reason) = signals::withdraw(self.id(), &going) {
+                return Err(CloseError::Held(self, reason));
+            }
+            keys::delete_all(&self.record);
+            match census::look(self.id(), self.record.path(), again) {
+                Look::Clear(words) => {
+                    tracing::trace!(words, "nobody has an address of a library");
+                    break turn;
+                }
+                Look::Held(reason) => return Err(CloseError::Held(self, reason)),
+                Look::Heals(healing) => {
+                    drop(turn);
+                    healing.heal();
+                    again = true;
+                }
+            }
         };
+        // The last look, and from here on there is no way back into it: what was called until its
+        // handlers and timers were taken away may have started something.
+        self.record.shut(true);
+        if let Some(reason) = self.held() {
+            self.record.shut(false);
+            return Err(CloseError::Held(self, reason));
+        }
+        begins();
         let Self { handle, record, inside, nodelete, kept } = self;
         heap::shut(record.id(), true);
         let entered = hooks::enter(record.id());
         let closed = ManuallyDrop::into_inner(handle).close();
         drop(entered);
         if is_mapped(record.path()) || still_there(inside, &record) {
+            // Whoever else has opened it may close it later, and nobody would ask what runs then.
+            needed::pin(std::ptr::without_provenance(inside));
             heap::shut(record.id(), false);
+            record.shut(false);
             return Err(CloseError::Mapped(match closed {
                 Err(error) => loader_text(error),
                 Ok(()) if nodelete => NODELETE.to_owned(),
@@ -235,14 +335,23 @@ impl Library {
         // What its own destructors registered while it went can never run.
         ledger::forget(&record);
         signals::forget(record.id());
+        callbacks::forget();
         keys::delete_all(&record);
         registry::unregister(&record);
         heap::take_back(record.id());
+        drop(turn);
         // Nobody knows the addresses any more.
         drop(ManuallyDrop::into_inner(kept));
         Ok(())
     }
 }
+
+/// How long it is waited for a library to become quiet before what it is called for is taken away once
+/// more.
+const CALM: Duration = Duration::from_millis(100);
+
+/// Between two attempts to close a library that is held.
+const LOOK: Duration = Duration::from_millis(1);
 
 /// The reason that names threads which did not answer a purge.
 pub(crate) fn unanswered(missing: &[String]) -> String {

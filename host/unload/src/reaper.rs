@@ -4,14 +4,15 @@
 //! of it happens on that thread. Knows nothing of why.
 //!
 //! # Invariants
-//! - A library that cannot go yet is looked at again and again, and no other waits for it.
+//! - A library that cannot go yet is looked at again and again, and no other waits for it. While the
+//!   loader runs one's static destructors it opens and closes no other, whoever asks.
 //! - Whatever may hang in a library (its end, static destructors) hangs on a side thread.
 //! - [`Unloading::Unloaded`] is reported after the loader has confirmed it.
 
 use std::{
     collections::{BTreeMap, VecDeque},
     fmt, io,
-    mem::take,
+    mem::{ManuallyDrop, take},
     ops::ControlFlow,
     sync::Arc,
     thread,
@@ -35,9 +36,9 @@ pub trait Retire: Sized + Send + 'static {
     /// What its library has in the process.
     fn record(&self) -> &Arc<Record>;
 
-    /// Ends what it has started, and then itself, on the calling thread, which was made for that and
-    /// must be purged of the library afterwards ([`purge_thread`](crate::purge_thread)). `freeing`
-    /// is to be called between the two, of which each may take [`ReaperRules::stop_time`].
+    /// Stops what it has started (its `stop`), and then ends itself (its `drop`), on the calling
+    /// thread, which was made for that and is purged of the library afterwards. `freeing` is to be
+    /// called between the two, of which each may take [`ReaperRules::stop_time`].
     fn end(self, freeing: impl FnOnce()) -> Ended<Self>;
 
     /// Ends itself, once nothing of it runs any more: for what [`end`](Self::end) has left running.
@@ -137,7 +138,7 @@ pub struct ReaperRules {
 
 struct News<I> {
     /// As long as the number of loads at most; `retire` must never wait nor fail.
-    arrived: VecDeque<Retired<I>>,
+    arrived: VecDeque<ManuallyDrop<Retired<I>>>,
     closing: Option<Instant>,
     held: bool,
 }
@@ -170,6 +171,8 @@ impl<I> ReaperHandle<I> {
     /// Hands something over. Never waits, so that the last use may end anywhere. After
     /// [`Reaper::shut_down`] it just stays.
     pub fn retire(&self, retired: Retired<I>) {
+        // Nobody drops it: without a reaper it stays.
+        let retired = ManuallyDrop::new(retired);
         self.inbox.tell(|news| news.arrived.push_back(retired));
     }
 }
@@ -227,7 +230,7 @@ fn run<I: Retire>(inbox: &Inbox<News<I>>, rules: &ReaperRules, report: &impl Fn(
     let mut all: Vec<Going<I>> = Vec::new();
     loop {
         let News { arrived, closing, held } = wait(inbox, all.iter().map(Going::due).min());
-        all.extend(arrived.into_iter().map(Going::start));
+        all.extend(arrived.into_iter().map(|it| Going::start(ManuallyDrop::into_inner(it))));
         if let Some(deadline) = closing {
             return stop_all(all, deadline);
         }

@@ -37,8 +37,9 @@ fn job() -> (abi::Job, SyncSender<()>, Receiver<&'static str>) {
     (abi::Job { data, run, drop: discard }, go, told)
 }
 
+#[track_caller]
 fn lease(played: &Played) -> LibraryLease {
-    LibraryLease::new(Arc::clone(played.record()), Holding::Job)
+    LibraryLease::new(Arc::clone(played.record()), Holding::Job).unwrap()
 }
 
 #[test]

@@ -106,7 +106,7 @@ static THEIR_VT: abi::WakerVt = abi::WakerVt {
 
 /// A waker of the host around one of a plugin.
 fn theirs(played: &Played) -> Waker {
-    let lease = || LibraryLease::new(Arc::clone(played.record()), Holding::Waker);
+    let lease = || LibraryLease::new(Arc::clone(played.record()), Holding::Waker).unwrap();
     // SAFETY: makes a value of its argument alone.
     let theirs = unsafe { their_clone(std::ptr::null()) };
     // SAFETY: `theirs` lives until the end of the call.

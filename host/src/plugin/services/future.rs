@@ -49,7 +49,11 @@ unsafe extern "C" fn poll<F: Future<Output = Outcome> + Unpin>(
 ) -> u32 {
     // SAFETY: the box that `boxed` made; polled on one thread at a time and not after its end.
     let boxed = unsafe { &mut *data.cast::<Boxed<F>>() };
-    let lease = || LibraryLease::new(Arc::clone(&boxed.record), Holding::Waker);
+    let lease = || {
+        // Its own code polls.
+        let lease = LibraryLease::new(Arc::clone(&boxed.record), Holding::Waker);
+        lease.expect("the library is open")
+    };
     let poll = || {
         // SAFETY: the waker is alive for the call and comes from the record's library.
         let waker = unsafe { waker::to_std(waker, lease) };

@@ -87,7 +87,7 @@ unsafe extern "C" fn their_free(_: *mut abi::Waker) {
 fn a_plugins_waker_holds_its_library() {
     let played = Played::start();
     let theirs = abi::Waker { data: ptr::null(), aux: ptr::null(), vt: &raw const THEIR_VT };
-    let lease = || LibraryLease::new(Arc::clone(played.record()), Holding::Waker);
+    let lease = || LibraryLease::new(Arc::clone(played.record()), Holding::Waker).unwrap();
     // SAFETY: `theirs` lives until the end of the test.
     let waker = unsafe { to_std(&raw const theirs, lease) };
     assert_eq!(played.record().holders(), "1 waker held by the host");

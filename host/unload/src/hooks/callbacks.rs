@@ -16,7 +16,7 @@ use std::{
 use super::{
     LibraryId, become_thread_of, current, ledger, needed,
     needed::Going,
-    real,
+    object, real,
     registry::{self, Owner, Record},
     stack,
 };
@@ -56,7 +56,7 @@ struct Callback {
     function: Function,
     value: usize,
     source: Option<Source>,
-    /// `None`: of an object that has outlived the library on whose behalf it asked.
+    /// `None`: of an object that has outlived the library on whose behalf it asked, and stays.
     record: Option<Arc<Record>>,
 }
 
@@ -186,6 +186,8 @@ fn enter(number: usize) -> Option<(Function, *mut c_void)> {
         let mut callbacks = callbacks();
         let at = callbacks.all.iter().position(|it| it.number == number)?;
         let kept = &callbacks.all[at];
+        // A library's own end may have closed what it had opened.
+        object::find(kept.function as *const c_void)?;
         let found = (kept.function, kept.value, kept.record.clone());
         // While nobody can take it away.
         if let Some(record) = &found.2 {
@@ -204,31 +206,54 @@ fn enter(number: usize) -> Option<(Function, *mut c_void)> {
     Some((function, ptr::with_exposed_provenance_mut(value)))
 }
 
+/// Whether anything could be called in the library's name.
+pub(crate) fn has_any(library: LibraryId) -> bool {
+    let its = |it: &Callback| it.record.as_ref().is_some_and(|record| record.id() == library);
+    callbacks().all.iter().any(its)
+}
+
 /// Takes away what `library`, and what goes with it, would be called for. What has begun counts as a
-/// thread of it.
+/// thread of it. What an object that stays is called for is from now on on behalf of another library
+/// that needs the object; where nobody is known to, the object stays for good. In the turn in which the
+/// library is to be closed.
 pub(crate) fn withdraw(library: LibraryId, going: &[Going]) {
-    let mut gone = Vec::new();
-    callbacks().all.retain_mut(|it| {
+    let (mut gone, mut stays) = (Vec::new(), Vec::new());
+    callbacks().all.retain(|it| {
         let address = it.function as usize;
         let is_its = it.record.as_ref().is_some_and(|record| record.id() == library);
         let inside = going.iter().any(|object| object.holds(address));
-        let stays = !inside && matches!(registry::owner(it.function as _), Owner::Other(_));
-        if is_its && stays {
-            it.record = None;
+        if !inside && is_its && matches!(registry::owner(it.function as _), Owner::Other(_)) {
+            stays.push((it.number, address));
+            return true;
         }
-        if inside || (is_its && !stays) {
+        if (inside || is_its)
             // A queue that was closed has no wish any more, and its number may be another's.
-            if let Some(Source::Timer(timer)) = it.source {
-                gone.push(timer);
-            }
-            return false;
+            && let Some(Source::Timer(timer)) = it.source
+        {
+            gone.push(timer);
         }
-        true
+        !(inside || is_its)
     });
+    // Without the lock, which those take that the loader's lock is waited for by.
+    for (number, address) in stays {
+        let keeper = needed::keeper(address, library);
+        if keeper.is_none() {
+            needed::pin(ptr::without_provenance(address));
+        }
+        if let Some(kept) = callbacks().all.iter_mut().find(|it| it.number == number) {
+            kept.record = keeper;
+        }
+    }
     for timer in gone {
         if let Some(real) = real::timer_delete() {
             // SAFETY: made by the library, and not deleted, or it would not be in the list.
             unsafe { real(ptr::with_exposed_provenance_mut(timer)) };
         }
     }
+}
+
+/// After a library was closed: forgets what lay in objects that went with it although nobody could
+/// know, because its own end has closed them.
+pub(crate) fn forget() {
+    callbacks().all.retain(|it| object::find(it.function as *const c_void).is_some());
 }

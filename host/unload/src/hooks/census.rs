@@ -17,17 +17,22 @@
 //! What it does not see: heaps, stacks, thread-locals and registers.
 
 use std::{
+    cell::Cell,
     ffi::CStr,
     iter,
+    marker::PhantomData,
     sync::{
-        Mutex, MutexGuard, OnceLock, PoisonError,
+        Mutex, MutexGuard, OnceLock, PoisonError, TryLockError,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Instant,
 };
 
-use self::{goes::Goes, scan::Survey, tables::Tables};
-use super::{LibraryId, needed};
+use self::{
+    goes::Goes,
+    scan::{Hit, Survey},
+    tables::Tables,
+};
+use super::{LibraryId, check, needed};
 
 mod cache;
 mod goes;
@@ -50,59 +55,109 @@ fn known() -> &'static Known {
     KNOWN.get_or_init(|| Known { tables: Tables::find(), forgotten: cache::find() })
 }
 
-/// The right to open or close a library: nobody else does either meanwhile.
+/// The right to open or close a library, and to ask the loader for what takes a reference: nobody else
+/// does either meanwhile.
 #[derive(Debug)]
 #[must_use = "the turn ends when this is dropped"]
 pub(crate) struct Turn {
     _held: MutexGuard<'static, ()>,
+    // It belongs to its thread.
+    here: PhantomData<*const ()>,
 }
 
-/// Waits for a turn. The first one is to be taken before any library is opened.
-pub(crate) fn turn() -> Turn {
-    static TURN: Mutex<()> = Mutex::new(());
+static TURN: Mutex<()> = Mutex::new(());
+
+impl Turn {
+    fn new(held: MutexGuard<'static, ()>) -> Self {
+        HAS_IT.set(true);
+        Self { _held: held, here: PhantomData }
+    }
+}
+
+thread_local! {
+    /// This thread has the turn.
+    static HAS_IT: Cell<bool> = const { Cell::new(false) };
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        HAS_IT.set(false);
+    }
+}
+
+/// Waits for a turn. The first one is to be taken before any library is opened. `None`: this thread has
+/// it, and a library that is being opened or closed here asks for another.
+pub(crate) fn turn() -> Option<Turn> {
+    if HAS_IT.get() {
+        return None;
+    }
+    needed::begin();
     known();
-    Turn { _held: TURN.lock().unwrap_or_else(PoisonError::into_inner) }
+    Some(Turn::new(TURN.lock().unwrap_or_else(PoisonError::into_inner)))
 }
 
-/// Looks who has an address of `library`, which was opened with `path`; what can be healed is. The
-/// turn in which it may be closed.
-///
-/// # Errors
-/// Who has one.
-pub(crate) fn look(library: LibraryId, path: &CStr) -> Result<Turn, String> {
-    let mut healed = false;
-    loop {
-        let turn = turn();
-        let began = Instant::now();
-        let survey = scan::survey(path, library);
-        let survey =
-            survey.map_err(|error| format!("the memory of others is not read: {error}"))?;
-        if !survey.is_listed {
-            return Err("the loader does not list it".to_owned());
-        }
-        let environment = heal::environment_holds(&survey.goes);
-        let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let Survey { goes, hits, words, .. } = &survey;
-        tracing::debug!(words, micros, hits = hits.len(), "looked who holds a library");
-        if hits.is_empty() && environment.is_none() {
-            return Ok(turn);
-        }
-        // A stream that is healed may wait for its reader: nobody else is to wait as well.
-        drop(turn);
-        if healed {
-            let held = if hits.is_empty() { environment } else { None };
-            return Err(format!("held by {}", held.unwrap_or_else(|| holder::describe(hits))));
-        }
-        heal::heal(goes, hits);
-        healed = true;
+/// A turn, if nobody has it.
+pub(crate) fn try_turn() -> Option<Turn> {
+    if HAS_IT.get() {
+        return None;
+    }
+    match TURN.try_lock() {
+        Ok(held) => Some(Turn::new(held)),
+        Err(TryLockError::Poisoned(error)) => Some(Turn::new(error.into_inner())),
+        Err(TryLockError::WouldBlock) => None,
+    }
+}
+
+/// What a look has found.
+pub(crate) enum Look {
+    /// Nobody has an address; how many words were looked at.
+    Clear(usize),
+    /// Somebody has, and could be given another one: [`Healing`], and then once more.
+    Heals(Healing),
+    /// Somebody has.
+    Held(String),
+}
+
+/// Who can be given addresses of something that stays.
+pub(crate) struct Healing {
+    goes: Goes,
+    hits: Vec<Hit>,
+}
+
+impl Healing {
+    /// Gives them. Outside a turn: a stream that is healed may wait for its reader, and nobody else is
+    /// to wait as well.
+    pub(crate) fn heal(self) {
+        heal::heal(&self.goes, &self.hits);
+    }
+}
+
+/// Looks who has an address of `library`, which was opened with `path`, in the turn in which it may be
+/// closed. `again`: what can be healed has been.
+pub(crate) fn look(library: LibraryId, path: &CStr, again: bool) -> Look {
+    let survey = match scan::survey(path, library) {
+        Ok(survey) if survey.is_listed => survey,
+        Ok(_) => return Look::Held("the loader does not list it".to_owned()),
+        Err(error) => return Look::Held(format!("the memory of others is not read: {error}")),
+    };
+    let environment = heal::environment_holds(&survey.goes);
+    let Survey { goes, hits, words, .. } = survey;
+    match (hits.is_empty(), environment) {
+        (true, None) => Look::Clear(words),
+        (_, _) if !again => Look::Heals(Healing { goes, hits }),
+        (true, Some(entry)) => Look::Held(format!("held by {entry}")),
+        (false, _) => Look::Held(format!("held by {}", holder::describe(&hits))),
     }
 }
 
 /// Looks for nothing, so that whatever is made once is there: for a process that counts what a load
 /// leaves behind.
 pub fn warm() {
-    // An error is told by the look that matters.
-    let _ = scan::survey(c"", LibraryId(0));
+    let _ = check::self_test();
+    if let Some(_turn) = turn() {
+        // An error is told by the look that matters.
+        let _ = scan::survey(c"", LibraryId(0));
+    }
 }
 
 /// What this process does not let it see, for people; `None`: nothing. Looked at once.

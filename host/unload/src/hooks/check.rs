@@ -6,7 +6,10 @@ use std::{
     ffi::{c_int, c_void},
     mem::transmute,
     ptr,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use super::{
@@ -26,11 +29,16 @@ use crate::action;
 /// library itself playing the plugin, a thread, a thread-local destructor and a key are made,
 /// attributed, purged and gone.
 ///
-/// To be called once at start, before the first library is loaded.
+/// To be called at start, before the first library is loaded: that is when it is tried, once for all.
 ///
 /// # Errors
-/// What does not work; then nothing may ever be unloaded.
+/// What does not work; then nothing is ever unloaded.
 pub fn self_test() -> Result<(), String> {
+    static TRIED: OnceLock<Result<(), String>> = OnceLock::new();
+    TRIED.get_or_init(try_here).clone()
+}
+
+fn try_here() -> Result<(), String> {
     real::look_up_endings();
     for (name, ours) in interpose::table() {
         let found = interpose::lookup(name);

@@ -202,6 +202,9 @@ fn settle(id: LibraryId, change: impl FnOnce(&mut Heap)) {
 /// eighth less again: on the thread that has allocated, under locks of the library, so it may only
 /// leave word. It is called at once if that is so already.
 pub fn watch(id: LibraryId, max: u64, tell: OnCrossing) {
+    if registry::by_id(id).is_none() {
+        return;
+    }
     settle(id, |heap| heap.line = Some(Line { max, over: false, tell }));
 }
 
@@ -237,7 +240,8 @@ pub fn ranges(id: LibraryId) -> Vec<Range<usize>> {
 /// they said last is known. `shut(id, false)` takes that back: it is still there.
 pub(crate) fn shut(id: LibraryId, shut: bool) {
     let mut heaps = heaps();
-    let Some(heap) = heaps.get_mut(&id) else { return };
+    // One that has asked for nothing yet may do so from its static destructors.
+    let heap = heaps.entry(id).or_default();
     if shut {
         heap.read();
     }

@@ -19,7 +19,9 @@ use std::{
     },
 };
 
-use super::{LibraryId, enter, heap, real, real::Dtor, registry, registry::Record, signals, stack};
+use super::{
+    LibraryId, current, enter, heap, real, real::Dtor, registry, registry::Record, signals, stack,
+};
 
 /// Destructors that one purge of one thread runs at most: a destructor that registers itself
 /// again must not hold the host for ever. Far above any real count (tens).
@@ -146,10 +148,13 @@ pub(super) fn note(record: Arc<Record>, dtor: Dtor, object: *mut c_void) {
 /// # Threads
 /// To be called on the thread that is purged, with no frame of the library on its stack, and when
 /// the library will do nothing there any more but be freed: to it the thread has ended, and its
-/// thread-locals panic when they are used again.
+/// thread-locals panic when they are used again. Called by code of the library itself it does nothing.
 pub fn purge_thread(library: LibraryId) {
     signals::forget_unfinished();
     let Some(record) = registry::by_id(library) else { return };
+    if current() == Some(library) {
+        return;
+    }
     run_all(&record);
     // After the destructors, which may unmap what they had given the thread.
     stack::restore(library);
@@ -199,6 +204,9 @@ fn run(Entry { record, dtor, object }: Entry) {
 
 /// Clears the values of the library's keys on this thread; returns how many destructors ran.
 fn purge_keys(record: &Arc<Record>) -> usize {
+    // A thread that ends is nobody's whom a close would ask. Before its keys are read, which a close
+    // deletes before it asks for the last time.
+    record.runs();
     let mut ran = 0;
     for known in record.keys() {
         // SAFETY: any key may be asked for; an unknown one answers null.
@@ -215,6 +223,7 @@ fn purge_keys(record: &Arc<Record>) -> usize {
         drop(entered);
         ran += 1;
     }
+    record.rests();
     ran
 }
 
@@ -230,6 +239,7 @@ unsafe extern "C" fn at_thread_end(_: *mut c_void) {
     while run_own() {
         purge_everything();
     }
+    crate::purge::thread_ends();
     STAGE.set(Stage::Over);
     for entry in ENTRIES.with_borrow_mut(|entries| std::mem::take(&mut **entries)) {
         // Beyond `RUNS_MAX`: it will never run, so it holds nothing.

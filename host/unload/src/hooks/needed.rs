@@ -5,24 +5,26 @@
 //! [`going`] is what only the library still needs.
 
 use std::{
-    ffi::CStr,
+    ffi::{CStr, c_void},
     ops::Range,
     ptr,
     sync::{
-        OnceLock,
+        Arc, Once, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
 use super::{
+    LibraryId,
     loader::Fields,
     object,
     objects::{self, Loaded, Wants},
-    registry,
+    registry::{self, Record},
 };
 
-/// Objects of the start that are told apart from libraries' own; a program has tens.
-const PERMANENT_MAX: usize = 256;
+/// Objects of the start that are told apart from libraries' own; a program has tens, a large one
+/// hundreds.
+const PERMANENT_MAX: usize = 1024;
 
 static PERMANENT: [AtomicUsize; PERMANENT_MAX] = [const { AtomicUsize::new(0) }; PERMANENT_MAX];
 
@@ -45,13 +47,71 @@ impl Going {
     }
 }
 
-/// Notes what is loaded now as what never goes. Once, before the first library.
+/// Notes what is loaded now as what never goes, and sees to it. Once, before the first library.
 pub(super) fn begin() {
+    static BEGUN: Once = Once::new();
+    BEGUN.call_once(note);
+}
+
+fn note() {
     fields();
-    let maps = objects::with_all(|all| all.iter().filter_map(map_of).collect::<Vec<_>>());
-    for (place, map) in PERMANENT.iter().zip(maps.unwrap_or_default()) {
-        place.store(map, Ordering::Release);
+    let found = |it: &Loaded| Some((map_of(it)?, it.name.clone()));
+    let all = objects::with_all(|all| all.iter().filter_map(found).collect::<Vec<_>>());
+    let mut places = PERMANENT.iter();
+    for (map, name) in all.unwrap_or_default() {
+        // What the host closed later would make room for a library under the same map. What has no
+        // place here is still known to stay, by the loader's own note.
+        if is_pinned(&name)
+            && let Some(place) = places.next()
+        {
+            place.store(map, Ordering::Release);
+        }
     }
+}
+
+/// Has the loader keep what it has under this name for good; false: it has nothing.
+fn is_pinned(name: &CStr) -> bool {
+    let flags = libc::RTLD_NOW | libc::RTLD_NOLOAD | libc::RTLD_NODELETE;
+    // The kernel's own object has a name that nobody can open, and goes nowhere.
+    if name.is_empty() || !name.to_bytes().contains(&b'/') {
+        return true;
+    }
+    // SAFETY: a C string; NOLOAD runs nothing.
+    !unsafe { libc::dlopen(name.as_ptr(), flags) }.is_null()
+}
+
+/// Has the loader keep the object at `address` for good: something will go on to call it, or is
+/// promised that it is there. Not under the loader's lock.
+pub(crate) fn pin(address: *const c_void) {
+    if let Some(object) = object::find(address) {
+        // Where that fails it is because the loader has it as its own.
+        let _ = is_pinned(object.name());
+    }
+}
+
+/// A library besides `library` that needs the object at this address, by the names in the tables.
+pub(super) fn keeper(address: usize, library: LibraryId) -> Option<Arc<Record>> {
+    let others: Vec<_> = registry::all().into_iter().filter(|it| it.id() != library).collect();
+    if others.is_empty() {
+        return None;
+    }
+    let look = |all: &[Loaded]| {
+        let at = all.iter().position(|it| it.span.contains(&address))?;
+        let wants: Vec<Wants> = all.iter().map(Loaded::wants).collect();
+        let needs = |from: usize, to: usize| needs(&wants[from], &all[to], &wants[to]);
+        let reaches = |record: &Arc<Record>| {
+            let first = |it: usize| all[it].name.as_c_str() == record.path();
+            spread(all.len(), first, needs)[at]
+        };
+        others.into_iter().find(reaches)
+    };
+    objects::with_all(look).flatten()
+}
+
+/// Whether an object with these wants was given `other`, as far as names tell.
+fn needs(wants: &Wants, other: &Loaded, its: &Wants) -> bool {
+    let known = [Some(other.name.to_bytes()), Some(other.file_name()), its.soname.as_deref()];
+    wants.needed.iter().any(|name| known.contains(&Some(name.as_slice())))
 }
 
 /// What the loader does not tell of an object. `None`: it was not found in this C library.
@@ -95,12 +155,7 @@ pub(super) fn with(all: &[Loaded], path: &CStr) -> Vec<bool> {
         1 => vec![Wants::default()],
         _ => late.iter().map(|at| all[*at].wants()).collect(),
     };
-    let soname = |at: usize| wants[at].soname.as_deref();
-    let needs = |from: usize, to: usize| {
-        let (wants, other) = (&wants[from], &all[late[to]]);
-        let known = [Some(other.name.to_bytes()), Some(other.file_name()), soname(to)];
-        wants.needed.iter().any(|name| known.contains(&Some(name.as_slice())))
-    };
+    let needs = |from: usize, to: usize| needs(&wants[from], &all[late[to]], &wants[to]);
     let own_only = |at: usize| Some(at) == own;
     let reached = spread(late.len(), own_only, needs);
     let stays = |at: usize| !own_only(at) && (!reached[at] || kept(&all[late[at]], &wants[at]));

@@ -17,6 +17,9 @@ use std::{
 
 use super::{LibraryId, blame, object, object::Object, real::Dtor, signals};
 
+/// In the count of what is live: the library is being closed.
+const SHUT: usize = 1 << (usize::BITS - 1);
+
 /// A pthread key that a library made.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Key {
@@ -71,7 +74,7 @@ impl Record {
     /// No thread, waker or job of the library is left.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        self.live.load(Ordering::Acquire) == 0
+        self.live.load(Ordering::Acquire) & !SHUT == 0
     }
 
     /// Waits until nothing of the library runs.
@@ -161,34 +164,62 @@ impl Record {
         (of(&self.threads_total), of(&self.tls_total), of(&self.keys_total))
     }
 
+    /// A thread of it counts, whatever is being done with it.
     pub(super) fn thread_began(&self) {
         self.threads_total.fetch_add(1, Ordering::Relaxed);
-        self.begin(&self.threads);
+        self.runs();
+    }
+
+    /// Code of it runs on a thread that is none of its own.
+    pub(super) fn runs(&self) {
+        self.live.fetch_add(1, Ordering::AcqRel);
+        self.threads.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// It does not any more.
+    pub(super) fn rests(&self) {
+        self.end(&self.threads);
     }
 
     pub(super) fn thread_ended(&self) {
         self.end(&self.threads);
     }
 
-    pub(crate) fn waker_began(&self) {
-        self.begin(&self.wakers);
+    /// False: it is being closed.
+    pub(crate) fn waker_began(&self) -> bool {
+        self.begin(&self.wakers)
     }
 
     pub(crate) fn waker_ended(&self) {
         self.end(&self.wakers);
     }
 
-    pub(crate) fn job_began(&self) {
-        self.begin(&self.jobs);
+    /// False: it is being closed.
+    pub(crate) fn job_began(&self) -> bool {
+        self.begin(&self.jobs)
     }
 
     pub(crate) fn job_ended(&self) {
         self.end(&self.jobs);
     }
 
-    fn begin(&self, kind: &AtomicUsize) {
-        self.live.fetch_add(1, Ordering::Relaxed);
+    fn begin(&self, kind: &AtomicUsize) -> bool {
+        let before = self.live.fetch_add(1, Ordering::AcqRel);
+        if before & SHUT != 0 {
+            self.live.fetch_sub(1, Ordering::Release);
+            return false;
+        }
         kind.fetch_add(1, Ordering::Relaxed);
+        true
+    }
+
+    /// From here on nothing begins in it that the host could refuse; `shut(false)` takes that back.
+    pub(crate) fn shut(&self, shut: bool) {
+        if shut {
+            self.live.fetch_or(SHUT, Ordering::AcqRel);
+        } else {
+            self.live.fetch_and(!SHUT, Ordering::AcqRel);
+        }
     }
 
     fn end(&self, kind: &AtomicUsize) {

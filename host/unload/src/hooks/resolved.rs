@@ -20,7 +20,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    blame, build_id, needed, object,
+    blame, build_id, census, needed, object,
     objects::{self, Loaded, Wants},
     registry::{self, Record},
 };
@@ -141,6 +141,8 @@ impl Known {
 /// process began with is not followed.
 #[must_use]
 pub fn of(library: &Record) -> Vec<Resolved> {
+    // Its questions take references for a moment.
+    let _turn = census::turn();
     let all = Known::all(true);
     let files = Files::read();
     let resolved = |(wanted, at): (&[u8], usize)| Resolved {
@@ -160,6 +162,8 @@ pub fn other_copy(tried: &[Resolved], library: Option<&Record>) -> Option<OtherC
     if tried.iter().all(|it| it.image.own) {
         return None;
     }
+    // Its questions take references for a moment.
+    let _turn = census::turn();
     let all = Known::all(false);
     let mut files = None;
     for Resolved { wanted, image: tried } in tried.iter().filter(|it| !it.image.own) {
@@ -185,6 +189,8 @@ pub fn other_copy(tried: &[Resolved], library: Option<&Record>) -> Option<OtherC
 /// Names of `tried` for which this process has, from its beginning, other code.
 #[must_use]
 pub fn replaced(tried: &[Resolved]) -> Vec<OtherCopy> {
+    // Its questions take references for a moment.
+    let _turn = census::turn();
     let all = Known::all(true);
     let mut files = None;
     let other = |it: &Resolved| {

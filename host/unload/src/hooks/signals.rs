@@ -118,10 +118,13 @@ pub(crate) fn withdraw(library: LibraryId, going: &[Going]) -> Result<(), String
     let goes = |slot: &Slot| {
         slot.is_of(library) || slot.key().map().is_some_and(|map| going.iter().any(|it| it.is(map)))
     };
+    let mut stays = Vec::new();
     for signal in 1..=SIGNAL_MAX {
         if state(signal).slots().next().is_none() {
             continue;
         }
+        let its = |slot: &&Slot| !goes(slot) && slot.kept().owner == library.0;
+        stays.extend(state(signal).slots().filter(its).map(|slot| slot.kept().action.handler));
         lock::locked(|locked| {
             for slot in state(signal).slots() {
                 if goes(slot) {
@@ -132,6 +135,13 @@ pub(crate) fn withdraw(library: LibraryId, going: &[Going]) -> Result<(), String
             }
             apply(signal, locked);
         });
+    }
+    // Of an object that stays: as long as another library needs it, or, where nobody is known to, for
+    // good. Outside the lock.
+    for handler in stays {
+        if needed::keeper(handler, library).is_none() {
+            needed::pin(ptr::without_provenance(handler));
+        }
     }
     let until = Instant::now() + HANDLER_TIME;
     let left = |signal: &c_int| state(*signal).slots().any(|slot| goes(slot) && slot.is_running());

@@ -1,13 +1,18 @@
 //! One retired instance on its way out: what is done with it, what it waits for, when to look again.
 
 use std::{
-    sync::{Arc, OnceLock},
+    mem::ManuallyDrop,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use super::{Ended, ReaperRules, Report, Retire, Retired, Unloading};
 use crate::{
     figures::Figures,
+    hooks::purge_thread,
     library::{CloseError, Library, unanswered},
     purge::Purge,
     thread::{NoResult, Side},
@@ -36,7 +41,7 @@ enum Stage<I> {
     /// Only the library is left; every thread is asked to purge itself.
     Purging { library: Library, purge: Option<Purge> },
     /// The loader runs its static destructors and unmaps it, on a side thread.
-    Closing(Side<Result<(), CloseError>>),
+    Closing { side: Side<Result<(), CloseError>>, began: Arc<AtomicBool> },
     /// Nothing more is done with it.
     Over,
 }
@@ -97,7 +102,7 @@ impl<I: Retire> Going<I> {
         let record = match &self.stage {
             Stage::Running(instance) => Some(instance.record()),
             Stage::Purging { library, .. } => Some(library.record()),
-            Stage::Ending { .. } | Stage::Freeing(_) | Stage::Closing(_) | Stage::Over => None,
+            Stage::Ending { .. } | Stage::Freeing(_) | Stage::Closing { .. } | Stage::Over => None,
         };
         let threads = record.map(|record| record.threads_by_name()).unwrap_or_default();
         let unloaded = state == Unloading::Unloaded;
@@ -121,7 +126,7 @@ impl<I: Retire> Going<I> {
             let patience = if self.look == LOOK_FIRST { PATIENCE } else { Duration::ZERO };
             match step(stage, rules, patience) {
                 Look::On(stage) => {
-                    if matches!(stage, Stage::Closing(_)) {
+                    if matches!(stage, Stage::Closing { .. }) {
                         self.earlier = (self.since, self.look);
                     }
                     self.stage = stage;
@@ -154,7 +159,7 @@ impl<I: Retire> Going<I> {
         self.due = Instant::now() + if resident { LOOK_RESIDENT } else { self.look };
         self.look = (self.look * 2).min(LOOK_LAST);
         // Whoever was held is only looked at once more: until it hangs, that is still so.
-        let again = self.held && matches!(self.stage, Stage::Closing(_));
+        let again = self.held && matches!(self.stage, Stage::Closing { .. });
         if waited < if again { allowed } else { UNREPORTED } {
             return None;
         }
@@ -188,7 +193,7 @@ impl<I: Retire> Going<I> {
             Stage::Running(_)
             | Stage::Freeing(_)
             | Stage::Purging { .. }
-            | Stage::Closing(_)
+            | Stage::Closing { .. }
             | Stage::Over => true,
         }
     }
@@ -197,11 +202,16 @@ impl<I: Retire> Going<I> {
 fn end<I: Retire>(instance: I) -> Stage<I> {
     let freeing = Arc::<OnceLock<Duration>>::default();
     let (told, began) = (freeing.clone(), Instant::now());
+    let library = instance.record().id();
+    // Where there is no thread for it nobody drops it.
+    let instance = ManuallyDrop::new(instance);
     let work = move || {
-        instance.end(|| {
+        let ended = ManuallyDrop::into_inner(instance).end(|| {
             // Said once.
             let _ = told.set(began.elapsed());
-        })
+        });
+        purge_thread(library);
+        ended
     };
     // Nobody waits when the process ends; then it just stays.
     match Side::start("stop", work, drop) {
@@ -238,15 +248,19 @@ fn step<I: Retire>(stage: Stage<I>, rules: &ReaperRules, patience: Duration) -> 
             Err(NoResult::Died) => broken(),
         },
         Stage::Purging { library, purge } => step_purging(library, purge, rules, patience),
-        Stage::Closing(side) => match side.wait(patience) {
+        Stage::Closing { side, began } => match side.wait(patience) {
             Ok(Ok(())) => Look::End(Unloading::Unloaded),
             Ok(Err(CloseError::Held(library, reason))) => {
                 Look::Back(Stage::Purging { library, purge: None }, reason)
             }
             Ok(Err(CloseError::Mapped(reason))) => Look::End(Unloading::Resident(reason)),
             Err(NoResult::TimedOut) => {
-                let reason = "its destructors have not returned".to_owned();
-                Look::Wait(Stage::Closing(side), reason, rules.stop_time)
+                let reason = match began.load(Ordering::Relaxed) {
+                    true => "its destructors have not returned",
+                    false => "another library is being opened or closed",
+                };
+                let reason = reason.to_owned();
+                Look::Wait(Stage::Closing { side, began }, reason, rules.stop_time)
             }
             Err(NoResult::Died) => broken(),
         },
@@ -263,7 +277,14 @@ fn step_running<I: Retire>(instance: I) -> Look<I> {
         let holders = instance.record().holders();
         return Look::Wait(Stage::Running(instance), holders, Duration::ZERO);
     }
-    match Side::start("drop", move || instance.free(), drop) {
+    let library = instance.record().id();
+    let instance = ManuallyDrop::new(instance);
+    let work = move || {
+        let freed = ManuallyDrop::into_inner(instance).free();
+        purge_thread(library);
+        freed
+    };
+    match Side::start("drop", work, drop) {
         Ok(side) => Look::On(Stage::Freeing(side)),
         Err(error) => {
             tracing::error!(%error, "no thread to drop a plugin's instance");
@@ -281,9 +302,10 @@ fn step_purging<I>(
     if let Some(reason) = &rules.never {
         return Look::End(Unloading::Resident(reason.clone()));
     }
+    library.calm();
     let record = library.record();
     if record.needs_purge() {
-        let mut purge = purge.unwrap_or_else(|| Purge::begin(library.id()));
+        let purge = purge.unwrap_or_else(|| Purge::begin(library.id()));
         let missing = purge.missing(patience);
         if !missing.is_empty() {
             let stage = Stage::Purging { library, purge: Some(purge) };
@@ -295,8 +317,11 @@ fn step_purging<I>(
         // Something appeared since; every thread is asked again.
         return Look::Wait(Stage::Purging { library, purge: None }, reason, Duration::ZERO);
     }
-    match Side::start("close", move || library.close(), drop) {
-        Ok(side) => Look::On(Stage::Closing(side)),
+    let began = Arc::<AtomicBool>::default();
+    let begins = Arc::clone(&began);
+    let close = move || library.close_telling(|| begins.store(true, Ordering::Relaxed));
+    match Side::start("close", close, drop) {
+        Ok(side) => Look::On(Stage::Closing { side, began }),
         Err(error) => {
             tracing::error!(%error, "no thread to close a library");
             broken()

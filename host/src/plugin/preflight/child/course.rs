@@ -85,7 +85,8 @@ pub(super) fn run(
     tested?;
     voice.stage(Stage::Close);
     let closed = library.close_soon(QUIET_TIME, QUIET_TIME);
-    let hazards = hazards(&record, nodelete, closed.as_ref().err());
+    let hazards =
+        hazards(&record, nodelete, closed.as_ref().err().map(ToString::to_string).as_ref());
     Ok(Course { unmapped: closed.is_ok(), hazards, resolved })
 }
 
