@@ -110,11 +110,18 @@ endif
 test-one: test-plugins ## run the tests whose name contains T, with their output: make test-one T=zoo
 	$(CARGO) test --locked -p hotseat --lib --test it -- --nocapture $(T)
 
-soak: build ## swap under load: SWAPS=10000 of a plain and a hostile plugin, 300 with OpenSSL; POSTS=10000 nobody reads
+soak: build ## swap under load: SWAPS=10000 of a plain, a hostile and a hoarding plugin, 300 with OpenSSL or another allocator; POSTS=10000 nobody reads
 	$(CARGO) build --locked --release -p hotseat-test-plugins --examples
 	$(CARGO) build --locked --release -p hotseat-test-support --bins
 	target/release/soak --host $(HOTSEAT) --plugin plain --swaps $(SWAPS)
 	target/release/soak --host $(HOTSEAT) --plugin hostile --swaps $(SWAPS)
+	target/release/soak --host $(HOTSEAT) --plugin hoarding --swaps $(SWAPS)
+	$(CARGO) build --locked --release -p hotseat-test-plugin-allocators --examples
+	@for it in mimalloc jemalloc; do \
+	  library=target/release/examples/libuses_$$it.so; \
+	  target/release/soak --host $(HOTSEAT) --library $$library --swaps 300 --recycle && \
+	  target/release/soak --host $(HOTSEAT) --library $$library --swaps 300 || exit 1; \
+	done
 ifeq ($(HAS_SSL),yes)
 	$(CARGO) build --locked --release -p hotseat-test-plugin-openssl
 	target/release/soak --host $(HOTSEAT) --plugin openssl --swaps 300

@@ -16,6 +16,7 @@ use load::Load;
 use report::{Report, Sample};
 
 mod http2;
+mod library;
 mod load;
 mod report;
 mod unread;
@@ -39,6 +40,12 @@ struct Options {
     /// HTTP/1.
     #[arg(long, value_parser = clap::value_parser!(u64).range(100..))]
     posts: Option<u64>,
+    /// Instead of a plugin of the tests': this library, which takes room that no unload gives back.
+    #[arg(long)]
+    library: Option<PathBuf>,
+    /// With `--library`: the host renews its worker, and nothing may be refused.
+    #[arg(long)]
+    recycle: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -49,6 +56,8 @@ enum Kind {
     Hostile,
     /// Links OpenSSL.
     Openssl,
+    /// Keeps 1 MiB in a static.
+    Hoarding,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -117,6 +126,7 @@ fn run(options: &Options) -> anyhow::Result<Report> {
         Kind::Plain => fault("versioned"),
         Kind::Hostile => fault("hostile"),
         Kind::Openssl => plugin("openssl_user"),
+        Kind::Hoarding => fault("hoarding"),
     };
     let builder = Builder::new(options.host.canonicalize().context("find the host's binary")?);
     let host =
@@ -143,6 +153,13 @@ fn main() -> anyhow::Result<ExitCode> {
     let options = Options::parse();
     if let Some(posts) = options.posts {
         let outcome = unread::run(&options.host, posts)?;
+        outcome.print();
+        return Ok(end(&outcome.missed()));
+    }
+    if let Some(library) = &options.library {
+        let recycle = if options.recycle { "auto" } else { "off" };
+        println!("soak: {} deploys of {}, recycle {recycle}", options.swaps, library.display());
+        let outcome = library::run(&options.host, library, options.swaps, options.recycle)?;
         outcome.print();
         return Ok(end(&outcome.missed()));
     }
