@@ -139,6 +139,28 @@ fn a_chunk_of_the_heap_counts() {
     LEFT.store(0, Ordering::SeqCst);
 }
 
+/// What an older unwinder remembers of an object, which it believes no more once anything is unmapped;
+/// one word less, and it is somebody's.
+#[test]
+fn the_cache_of_an_older_unwinder_holds_nothing() {
+    static ENTRY: [AtomicUsize; 5] = [const { AtomicUsize::new(0) }; 5];
+    let played = Played::new();
+    let fill = |words: [usize; 5]| {
+        for (place, word) in ENTRY.iter().zip(words) {
+            let word = if word == 0 { 0 } else { played.at(word).addr() };
+            place.store(word, Ordering::SeqCst);
+        }
+    };
+    // From where to where a segment reaches, its object's base, frames, dynamic entries.
+    fill([2, 900, 1, 30, 40]);
+    played.assert_hits(0, "a whole entry");
+    fill([2, 900, 1, 30, 0]);
+    played.assert_hits(4, "without its dynamic entries");
+    fill([900, 2, 1, 30, 40]);
+    played.assert_hits(5, "a segment that ends before it begins");
+    fill([0; 5]);
+}
+
 /// What the C library takes out itself when the library goes is forgiven, also once it has done so;
 /// what it would call is not.
 #[test]
