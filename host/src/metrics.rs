@@ -23,6 +23,7 @@ use crate::{ids::PluginName, status::Status};
 #[cfg(test)]
 pub(crate) mod fixture;
 mod host;
+mod left;
 mod series;
 mod totals;
 

@@ -16,6 +16,10 @@ use crate::{
     upgrade::{Outcome, Verdict},
 };
 
+mod left;
+
+pub use self::left::{Leaves, Left, Swaps};
+
 /// The whole picture.
 #[derive(Clone, Debug)]
 pub struct Status {
@@ -414,8 +418,11 @@ pub struct GenerationStatus {
     pub holder_count: usize,
     /// Its heap; `None`: it has no arena, or an allocator of its own.
     pub heap: Option<Heap>,
-    /// What each load of it leaves behind.
-    pub leaves: Option<String>,
+    /// What each load of it leaves behind, if that is worth a word.
+    pub leaves: Option<Leaves>,
+    /// What this process had more of when it was unloaded than at the unload before: what its swap has
+    /// left, beside what comes and goes.
+    pub left: Option<Left>,
     /// Its threads that still run, by name, where those keep it.
     pub threads: BTreeMap<String, usize>,
 }

@@ -13,7 +13,8 @@ use self::table::Table;
 use super::{answer::one_line, wire::time::rfc3339};
 use crate::state::history::Entry;
 use crate::status::{
-    Address, GenerationStatus, Life, OrderStatus, PluginStatus, Residents, Status, Unwritable,
+    Address, GenerationStatus, Life, OrderStatus, PluginStatus, Residents, Status, Swaps,
+    Unwritable,
 };
 use crate::sys::clock::Now;
 
@@ -86,6 +87,11 @@ fn write_status(page: &mut String, status: &Status, working_dir: &Path, now: &No
     if let Some(last) = &status.upgrade {
         process::write_upgrade(page, last, now.wall)?;
     }
+    for Swaps { plugin, count, median } in status.swaps() {
+        if median.is_notable() {
+            writeln!(page, "left: {plugin}: {median} with each swap (median of {count})")?;
+        }
+    }
     if let Some(warning) = status.growth.warning() {
         writeln!(page, "warning: {warning}")?;
     }
@@ -132,7 +138,7 @@ pub(super) fn plugins(plugins: &[PluginStatus]) -> String {
         }
         let leaves = plugin.active.as_ref().and_then(|active| active.leaves.as_ref());
         if let Some(leaves) = leaves {
-            let _ = writeln!(page, "note: {}: {}", plugin.name, one_line(leaves));
+            let _ = writeln!(page, "note: {}: {}", plugin.name, one_line(&leaves.text));
         }
     }
     for (plugin, heap) in plugins.iter().filter_map(|it| Some((it, it.active.as_ref()?.heap?))) {

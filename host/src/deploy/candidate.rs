@@ -26,6 +26,7 @@ use crate::{
         services::Services,
     },
     route::{Loaded, Roster},
+    status::{Leaves, Left},
     sys::fault::Loading,
 };
 
@@ -157,7 +158,7 @@ pub struct Passed {
     pub notes: Vec<String>,
     /// How long the child took.
     pub took: Duration,
-    leaves: Option<String>,
+    leaves: Option<Leaves>,
     /// What the child's loader has given it of what it needs.
     resolved: Vec<Resolved>,
     file: PrivateCopy,
@@ -198,8 +199,11 @@ impl Workshop {
             let why = verdict.hazards.join(", ");
             notes.push(format!("its library will stay resident after it is retired: {why}"));
         }
-        let leaves = verdict.left_behind();
-        notes.extend(leaves.clone());
+        let leaves = verdict.left_behind().map(|text| {
+            let left = Left(verdict.leaves.figures.by_name());
+            Leaves { text, left }
+        });
+        notes.extend(leaves.as_ref().map(|it| it.text.clone()));
         notes.extend(elf::static_tls(&bytes).map(|wanted| self.room.note(wanted)));
         notes.extend(companions::replaced(&verdict.resolved));
         self.publish(Phase::Passed, &subject);

@@ -30,6 +30,7 @@ fn generation(number: u64, label: &str, life: Life, since: SystemTime) -> Genera
         holder_count: 0,
         heap: None,
         leaves: None,
+        left: None,
         threads: BTreeMap::new(),
     }
 }

@@ -10,7 +10,7 @@ use prometheus_client::{
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge, info::Info},
 };
 
-use super::{Ends, Word};
+use super::{Ends, Word, left};
 use crate::{
     status::{Blocked, Classes, Counts, GenerationStatus, Heap, Life, Status},
     sys::clock::Now,
@@ -68,7 +68,7 @@ fn counters<L: EncodeLabelSet>(
     })
 }
 
-fn gauges<L: EncodeLabelSet, V: EncodeGaugeValue>(
+pub(super) fn gauges<L: EncodeLabelSet, V: EncodeGaugeValue>(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,
@@ -117,6 +117,7 @@ impl HostFamilies {
         let help = "Generations in memory by where they are in their life.";
         gauges(encoder, "hotseat_generations", help, rows)?;
         self.heaps(encoder)?;
+        left::encode(&self.status, encoder)?;
         let rows =
             self.dropped.iter().map(|(p, why, n)| ([("plugin", p.as_str()), ("reason", *why)], *n));
         let help = "Values of plugins' own metrics that were not recorded.";

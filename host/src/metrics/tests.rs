@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, time::UNIX_EPOCH};
 use hotseat_plugin_api::abi::metric::{COUNTER, GAUGE, HISTOGRAM};
 
 use super::*;
+use crate::status::{GenerationStatus, Leaves, Left, Life};
 
 fn plugin(name: &str) -> PluginName {
     name.parse().unwrap()
@@ -197,6 +198,32 @@ fn what_cannot_be_printed_is_dropped_and_counted() {
     ] {
         assert!(page.lines().any(|there| there == line), "{line}\n{page}");
     }
+}
+
+/// Of what serves, and of the swaps of a plugin: never a series for each.
+#[test]
+fn what_is_left_behind_is_told_by_plugin() {
+    let mut status = fixture::serving(UNIX_EPOCH);
+    let left = |descriptors| Left([("descriptors", descriptors), ("heap_bytes", 34_000)].into());
+    let active = status.plugins[0].active.as_mut().unwrap();
+    let unloaded = GenerationStatus { life: Life::Unloaded, ..active.clone() };
+    active.leaves = Some(Leaves { text: "each load".to_owned(), left: left(2) });
+    let swapped = |number| GenerationStatus { left: Some(left(number)), ..unloaded.clone() };
+    status.retired.extend((0..7).map(swapped));
+    assert_eq!(status.swaps(), [], "too few to say");
+    status.retired.push(swapped(500));
+    let page = Metrics::new(10).render(&status);
+    for line in [
+        r#"hotseat_load_leaves_descriptors{plugin="handler"} 2"#,
+        r#"hotseat_load_leaves_threads{plugin="handler"} 0"#,
+        r#"hotseat_load_leaves_c_heap_bytes{plugin="handler"} 34000"#,
+        r#"hotseat_swap_leaves_descriptors{plugin="handler"} 4"#,
+        r#"hotseat_swap_leaves_c_heap_bytes{plugin="handler"} 34000"#,
+    ] {
+        assert!(page.lines().any(|there| there == line), "{line}\n{page}");
+    }
+    assert!(!page.contains("hotseat_swap_leaves_resident_bytes{"), "not known is not 0: {page}");
+    check(&page);
 }
 
 #[test]

@@ -27,7 +27,7 @@ use crate::{
         instance::Instance,
         reaper::{self, ReaperHandle},
     },
-    status::Heap,
+    status::{Heap, Leaves},
     sys::private::PrivateFile,
 };
 
@@ -40,8 +40,8 @@ pub struct Loaded {
     pub version: Version,
     /// When it was loaded.
     pub since: SystemTime,
-    /// What each load of it leaves behind, for people, if that is worth a word.
-    pub leaves: Option<String>,
+    /// What each load of it leaves behind, if that is worth a word.
+    pub leaves: Option<Leaves>,
     /// What the process had before it was loaded.
     before: Figures,
     instance: Option<Instance>,
@@ -61,7 +61,7 @@ impl Loaded {
         plugin: PluginName,
         version: Version,
         (instance, file): (Instance, PrivateFile),
-        (leaves, before): (Option<String>, Figures),
+        (leaves, before): (Option<Leaves>, Figures),
         (reaper, roster): (ReaperHandle, Roster),
     ) -> Self {
         let (since, file) = (SystemTime::now(), Some(file));

@@ -16,7 +16,7 @@ use crate::{
     event::{Event, Events, Phase},
     ids::{Generation, PluginName, Version},
     plugin::reaper::{Report, Unloading},
-    status::{GenerationStatus, Heap, Life},
+    status::{GenerationStatus, Heap, Leaves, Left, Life},
 };
 
 #[derive(Clone, Debug)]
@@ -28,7 +28,8 @@ struct Record {
     library: LibraryId,
     /// As it was when its last lease went.
     heap: Option<Heap>,
-    leaves: Option<String>,
+    leaves: Option<Leaves>,
+    left: Option<Left>,
     threads: BTreeMap<String, usize>,
 }
 
@@ -73,6 +74,7 @@ impl Roster {
             library: loaded.instance().library(),
             heap: None,
             leaves: loaded.leaves.clone(),
+            left: None,
             threads: BTreeMap::new(),
         });
         self.publish(Phase::Retired, loaded.version.generation, None);
@@ -87,10 +89,11 @@ impl Roster {
         self.publish(Phase::Drained, generation, None);
     }
 
-    /// The reaper has something to say about it.
-    pub fn report(&self, report: Report) {
+    /// The reaper has something to say about it; once it is unloaded, what its swap has left.
+    pub fn report(&self, report: Report, left: Option<Left>) {
         if let Some(record) = self.records().iter_mut().find(|it| it.is(Generation(report.tag))) {
             record.threads.clone_from(&report.threads);
+            record.left = left;
         }
         let (life, phase, detail) = match report.state {
             Unloading::Pending(why) => {
@@ -164,6 +167,7 @@ impl Roster {
             holder_count: 0,
             heap: record.heap(),
             leaves: record.leaves.clone(),
+            left: record.left.clone(),
             threads: record.threads.clone(),
         };
         self.records().iter().rev().map(status).collect()

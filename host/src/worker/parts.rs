@@ -42,7 +42,7 @@ use crate::{
     route::{Roster, Routes, Tally},
     serve::{DataPlane, HealthSource, Socket},
     state::{StateDir, history::Entry},
-    status::Address,
+    status::{Address, Left},
     sys::{clock::since_boot, keep},
     watch::{WatchConfig, Watcher},
 };
@@ -166,10 +166,9 @@ pub(super) fn start_reaper(
     let unloads = rules.never.is_none();
     let report = move |report| {
         picture::count(&metrics, &report);
-        if report.state == Unloading::Unloaded {
-            wear.note_unload();
-        }
-        roster.report(report);
+        let unloaded = report.state == Unloading::Unloaded;
+        let left = unloaded.then(|| wear.note_unload()).flatten();
+        roster.report(report, left.map(|figures| Left(figures.by_name())));
         let count = roster.resident_count();
         if unloads && count >= bound {
             renewal.suggest(&format!("{count} libraries stay resident"));

@@ -282,6 +282,7 @@ fn serving(loaded: &Arc<Loaded>, holders: &Holders) -> GenerationStatus {
         holder_count: holders.get(&version.generation).map_or(0, Vec::len),
         heap: loaded.heap(),
         leaves: loaded.leaves.clone(),
+        left: None,
         threads: BTreeMap::new(),
     }
 }

@@ -35,13 +35,14 @@ pub(super) struct Wear {
 }
 
 impl Wear {
-    /// A library was unmapped.
-    pub(super) fn note_unload(&self) {
+    /// A library was unmapped. What there is more of than when the one before was.
+    pub(super) fn note_unload(&self) -> Option<Figures> {
         let mut now = Figures::now();
         let connections = self.plane.get().map_or(0, |plane| plane.classes().total());
         let connections = i64::try_from(connections).unwrap_or(i64::MAX);
         now.descriptors = now.descriptors.map(|all| all.saturating_sub(connections));
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = counts.back().map(|before| now.since(*before));
         counts.push_back(now);
         if counts.len() > COUNT {
             counts.pop_front();
@@ -52,6 +53,7 @@ impl Wear {
         {
             tracing::warn!("{warning}; `hotseat status` shows it as long as it is so");
         }
+        left
     }
 
     /// What the counts say.

@@ -4,7 +4,7 @@
 //! Invariant: what the system does not tell is `None`, and never 0.
 #![expect(unsafe_code, reason = "mallinfo2 is looked up, because older C libraries lack it")]
 
-use std::{fs, mem::transmute, ops::AddAssign};
+use std::{collections::BTreeMap, fs, mem::transmute, ops::AddAssign};
 
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +41,20 @@ impl Figures {
     #[must_use]
     pub fn since(self, before: Self) -> Self {
         self.with(before, |now, before| now - before)
+    }
+
+    /// What is known of it, by name.
+    #[must_use]
+    pub fn by_name(self) -> BTreeMap<&'static str, i64> {
+        let Self { descriptors, threads, mappings, heap_bytes, rss_bytes } = self;
+        let all = [
+            ("descriptors", descriptors),
+            ("threads", threads),
+            ("mappings", mappings),
+            ("heap_bytes", heap_bytes),
+            ("rss_bytes", rss_bytes),
+        ];
+        all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }
 
     /// Field by field; what either lacks, the result lacks.
@@ -111,5 +125,6 @@ mod tests {
         let mut sum = Figures { threads: Some(3), ..before };
         sum += gone;
         assert_eq!((sum.descriptors, sum.threads), (None, Some(5)));
+        assert_eq!(gone.by_name(), [("threads", 2)].into());
     }
 }

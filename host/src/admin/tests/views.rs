@@ -38,6 +38,7 @@ fn generation(number: usize, label: &str, life: &str, why: Option<&str>) -> serd
         "holders": [],
         "heap": null,
         "leaves": null,
+        "left": null,
         "threads": {},
     })
 }

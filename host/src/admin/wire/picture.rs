@@ -261,6 +261,7 @@ struct Generation {
     holders: Vec<Holder>,
     heap: Option<Heap>,
     leaves: Option<String>,
+    left: Option<BTreeMap<&'static str, i64>>,
     threads: BTreeMap<String, usize>,
 }
 
@@ -287,6 +288,7 @@ impl Generation {
             holder_count,
             heap,
             leaves,
+            left,
             threads,
         } = generation;
         let (life, why) = match life {
@@ -318,7 +320,8 @@ impl Generation {
             holder_count: *holder_count,
             holders: holders.collect(),
             heap: heap.map(Heap::new),
-            leaves: leaves.clone(),
+            leaves: leaves.as_ref().map(|it| it.text.clone()),
+            left: left.as_ref().map(|it| it.0.clone()),
             threads: threads.clone(),
         }
     }
