@@ -2,8 +2,8 @@
 //!
 //! Owns the note that is left then: whose code it was and what it called. Whatever ends by `exit`
 //! or `quick_exit` ends at once: a normal end runs the destructors of every library that is mapped
-//! and waits for the loader. A process without a witness (a child that tries a library, one that a library
-//! has forked) and the host's own code meet the C library's functions as they are.
+//! and waits for the loader. A process without a witness (a child that tries a library), one that a library
+//! has forked, and the host's own code meet the C library's functions as they are.
 
 use std::{
     ffi::{c_int, c_void},
@@ -68,11 +68,13 @@ pub(super) fn is_witness(handler: usize) -> bool {
     WITNESS.get().is_some_and(|witness| witness.handler != 0 && witness.handler == handler)
 }
 
-/// Notes that the library whose code runs here ends this process. False: it is none, or there is
-/// nobody to read it.
+/// Notes that the library whose code runs here ends this process. False: it is none, there is nobody
+/// to read it, or this is a child that a library has forked.
 fn noted(call: Ends, given: c_int) -> bool {
     match (running_tag(), WITNESS.get()) {
         (0, _) | (_, None) => false,
+        // It would be told of the end of another process than its own.
+        _ if !signals::is_here() => false,
         (tag, Some(witness)) => (witness.note)(call, given, tag),
     }
 }

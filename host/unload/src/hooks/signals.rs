@@ -90,7 +90,7 @@ pub(super) fn begin() {
 }
 
 /// Whether this process has libraries, and is not the child of one.
-fn is_here() -> bool {
+pub(super) fn is_here() -> bool {
     let owner = OWNER.load(Ordering::Acquire);
     // `process::id` is getpid(2).
     owner != 0 && owner == std::process::id()

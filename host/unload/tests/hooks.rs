@@ -1,0 +1,101 @@
+//! What libraries in C leave with the C library, by the public interface: each is met by the host's
+//! functions, and nothing of it outlives the library.
+#![expect(unsafe_code, reason = "opens libraries and calls them")]
+
+use std::{
+    ffi::{CStr, c_int},
+    fs,
+    io::{PipeReader, PipeWriter, Read as _},
+    mem::transmute,
+    os::fd::AsRawFd as _,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use hotseat_unload::{Library, enter, self_test};
+use tempfile::TempDir;
+
+const LONG: Duration = Duration::from_secs(20);
+
+/// A library from C in a folder of its own.
+struct Built {
+    _folder: TempDir,
+    file: PathBuf,
+}
+
+fn build(source: &str) -> Built {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = compile(folder.path(), "own", source, &[]);
+    Built { _folder: folder, file }
+}
+
+fn compile(folder: &Path, name: &str, source: &str, more: &[&str]) -> PathBuf {
+    let text = folder.join(format!("{name}.c"));
+    fs::write(&text, source).expect("a folder of one's own");
+    let file = folder.join(format!("lib{name}.so"));
+    let status = Command::new("cc")
+        .args(["-D_GNU_SOURCE", "-O1", "-shared", "-fPIC", "-pthread", "-o"])
+        .args([&file, &text])
+        .args(["-Wl,-rpath,$ORIGIN", "-L"])
+        .arg(folder)
+        .args(more)
+        .status();
+    assert!(status.expect("a compiler of C").success());
+    file
+}
+
+fn open(file: &Path) -> Library {
+    self_test().expect("the hooks are in place");
+    // SAFETY: a library of these tests, of which nothing is used any more once it is closed.
+    unsafe { Library::open(file, 1) }.expect("it can be opened")
+}
+
+/// Calls a function that takes a number and gives one.
+fn call(library: &Library, name: &CStr, argument: c_int) -> c_int {
+    let found = library.symbol(name).expect("it has this function");
+    // SAFETY: the functions that these tests call have this type.
+    let function = unsafe { transmute::<*const (), unsafe extern "C" fn(c_int) -> c_int>(found) };
+    let _entered = enter(library.id());
+    // SAFETY: as above.
+    unsafe { function(argument) }
+}
+
+/// What `reader` gives until its end.
+fn rest(mut reader: PipeReader, writer: PipeWriter) -> String {
+    drop(writer);
+    let mut text = String::new();
+    reader.read_to_string(&mut text).expect("text");
+    text
+}
+
+/// The witness hears of the end of its own process only, and a child's ends as it should.
+#[test]
+fn a_child_of_a_library_ends_as_it_likes() {
+    fn note(_: hotseat_unload::Ends, _: c_int, _: u64) -> bool {
+        true
+    }
+    hotseat_unload::set_witness(hotseat_unload::Witness { handler: 0, note });
+    let built = build(
+        r#"
+        #include <stdlib.h>
+        #include <sys/wait.h>
+        #include <unistd.h>
+        static int out;
+        static void bye(void) { if (write(out, "bye", 3) != 3) _exit(9); }
+        int forks(int to) {
+            int status = 0;
+            pid_t child = fork();
+            out = to;
+            if (child == 0) { atexit(bye); exit(3); }
+            waitpid(child, &status, 0);
+            return WEXITSTATUS(status);
+        }
+    "#,
+    );
+    let library = open(&built.file);
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    assert_eq!(call(&library, c"forks", writer.as_raw_fd()), 3);
+    assert_eq!(rest(reader, writer), "bye", "its functions at the end are called");
+    library.close_soon(LONG, LONG).expect("nothing holds it");
+}
