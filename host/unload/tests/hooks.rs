@@ -3,13 +3,15 @@
 #![expect(unsafe_code, reason = "opens libraries and calls them")]
 
 use std::{
+    env,
     ffi::{CStr, c_int},
     fs,
     io::{PipeReader, PipeWriter, Read as _},
     mem::transmute,
-    os::fd::AsRawFd as _,
+    os::{fd::AsRawFd as _, unix::process::ExitStatusExt as _},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Output},
+    ptr,
     time::Duration,
 };
 
@@ -61,6 +63,18 @@ fn call(library: &Library, name: &CStr, argument: c_int) -> c_int {
     unsafe { function(argument) }
 }
 
+/// Runs a test of this file in a process of its own, where it does what ends that.
+fn apart(test: &str) -> Option<Output> {
+    const APART: &str = "HOTSEAT_TEST_APART";
+    if env::var_os(APART).is_some() {
+        return None;
+    }
+    let own = env::current_exe().expect("a test has a path");
+    let mut command = Command::new(own);
+    command.args(["--exact", test, "--nocapture"]).env(APART, "1");
+    Some(command.output().expect("it can be started"))
+}
+
 /// What `reader` gives until its end.
 fn rest(mut reader: PipeReader, writer: PipeWriter) -> String {
     drop(writer);
@@ -98,4 +112,42 @@ fn a_child_of_a_library_ends_as_it_likes() {
     assert_eq!(call(&library, c"forks", writer.as_raw_fd()), 3);
     assert_eq!(rest(reader, writer), "bye", "its functions at the end are called");
     library.close_soon(LONG, LONG).expect("nothing holds it");
+}
+
+/// The host's handler of a fault that is to be called once: the second fault ends the process, also
+/// where a library has a handler of its own.
+#[test]
+fn a_handler_of_the_host_that_is_called_once_is_called_once() {
+    extern "C" fn report(_: c_int) {
+        // SAFETY: may be called in a handler.
+        unsafe { libc::write(libc::STDERR_FILENO, c"called\n".as_ptr().cast(), 7) };
+    }
+    if let Some(Output { status, stderr, .. }) =
+        apart("a_handler_of_the_host_that_is_called_once_is_called_once")
+    {
+        let said = String::from_utf8_lossy(&stderr);
+        assert_eq!(status.signal(), Some(libc::SIGSEGV), "{said}");
+        assert_eq!(said.matches("called\n").count(), 1, "{said}");
+        return;
+    }
+    // SAFETY: whole actions, of a handler that stays; and the end by a signal that goes nowhere.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = report as extern "C" fn(c_int) as usize;
+        action.sa_flags = libc::SA_RESETHAND | libc::SA_NODEFER;
+        libc::sigaction(libc::SIGSEGV, &raw const action, ptr::null_mut());
+        libc::alarm(20);
+    }
+    let built = build(
+        r#"
+        #include <signal.h>
+        static void handle(int signal) { (void)signal; }
+        int start(int number) { signal(SIGSEGV, handle); return number; }
+    "#,
+    );
+    let library = open(&built.file);
+    assert_eq!(call(&library, c"start", 7), 7);
+    // The host's own fault.
+    // SAFETY: it is not, which this process is to die of.
+    unsafe { ptr::without_provenance_mut::<u8>(16).write_volatile(1) };
 }

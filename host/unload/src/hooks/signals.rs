@@ -105,7 +105,7 @@ pub(super) fn handler_here(signal: c_int) -> usize {
     let here = current().map_or(0, |library| library.0);
     match deliver::chosen(signal, here) {
         Some(slot) => slot.kept().action.handler,
-        None => state(signal).base.read().action.handler,
+        None => state(signal).base().handler,
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     deliver, is_fault,
-    kept::{Action, Entry},
+    kept::Action,
     lock::{Locked, locked},
     party::{Party, caller, party_of, running},
     slot::{Key, Slot, state},
@@ -55,15 +55,17 @@ fn change_base(signal: c_int, new: Option<Action>) -> Result<Action, c_int> {
         let known = state.has_base.load(Ordering::Relaxed);
         // The dying process, which wants the kernel to act and nobody else.
         if !known || (is_fault(signal) && new.is_some()) {
+            let own = known.then(|| base_of(signal));
             let before = swap(signal, new)?;
             if known && let Some(new) = new {
-                state.base.write(Entry { action: new, owner: 0, born: 0 }, locked);
+                state.set_base(new, locked);
             }
-            return Ok(before);
+            // Who puts back what it is shown must not put back what calls it.
+            return Ok(own.filter(|_| before.handler == deliver::address()).unwrap_or(before));
         }
-        let before = state.base.read().action;
+        let before = base_of(signal);
         if let Some(new) = new {
-            state.base.write(Entry { action: new, owner: 0, born: 0 }, locked);
+            state.set_base(new, locked);
             apply(signal, locked);
         }
         Ok(before)
@@ -79,10 +81,10 @@ fn change_slot(
     let state = state(signal);
     if !state.has_base.load(Ordering::Relaxed) {
         let action = swap(signal, None)?;
-        state.base.write(Entry { action, owner: 0, born: 0 }, locked);
+        state.set_base(action, locked);
         state.has_base.store(true, Ordering::Relaxed);
     }
-    let base = state.base.read().action;
+    let base = base_of(signal);
     let slot = state.find(key);
     let shown = slot.and_then(Slot::live).map_or_else(|| shown(signal, base), |it| it.action);
     let Some(new) = new else { return Ok(shown) };
@@ -100,6 +102,17 @@ fn change_slot(
     }
     apply(signal, locked);
     Ok(shown)
+}
+
+/// The host's own action, which the kernel itself may have used up while no library had one.
+fn base_of(signal: c_int) -> Action {
+    let state = state(signal);
+    let base = state.base();
+    let once = base.is_handler() && base.flags & libc::SA_RESETHAND != 0;
+    if once && swap(signal, None).is_ok_and(|there| there.handler == libc::SIG_DFL) {
+        state.take_base();
+    }
+    state.base()
 }
 
 /// What an object without an action of its own is shown.
@@ -138,7 +151,7 @@ pub(super) fn apply(signal: c_int, _: &Locked) {
     if !state.has_base.load(Ordering::Relaxed) {
         return;
     }
-    let base = state.base.read().action;
+    let base = state.base();
     let live = || state.slots().filter_map(Slot::live).map(|it| it.action);
     let handlers = || live().filter(Action::is_handler);
     let wanted = if handlers().next().is_some() {

@@ -57,7 +57,7 @@ unsafe fn call(action: Action, signal: c_int, info: *mut libc::siginfo_t, contex
 unsafe fn to_everybody(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     let before = CURRENT.with(|current| current.load(Relaxed));
     let state = state(signal);
-    let base = state.base.read().action;
+    let base = state.take_base();
     if base.is_handler() {
         CURRENT.with(|current| current.store(0, Relaxed));
         // SAFETY: the host's own handler, which stays.
@@ -120,7 +120,7 @@ unsafe fn to_the_library_that_runs(
         }
         unfinished::end(slot);
     }
-    let base = state(signal).base.read().action;
+    let base = state(signal).take_base();
     if base.is_handler() {
         // SAFETY: the host's own handler, which stays.
         unsafe { call(base, signal, info, context) };

@@ -79,7 +79,7 @@ fn is_guarded(signal: c_int) -> bool {
     if there != deliver::address() {
         return ends::is_witness(there);
     }
-    ends::is_witness(state.base.read().action.handler)
+    ends::is_witness(state.base().handler)
 }
 
 /// Whose action a handler at this address is, if `caller` gives it.

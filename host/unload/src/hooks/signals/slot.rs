@@ -165,7 +165,9 @@ pub(super) struct State {
     /// The first of its slots, counted from 1.
     first: AtomicU16,
     /// The host's own action, once it is known.
-    pub(super) base: Kept,
+    base: Kept,
+    /// `SA_RESETHAND`: it was called.
+    is_base_spent: AtomicBool,
     pub(super) has_base: AtomicBool,
     /// It must not end the process although no handler is left.
     pub(super) is_harmless: AtomicBool,
@@ -175,6 +177,7 @@ static STATES: [State; SIGNAL_MAX as usize + 1] = [const {
     State {
         first: AtomicU16::new(0),
         base: Kept::new(),
+        is_base_spent: AtomicBool::new(false),
         has_base: AtomicBool::new(false),
         is_harmless: AtomicBool::new(false),
     }
@@ -186,6 +189,27 @@ pub(super) fn state(signal: c_int) -> &'static State {
 }
 
 impl State {
+    /// The host's own action that is in force: the default once it is used up.
+    pub(super) fn base(&self) -> Action {
+        match self.is_base_spent.load(Ordering::Relaxed) {
+            true => Action::DEFAULT,
+            false => self.base.read().action,
+        }
+    }
+
+    pub(super) fn set_base(&self, action: Action, locked: &Locked) {
+        self.base.write(Entry { action, owner: 0, born: 0 }, locked);
+        self.is_base_spent.store(false, Ordering::Relaxed);
+    }
+
+    /// The host's own action for one call, which may be the only one that `SA_RESETHAND` allows.
+    pub(super) fn take_base(&self) -> Action {
+        let base = self.base();
+        let once = base.is_handler() && base.flags & libc::SA_RESETHAND != 0;
+        let is_spent = once && self.is_base_spent.swap(true, Ordering::Relaxed);
+        if is_spent { Action::DEFAULT } else { base }
+    }
+
     /// Its slots, used or not.
     pub(super) fn slots(&'static self) -> impl Iterator<Item = &'static Slot> {
         let at = |number: u16| POOL.get(usize::from(number.checked_sub(1)?));

@@ -13,7 +13,7 @@ use std::{
 
 use super::{
     change::{from_system, to_system},
-    kept::{Action, Entry},
+    kept::Action,
     slot::state,
     *,
 };
@@ -138,6 +138,37 @@ fn a_handler_that_is_called_once_is_used_up() {
     withdraw(played.record.id(), &[]).unwrap();
 }
 
+/// The host's own too, whoever has it called: the kernel, or this module.
+#[test]
+fn what_the_host_has_called_once_is_used_up() {
+    let played = Played::start();
+    let signal = libc::SIGRTMIN() + 13;
+    let base = handler(count, libc::SA_RESETHAND, 0);
+    let set_own = |own: extern "C" fn(c_int)| {
+        let entered = enter(played.record.id());
+        set(signal, Some(handler(own, 0, 0))).unwrap();
+        drop(entered);
+    };
+    CALLS.store(0, Ordering::SeqCst);
+    set(signal, Some(base)).unwrap();
+    set_own(hosts);
+    send(signal);
+    send(signal);
+    assert_eq!(CALLS.load(Ordering::SeqCst), 1);
+    assert_eq!(set(signal, None).unwrap().handler, libc::SIG_DFL);
+    set(signal, Some(base)).unwrap();
+    send(signal);
+    assert_eq!(CALLS.load(Ordering::SeqCst), 2, "given anew");
+    set(signal, Some(base)).unwrap();
+    withdraw(played.record.id(), &[]).unwrap();
+    assert_ne!(kernel(signal).flags & libc::SA_RESETHAND, 0, "the kernel sees to it");
+    send(signal);
+    set_own(hosts);
+    send(signal);
+    assert_eq!(CALLS.load(Ordering::SeqCst), 3);
+    withdraw(played.record.id(), &[]).unwrap();
+}
+
 #[test]
 fn a_handler_that_runs_keeps_its_library_until_it_returns() {
     static STEPS: std::sync::OnceLock<Barrier> = std::sync::OnceLock::new();
@@ -227,8 +258,7 @@ fn what_stays_loses_its_name_only() {
     // SAFETY: a place in the loader's list that is none, which nobody follows.
     lock::locked(|locked| {
         let state = state(signal);
-        let base = Entry { action: handler(hosts, 0, 0), owner: 0, born: 0 };
-        state.base.write(base, locked);
+        state.set_base(handler(hosts, 0, 0), locked);
         state.has_base.store(true, Ordering::Relaxed);
         let slot = state.make(slot::Key::object(4096), locked).unwrap();
         slot.write(handler(count, 0, 0), played.record.id().0, locked);
