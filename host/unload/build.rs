@@ -3,7 +3,7 @@
 //! word). rustc's LLD exports by itself what the C library has as well; GNU ld does not.
 
 /// As in `hooks::interpose`; the self-test of a program that lacks one says so.
-const SYMBOLS: [&str; 32] = [
+const SYMBOLS: [&str; 34] = [
     "_Exit",
     "__cxa_thread_atexit_impl",
     "__sigaction",
@@ -11,6 +11,8 @@ const SYMBOLS: [&str; 32] = [
     "_exit",
     "abort",
     "bsd_signal",
+    "dlsym",
+    "dlvsym",
     "exit",
     "kill",
     "mq_notify",

@@ -5,6 +5,7 @@
 //! bind here: glibc never learns of a plugin's thread-local destructors and pins nothing, its
 //! keys can be deleted, its threads counted. So are those by which it has its code called later: by a
 //! signal (`signals`), by a timer or a message queue on a thread of the C library's (`callbacks`).
+//! Who asks the loader for one of them by its name gets the host's as well (`asked`, `symbols`).
 //! Those by which a plugin ends the process (`ends`) are the host's as well: they leave a note of
 //! whose code it was. What a library's arena lives on is lent to it here and taken back behind it
 //! (`heap`). `needed` knows what goes with a library, and who else has an address of that is found
@@ -22,6 +23,7 @@
 //! | `timer_create`, `setitimer`, `alarm` with a signal | the kernel | goes on, and its signal does nothing |
 //! | `signalfd`, `sigqueue`, `sigwait` | nobody: no code is called | nothing |
 //! | thread-local destructors, `pthread_key_create`, `tss_create` | `ledger`, `keys` | run by the purge, then deleted |
+//! | `dlsym`, `dlvsym` of a name of this table | nobody: it is given the host's function | as by that |
 //! | `pthread_create`, `thrd_create` | counted by `threads` | waited for |
 //! | `pthread_cleanup_push` | the stack of its thread | goes with the thread |
 //! | `atexit`, static destructors of C++ | glibc, by the library's handle | run by `dlclose` |
@@ -40,6 +42,7 @@ use std::{
     sync::atomic::{AtomicU32, Ordering::Relaxed},
 };
 
+mod asked;
 pub(crate) mod blame;
 mod build_id;
 pub(crate) mod callbacks;
@@ -60,6 +63,7 @@ pub(crate) mod registry;
 pub mod resolved;
 pub(crate) mod signals;
 mod stack;
+mod symbols;
 mod syslog;
 mod texts;
 mod threads;

@@ -6,7 +6,7 @@ use std::{
     env,
     ffi::{CStr, c_int},
     fs,
-    io::{PipeReader, PipeWriter, Read as _},
+    io::{PipeReader, PipeWriter, Read as _, Write as _},
     mem::transmute,
     os::{fd::AsRawFd as _, unix::process::ExitStatusExt as _},
     path::{Path, PathBuf},
@@ -150,4 +150,83 @@ fn a_handler_of_the_host_that_is_called_once_is_called_once() {
     // The host's own fault.
     // SAFETY: it is not, which this process is to die of.
     unsafe { ptr::without_provenance_mut::<u8>(16).write_volatile(1) };
+}
+
+/// Whoever asks the loader itself is given the host's function where it would get the C library's, and
+/// nothing else.
+#[test]
+fn who_asks_the_loader_gets_what_others_find() {
+    let source = r#"
+        #include <dlfcn.h>
+        #include <pthread.h>
+        #include <string.h>
+        #include <unistd.h>
+        static void *ask(int way, const char *name) {
+            void *libc = dlopen("libc.so.6", RTLD_NOW | RTLD_NOLOAD);
+            void *found =
+                way == 0 ? dlsym(RTLD_NEXT, name) : way == 1 ? dlsym(RTLD_DEFAULT, name) :
+                way == 2 ? dlsym(libc, name) : way == 3 ? dlvsym(RTLD_NEXT, name, "GLIBC_2.34") :
+                way == 4 ? dlvsym(libc, name, "GLIBC_2.34") :
+                way == 5 ? dlvsym(RTLD_DEFAULT, name, "GLIBC_2.34") : 0;
+            dlclose(libc);
+            return found;
+        }
+        int PREFIX_finds(int way) {
+            dlerror();
+            return ask(way, "pthread_create") == (void *)pthread_create && dlerror() == 0;
+        }
+        static int page;
+        static void *run(void *it) { char byte; return read(page, &byte, 1) == 1 ? it : 0; }
+        int PREFIX_starts(int way) {
+            int (*create)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *) =
+                ask(0, "pthread_create");
+            pthread_t thread;
+            page = way;
+            return create(&thread, 0, run, 0) == 0 && pthread_detach(thread) == 0;
+        }
+    "#;
+    let folder = tempfile::tempdir().expect("a folder");
+    // One that it needs, with a function of its own that has the name of a known one.
+    let other = format!(
+        "{}\nint on_exit_was; int on_exit(void (*f)(int, void *), void *a) {{ (void)f; (void)a; \
+         return 4711; }}",
+        source.replace("PREFIX", "other")
+    );
+    compile(folder.path(), "other", &other, &["-Wl,-soname=libother.so"]);
+    let own = format!(
+        "{}\nint raise(int number) {{ return ((int (*)(int))dlsym(RTLD_NEXT, \"raise\"))(number); }}
+         int own(int n) {{
+             void *self = dlopen(\"{}\", RTLD_NOW | RTLD_NOLOAD);
+             n = dlsym(self, \"raise\") == (void *)raise;
+             dlclose(self);
+             return n;
+         }}
+         int behind(int n) {{ return ((int (*)(void *, void *))dlsym(RTLD_NEXT, \"on_exit\"))(0, 0); }}
+         int unknown(int n) {{ return dlsym(RTLD_NEXT, \"no such function\") == 0 && dlerror() != 0; }}
+         int plain(int n) {{ return dlsym(RTLD_NEXT, \"getppid\") == dlsym(RTLD_DEFAULT, \"getppid\"); }}",
+        source.replace("PREFIX", "own"),
+        folder.path().join("libown.so").display(),
+    );
+    let file =
+        compile(folder.path(), "own", &own, &["-Wl,-Bsymbolic", "-Wl,--no-as-needed", "-lother"]);
+    let library = open(&file);
+    for way in 0..6 {
+        assert_eq!(call(&library, c"own_finds", way), 1, "way {way}");
+        assert_eq!(call(&library, c"other_finds", way), 1, "way {way}, of what it needs");
+    }
+    assert_eq!(call(&library, c"own", 0), 1, "what it has itself is its own");
+    assert_eq!(call(&library, c"behind", 0), 4711, "what it needs has one");
+    assert_eq!((call(&library, c"unknown", 0), call(&library, c"plain", 0)), (1, 1));
+    // SAFETY: the names are C strings.
+    let of_libc = unsafe { libc::dlsym(libc::RTLD_NEXT, c"pthread_create".as_ptr()) };
+    // SAFETY: as above.
+    assert_ne!(of_libc, unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"pthread_create".as_ptr()) });
+    for name in [c"own_starts", c"other_starts"] {
+        let (reader, mut writer) = std::io::pipe().expect("a pipe");
+        assert_eq!(call(&library, name, reader.as_raw_fd()), 1);
+        assert_eq!(library.record().thread_count(), 1, "{name:?}");
+        writer.write_all(b"x").expect("room");
+        library.record().wait_quiet(LONG).expect("it ends");
+    }
+    library.close_soon(LONG, LONG).expect("nothing holds it");
 }
