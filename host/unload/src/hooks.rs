@@ -49,6 +49,7 @@ pub(crate) mod callbacks;
 pub(crate) mod census;
 mod check;
 pub(crate) mod ends;
+mod forks;
 pub mod heap;
 mod interpose;
 pub(crate) mod keys;

@@ -8,6 +8,7 @@
 //! the library loaded; nothing is ever purged from outside.
 
 use std::{
+    any::Any,
     cell::Cell,
     collections::BTreeMap,
     fmt,
@@ -38,6 +39,11 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 
 fn members() -> MutexGuard<'static, BTreeMap<u64, Member>> {
     MEMBERS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Has the list until it is dropped, for a fork.
+pub(crate) fn hold() -> Box<dyn Any> {
+    Box::new(members())
 }
 
 /// A registered thread; dropping it, which only that thread can, purges it of every library and leaves.

@@ -8,6 +8,7 @@
 //! Source: timer_create(2), mq_notify(3), sigevent(3type).
 
 use std::{
+    any::Any,
     ffi::{c_int, c_void},
     ptr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -70,6 +71,11 @@ static CALLBACKS: Mutex<Callbacks> = Mutex::new(Callbacks { last: 0, all: Vec::n
 
 fn callbacks() -> MutexGuard<'static, Callbacks> {
     CALLBACKS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Has the list until it is dropped, for a fork.
+pub(super) fn hold() -> Box<dyn Any> {
+    Box::new(callbacks())
 }
 
 /// Whose function it is: a library's, or, on behalf of the one that runs, of an object that may go.

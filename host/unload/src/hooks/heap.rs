@@ -13,6 +13,7 @@
 //! - Nobody of a library is called, and no other lock is taken, under the lock of the books.
 
 use std::{
+    any::Any,
     collections::BTreeMap,
     ffi::c_void,
     fmt,
@@ -106,6 +107,11 @@ static HEAPS: Mutex<BTreeMap<LibraryId, Heap>> = Mutex::new(BTreeMap::new());
 
 fn heaps() -> MutexGuard<'static, BTreeMap<LibraryId, Heap>> {
     HEAPS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Has the books until it is dropped, for a fork.
+pub(super) fn hold() -> Box<dyn Any> {
+    Box::new(heaps())
 }
 
 /// Lends, resizes and takes back one range, for whatever library `of` lies in:

@@ -5,6 +5,7 @@
 //! operations only; neither the loader nor plugin code is called under it.
 
 use std::{
+    any::Any,
     collections::BTreeMap,
     ffi::{CStr, CString, c_void},
     sync::{
@@ -298,6 +299,23 @@ static NEXT: AtomicU32 = AtomicU32::new(1);
 
 fn libraries() -> MutexGuard<'static, Libraries> {
     LIBRARIES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Has the list, and what is known of each, until it is dropped, for a fork.
+pub(super) fn hold() -> Box<dyn Any> {
+    /// In the order in which they are to be given back.
+    struct Held {
+        _records: Vec<(MutexGuard<'static, Keys>, MutexGuard<'static, Vec<libc::pid_t>>)>,
+        _libraries: MutexGuard<'static, Libraries>,
+    }
+    let libraries = libraries();
+    let hold = |record: &Arc<Record>| {
+        // SAFETY: what is in the list stays there while that is locked, and is given back before.
+        let record = unsafe { &*Arc::as_ptr(record) };
+        (record.lock_keys(), record.lock_running())
+    };
+    let records = libraries.by_id.values().map(hold).collect();
+    Box::new(Held { _records: records, _libraries: libraries })
 }
 
 /// Makes the library that will be opened with exactly `path` a plugin's. `None` when that path is

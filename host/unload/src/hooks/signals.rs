@@ -44,7 +44,7 @@ use self::{
     change::apply,
     slot::{SIGNAL_MAX, Slot, state},
 };
-use super::{LibraryId, current, needed, needed::Going, object, registry::Record};
+use super::{LibraryId, current, forks, needed, needed::Going, object, registry::Record};
 use crate::action::{self, signal_name};
 
 pub(super) mod calls;
@@ -85,6 +85,7 @@ pub(super) fn begin() {
     BEGUN.call_once(|| {
         action::look_up();
         needed::begin();
+        forks::begin();
         OWNER.store(std::process::id(), Ordering::Release);
     });
 }

@@ -4,15 +4,26 @@
 //! ever freed: nobody knows who has read the address.
 
 use std::{
+    any::Any,
     collections::BTreeSet,
     ffi::{CStr, CString},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
+
+static TEXTS: Mutex<BTreeSet<&'static CStr>> = Mutex::new(BTreeSet::new());
+
+fn texts() -> MutexGuard<'static, BTreeSet<&'static CStr>> {
+    TEXTS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Has them until it is dropped, for a fork.
+pub(super) fn hold() -> Box<dyn Any> {
+    Box::new(texts())
+}
 
 /// A copy of `text` that stays.
 pub(super) fn keep(text: &CStr) -> &'static CStr {
-    static TEXTS: Mutex<BTreeSet<&'static CStr>> = Mutex::new(BTreeSet::new());
-    let mut texts = TEXTS.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut texts = texts();
     if let Some(known) = texts.get(text) {
         return known;
     }

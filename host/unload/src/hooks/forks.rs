@@ -1,0 +1,101 @@
+//! What a fork finds of the engine's books: all of them whole, and open.
+//!
+//! A child has the one thread that has forked, and what another one had locked stays so for ever. So
+//! whoever forks has every lock of the books, and opens them on both sides. A library that forks may
+//! thus do in its child what it may do elsewhere: allocate, start threads, make keys and timers. What
+//! its signals do there is its own (`signals`), and how it ends is nobody's business (`ends`).
+//!
+//! A child must neither open nor close libraries: another thread may have been at it, and its turn is
+//! not for a fork to wait for, because a constructor that forks has it. Nor is anybody there who would
+//! answer a purge.
+
+use std::{any::Any, cell::RefCell, mem::ManuallyDrop, sync::Once};
+
+use super::{callbacks, heap, registry, texts};
+use crate::purge;
+
+/// The locks, in the order in which they may be taken: a holder of one may want those behind it.
+const LOCKS: [fn() -> Box<dyn Any>; 5] =
+    [purge::hold, callbacks::hold, registry::hold, heap::hold, texts::hold];
+
+thread_local! {
+    // What this thread has while it forks. Without a destructor, as all of a thread's here.
+    static HELD: RefCell<ManuallyDrop<Vec<Box<dyn Any>>>> =
+        const { RefCell::new(ManuallyDrop::new(Vec::new())) };
+}
+
+/// Has every fork from now on take the books along; before the first library, so that those who
+/// register later, and may come here with locks of their own, are called first.
+pub(super) fn begin() {
+    static BEGUN: Once = Once::new();
+    BEGUN.call_once(|| {
+        // SAFETY: functions without arguments, which stay. Without room for them only a child has less
+        // luck.
+        unsafe { libc::pthread_atfork(Some(prepare), Some(go_on), Some(go_on)) };
+    });
+}
+
+unsafe extern "C" fn prepare() {
+    let held = LOCKS.map(|hold| hold());
+    HELD.with_borrow_mut(|all| all.extend(held));
+}
+
+unsafe extern "C" fn go_on() {
+    // The last one that was taken first.
+    while let Some(held) = HELD.with_borrow_mut(|all| all.pop()) {
+        drop(held);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::{
+            Barrier,
+            atomic::{AtomicBool, Ordering},
+        },
+        thread,
+        time::Duration,
+    };
+
+    use super::*;
+
+    /// Whoever has a lock gives it back when he hears that the fork is over, or has waited for a while:
+    /// a fork that waits for him.
+    #[test]
+    fn a_child_finds_every_lock_open() {
+        begin();
+        for (number, hold) in LOCKS.into_iter().enumerate() {
+            let (step, is_over) = (Barrier::new(2), AtomicBool::new(false));
+            let status = thread::scope(|scope| {
+                scope.spawn(|| {
+                    let held = hold();
+                    step.wait();
+                    for _ in 0..30 {
+                        if !is_over.load(Ordering::SeqCst) {
+                            thread::park_timeout(Duration::from_millis(1));
+                        }
+                    }
+                    drop(held);
+                });
+                step.wait();
+                // SAFETY: the child does nothing but what it is to try, and ends; the parent waits.
+                let child = unsafe { libc::fork() };
+                if child == 0 {
+                    // SAFETY: ends it if it hangs.
+                    unsafe { libc::alarm(5) };
+                    drop(hold());
+                    // SAFETY: ends it.
+                    unsafe { libc::_exit(0) };
+                }
+                is_over.store(true, Ordering::SeqCst);
+                let mut status = 0;
+                // SAFETY: its own child, and room for the answer.
+                assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+                status
+            });
+            assert_eq!(status, 0, "lock {number}");
+            drop(hold());
+        }
+    }
+}
