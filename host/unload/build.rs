@@ -3,9 +3,10 @@
 //! word). rustc's LLD exports by itself what the C library has as well; GNU ld does not.
 
 /// As in `hooks::interpose`; the self-test of a program that lacks one says so.
-const SYMBOLS: [&str; 34] = [
+const SYMBOLS: [&str; 36] = [
     "_Exit",
     "__cxa_thread_atexit_impl",
+    "__register_atfork",
     "__sigaction",
     "__sysv_signal",
     "_exit",
@@ -18,6 +19,7 @@ const SYMBOLS: [&str; 34] = [
     "mq_notify",
     "on_exit",
     "openlog",
+    "pthread_atfork",
     "pthread_create",
     "pthread_exit",
     "pthread_key_create",

@@ -27,7 +27,8 @@
 //! | `pthread_create`, `thrd_create` | counted by `threads` | waited for |
 //! | `pthread_cleanup_push` | the stack of its thread | goes with the thread |
 //! | `atexit`, static destructors of C++ | glibc, by the library's handle | run by `dlclose` |
-//! | `at_quick_exit`, `pthread_atfork` | glibc, by the library's handle | forgotten by `dlclose` |
+//! | `at_quick_exit` | glibc, by the library's handle | forgotten by `dlclose` |
+//! | `pthread_atfork` | `forks`; glibc calls one function for all | forgotten; a fork that calls them counts as a thread |
 //! | `on_exit` | nobody (`ends`): no end of a worker calls it | nothing |
 //! | POSIX AIO, `getaddrinfo_a` with `SIGEV_THREAD` | glibc | the library must have stopped it |
 //!
@@ -49,7 +50,7 @@ pub(crate) mod callbacks;
 pub(crate) mod census;
 mod check;
 pub(crate) mod ends;
-mod forks;
+pub(crate) mod forks;
 pub mod heap;
 mod interpose;
 pub(crate) mod keys;

@@ -23,6 +23,7 @@ use crate::{
     hooks::{
         self, LibraryId, blame, callbacks,
         census::{self, Look},
+        forks::handlers,
         heap, keys, ledger, needed, object,
         registry::{self, Record},
         signals,
@@ -282,7 +283,7 @@ impl Library {
         let mut again = false;
         // Until it is unmapped: what goes with it, who is called for it and who has an address of it
         // stays as it was found.
-        let turn = loop {
+        let (turn, going) = loop {
             let Some(turn) = census::turn() else {
                 let reason = "a library that is being opened or closed on this thread asks for it";
                 return Err(CloseError::Held(self, reason.to_owned()));
@@ -296,7 +297,7 @@ impl Library {
             match census::look(self.id(), self.record.path(), again) {
                 Look::Clear(words) => {
                     tracing::trace!(words, "nobody has an address of a library");
-                    break turn;
+                    break (turn, going);
                 }
                 Look::Held(reason) => return Err(CloseError::Held(self, reason)),
                 Look::Heals(healing) => {
@@ -309,7 +310,8 @@ impl Library {
         // The last look, and from here on there is no way back into it: what was called until its
         // handlers and timers were taken away may have started something.
         self.record.shut(true);
-        if let Some(reason) = self.held() {
+        let held = self.held().or_else(|| handlers::withdraw(self.id(), &going).err());
+        if let Some(reason) = held {
             self.record.shut(false);
             return Err(CloseError::Held(self, reason));
         }

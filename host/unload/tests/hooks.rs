@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use hotseat_unload::{Library, enter, self_test};
+use hotseat_unload::{CloseError, Library, enter, self_test};
 use tempfile::TempDir;
 
 const LONG: Duration = Duration::from_secs(20);
@@ -61,6 +61,14 @@ fn call(library: &Library, name: &CStr, argument: c_int) -> c_int {
     let _entered = enter(library.id());
     // SAFETY: as above.
     unsafe { function(argument) }
+}
+
+#[track_caller]
+fn held(closed: Result<(), CloseError>, by: &str) -> Library {
+    match closed {
+        Err(CloseError::Held(library, reason)) if reason.contains(by) => library,
+        other => panic!("it is not held by {by}: {other:?}"),
+    }
 }
 
 /// Runs a test of this file in a process of its own, where it does what ends that.
@@ -229,4 +237,70 @@ fn who_asks_the_loader_gets_what_others_find() {
         library.record().wait_quiet(LONG).expect("it ends");
     }
     library.close_soon(LONG, LONG).expect("nothing holds it");
+}
+
+/// Whoever forks is in the code of the library meanwhile; and nobody is once that is closed.
+#[test]
+fn a_fork_that_calls_a_library_holds_it() {
+    fn fork() -> c_int {
+        // SAFETY: the child does nothing but end, and the parent waits for it.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            // SAFETY: ends it.
+            unsafe { libc::_exit(7) };
+        }
+        let mut status = 0;
+        // SAFETY: its own child, and room for the answer.
+        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+        libc::WEXITSTATUS(status)
+    }
+    let source = r#"
+        #include <pthread.h>
+        #include <unistd.h>
+        static int to, from;
+        static void say(char what) { if (write(to, &what, 1) != 1) _exit(9); }
+        static void before(void) { char byte; say('b'); if (read(from, &byte, 1) != 1) say('?'); }
+        static void parent(void) { say('p'); }
+        static void child(void) { say('c'); }
+        static void first(void) { say('1'); }
+        static void first_after(void) { say('2'); }
+        int PREFIX_start(int number) {
+            to = number & 255;
+            from = number >> 8;
+            return pthread_atfork(first, first_after, 0) | pthread_atfork(before, parent, child);
+        }
+    "#;
+    let folder = tempfile::tempdir().expect("a folder");
+    let (own, other) = (source.replace("PREFIX", "own"), source.replace("PREFIX", "other"));
+    compile(folder.path(), "other", &other, &["-Wl,-soname=libother.so"]);
+    for (number, (function, more)) in
+        [(c"own_start", None), (c"other_start", Some("-lother"))].into_iter().enumerate()
+    {
+        let name = format!("own{number}");
+        let more: Vec<_> = ["-Wl,--no-as-needed"].into_iter().chain(more).collect();
+        let file = compile(folder.path(), &name, &own, &more);
+        let library = open(&file);
+        let (mut said, says) = std::io::pipe().expect("a pipe");
+        let (hears, mut tell) = std::io::pipe().expect("a pipe");
+        let pipes = says.as_raw_fd() | hears.as_raw_fd() << 8;
+        assert_eq!(call(&library, function, pipes), 0);
+        let library = std::thread::scope(|scope| {
+            let forks = scope.spawn(fork);
+            let mut begun = [0];
+            said.read_exact(&mut begun).expect("it begins");
+            assert_eq!(begun, *b"b");
+            let closed = library.close();
+            tell.write_all(b"x").expect("room");
+            assert_eq!(forks.join().expect("no panic"), 7);
+            held(closed, "1 thread left behind")
+        });
+        let mut text = [0; 4];
+        said.read_exact(&mut text).expect("all of it");
+        text[1..].sort_unstable();
+        assert_eq!(text, *b"12cp", "each once, {function:?}");
+        library.close_soon(LONG, LONG).expect("nothing holds it");
+        assert!(!fs::read_to_string("/proc/self/maps").expect("a list").contains(&name));
+        assert_eq!(fork(), 7);
+        assert_eq!(rest(said, says), "", "nobody calls it any more");
+    }
 }

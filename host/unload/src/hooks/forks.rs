@@ -1,4 +1,5 @@
-//! What a fork finds of the engine's books: all of them whole, and open.
+//! What a fork finds of the engine's books: all of them whole, and open. And what libraries want to be
+//! called around it (`handlers`), which comes before the books are taken and after they are given back.
 //!
 //! A child has the one thread that has forked, and what another one had locked stays so for ever. So
 //! whoever forks has every lock of the books, and opens them on both sides. A library that forks may
@@ -9,14 +10,16 @@
 //! not for a fork to wait for, because a constructor that forks has it. Nor is anybody there who would
 //! answer a purge.
 
-use std::{any::Any, cell::RefCell, mem::ManuallyDrop, sync::Once};
+use std::{any::Any, cell::RefCell, mem::ManuallyDrop, ptr, sync::Once};
 
-use super::{callbacks, heap, registry, texts};
+use super::{callbacks, heap, real, registry, texts};
 use crate::purge;
 
 /// The locks, in the order in which they may be taken: a holder of one may want those behind it.
-const LOCKS: [fn() -> Box<dyn Any>; 5] =
-    [purge::hold, callbacks::hold, registry::hold, heap::hold, texts::hold];
+const LOCKS: [fn() -> Box<dyn Any>; 6] =
+    [purge::hold, callbacks::hold, handlers::hold, registry::hold, heap::hold, texts::hold];
+
+pub(crate) mod handlers;
 
 thread_local! {
     // What this thread has while it forks. Without a destructor, as all of a thread's here.
@@ -29,18 +32,31 @@ thread_local! {
 pub(super) fn begin() {
     static BEGUN: Once = Once::new();
     BEGUN.call_once(|| {
-        // SAFETY: functions without arguments, which stay. Without room for them only a child has less
-        // luck.
-        unsafe { libc::pthread_atfork(Some(prepare), Some(go_on), Some(go_on)) };
+        if let Some(register) = real::register_atfork() {
+            // SAFETY: functions that stay. Without room for them only a child has less luck, and no
+            // handler of a library is called.
+            unsafe { register(Some(prepare), Some(in_parent), Some(in_child), ptr::null_mut()) };
+        }
     });
 }
 
 unsafe extern "C" fn prepare() {
+    handlers::before();
     let held = LOCKS.map(|hold| hold());
     HELD.with_borrow_mut(|all| all.extend(held));
 }
 
-unsafe extern "C" fn go_on() {
+unsafe extern "C" fn in_parent() {
+    open();
+    handlers::after(1);
+}
+
+unsafe extern "C" fn in_child() {
+    open();
+    handlers::after(2);
+}
+
+fn open() {
     // The last one that was taken first.
     while let Some(held) = HELD.with_borrow_mut(|all| all.pop()) {
         drop(held);

@@ -8,7 +8,9 @@
 use std::ffi::{CStr, c_int, c_void};
 
 use super::{
-    asked, callbacks, ends, keys, ledger,
+    asked, callbacks, ends,
+    forks::handlers,
+    keys, ledger,
     real::{self, Dtor},
     registry::{self, Owner},
     signals, stack, syslog, threads,
@@ -66,6 +68,8 @@ pub(super) fn table() -> impl Iterator<Item = (&'static CStr, *const c_void)> {
         (c"timer_delete", callbacks::timer_delete as *const c_void),
         (c"mq_notify", callbacks::mq_notify as *const c_void),
         (c"on_exit", ends::on_exit as *const c_void),
+        (c"__register_atfork", handlers::__register_atfork as *const c_void),
+        (c"pthread_atfork", handlers::pthread_atfork as *const c_void),
         (c"dlsym", asked::dlsym as *const c_void),
         (c"dlvsym", asked::dlvsym as *const c_void),
         (c"sigaltstack", stack::sigaltstack as *const c_void),

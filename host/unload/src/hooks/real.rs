@@ -49,6 +49,15 @@ pub(super) type TimerCreate =
 pub(super) type TimerDelete = unsafe extern "C" fn(*mut c_void) -> c_int;
 pub(super) type QueueNotify = unsafe extern "C" fn(c_int, *const c_void) -> c_int;
 
+/// Is called around a fork.
+pub(super) type AroundFork = unsafe extern "C" fn();
+pub(super) type RegisterAtfork = unsafe extern "C" fn(
+    Option<AroundFork>,
+    Option<AroundFork>,
+    Option<AroundFork>,
+    *mut c_void,
+) -> c_int;
+
 struct Slot {
     name: &'static CStr,
     address: AtomicPtr<c_void>,
@@ -90,6 +99,7 @@ static SIGALTSTACK: Slot = Slot::new(c"sigaltstack");
 static TIMER_CREATE: Slot = Slot::new(c"timer_create");
 static TIMER_DELETE: Slot = Slot::new(c"timer_delete");
 static MQ_NOTIFY: Slot = Slot::new(c"mq_notify");
+static REGISTER_ATFORK: Slot = Slot::new(c"__register_atfork");
 static ON_EXIT: Slot = Slot::new(c"on_exit");
 
 /// Looks up what may be called where nothing can be looked up: in a signal handler, or while the
@@ -203,4 +213,9 @@ pub(super) fn timer_delete() -> Option<TimerDelete> {
 pub(super) fn mq_notify() -> Option<QueueNotify> {
     // SAFETY: as in `thread_atexit`.
     unsafe { std::mem::transmute::<*mut c_void, Option<QueueNotify>>(MQ_NOTIFY.address()) }
+}
+
+pub(super) fn register_atfork() -> Option<RegisterAtfork> {
+    // SAFETY: as in `thread_atexit`.
+    unsafe { std::mem::transmute::<*mut c_void, Option<RegisterAtfork>>(REGISTER_ATFORK.address()) }
 }
