@@ -18,7 +18,7 @@
 //! |---|---|---|
 //! | `sigaction`, `signal`, `sysv_signal`, `sigset` and the like | `signals`; the kernel has one handler for all | taken away; a handler that runs is waited for |
 //! | the kernel's own `rt_sigaction` | the kernel | found by asking it: the library stays, and the status says so |
-//! | `sigaltstack` on a thread of the host's | the kernel, noted by `stack` | the purge gives the thread its own stack back |
+//! | `sigaltstack` on a thread of the host's | the kernel, noted by `stack` | the purge gives the thread its own stack back; the library stays while one has not |
 //! | `timer_create`, `mq_notify` with `SIGEV_THREAD` | `callbacks`; glibc has one function for all | taken away; the threads count as the library's |
 //! | `timer_create`, `setitimer`, `alarm` with a signal | the kernel | goes on, and its signal does nothing |
 //! | `signalfd`, `sigqueue`, `sigwait` | nobody: no code is called | nothing |

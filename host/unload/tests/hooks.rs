@@ -304,3 +304,79 @@ fn a_fork_that_calls_a_library_holds_it() {
         assert_eq!(rest(said, says), "", "nobody calls it any more");
     }
 }
+
+/// By the C library's own function, as the host asks.
+fn second_stack() -> libc::stack_t {
+    // SAFETY: plain data.
+    let mut now: libc::stack_t = unsafe { std::mem::zeroed() };
+    // SAFETY: only asks, with room for the answer.
+    let rc = unsafe { libc::syscall(libc::SYS_sigaltstack, 0, &raw mut now) };
+    assert_eq!(rc, 0);
+    now
+}
+
+const SECOND_STACK: &str = r#"
+    #include <signal.h>
+    static char room[65536];
+    static stack_t before;
+    int start(int number) {
+        stack_t own = { .ss_sp = room, .ss_size = sizeof room };
+        return sigaltstack(&own, &before) == 0 ? number : -1;
+    }
+    int puts_back(int number) { return sigaltstack(&before, 0) == 0 ? number : -1; }
+    int takes_away(int number) {
+        stack_t none = { .ss_flags = SS_DISABLE };
+        return sigaltstack(&none, 0) == 0 ? number : -1;
+    }
+    int sees_own(int number) {
+        stack_t now;
+        return sigaltstack(0, &now) == 0 && now.ss_sp == room ? number : -1;
+    }
+"#;
+
+/// A library never sees another one's, so that it cannot put it back.
+#[test]
+fn a_second_stack_comes_back_as_the_hosts() {
+    let (first, second) = (build(SECOND_STACK), build(SECOND_STACK));
+    let own = second_stack().ss_sp;
+    let (first, second) = (open(&first.file), open(&second.file));
+    for back in [c"puts_back", c"takes_away"] {
+        assert_eq!((call(&first, c"start", 1), call(&first, c"sees_own", 1)), (1, 1));
+        assert_eq!((call(&second, c"start", 1), call(&second, c"sees_own", 1)), (1, 1));
+        assert_eq!(call(&first, c"sees_own", 1), -1);
+        assert_ne!(second_stack().ss_sp, own);
+        assert_eq!(call(&second, back, 1), 1);
+        assert_eq!(second_stack().ss_sp, own, "{back:?}");
+    }
+    call(&first, c"start", 1);
+    call(&second, c"start", 1);
+    first.close_soon(LONG, LONG).expect("it is not its stack");
+    call(&second, c"puts_back", 1);
+    assert_eq!(second_stack().ss_sp, own);
+    call(&second, c"start", 1);
+    second.close_soon(LONG, LONG).expect("this thread is purged");
+    assert_eq!(second_stack().ss_sp, own);
+}
+
+/// One that nobody purges, because it has not registered.
+#[test]
+fn a_second_stack_of_a_thread_that_is_not_purged_holds_it() {
+    let built = build(SECOND_STACK);
+    let library = open(&built.file);
+    let (tell, told) = std::sync::mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        let (begun, has_begun) = std::sync::mpsc::channel();
+        let library = &library;
+        let thread = scope.spawn(move || {
+            call(library, c"start", 1);
+            begun.send(()).expect("somebody waits");
+            told.recv().expect_err("dropped");
+        });
+        has_begun.recv().expect("it begins");
+        let reason = library.held();
+        drop(tell);
+        thread.join().expect("no panic");
+        assert_eq!(reason.as_deref(), Some("a second stack of 1 thread"));
+    });
+    library.close_soon(LONG, LONG).expect("nothing holds it");
+}

@@ -44,7 +44,7 @@ use self::{
     change::apply,
     slot::{SIGNAL_MAX, Slot, state},
 };
-use super::{LibraryId, current, forks, needed, needed::Going, object, registry::Record};
+use super::{LibraryId, current, forks, needed, needed::Going, object, registry::Record, stack};
 use crate::action::{self, signal_name};
 
 pub(super) mod calls;
@@ -172,10 +172,15 @@ fn runs(signal: c_int) -> String {
     format!("a handler of {} runs", signal_name(signal))
 }
 
-/// What of the signals keeps the library: a handler of it that runs, or one that the kernel has from
-/// somebody who asked it directly, of the library or of what goes with it.
+/// What of the signals keeps the library: a second stack of it, a handler of it that runs, or one that
+/// the kernel has from somebody who asked it directly, of the library or of what goes with it.
 pub(crate) fn holder(record: &Record) -> Option<String> {
     let library = record.id();
+    match stack::threads_with(library) {
+        0 => {}
+        1 => return Some("a second stack of 1 thread".to_owned()),
+        count => return Some(format!("second stacks of {count} threads")),
+    }
     let running = |signal: &c_int| {
         state(*signal).slots().any(|slot| slot.is_withdrawn_of(library) && slot.is_running())
     };

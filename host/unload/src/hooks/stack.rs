@@ -4,18 +4,20 @@
 //! because only a program's own start does. Without one the kernel ends the process without a word.
 //! So threads that plugins start are lent one. And a library may give a thread of the host another
 //! one (runtimes of WebAssembly do) and unmap it in a thread-local's destructor: the kernel would go
-//! on using it, so the thread's own comes back with the library's purge.
+//! on using it, so the thread's own comes back with the library's purge, and a thread that was not
+//! purged keeps the library.
 
 use std::{
     cell::Cell,
     ffi::{c_int, c_void},
     mem::MaybeUninit,
     ptr,
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
-use super::{LibraryId, current, real, registry};
+use super::{LibraryId, blame::PLACES, current, ledger, real, registry};
 
 thread_local! {
     // The library whose stack this thread has (0: none's), and the one it had before.
@@ -23,6 +25,8 @@ thread_local! {
     static BEFORE: Cell<libc::stack_t> = const {
         Cell::new(libc::stack_t { ss_sp: ptr::null_mut(), ss_flags: libc::SS_DISABLE, ss_size: 0 })
     };
+    // The library whose stack the kernel would use; 0: none's.
+    static COUNTED: Cell<u32> = const { Cell::new(0) };
     // What `lend` has mapped for this thread. Plain data: no destructor.
     static LENT: Cell<*mut c_void> = const { Cell::new(ptr::null_mut()) };
 }
@@ -30,7 +34,44 @@ thread_local! {
 /// On top of what the kernel itself puts onto it. Units: bytes.
 const ROOM: usize = 16 << 10;
 
-/// Interposes the choice of a second stack: whose it is, is noted.
+/// How many threads have a stack of each library, by the places of `blame`.
+static GIVEN: [AtomicU32; PLACES as usize] = [const { AtomicU32::new(0) }; PLACES as usize];
+
+fn given(library: u32) -> &'static AtomicU32 {
+    &GIVEN[(library % PLACES) as usize]
+}
+
+/// How many threads the kernel would have use a second stack that `library` has given them.
+pub(super) fn threads_with(library: LibraryId) -> u32 {
+    given(library.0).load(Ordering::SeqCst)
+}
+
+/// The stack of this thread is that library's from here on; 0: none's.
+fn count(library: u32) {
+    let before = COUNTED.replace(library);
+    if before == library {
+        return;
+    }
+    if library != 0 {
+        given(library).fetch_add(1, Ordering::SeqCst);
+    }
+    if before != 0 {
+        given(before).fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+fn is_none(stack: &libc::stack_t) -> bool {
+    stack.ss_flags & libc::SS_DISABLE != 0
+}
+
+fn is_same(one: &libc::stack_t, other: &libc::stack_t) -> bool {
+    let either_is_none = is_none(one) || is_none(other);
+    !either_is_none && (one.ss_sp, one.ss_size) == (other.ss_sp, other.ss_size)
+}
+
+/// Interposes the choice of a second stack: whose it is, is noted. A library sees its own, or the one
+/// that the host has given, and never another library's, which may have gone when it puts that back.
+/// Once it takes its own away, the host's is there again.
 ///
 /// # Safety
 /// As for the function of that name.
@@ -40,8 +81,15 @@ pub(super) unsafe extern "C" fn sigaltstack(
     before: *mut libc::stack_t,
 ) -> c_int {
     let Some(real) = real::sigaltstack() else { return -1 };
+    let (caller, set_by, own) = (current().map_or(0, |it| it.0), SET_BY.get(), BEFORE.get());
+    // SAFETY: null, or the caller's whole stack.
+    let wanted = unsafe { new.as_ref() }.copied();
+    let gives_back = caller != 0
+        && set_by != 0
+        && wanted.is_some_and(|wanted| is_none(&wanted) || is_same(&wanted, &own));
     let mut known = MaybeUninit::<libc::stack_t>::uninit();
-    // SAFETY: the caller's stack, and room for the one before.
+    let new = if gives_back { &raw const own } else { new };
+    // SAFETY: a stack that the caller has, or the thread had, and room for the one before.
     let rc = unsafe { real(new, known.as_mut_ptr()) };
     if rc != 0 {
         return rc;
@@ -49,18 +97,25 @@ pub(super) unsafe extern "C" fn sigaltstack(
     // SAFETY: 0 means that it was written.
     let known = unsafe { known.assume_init() };
     if !before.is_null() {
+        let shown = if set_by != 0 && set_by != caller { own } else { known };
         // SAFETY: the caller's room for it.
-        unsafe { before.write(known) };
+        unsafe { before.write(shown) };
     }
-    if !new.is_null() {
-        let library = current();
-        if let Some(record) = library.and_then(registry::by_id) {
-            record.note_stack();
-        }
-        if SET_BY.replace(library.map_or(0, |it| it.0)) == 0 {
-            BEFORE.set(libc::stack_t { ss_flags: known.ss_flags & libc::SS_DISABLE, ..known });
-        }
+    let Some(wanted) = wanted else { return 0 };
+    if gives_back || caller == 0 {
+        SET_BY.set(0);
+        count(0);
+        return 0;
     }
+    if let Some(record) = registry::by_id(LibraryId(caller)) {
+        record.note_stack();
+    }
+    // A thread that nobody purges gives it back at its end.
+    ledger::arm();
+    if SET_BY.replace(caller) == 0 {
+        BEFORE.set(libc::stack_t { ss_flags: known.ss_flags & libc::SS_DISABLE, ..known });
+    }
+    count(if is_none(&wanted) { 0 } else { caller });
     0
 }
 
@@ -73,13 +128,15 @@ pub(super) fn restore(library: LibraryId) {
 
 /// The same, whichever library has done so.
 pub(super) fn restore_any() {
-    if SET_BY.replace(0) == 0 {
+    if SET_BY.get() == 0 {
         return;
     }
     let own = BEFORE.get();
-    if let Some(real) = real::sigaltstack() {
-        // SAFETY: it was this thread's, and whoever gave it takes it away only when it ends.
-        unsafe { real(&raw const own, ptr::null_mut()) };
+    let Some(real) = real::sigaltstack() else { return };
+    // SAFETY: it was this thread's, and whoever gave it takes it away only when it ends.
+    if unsafe { real(&raw const own, ptr::null_mut()) } == 0 {
+        SET_BY.set(0);
+        count(0);
     }
 }
 
