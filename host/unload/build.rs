@@ -3,7 +3,7 @@
 //! word). rustc's LLD exports by itself what the C library has as well; GNU ld does not.
 
 /// As in `hooks::interpose`; the self-test of a program that lacks one says so.
-const SYMBOLS: [&str; 36] = [
+const SYMBOLS: [&str; 44] = [
     "_Exit",
     "__cxa_thread_atexit_impl",
     "__register_atfork",
@@ -15,9 +15,14 @@ const SYMBOLS: [&str; 36] = [
     "dlsym",
     "dlvsym",
     "exit",
+    "fclose",
+    "fmemopen",
+    "fopencookie",
     "kill",
     "mq_notify",
     "on_exit",
+    "open_memstream",
+    "open_wmemstream",
     "openlog",
     "pthread_atfork",
     "pthread_create",
@@ -27,6 +32,9 @@ const SYMBOLS: [&str; 36] = [
     "pthread_kill",
     "quick_exit",
     "raise",
+    "register_printf_function",
+    "register_printf_specifier",
+    "register_printf_type",
     "sigaction",
     "sigaltstack",
     "sigignore",

@@ -30,7 +30,14 @@
 //! | `at_quick_exit` | glibc, by the library's handle | forgotten by `dlclose` |
 //! | `pthread_atfork` | `forks`; glibc calls one function for all | forgotten; a fork that calls them counts as a thread |
 //! | `on_exit` | nobody (`ends`): no end of a worker calls it | nothing |
+//! | `fopencookie`; `fmemopen`, `open_memstream` with its data | the stream, noted by `on_heap` | the library stays until the stream is closed |
+//! | `register_printf_specifier`, `_function`, `_type` | glibc, noted by `on_heap` | the library stays, for good unless another takes the letter |
+//! | `register_printf_modifier` | nobody: no code is called, and the text is copied | nothing |
+//! | variables of the C library (`error_print_progname`, `obstack_alloc_failed_handler`, argp's) | the variable | found by the [`census`]: reset, or the library stays |
+//! | `qsort`, `ftw`, `glob`, argp and the like | nobody: called until they return | nothing |
+//! | `makecontext` | the stack of its context | goes with the thread that runs it |
 //! | POSIX AIO, `getaddrinfo_a` with `SIGEV_THREAD` | glibc | the library must have stopped it |
+//! | modules of NSS, iconv(3) and PAM; `svc_register` of libtirpc | the C library, libtirpc's heap | the library must not be one, and must have taken it back |
 //!
 //! # Invariant
 //! The host's own calls go to the real functions after one or two comparisons. If the symbols are
@@ -60,6 +67,7 @@ mod memory;
 pub(crate) mod needed;
 pub(crate) mod object;
 mod objects;
+pub(crate) mod on_heap;
 mod real;
 pub(crate) mod registry;
 pub mod resolved;

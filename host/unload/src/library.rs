@@ -24,7 +24,7 @@ use crate::{
         self, LibraryId, blame, callbacks,
         census::{self, Look},
         forks::handlers,
-        heap, keys, ledger, needed, object,
+        heap, keys, ledger, needed, object, on_heap,
         registry::{self, Record},
         signals,
     },
@@ -262,7 +262,7 @@ impl Library {
                 "{destructors} thread-local destructor{plural} on threads that are not the host's"
             ));
         }
-        signals::holder(&self.record)
+        signals::holder(&self.record).or_else(|| on_heap::holder(&self.record))
     }
 
     /// Closes the library, unless it is held, and makes sure that it is unmapped. Runs its static

@@ -380,3 +380,55 @@ fn a_second_stack_of_a_thread_that_is_not_purged_holds_it() {
     });
     library.close_soon(LONG, LONG).expect("nothing holds it");
 }
+
+/// Nobody may call them once the library has gone, and a leaked stream is called at the end.
+#[test]
+fn what_the_c_library_keeps_on_its_heap_holds_a_library() {
+    let source = r#"
+        #include <stdio.h>
+        #include <printf.h>
+        static ssize_t put(void *cookie, const char *text, size_t size) {
+            (void)cookie; (void)text;
+            return size;
+        }
+        static char room[64], *text;
+        static size_t size;
+        static FILE *stream;
+        static int print(FILE *to, const struct printf_info *info, const void *const *all) {
+            (void)info; (void)all;
+            return fputs("own", to) < 0 ? -1 : 3;
+        }
+        static int count(const struct printf_info *info, size_t n, int *types, int *sizes) {
+            (void)info; (void)n; (void)types; (void)sizes;
+            return 0;
+        }
+        int PREFIX_starts(int way) {
+            cookie_io_functions_t functions = { 0, put, 0, 0 };
+            if (way == 3) return register_printf_specifier('W', print, count);
+            stream = way == 0 ? fopencookie(0, "w", functions) :
+                way == 1 ? fmemopen(room, sizeof room, "w") : open_memstream(&text, &size);
+            return stream && fputs("some text", stream) >= 0 ? 0 : -1;
+        }
+        int PREFIX_ends(int way) {
+            if (way == 3) return register_printf_specifier('W', 0, 0);
+            return fclose(stream);
+        }
+    "#;
+    let folder = tempfile::tempdir().expect("a folder");
+    let (own, other) = (source.replace("PREFIX", "own"), source.replace("PREFIX", "other"));
+    compile(folder.path(), "other", &other, &["-Wl,-soname=libother.so"]);
+    let file = compile(folder.path(), "own", &own, &["-Wl,--no-as-needed", "-lother"]);
+    let mut library = open(&file);
+    let ways = ["`fopencookie`", "`fmemopen`", "`open_memstream`", "`%W`"];
+    for (way, reason) in (0..).zip(ways) {
+        for (starts, ends) in [(c"own_starts", c"own_ends"), (c"other_starts", c"other_ends")] {
+            assert_eq!(call(&library, starts, way), 0, "{reason}");
+            library = held(library.close(), reason);
+            assert_eq!(call(&library, ends, way), 0, "{reason}");
+            assert_eq!(library.held(), None, "{reason}");
+        }
+    }
+    library.close_soon(LONG, LONG).expect("nothing holds it");
+    // SAFETY: all streams of this process.
+    assert_eq!(unsafe { libc::fflush(ptr::null_mut()) }, 0);
+}

@@ -12,12 +12,19 @@
 
 use std::{any::Any, cell::RefCell, mem::ManuallyDrop, ptr, sync::Once};
 
-use super::{callbacks, heap, real, registry, texts};
+use super::{callbacks, heap, on_heap, real, registry, texts};
 use crate::purge;
 
 /// The locks, in the order in which they may be taken: a holder of one may want those behind it.
-const LOCKS: [fn() -> Box<dyn Any>; 6] =
-    [purge::hold, callbacks::hold, handlers::hold, registry::hold, heap::hold, texts::hold];
+const LOCKS: [fn() -> Box<dyn Any>; 7] = [
+    purge::hold,
+    callbacks::hold,
+    handlers::hold,
+    on_heap::hold,
+    registry::hold,
+    heap::hold,
+    texts::hold,
+];
 
 pub(crate) mod handlers;
 

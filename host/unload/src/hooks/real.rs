@@ -9,6 +9,8 @@ use std::{
     sync::atomic::{AtomicPtr, Ordering},
 };
 
+use super::on_heap::CookieFunctions;
+
 /// A thread-local destructor.
 pub(super) type Dtor = unsafe extern "C" fn(*mut c_void);
 /// A thread's first function. `C-unwind`, because `pthread_exit` unwinds through it.
@@ -48,6 +50,17 @@ pub(super) type TimerCreate =
     unsafe extern "C" fn(libc::clockid_t, *const c_void, *mut *mut c_void) -> c_int;
 pub(super) type TimerDelete = unsafe extern "C" fn(*mut c_void) -> c_int;
 pub(super) type QueueNotify = unsafe extern "C" fn(c_int, *const c_void) -> c_int;
+
+/// Of a function that is only passed on.
+pub(super) type Address = *const c_void;
+pub(super) type CookieOpen =
+    unsafe extern "C" fn(*mut c_void, *const c_char, CookieFunctions) -> *mut libc::FILE;
+pub(super) type MemoryOpen =
+    unsafe extern "C" fn(*mut c_void, usize, *const c_char) -> *mut libc::FILE;
+pub(super) type TextOpen = unsafe extern "C" fn(*mut *mut c_void, *mut usize) -> *mut libc::FILE;
+pub(super) type Close = unsafe extern "C" fn(*mut libc::FILE) -> c_int;
+pub(super) type RegisterLetter = unsafe extern "C" fn(c_int, Address, Address) -> c_int;
+pub(super) type RegisterType = unsafe extern "C" fn(Address) -> c_int;
 
 /// Is called around a fork.
 pub(super) type AroundFork = unsafe extern "C" fn();
@@ -100,6 +113,14 @@ static TIMER_CREATE: Slot = Slot::new(c"timer_create");
 static TIMER_DELETE: Slot = Slot::new(c"timer_delete");
 static MQ_NOTIFY: Slot = Slot::new(c"mq_notify");
 static REGISTER_ATFORK: Slot = Slot::new(c"__register_atfork");
+static FOPENCOOKIE: Slot = Slot::new(c"fopencookie");
+static FMEMOPEN: Slot = Slot::new(c"fmemopen");
+static OPEN_MEMSTREAM: Slot = Slot::new(c"open_memstream");
+static OPEN_WMEMSTREAM: Slot = Slot::new(c"open_wmemstream");
+static FCLOSE: Slot = Slot::new(c"fclose");
+static REGISTER_PRINTF_SPECIFIER: Slot = Slot::new(c"register_printf_specifier");
+static REGISTER_PRINTF_FUNCTION: Slot = Slot::new(c"register_printf_function");
+static REGISTER_PRINTF_TYPE: Slot = Slot::new(c"register_printf_type");
 static ON_EXIT: Slot = Slot::new(c"on_exit");
 
 /// Looks up what may be called where nothing can be looked up: in a signal handler, or while the
@@ -218,4 +239,54 @@ pub(super) fn mq_notify() -> Option<QueueNotify> {
 pub(super) fn register_atfork() -> Option<RegisterAtfork> {
     // SAFETY: as in `thread_atexit`.
     unsafe { std::mem::transmute::<*mut c_void, Option<RegisterAtfork>>(REGISTER_ATFORK.address()) }
+}
+
+pub(super) fn fopencookie() -> Option<CookieOpen> {
+    // SAFETY: as in `thread_atexit`.
+    unsafe { std::mem::transmute::<*mut c_void, Option<CookieOpen>>(FOPENCOOKIE.address()) }
+}
+
+pub(super) fn fmemopen() -> Option<MemoryOpen> {
+    // SAFETY: as in `thread_atexit`.
+    unsafe { std::mem::transmute::<*mut c_void, Option<MemoryOpen>>(FMEMOPEN.address()) }
+}
+
+pub(super) fn open_memstream() -> Option<TextOpen> {
+    // SAFETY: as in `thread_atexit`.
+    unsafe { std::mem::transmute::<*mut c_void, Option<TextOpen>>(OPEN_MEMSTREAM.address()) }
+}
+
+pub(super) fn open_wmemstream() -> Option<TextOpen> {
+    // SAFETY: as in `thread_atexit`.
+    unsafe { std::mem::transmute::<*mut c_void, Option<TextOpen>>(OPEN_WMEMSTREAM.address()) }
+}
+
+pub(super) fn fclose() -> Option<Close> {
+    // SAFETY: as in `thread_atexit`.
+    unsafe { std::mem::transmute::<*mut c_void, Option<Close>>(FCLOSE.address()) }
+}
+
+pub(super) fn register_printf_specifier() -> Option<RegisterLetter> {
+    // SAFETY: as in `thread_atexit`.
+    unsafe {
+        std::mem::transmute::<*mut c_void, Option<RegisterLetter>>(
+            REGISTER_PRINTF_SPECIFIER.address(),
+        )
+    }
+}
+
+pub(super) fn register_printf_function() -> Option<RegisterLetter> {
+    // SAFETY: as in `thread_atexit`.
+    unsafe {
+        std::mem::transmute::<*mut c_void, Option<RegisterLetter>>(
+            REGISTER_PRINTF_FUNCTION.address(),
+        )
+    }
+}
+
+pub(super) fn register_printf_type() -> Option<RegisterType> {
+    // SAFETY: as in `thread_atexit`.
+    unsafe {
+        std::mem::transmute::<*mut c_void, Option<RegisterType>>(REGISTER_PRINTF_TYPE.address())
+    }
 }

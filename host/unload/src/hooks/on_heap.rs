@@ -1,0 +1,276 @@
+//! What libraries give the C library that it keeps on its heap, where no census looks: functions of
+//! streams and of printf(3), and memory that streams write to.
+//!
+//! It cannot be taken back: a stream is its owner's to close, and printf's functions stay. So it is
+//! noted, and keeps the library, or what it lies in goes with, with a reason ([`holder`]).
+//!
+//! Source: fopencookie(3), fmemopen(3), open_memstream(3), and glibc's manual, "Customizing printf".
+
+use std::{
+    any::Any,
+    ffi::{c_char, c_int, c_void},
+    ptr,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use super::{
+    LibraryId, current, needed,
+    real::{self, Address},
+    registry::{self, Owner, Record},
+};
+
+/// `cookie_io_functions_t`, passed by value. Source: `<bits/types/cookie_io_functions_t.h>`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(super) struct CookieFunctions([Address; 4]);
+
+/// What keeps it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// By its address, and the function that has made it.
+    Stream(usize, &'static str),
+    /// By its letter.
+    Conversion(c_int),
+    /// For good.
+    Type,
+}
+
+struct Kept {
+    /// Never given twice: the address of a stream that is closed may be another's at once.
+    number: usize,
+    place: Place,
+    /// An address in what must not go.
+    inside: usize,
+    /// Whose that is; `None`: of an object that may go with one.
+    library: Option<LibraryId>,
+}
+
+#[derive(Default)]
+struct All {
+    last: usize,
+    kept: Vec<Kept>,
+}
+
+static ALL: Mutex<All> = Mutex::new(All { last: 0, kept: Vec::new() });
+/// So that who closes a stream asks no further where there is none.
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+fn all() -> MutexGuard<'static, All> {
+    ALL.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Has the list until it is dropped, for a fork.
+pub(super) fn hold() -> Box<dyn Any> {
+    Box::new(all())
+}
+
+/// Notes what is in `place` from now on: that of the first of `addresses` that may go, if any. Code
+/// that no object holds is the library's that runs; `data` that none holds is its own business.
+fn note(place: Place, addresses: &[Address], is_code: bool) {
+    let keeper = |address: &Address| {
+        let library = match registry::owner(*address) {
+            Owner::Plugin(record) => Some(record.id()),
+            Owner::Other(object) if !needed::is_permanent(object.id()) => None,
+            Owner::Nobody if is_code => Some(current()?),
+            Owner::Host | Owner::Other(_) | Owner::Nobody => return None,
+        };
+        Some((address.addr(), library))
+    };
+    let given = || addresses.iter().filter(|it| !it.is_null());
+    let keeper = if registry::is_empty() { None } else { given().find_map(keeper) };
+    if keeper.is_none() && COUNT.load(Ordering::Acquire) == 0 {
+        return;
+    }
+    let mut all = all();
+    // Whatever was there has been closed, or is called no more.
+    let is_same = |it: &Kept| match (it.place, place) {
+        (Place::Stream(one, _), Place::Stream(other, _)) => one == other,
+        (one, other) => one == other && one != Place::Type,
+    };
+    all.kept.retain(|it| !is_same(it));
+    if let Some((inside, library)) = keeper {
+        all.last += 1;
+        let number = all.last;
+        all.kept.push(Kept { number, place, inside, library });
+    }
+    COUNT.store(all.kept.len(), Ordering::Release);
+}
+
+/// What the C library keeps of `record`'s library, or of what goes with it, for people.
+pub(crate) fn holder(record: &Record) -> Option<String> {
+    if COUNT.load(Ordering::Acquire) == 0 {
+        return None;
+    }
+    let known: Vec<_> = all().kept.iter().map(|it| (it.place, it.inside, it.library)).collect();
+    let own = |(_, _, library): &&(Place, usize, Option<LibraryId>)| *library == Some(record.id());
+    let place = known.iter().find(own).or_else(|| {
+        let going = needed::going(record.path());
+        known.iter().find(|(_, inside, library)| {
+            library.is_none() && going.iter().any(|object| object.holds(*inside))
+        })
+    });
+    place.map(|(place, ..)| describe(*place))
+}
+
+fn describe(place: Place) -> String {
+    match place {
+        Place::Stream(_, function) => format!("a stream of `{function}` that is open"),
+        Place::Conversion(letter) => {
+            let letter = u8::try_from(letter).map_or('?', char::from);
+            format!("a function that printf has for `%{letter}`")
+        }
+        Place::Type => "a function that printf has for a type".to_owned(),
+    }
+}
+
+/// Interposes the making of a stream of functions.
+///
+/// # Safety
+/// As for the function of that name.
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn fopencookie(
+    cookie: *mut c_void,
+    mode: *const c_char,
+    functions: CookieFunctions,
+) -> *mut libc::FILE {
+    let Some(real) = real::fopencookie() else { return ptr::null_mut() };
+    // SAFETY: the caller's arguments, unchanged.
+    let stream = unsafe { real(cookie, mode, functions) };
+    if !stream.is_null() {
+        note(Place::Stream(stream.addr(), "fopencookie"), &functions.0, true);
+    }
+    stream
+}
+
+/// Interposes the making of a stream into memory of the caller's.
+///
+/// # Safety
+/// As for the function of that name.
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn fmemopen(
+    buffer: *mut c_void,
+    size: usize,
+    mode: *const c_char,
+) -> *mut libc::FILE {
+    let Some(real) = real::fmemopen() else { return ptr::null_mut() };
+    // SAFETY: the caller's arguments, unchanged.
+    let stream = unsafe { real(buffer, size, mode) };
+    if !stream.is_null() {
+        note(Place::Stream(stream.addr(), "fmemopen"), &[buffer], false);
+    }
+    stream
+}
+
+/// Interposes the making of a stream that tells the caller's variables what it has.
+///
+/// # Safety
+/// As for the function of that name.
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn open_memstream(
+    text: *mut *mut c_char,
+    size: *mut usize,
+) -> *mut libc::FILE {
+    let Some(real) = real::open_memstream() else { return ptr::null_mut() };
+    // SAFETY: the caller's arguments, unchanged.
+    let stream = unsafe { real(text.cast(), size) };
+    if !stream.is_null() {
+        note(Place::Stream(stream.addr(), "open_memstream"), &[text.cast(), size.cast()], false);
+    }
+    stream
+}
+
+/// The same for wide characters.
+///
+/// # Safety
+/// As for the function of that name.
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn open_wmemstream(
+    text: *mut *mut libc::wchar_t,
+    size: *mut usize,
+) -> *mut libc::FILE {
+    let Some(real) = real::open_wmemstream() else { return ptr::null_mut() };
+    // SAFETY: the caller's arguments, unchanged.
+    let stream = unsafe { real(text.cast(), size) };
+    if !stream.is_null() {
+        note(Place::Stream(stream.addr(), "open_wmemstream"), &[text.cast(), size.cast()], false);
+    }
+    stream
+}
+
+/// Interposes the end of a stream.
+///
+/// # Safety
+/// As for the function of that name.
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn fclose(stream: *mut libc::FILE) -> c_int {
+    let Some(real) = real::fclose() else { return libc::EOF };
+    let is_it = |it: &Kept| matches!(it.place, Place::Stream(at, _) if at == stream.addr());
+    let known = match COUNT.load(Ordering::Acquire) {
+        0 => None,
+        _ => all().kept.iter().find(|it| is_it(it)).map(|it| it.number),
+    };
+    // SAFETY: the caller's argument, unchanged. The last calls of its functions are made here.
+    let rc = unsafe { real(stream) };
+    if let Some(number) = known {
+        let mut all = all();
+        all.kept.retain(|it| it.number != number);
+        COUNT.store(all.kept.len(), Ordering::Release);
+    }
+    rc
+}
+
+/// Interposes the registration of a letter of printf's.
+///
+/// # Safety
+/// As for the function of that name.
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn register_printf_specifier(
+    letter: c_int,
+    print: Address,
+    arguments: Address,
+) -> c_int {
+    let Some(real) = real::register_printf_specifier() else { return -1 };
+    // SAFETY: the caller's arguments, unchanged.
+    let rc = unsafe { real(letter, print, arguments) };
+    if rc == 0 {
+        note(Place::Conversion(letter), &[print, arguments], true);
+    }
+    rc
+}
+
+/// Interposes the older registration of a letter.
+///
+/// # Safety
+/// As for the function of that name.
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn register_printf_function(
+    letter: c_int,
+    print: Address,
+    arguments: Address,
+) -> c_int {
+    let Some(real) = real::register_printf_function() else { return -1 };
+    // SAFETY: the caller's arguments, unchanged.
+    let rc = unsafe { real(letter, print, arguments) };
+    if rc == 0 {
+        note(Place::Conversion(letter), &[print, arguments], true);
+    }
+    rc
+}
+
+/// Interposes the registration of a type of printf's.
+///
+/// # Safety
+/// As for the function of that name.
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn register_printf_type(take: Address) -> c_int {
+    let Some(real) = real::register_printf_type() else { return -1 };
+    // SAFETY: the caller's argument, unchanged.
+    let rc = unsafe { real(take) };
+    if rc >= 0 {
+        note(Place::Type, &[take], true);
+    }
+    rc
+}
