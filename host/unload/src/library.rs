@@ -325,6 +325,7 @@ impl Library {
             // Whoever else has opened it may close it later, and nobody would ask what runs then.
             needed::pin(std::ptr::without_provenance(inside));
             heap::shut(record.id(), false);
+            handlers::keep(record.id());
             record.shut(false);
             return Err(CloseError::Mapped(match closed {
                 Err(error) => loader_text(error),

@@ -239,21 +239,48 @@ fn who_asks_the_loader_gets_what_others_find() {
     library.close_soon(LONG, LONG).expect("nothing holds it");
 }
 
+/// Others may use it, and count on what it does then.
+#[test]
+fn a_library_that_the_loader_keeps_is_called_at_a_fork() {
+    let built = build(
+        r#"
+        #include <pthread.h>
+        static int calls;
+        static void before(void) { calls++; }
+        int start(int number) { return pthread_atfork(before, 0, 0); }
+        int count(int number) { return calls; }
+    "#,
+    );
+    let library = open(&built.file);
+    assert_eq!(call(&library, c"start", 0), 0);
+    let count = library.symbol(c"count").expect("it has this function");
+    // SAFETY: it stays mapped, and has this type.
+    let count = unsafe { transmute::<*const (), unsafe extern "C" fn(c_int) -> c_int>(count) };
+    let path = std::ffi::CString::new(built.file.to_str().expect("text")).expect("text");
+    // SAFETY: it is there already.
+    assert!(!unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW) }.is_null());
+    assert!(matches!(library.close(), Err(CloseError::Mapped(_))));
+    assert_eq!(fork(), 7);
+    // SAFETY: as above.
+    assert_eq!(unsafe { count(0) }, 1);
+}
+
+fn fork() -> c_int {
+    // SAFETY: the child does nothing but end, and the parent waits for it.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        // SAFETY: ends it.
+        unsafe { libc::_exit(7) };
+    }
+    let mut status = 0;
+    // SAFETY: its own child, and room for the answer.
+    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+    libc::WEXITSTATUS(status)
+}
+
 /// Whoever forks is in the code of the library meanwhile; and nobody is once that is closed.
 #[test]
 fn a_fork_that_calls_a_library_holds_it() {
-    fn fork() -> c_int {
-        // SAFETY: the child does nothing but end, and the parent waits for it.
-        let child = unsafe { libc::fork() };
-        if child == 0 {
-            // SAFETY: ends it.
-            unsafe { libc::_exit(7) };
-        }
-        let mut status = 0;
-        // SAFETY: its own child, and room for the answer.
-        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
-        libc::WEXITSTATUS(status)
-    }
     let source = r#"
         #include <pthread.h>
         #include <unistd.h>

@@ -40,6 +40,8 @@ struct Handler {
     record: Option<Arc<Record>>,
     /// Forks that are under way.
     running: usize,
+    /// The library with which it is being unmapped, or was.
+    ending: Option<LibraryId>,
 }
 
 impl Handler {
@@ -58,8 +60,16 @@ impl Handler {
 struct Handlers {
     last: usize,
     all: Vec<Handler>,
-    /// Libraries that are being unmapped: what their ends register nobody will call.
+    /// Libraries that are being unmapped: what their ends register nobody calls.
     ending: Vec<LibraryId>,
+}
+
+impl Handlers {
+    fn forget_gone(&mut self) {
+        let is_gone = |it: LibraryId| registry::by_id(it).is_none();
+        self.all.retain(|it| !it.ending.is_some_and(is_gone));
+        self.ending.retain(|it| !is_gone(*it));
+    }
 }
 
 static HANDLERS: Mutex<Handlers> =
@@ -94,7 +104,8 @@ thread_local! {
 pub(super) fn before() {
     let runs: Vec<Run> = {
         let mut handlers = handlers();
-        handlers.all.retain(|it| !it.has_lost_its_object());
+        handlers.forget_gone();
+        handlers.all.retain(|it| it.ending.is_some() || !it.has_lost_its_object());
         let begin = |it: &mut Handler| {
             it.running += 1;
             Run {
@@ -104,7 +115,8 @@ pub(super) fn before() {
                 counts: false,
             }
         };
-        let mut runs: Vec<_> = handlers.all.iter_mut().map(begin).collect();
+        let mut runs: Vec<_> =
+            handlers.all.iter_mut().filter(|it| it.ending.is_none()).map(begin).collect();
         count(&mut runs);
         runs
     };
@@ -194,11 +206,10 @@ unsafe fn register(functions: Functions, dso: *mut c_void) -> c_int {
         };
     };
     let mut handlers = handlers();
-    if !handlers.ending.contains(&record.id()) {
-        handlers.last += 1;
-        let (number, record) = (handlers.last, Some(record));
-        handlers.all.push(Handler { number, functions, inside, map, record, running: 0 });
-    }
+    let ending = Some(record.id()).filter(|it| handlers.ending.contains(it));
+    handlers.last += 1;
+    let (number, record) = (handlers.last, Some(record));
+    handlers.all.push(Handler { number, functions, inside, map, record, running: 0, ending });
     0
 }
 
@@ -245,11 +256,23 @@ pub(crate) fn withdraw(library: LibraryId, going: &[Going]) -> Result<(), String
     if handlers.all.iter().any(|it| goes(it) && it.running > 0) {
         return Err("a fork that calls functions of it".to_owned());
     }
-    handlers.all.retain(|it| !goes(it));
-    for kept in handlers.all.iter_mut().filter(|it| its(it)) {
-        kept.record = None;
+    for kept in &mut handlers.all {
+        if goes(kept) {
+            kept.ending = Some(library);
+        } else if its(kept) {
+            kept.record = None;
+        }
     }
-    handlers.ending.retain(|it| registry::by_id(*it).is_some());
     handlers.ending.push(library);
+    handlers.forget_gone();
     Ok(())
+}
+
+/// What was withdrawn is called again, because the loader has kept the library: others may use it.
+pub(crate) fn keep(library: LibraryId) {
+    let mut handlers = handlers();
+    for kept in handlers.all.iter_mut().filter(|it| it.ending == Some(library)) {
+        kept.ending = None;
+    }
+    handlers.ending.retain(|it| *it != library);
 }
