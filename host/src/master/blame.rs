@@ -22,6 +22,8 @@ pub(super) struct Blame {
     /// It has served, whether or not its master has heard of that.
     pub(super) served: bool,
     pub(super) what: Option<String>,
+    /// Whoever is to blame had been unloaded.
+    pub(super) gone: bool,
 }
 
 /// Who has killed a worker, as far as that can be told, and whether it was for want of memory, which
@@ -67,6 +69,7 @@ impl Master {
             content: content.map(|(_, content)| content.to_string()),
             proven: left.is_some(),
             fault: note.is_some(),
+            gone: note.as_ref().is_some_and(|note| note.gone),
             killed,
             what: note.map(|note| note.end.to_string()).or_else(|| killed.then_some(by)),
             served,
@@ -85,7 +88,12 @@ impl Master {
             let version = list.map(|(version, _)| version).find(|it| it.generation == generation);
             let whose = version.map(|it| format!(" of `{}`", it.plugin)).unwrap_or_default();
             let doing = if blame.proven { "in" } else { "while it loaded" };
-            text = format!("{text}, {doing} generation {generation}{whose}");
+            let gone = if blame.gone {
+                ", which had been unloaded: somebody had kept an address of it"
+            } else {
+                ""
+            };
+            text = format!("{text}, {doing} generation {generation}{whose}{gone}");
         }
         text
     }

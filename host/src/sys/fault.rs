@@ -42,6 +42,8 @@ pub struct Note {
     pub end: End,
     /// Whose code ran on the thread that ended it. `None`: the host's own.
     pub generation: Option<Generation>,
+    /// It had been unloaded: somebody still had an address of it.
+    pub gone: bool,
 }
 
 /// What ends a process.
@@ -124,7 +126,8 @@ struct Page {
     call: AtomicU32,
     given: AtomicU32,
     served: AtomicU32,
-    _room: AtomicU32,
+    /// 1: whoever is to blame had been unloaded.
+    gone: AtomicU32,
     loading: AtomicU64,
     content: [AtomicU64; 4],
 }
@@ -187,7 +190,8 @@ fn parse(bytes: &[u8; NOTE_BYTES]) -> LastWords {
         OVERFLOW => End::Overflow(word(16)),
         call => End::Call(call - 1, half(28).cast_signed()),
     };
-    let note = (half(0) == WHOLE).then(|| Note { end, generation: generation(8) });
+    let note =
+        (half(0) == WHOLE).then(|| Note { end, generation: generation(8), gone: half(36) == 1 });
     let content = bytes.get(48..).and_then(|it| it.try_into().ok()).map(Digest);
     LastWords { note, loading: generation(40).zip(content), served: half(32) != 0 }
 }
@@ -264,6 +268,10 @@ fn running() -> u64 {
 /// Notes that `generation` (0 for none) ends this process by `end`, unless something else has been
 /// noted. False: nobody reads what this process leaves. Only does what a signal handler may.
 pub fn leave(end: End, generation: u64) -> bool {
+    leave_of(end, generation, false)
+}
+
+fn leave_of(end: End, generation: u64, gone: bool) -> bool {
     let Some(page) = own_page() else { return false };
     let (won, lost) = (Ordering::AcqRel, Ordering::Relaxed);
     if page.state.compare_exchange(EMPTY, WRITING, won, lost).is_ok() {
@@ -275,6 +283,7 @@ pub fn leave(end: End, generation: u64) -> bool {
         page.signal.store(signal.cast_unsigned(), Ordering::Relaxed);
         page.generation.store(generation, Ordering::Relaxed);
         page.address.store(address, Ordering::Relaxed);
+        page.gone.store(u32::from(gone), Ordering::Relaxed);
         page.call.store(call, Ordering::Relaxed);
         page.given.store(given.cast_unsigned(), Ordering::Relaxed);
         page.state.store(WHOLE, Ordering::Release);

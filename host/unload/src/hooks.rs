@@ -58,6 +58,7 @@ pub(crate) mod census;
 mod check;
 pub(crate) mod ends;
 pub(crate) mod forks;
+pub(crate) mod gone;
 pub mod heap;
 mod interpose;
 pub(crate) mod keys;

@@ -335,6 +335,8 @@ impl Library {
                 }
             }));
         }
+        let tag = blame::tag(record.id());
+        going.iter().for_each(|it| it.note_gone(tag));
         // What its own destructors registered while it went can never run.
         ledger::forget(&record);
         signals::forget(record.id());

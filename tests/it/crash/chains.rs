@@ -92,3 +92,26 @@ fn a_thread_gets_its_own_second_stack_back() {
     assert_eq!(try_get(&host, "/crash?how=stack"), None);
     check_blamed(&host, 3, "a stack overflow at ");
 }
+
+/// Whoever goes where a library lay is not to blame for it, however often: who has left the address is.
+#[test]
+fn what_has_gone_is_blamed_and_not_who_is_led_there() {
+    let mounts = strict().arg("--mount=/=handler").arg("--mount=/left=left");
+    let host = mounts.with(fault("leads_astray"), "libhandler_v1.so").start();
+    for number in 1..4_u8 {
+        let mut events = host.events();
+        let generation = u64::from(number) + 1;
+        let file = format!("libleft_v{number}.so");
+        host.deploy_bytes(&numbered("leads_astray", number), &file).swapped();
+        host.get("/left/leave").assert_contains("left");
+        host.get("/follow").assert_contains("42");
+        host.control().unload("left").assert_status(200);
+        events.wait_generation(generation, "unloaded");
+        assert_eq!(try_get(&host, "/follow"), None);
+        let who = format!("in generation {generation}, which had been unloaded");
+        host.assert_logged(&who);
+        eventually!(try_get(&host, "/").is_some(), "it is there again\n{}", host.log_end());
+    }
+    let told = try_status(&host).map(|it| warning(&it, "handler")).unwrap_or_default();
+    assert_eq!(told, "", "nothing is withdrawn");
+}

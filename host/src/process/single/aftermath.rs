@@ -127,7 +127,8 @@ mod tests {
 
     fn ended(served: bool, proven: bool) -> LastWords {
         let generation = Some(Generation(7));
-        let note = proven.then_some(Note { end: fault::End::Call(0, 1), generation });
+        let end = fault::End::Call(0, 1);
+        let note = proven.then_some(Note { end, generation, gone: false });
         LastWords { note, loading: generation.zip(Some(Digest([1; 32]))), served }
     }
 

@@ -15,7 +15,7 @@ use std::{
 
 use hotseat_unload::{FAULTS, action};
 
-use super::{End, leave, own_page, running};
+use super::{End, leave_of, own_page, running};
 
 /// Those faults after which the instruction is tried again.
 const TRIED_AGAIN: [c_int; 4] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE];
@@ -75,7 +75,10 @@ extern "C" fn note(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_vo
         } else {
             End::Signal(signal, address)
         };
-        leave(end, running());
+        // Whoever goes where a library lay was led there by what that one has left.
+        let gone = hotseat_unload::tag_of_gone(usize::try_from(address).unwrap_or(0));
+        let generation = if gone == 0 { running() } else { gone };
+        leave_of(end, generation, gone != 0);
     }
     if sent || !TRIED_AGAIN.contains(&signal) {
         // It does not come again by itself, and what was there before may count on that.

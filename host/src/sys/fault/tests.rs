@@ -96,7 +96,7 @@ fn died_of(how: &str) -> (Option<i32>, Option<Note>) {
 }
 
 fn note(end: End) -> Option<Note> {
-    Some(Note { end, generation: Some(Generation(7)) })
+    Some(Note { end, generation: Some(Generation(7)), gone: false })
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn an_overflow_is_noted_and_then_told_by_the_standard_library() {
 #[test]
 fn a_call_that_ends_the_process_is_noted() {
     assert_eq!(died_of("exit"), (None, note(End::Call(0, 3))));
-    let leaves = Some(Note { end: End::Call(1, 4), generation: Some(Generation(9)) });
+    let leaves = Some(Note { end: End::Call(1, 4), generation: Some(Generation(9)), gone: false });
     assert_eq!(died_of("leaves"), (None, leaves), "the first counts");
     assert!(!leave(End::Call(1, 4), 9), "without a page nobody reads it");
 }
@@ -131,7 +131,7 @@ fn a_call_that_ends_the_process_is_noted() {
 fn whoever_ends_it_lets_the_log_out() {
     let (status, words) = ended_by("together");
     assert_eq!(status.code(), Some(2), "both");
-    let first = Note { end: End::Call(1, 4), generation: Some(Generation(9)) };
+    let first = Note { end: End::Call(1, 4), generation: Some(Generation(9)), gone: false };
     assert_eq!(words.note, Some(first));
 }
 

@@ -82,6 +82,11 @@ pub fn running_tag() -> u64 {
     tag_of(CURRENT.with(|current| current.load(Ordering::Relaxed)))
 }
 
+/// The tag of a library.
+pub(crate) fn tag(library: LibraryId) -> u64 {
+    tag_of(library.0)
+}
+
 /// The tag of a library; 0 for none, or for one whose place is another's by now.
 pub(super) fn tag_of(library: u32) -> u64 {
     let entry = entry(library);

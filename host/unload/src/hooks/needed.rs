@@ -15,7 +15,7 @@ use std::{
 };
 
 use super::{
-    LibraryId,
+    LibraryId, gone,
     loader::Fields,
     object,
     objects::{self, Loaded, Wants},
@@ -39,6 +39,11 @@ impl Going {
     /// Whether it has this place in the loader's list.
     pub(super) fn is(&self, map: usize) -> bool {
         self.map == map
+    }
+
+    /// It is unmapped, and was there for the library with this tag.
+    pub(crate) fn note_gone(&self, tag: u64) {
+        gone::note(&self.addresses, tag);
     }
 
     /// Whether the address lies in it.
