@@ -23,7 +23,8 @@ pub enum Signal {
     Term,
     /// `SIGQUIT`: the host stops.
     Quit,
-    /// `SIGTSTP`: yours; the host does nothing.
+    /// `SIGTSTP`: yours where the host has a command for it. Without one its master stands still until
+    /// `SIGCONT`, as any program does on Ctrl-Z, and nobody is told.
     Tstp,
 }
 

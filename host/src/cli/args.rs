@@ -44,7 +44,8 @@ Signals:
   TERM, INT, QUIT
              finish what is in flight, then exit 0; again after 1 s: stop waiting; a third: at once
   USR2       end the processes that still drain; while stopping, this one too
-  USR1, TSTP only what --hook says
+  USR1       only what --hook says
+  TSTP       only what --hook says; without a hook the master stops until CONT (Ctrl-Z), and workers serve on
 
 Exit codes: 0 stopped as asked, 1 failed, 3 requests were cut (with --strict-exit), 64 wrong usage
 or wrong settings";
