@@ -149,7 +149,7 @@ fn main() -> anyhow::Result<()> {
     let digest = artifact::digest(&std::fs::read(&path)?);
     let version = Version { generation: Generation(1), label: "1".parse()?, digest };
     let plugin: PluginName = "handler".parse()?;
-    let instance = load(LoadRequest {
+    let request = LoadRequest {
         path,
         plugin: plugin.clone(),
         label: version.label.clone(),
@@ -158,8 +158,8 @@ fn main() -> anyhow::Result<()> {
         services,
         tried: Vec::new(),
         load_time: config.limits.load_time,
-        purge_time: config.limits.purge_time,
-    })?;
+    };
+    let instance = load(request, Arc::new(drop))?;
     let rules = ReaperRules {
         never: Some("the bench ends with its process".to_owned()),
         stop_time: Duration::from_secs(1),

@@ -17,6 +17,7 @@ pub mod ceiling;
 pub mod companions;
 pub mod condition;
 pub mod desk;
+mod failed;
 mod line;
 pub mod order;
 pub mod pipeline;

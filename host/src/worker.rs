@@ -137,13 +137,13 @@ impl Worker {
         let base = parts::Base::open(&config, state, legacy, &lead)?;
         counters.iter().for_each(|it| counts::add(&base.metrics, &base.tally, it));
         let never_unload = parts::broken_hooks();
-        let limits = &config.limits;
-        let pool = parts::start_pool(limits)?;
+        let pool = parts::start_pool(&config.limits)?;
         let renewal = parts::renewal(&config, &base, &lead);
-        let reaper = parts::start_reaper(&config, &base, never_unload.as_deref(), &renewal)?;
+        let (reaper, residents) =
+            parts::start_reaper(&config, &base, never_unload.as_deref(), &renewal)?;
         let picture = parts::picture(&config, &base, &sockets, never_unload, lead.clone())?;
         let plane = parts::start_plane(&config, &base, &picture)?;
-        let drains = Drains::start(limits.generation_drain, plane.cutter());
+        let drains = Drains::start(config.limits.generation_drain, plane.cutter());
         let drains = Arc::new(drains.context("start the drain thread")?);
         let relay = Relay::default();
         let backend = control::backend(&picture, &base.events, &base.metrics, &lead, &relay)?;
@@ -153,7 +153,7 @@ impl Worker {
             .context("start the control plane")?;
         let watcher = parts::start_watcher(&config, &base, !first)?;
         let services = Services { metrics: base.metrics.clone(), timer, blocking: pool };
-        let reports = parts::reports(&base, lead);
+        let reports = parts::reports(&base, lead, residents);
         let parts::Base { events, roster, metrics, store, record, desk, routes, upkeep, .. } = base;
         let workshop = Workshop {
             config: config.clone(),
@@ -183,7 +183,7 @@ impl Worker {
         let looks_first = first && record.committed().is_empty() && !halt.is_told();
         if let Some(watcher) = watcher.as_ref().filter(|_| looks_first) {
             watcher.begin();
-            parts::first_deploys(watcher, &desk, limits, halt);
+            parts::first_deploys(watcher, &desk, &config.limits, halt);
         }
         Ok(Self {
             config,

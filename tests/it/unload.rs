@@ -9,6 +9,7 @@ mod census;
 mod companions;
 mod cuts;
 mod drops;
+mod failed;
 mod heap;
 mod leaves;
 mod marked;

@@ -9,6 +9,7 @@ use hotseat_unload::{figures::Figures, resolved::Resolved};
 
 use super::{
     companions::{self, NotTaken},
+    failed::FailedLoad,
     room::{NoRoom, Room},
     tried::{NO_ROOM, PrivateCopy, Tried, try_library},
 };
@@ -235,7 +236,7 @@ impl Workshop {
         let Some(copy) = file.take() else { unreachable!("taken only here") };
         let limits = &self.config.limits;
         let _loading = Loading::begin(subject.generation, subject.digest);
-        let loaded = load(LoadRequest {
+        let request = LoadRequest {
             path: copy.path().to_owned(),
             plugin: subject.plugin.clone(),
             label: subject.label.clone(),
@@ -244,31 +245,26 @@ impl Workshop {
             services: self.services.clone(),
             tried: resolved,
             load_time: limits.load_time,
-            purge_time: limits.purge_time,
-        });
-        let instance = match loaded {
-            Ok(instance) => instance,
-            Err(error) => {
-                if error.resident.is_some() {
-                    copy.abandon();
-                } else {
-                    drop(PrivateCopy::new(copy));
-                }
-                return Err(match (static_tls, &error.problem) {
-                    (Some(wanted), LoadProblem::Open { text }) if text.contains(NO_ROOM) => {
-                        self.room.refusal(wanted).into()
-                    }
-                    _ => error.into(),
-                });
-            }
         };
+        let hands = (self.reaper.clone(), self.roster.clone());
+        let Subject { plugin, label, digest, generation, .. } = subject.clone();
+        let version = Version { generation, label, digest };
+        let failed =
+            FailedLoad::new((plugin.clone(), version.clone()), before, hands.clone(), copy);
+        let failed = Arc::new(failed);
+        let takes = failed.clone();
+        let loaded = load(request, Arc::new(move |remains| takes.take(remains)));
+        let instance = loaded.map_err(|error| match (static_tls, &error.problem) {
+            (Some(wanted), LoadProblem::Open { text }) if text.contains(NO_ROOM) => {
+                CandidateError::from(self.room.refusal(wanted))
+            }
+            _ => error.into(),
+        })?;
+        let Some(copy) = failed.take_file() else { unreachable!("only a failed load keeps it") };
         if let Some(bytes) = static_tls {
-            self.room.take(subject.generation, bytes);
+            self.room.take(generation, bytes);
         }
         self.publish(Phase::Loaded, &subject);
-        let Subject { plugin, label, digest, generation, .. } = subject;
-        let version = Version { generation, label, digest };
-        let hands = (self.reaper.clone(), self.roster.clone());
         Ok(Loaded::new(plugin, version, (instance, copy), (leaves, before), hands))
     }
 

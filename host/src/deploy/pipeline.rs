@@ -42,6 +42,8 @@ pub struct Reports {
     /// The loader is held by a constructor that does not return: this process can load nothing more.
     /// Whether another one takes its place.
     pub held: Arc<dyn Fn(Generation) -> bool + Send + Sync>,
+    /// A load has failed; what it has left is listed.
+    pub load_failed: Arc<dyn Fn() + Send + Sync>,
     /// Watches over the memory of what serves.
     pub ceilings: Ceilings,
 }
@@ -320,6 +322,9 @@ impl Pipeline {
         let subject = passed.subject.clone();
         let (bytes, notes, preflight) = (passed.bytes.clone(), passed.notes.clone(), passed.took);
         let loaded = self.workshop.load(passed).map_err(|error| self.named(error));
+        if loaded.is_err() {
+            (self.reports.load_failed)();
+        }
         if let Err(CandidateError::Load(error)) = &loaded
             && error.holds_the_loader()
         {

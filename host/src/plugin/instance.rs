@@ -6,7 +6,7 @@
 //! leaves library and instance where they are, which is safe and leaks.
 #![expect(unsafe_code, reason = "calls a plugin's entries")]
 
-use std::{mem::MaybeUninit, sync::Arc, time::Duration};
+use std::{mem::MaybeUninit, sync::Arc};
 
 use hotseat_plugin_api::{
     abi::{self, CallFn, DROP_AFTER_STOP_MINOR, Growing, InstanceVt, root::Entries},
@@ -21,10 +21,7 @@ use super::{
     library::{Library, LoadProblem, LoadRequest},
     services::{self, PanicReport},
 };
-use crate::{
-    ids::{Generation, PluginName},
-    thread::Side,
-};
+use crate::ids::{Generation, PluginName};
 
 /// A library that is loaded and whose instance can be called.
 #[derive(Debug)]
@@ -131,22 +128,6 @@ impl Instance {
     /// theirs, and a field that ends threads ends them by being dropped.
     fn is_freed_at_once(&self) -> bool {
         self.entries.abi_minor >= DROP_AFTER_STOP_MINOR
-    }
-
-    /// Stops, frees and closes an instance that never served, on the calling thread, which must
-    /// have been made for it. While something of it runs for longer than `quiet` its library stays,
-    /// for good, and where its threads may use the instance, that too.
-    pub(super) fn discard(self, quiet: Duration, purge_time: Duration) -> Result<(), String> {
-        let library = match self.end(|| ()) {
-            Ended::Freed(library) => library,
-            Ended::Running(instance) => {
-                instance.record().wait_quiet(quiet)?;
-                let side = Side::start("drop", move || instance.free(), drop);
-                let side = side.map_err(|error| format!("no thread for its `drop`: {error}"))?;
-                side.wait(Duration::MAX).map_err(|_| "its `drop` broke off".to_owned())?
-            }
-        };
-        library.close_soon(quiet, purge_time).map_err(|error| error.to_string())
     }
 }
 

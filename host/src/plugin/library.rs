@@ -6,15 +6,15 @@
 //!
 //! # Invariants
 //! - The layout check runs in a preflight child only; it leaves pointers into the library behind.
-//! - A load that fails leaves nothing: the library is closed again, or its error says that it
-//!   stays resident and why.
+//! - A load that fails leaves nothing: the library is closed again, or its error holds it and says
+//!   why it is still there.
 #![expect(unsafe_code, reason = "opens libraries and calls into them")]
 
 use std::{ffi::CStr, path::PathBuf, sync::Arc, time::Duration};
 
 use hotseat_plugin_api::abi::root::{self, Entries, ROOT_SYMBOL, RootError};
 use hotseat_unload::{
-    LibraryId, OpenError, Record, enter,
+    CloseError, LibraryId, OpenError, Record, enter,
     resolved::{self, Resolved},
 };
 
@@ -50,8 +50,6 @@ pub struct LoadRequest {
     pub tried: Vec<Resolved>,
     /// How long `dlopen` and `new` may take together.
     pub load_time: Duration,
-    /// How long one thread may take to answer a purge, should the load fail.
-    pub purge_time: Duration,
 }
 
 /// An open library. Dropping it leaves it open for good.
@@ -113,7 +111,7 @@ pub(super) fn open(request: &LoadRequest, log_to: LogTo) -> Result<Library, Load
         (Some(_), Some(other)) => LoadProblem::OtherCopy(Copies::of(other)),
         (Some(_), None) => return Ok(library),
     };
-    Err(library.give_up(problem, request.purge_time))
+    Err(library.give_up(problem))
 }
 
 impl Library {
@@ -158,17 +156,15 @@ impl Library {
     }
 
     /// Ends a failed load: closes the library if that can be done at once.
-    pub(super) fn give_up(self, problem: LoadProblem, purge_time: Duration) -> LoadError {
-        LoadError {
-            problem,
-            resident: self
-                .library
-                .close_soon(QUIET_TIME, purge_time)
-                .err()
-                .map(|it| it.to_string()),
+    pub(super) fn give_up(self, problem: LoadProblem) -> LoadError {
+        match self.library.close_soon(QUIET_TIME, QUIET_TIME) {
+            Ok(()) => problem.into(),
+            Err(CloseError::Held(library, why)) => LoadError::held(problem, library, why),
+            Err(CloseError::Mapped(why)) => LoadError::stays(problem, why),
         }
     }
 }
 
-/// How long a failed load waits for what `new` started.
+/// How long a failed load waits for what `new` started, and for threads to answer a purge: whoever takes
+/// what it leaves is more patient.
 const QUIET_TIME: Duration = Duration::from_millis(300);

@@ -1,16 +1,12 @@
 //! From a file that a preflight child has accepted to an instance that serves.
 //!
 //! Owns the order of the steps and their time limit; a preflight child takes the same steps one by
-//! one (`open`, `bring_up`). Invariant: a load that fails, however late, takes back what it has done,
-//! or says what stays.
+//! one (`open`, `bring_up`). Invariant: whatever a load that fails, however late, cannot take back is
+//! handed to somebody ([`Remains`]).
 
-use std::{
-    fs,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
 use hotseat_unload::purge_thread;
@@ -22,54 +18,88 @@ use super::{
 };
 use crate::thread::{NoResult, Side};
 
-/// How long a load that came too late waits for that; nobody waits for the load.
-const LATE_QUIET_TIME: Duration = Duration::from_secs(10);
+/// What a load that failed has left in the process.
+#[derive(Debug)]
+pub enum Remains {
+    /// Nothing.
+    Nothing,
+    /// It has not ended yet, and nothing can be done before that; it is told once more then.
+    Running(String),
+    /// It has ended well, when nobody waited for it any more.
+    Instance(Instance),
+    /// A library, and what keeps that from being closed.
+    Library(hotseat_unload::Library, String),
+    /// What nothing more can be done about: why it stays.
+    Stays(String),
+}
+
+impl Remains {
+    fn of(error: &mut LoadError) -> Self {
+        match (error.take_held(), &error.resident) {
+            (Some(library), Some(why)) => Self::Library(library, why.clone()),
+            (None, Some(why)) => Self::Stays(why.clone()),
+            (_, None) => Self::Nothing,
+        }
+    }
+}
+
+/// Takes what failed loads leave: on the thread that loads, or on the load's own, if it ended late.
+pub type TakeRemains = Arc<dyn Fn(Remains) + Send + Sync>;
 
 /// Loads a library that a preflight child has accepted, and makes its instance.
 ///
 /// # Errors
-/// [`LoadError`]; nothing of the library is left then, unless
-/// [`resident`](LoadError::resident) says otherwise. A load that runs out of time goes on, on its
-/// own thread, and takes itself back when it ends after all.
-pub fn load(request: LoadRequest) -> Result<Instance, LoadError> {
+/// [`LoadError`]; what it leaves goes to `left` first. A load that runs out of time goes on, on its own
+/// thread.
+pub fn load(request: LoadRequest, left: TakeRemains) -> Result<Instance, LoadError> {
     let time = request.load_time;
-    let purge_time = request.purge_time;
-    let file = request.path.clone();
     let opened = Arc::new(AtomicBool::new(false));
     let opens = opened.clone();
-    let work = move || {
-        let library = open(&request, LogTo::Tracing);
-        opens.store(true, Ordering::Release);
-        let library = library?;
-        let instance = bring_up(library, &request, 0, false)?;
-        // No registry knows this thread, and it ends after its report.
-        purge_thread(instance.library());
-        Ok(instance)
-    };
+    let work = move || bring(&request, &opens);
+    let take = left.clone();
     let late = move |loaded: Result<Instance, LoadError>| {
-        let Ok(instance) = loaded else { return };
-        let generation = instance.generation().0;
-        match instance.discard(LATE_QUIET_TIME, purge_time) {
-            Ok(()) => {
-                // Nobody else will: the one who asked has been told that it stays.
-                let removed = fs::remove_file(&file).is_ok();
-                tracing::warn!(generation, removed, "a load that ran out of time was taken back");
-            }
-            Err(reason) => tracing::error!(generation, reason, "a late load stays resident"),
+        take(match loaded {
+            Ok(instance) => Remains::Instance(instance),
+            Err(mut error) => Remains::of(&mut error),
+        });
+    };
+    let side = match Side::start("load", work, late) {
+        Ok(side) => side,
+        Err(error) => {
+            left(Remains::Nothing);
+            return Err(LoadProblem::Spawn(error).into());
         }
     };
-    let side = Side::start("load", work, late).map_err(LoadProblem::Spawn)?;
     match side.wait(time) {
-        Ok(loaded) => loaded,
-        Err(NoResult::TimedOut) => Err(LoadError {
-            problem: LoadProblem::Timeout { time, opening: !opened.load(Ordering::Acquire) },
-            resident: Some("its load has not returned".to_owned()),
-        }),
-        Err(NoResult::Died) => Err(LoadError {
-            problem: LoadProblem::Broken,
-            resident: Some("its load broke off".to_owned()),
-        }),
+        Ok(Ok(instance)) => Ok(instance),
+        Ok(Err(mut error)) => {
+            left(Remains::of(&mut error));
+            Err(error)
+        }
+        // As long as `side` is there, nothing comes late.
+        Err(NoResult::TimedOut) => {
+            let why = "its load has not returned".to_owned();
+            left(Remains::Running(why.clone()));
+            let opening = !opened.load(Ordering::Acquire);
+            Err(LoadError::stays(LoadProblem::Timeout { time, opening }, why))
+        }
+        Err(NoResult::Died) => {
+            let why = "its load broke off".to_owned();
+            left(Remains::Stays(why.clone()));
+            Err(LoadError::stays(LoadProblem::Broken, why))
+        }
     }
+}
+
+/// The work of a load. No registry knows its thread, which ends after its report.
+fn bring(request: &LoadRequest, opened: &AtomicBool) -> Result<Instance, LoadError> {
+    let library = open(request, LogTo::Tracing);
+    opened.store(true, Ordering::Release);
+    let library = library?;
+    let id = library.id();
+    let loaded = bring_up(library, request, 0, false);
+    purge_thread(id);
+    loaded
 }
 
 /// Reads the entries of an open library and makes an instance; closes the library if that fails.
@@ -83,11 +113,11 @@ pub(super) fn bring_up(
 ) -> Result<Instance, LoadError> {
     let entries = match library.entries(check_layout) {
         Ok(entries) => entries,
-        Err(problem) => return Err(library.give_up(problem, request.purge_time)),
+        Err(problem) => return Err(library.give_up(problem)),
     };
     let created = instance::create(&library, &entries, request, flags);
     match created {
         Ok(instance) => Ok(Instance::new(library, entries, instance, request.generation)),
-        Err(problem) => Err(library.give_up(problem, request.purge_time)),
+        Err(problem) => Err(library.give_up(problem)),
     }
 }

@@ -3,30 +3,69 @@
 //! Whoever drops the last lease of a generation hands its instance over ([`retire`]) and goes on.
 //! Knows nothing of drains: they are over.
 
-use std::io;
+use std::{io, sync::Arc};
 
 pub use hotseat_unload::reaper::{GRACE, ReaperRules, Report, Unloading};
-use hotseat_unload::{figures::Figures, reaper};
+use hotseat_unload::{
+    Library, Record,
+    figures::Figures,
+    reaper::{self, Ended, Retire},
+};
 
 use super::instance::Instance;
 use crate::{ids::Generation, sys::private::PrivateFile};
 
-/// The thread that unloads.
-pub type Reaper = reaper::Reaper<Instance>;
+/// What leaves the process.
+#[derive(Debug)]
+pub enum Leaving {
+    /// A generation.
+    Instance(Instance),
+    /// All that there is of a load that failed.
+    Library(Library),
+}
 
-/// Hands retired generations over; clones reach the same reaper.
-pub type ReaperHandle = reaper::ReaperHandle<Instance>;
+impl Retire for Leaving {
+    fn record(&self) -> &Arc<Record> {
+        match self {
+            Self::Instance(instance) => instance.record(),
+            Self::Library(library) => library.record(),
+        }
+    }
+
+    fn end(self, freeing: impl FnOnce()) -> Ended<Self> {
+        match self {
+            Self::Instance(instance) => match instance.end(freeing) {
+                Ended::Freed(library) => Ended::Freed(library),
+                Ended::Running(instance) => Ended::Running(Self::Instance(instance)),
+            },
+            Self::Library(library) => Ended::Freed(library),
+        }
+    }
+
+    fn free(self) -> Library {
+        match self {
+            Self::Instance(instance) => instance.free(),
+            Self::Library(library) => library,
+        }
+    }
+}
+
+/// The thread that unloads.
+pub type Reaper = reaper::Reaper<Leaving>;
+
+/// Hands over what leaves; clones reach the same reaper.
+pub type ReaperHandle = reaper::ReaperHandle<Leaving>;
 
 /// Hands a generation over, by whose number it is reported. Its private copy is removed once it is
 /// unmapped; `before` is what the process had before it was loaded.
 pub fn retire(
     to: &ReaperHandle,
     generation: Generation,
-    (instance, file): (Instance, PrivateFile),
+    (leaving, file): (Leaving, PrivateFile),
     before: Figures,
 ) {
     let unmapped = Box::new(move || remove(file));
-    to.retire(reaper::Retired { tag: generation.0, instance, before, unmapped });
+    to.retire(reaper::Retired { tag: generation.0, instance: leaving, before, unmapped });
 }
 
 fn remove(file: PrivateFile) {

@@ -25,7 +25,7 @@ use crate::{
     log,
     plugin::{
         instance::Instance,
-        reaper::{self, ReaperHandle},
+        reaper::{self, Leaving, ReaperHandle},
     },
     status::{Heap, Leaves},
     sys::private::PrivateFile,
@@ -143,6 +143,7 @@ impl Drop for Loaded {
         let Some((instance, file)) = self.instance.take().zip(self.file.take()) else { return };
         self.roster.drained(self.version.generation);
         let (generation, before) = (self.version.generation, self.before);
-        reaper::retire(&self.reaper, generation, (instance, file), before);
+        let leaving = (Leaving::Instance(instance), file);
+        reaper::retire(&self.reaper, generation, leaving, before);
     }
 }

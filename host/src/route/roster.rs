@@ -25,7 +25,8 @@ struct Record {
     version: Version,
     since: SystemTime,
     life: Life,
-    library: LibraryId,
+    /// `None`: of a load that failed before anybody knew it.
+    library: Option<LibraryId>,
     /// As it was when its last lease went.
     heap: Option<Heap>,
     leaves: Option<Leaves>,
@@ -38,9 +39,13 @@ impl Record {
         self.version.generation == generation
     }
 
+    fn is_resident(&self) -> bool {
+        matches!(self.life, Life::Resident(_))
+    }
+
     /// What is unmapped holds nothing, or the books of heaps say so.
     fn heap(&self) -> Option<Heap> {
-        let now = heap_of(self.library);
+        let now = self.library.and_then(heap_of);
         now.or_else(|| self.heap.map(|last| Heap { held: 0, live: 0, ..last }))
     }
 }
@@ -71,7 +76,7 @@ impl Roster {
             version: loaded.version.clone(),
             since: loaded.since,
             life: Life::Draining,
-            library: loaded.instance().library(),
+            library: Some(loaded.instance().library()),
             heap: None,
             leaves: loaded.leaves.clone(),
             left: None,
@@ -80,36 +85,71 @@ impl Roster {
         self.publish(Phase::Retired, loaded.version.generation, None);
     }
 
+    /// A load has failed, and something of it is there: `library`, if that is known. Called again, it
+    /// tells more of the same.
+    pub fn failed(
+        &self,
+        (plugin, version): (&PluginName, &Version),
+        library: Option<LibraryId>,
+        why: String,
+    ) {
+        let (generation, life) = (version.generation, Life::Resident(why.clone()));
+        let mut records = self.records();
+        let known = records.iter_mut().find(|it| it.is(generation) && it.is_resident());
+        match known {
+            Some(record) => (record.library, record.life) = (library, life),
+            None => records.push(Record {
+                plugin: plugin.clone(),
+                version: version.clone(),
+                since: SystemTime::now(),
+                life,
+                library,
+                heap: None,
+                leaves: None,
+                left: None,
+                threads: BTreeMap::new(),
+            }),
+        }
+        drop(records);
+        self.publish(Phase::Resident, generation, Some(why));
+    }
+
     /// Its last lease is gone.
     pub fn drained(&self, generation: Generation) {
         self.change(generation, |record| {
             record.life = Life::Pending("waits for its unload".to_owned());
-            record.heap = heap_of(record.library);
+            record.heap = record.library.and_then(heap_of);
         });
         self.publish(Phase::Drained, generation, None);
     }
 
     /// The reaper has something to say about it; once it is unloaded, what its swap has left.
     pub fn report(&self, report: Report, left: Option<Left>) {
-        if let Some(record) = self.records().iter_mut().find(|it| it.is(Generation(report.tag))) {
-            record.threads.clone_from(&report.threads);
+        let generation = Generation(report.tag);
+        let mut known = None;
+        self.change(generation, |record| {
+            record.threads = report.threads;
             record.left = left;
-        }
+            known = Some(record.life.clone());
+        });
+        let was_resident = matches!(known, Some(Life::Resident(_)));
         let (life, phase, detail) = match report.state {
+            // What has stayed once does so until it is gone, however its unload gets on.
+            Unloading::Pending(why) if was_resident => {
+                return self.change(generation, |record| record.life = Life::Resident(why));
+            }
             Unloading::Pending(why) => {
-                self.set(Generation(report.tag), Life::Pending(why));
-                return;
+                return self.change(generation, |record| record.life = Life::Pending(why));
             }
             Unloading::Unloaded => (Life::Unloaded, Phase::Unloaded, None),
             Unloading::Resident(why) => (Life::Resident(why.clone()), Phase::Resident, Some(why)),
         };
-        self.set(Generation(report.tag), life);
-        self.publish(phase, Generation(report.tag), detail);
-        self.forget_ended();
-    }
-
-    fn set(&self, generation: Generation, life: Life) {
+        let is_news = known.as_ref() != Some(&life);
         self.change(generation, |record| record.life = life);
+        if is_news {
+            self.publish(phase, generation, detail);
+        }
+        self.forget_ended();
     }
 
     fn change(&self, generation: Generation, change: impl FnOnce(&mut Record)) {
@@ -150,7 +190,7 @@ impl Roster {
     /// How many generations stay mapped for good.
     #[must_use]
     pub fn resident_count(&self) -> usize {
-        self.records().iter().filter(|it| matches!(it.life, Life::Resident(_))).count()
+        self.records().iter().filter(|it| it.is_resident()).count()
     }
 
     /// Every generation that left traffic, newest first; holders are for the caller to add.

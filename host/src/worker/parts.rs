@@ -112,13 +112,17 @@ impl Base {
 }
 
 /// Brings what the pipeline does to whoever leads the worker.
-pub(super) fn reports(base: &Base, lead: Lead) -> Reports {
+pub(super) fn reports(base: &Base, lead: Lead, residents: Residents) -> Reports {
     let (routes, store, record) = (base.routes.clone(), base.store.clone(), base.record.clone());
-    let serving = lead.serving;
+    let (serving, wear) = (lead.serving, base.wear.clone());
     Reports {
         in_traffic: Arc::new(move || serving(traffic::of(&routes.load(), &store, &record))),
         progress: lead.progress,
         held: lead.held,
+        load_failed: Arc::new(move || {
+            wear.note_unload();
+            residents.look();
+        }),
         ceilings: base.upkeep.1.handle(),
     }
 }
@@ -147,12 +151,38 @@ pub(super) fn renewal(config: &Config, base: &Base, lead: &Lead) -> Arc<Renewal>
     Arc::new(Renewal::new(ask, base.desk.clone(), patience))
 }
 
+/// Has the worker renewed where too much stays in it.
+#[derive(Clone)]
+pub(super) struct Residents {
+    roster: Roster,
+    renewal: Arc<Renewal>,
+    bound: usize,
+}
+
+impl Residents {
+    fn new(config: &Config, base: &Base, broken: Option<&str>, renewal: &Arc<Renewal>) -> Self {
+        // Who asked for a worker that unloads nothing does not want another one.
+        let unloads = never(config, broken).is_none();
+        let bound = if unloads { config.limits.resident_count } else { usize::MAX };
+        Self { roster: base.roster.clone(), renewal: renewal.clone(), bound }
+    }
+
+    /// Something may have come to stay.
+    fn look(&self) {
+        let count = self.roster.resident_count();
+        if count >= self.bound {
+            self.renewal.suggest(&format!("{count} libraries stay resident"));
+        }
+    }
+}
+
 pub(super) fn start_reaper(
     config: &Config,
     base: &Base,
     broken: Option<&str>,
     renewal: &Arc<Renewal>,
-) -> anyhow::Result<Reaper> {
+) -> anyhow::Result<(Reaper, Residents)> {
+    let residents = Residents::new(config, base, broken, renewal);
     let rules = ReaperRules {
         never: never(config, broken),
         stop_time: config.limits.plugin_stop_time,
@@ -160,21 +190,15 @@ pub(super) fn start_reaper(
         grace: GRACE,
     };
     let (roster, metrics) = (base.roster.clone(), base.metrics.clone());
-    let wear = base.wear.clone();
-    let (renewal, bound) = (renewal.clone(), config.limits.resident_count);
-    // Who asked for it does not want a worker without it.
-    let unloads = rules.never.is_none();
+    let (wear, looks) = (base.wear.clone(), residents.clone());
     let report = move |report| {
         picture::count(&metrics, &report);
         let unloaded = report.state == Unloading::Unloaded;
         let left = unloaded.then(|| wear.note_unload()).flatten();
         roster.report(report, left.map(|figures| Left(figures.by_name())));
-        let count = roster.resident_count();
-        if unloads && count >= bound {
-            renewal.suggest(&format!("{count} libraries stay resident"));
-        }
+        looks.look();
     };
-    Reaper::start(rules, report).context("start the reaper")
+    Ok((Reaper::start(rules, report).context("start the reaper")?, residents))
 }
 
 pub(super) fn picture(

@@ -1,6 +1,6 @@
 //! A real library in this process.
 
-use std::{fs, sync::Arc};
+use std::{fs, sync::Arc, time::Duration};
 
 use hotseat_plugin_api::abi::{signal, signal_phase};
 use hotseat_test_support::fault;
@@ -27,7 +27,7 @@ fn a_plugin_hears_of_signals() {
     let (copy, heard) = (folder.path().join("signals.so"), folder.path().join("heard"));
     fs::copy(fault("signals"), &copy).unwrap();
     let timer = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let instance = load(LoadRequest {
+    let request = LoadRequest {
         path: copy,
         plugin: "handler".parse().unwrap(),
         label: "1".parse().unwrap(),
@@ -40,16 +40,16 @@ fn a_plugin_hears_of_signals() {
         },
         tried: Vec::new(),
         load_time: TIME,
-        purge_time: TIME,
-    });
-    let instance = instance.unwrap();
+    };
+    let instance = load(request, Arc::new(drop)).unwrap();
     // The last thread that runs plugin code ends it, as everywhere.
     let ended = std::thread::spawn(move || {
         instance.signal(signal::HUP, signal_phase::PRE);
         instance.signal(signal::TSTP, signal_phase::POST);
         instance.signal(u32::MAX, signal_phase::POST);
-        instance.discard(TIME, TIME)
+        let Ended::Freed(library) = instance.end(|| ()) else { panic!("it runs") };
+        library.close_soon(TIME, TIME)
     });
-    assert_eq!(ended.join().unwrap(), Ok(()));
+    ended.join().unwrap().unwrap();
     assert_eq!(fs::read_to_string(heard).unwrap(), "pre HUP\npost TSTP\n");
 }

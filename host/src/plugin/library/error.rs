@@ -3,6 +3,7 @@
 use std::{io, path::PathBuf, time::Duration};
 
 use hotseat_plugin_api::abi::{ABI_MAJOR, ABI_MINOR, KNOWN_FEATURES, root::Entries};
+use hotseat_unload::Library;
 
 use rustix::io::Errno;
 
@@ -22,6 +23,8 @@ pub struct LoadError {
     pub problem: LoadProblem,
     /// Why the library stays mapped all the same; `None`: it is gone.
     pub resident: Option<String>,
+    /// That library, where it may yet be closed. Dropped, it stays for good.
+    held: Option<Box<Library>>,
 }
 
 impl LoadError {
@@ -32,6 +35,21 @@ impl LoadError {
 }
 
 impl LoadError {
+    /// With the library, which `why` keeps from being closed.
+    pub(in crate::plugin) fn held(problem: LoadProblem, library: Library, why: String) -> Self {
+        Self { problem, resident: Some(why), held: Some(Box::new(library)) }
+    }
+
+    /// With what nothing more can be done about.
+    pub(in crate::plugin) fn stays(problem: LoadProblem, why: String) -> Self {
+        Self { problem, resident: Some(why), held: None }
+    }
+
+    /// The library that may yet be closed, once.
+    pub(in crate::plugin) fn take_held(&mut self) -> Option<Library> {
+        self.held.take().map(|library| *library)
+    }
+
     /// Whether it has used up the time that a load has.
     #[must_use]
     pub fn is_late(&self) -> bool {
@@ -53,7 +71,7 @@ impl LoadError {
 
 impl From<LoadProblem> for LoadError {
     fn from(problem: LoadProblem) -> Self {
-        Self { problem, resident: None }
+        Self { problem, resident: None, held: None }
     }
 }
 

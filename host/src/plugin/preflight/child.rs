@@ -13,7 +13,7 @@ use std::{
 
 use self::{
     cell::Voice,
-    course::{Course, QUIET_TIME, Scope},
+    course::{Course, Scope},
     offer::Offered,
 };
 use hotseat_unload::{
@@ -76,7 +76,6 @@ fn set_up() -> io::Result<(Voice, Offered, LoadRequest)> {
         tried: Vec::new(),
         // The parent's clock decides.
         load_time: Duration::MAX,
-        purge_time: QUIET_TIME,
     };
     Ok((voice, offered, request))
 }

@@ -60,7 +60,7 @@ fn load_gate() -> (Arc<Loaded>, Mutex<Reaper>) {
     let digest = artifact::digest(&std::fs::read(&path).unwrap());
     let version = Version { generation: Generation(1), label: "1".parse().unwrap(), digest };
     let plugin: PluginName = "handler".parse().unwrap();
-    let instance = load(LoadRequest {
+    let request = LoadRequest {
         path,
         plugin: plugin.clone(),
         label: version.label.clone(),
@@ -73,9 +73,8 @@ fn load_gate() -> (Arc<Loaded>, Mutex<Reaper>) {
         },
         tried: Vec::new(),
         load_time: Duration::from_secs(10),
-        purge_time: Duration::from_secs(1),
-    })
-    .unwrap();
+    };
+    let instance = load(request, Arc::new(drop)).unwrap();
     let rules = ReaperRules {
         never: Some("the test ends with its process".to_owned()),
         stop_time: Duration::from_secs(1),
