@@ -2,6 +2,9 @@
 //!
 //! Each file beside this one is a plugin of its own with one behaviour or one fault; it is built
 //! as `libNAME.so` into the `examples` folder of cargo's profile.
+#![expect(unsafe_code, reason = "calls the C library")]
+
+use std::ffi::{c_int, c_void};
 
 /// What the plugins of the soak answer: one short text many times over, so that a body made of two
 /// versions would show.
@@ -31,4 +34,49 @@ macro_rules! plain {
 
         ::hotseat_plugin_api::export_handler!(Plain);
     };
+}
+
+/// Has `function` called with `value` on a thread that the C library makes for itself, which no host
+/// sees: that by which asynchronous input tells that it is there.
+///
+/// Source: aio_read(3), `<bits/types/sigevent_t.h>`.
+///
+/// # Errors
+/// The number of the C library's error.
+pub fn on_unseen_thread(
+    function: extern "C" fn(*mut c_void),
+    value: *mut c_void,
+) -> Result<(), c_int> {
+    #[repr(C)]
+    struct Event {
+        value: *mut c_void,
+        signal: c_int,
+        notify: c_int,
+        function: extern "C" fn(*mut c_void),
+        attributes: *mut c_void,
+        rest: [c_int; 8],
+    }
+    const _: () = assert!(size_of::<Event>() == size_of::<libc::sigevent>());
+    const THREAD: c_int = 2;
+    let event = Event {
+        value,
+        signal: 0,
+        notify: THREAD,
+        function,
+        attributes: std::ptr::null_mut(),
+        rest: [0; 8],
+    };
+    // The C library uses all of it until the call is over; a few hundred bytes stay.
+    let room = Box::leak(Box::new([0_u8; 1]));
+    // SAFETY: all zeros is a request for nothing.
+    let request = Box::leak(Box::new(unsafe { std::mem::zeroed::<libc::aiocb>() }));
+    // SAFETY: a path; an event in the place of another of that size; a request that stays.
+    let failed = unsafe {
+        request.aio_fildes = libc::open(c"/dev/null".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
+        request.aio_buf = room.as_mut_ptr().cast();
+        request.aio_nbytes = 1;
+        (&raw mut request.aio_sigevent).cast::<Event>().write(event);
+        libc::aio_read(request)
+    };
+    if failed == 0 { Ok(()) } else { Err(failed) }
 }

@@ -1,23 +1,15 @@
-//! `?gate=SOCKET` has a signal handler of the library run on a thread that is nobody's (the C
-//! library made it, and it begins there), report at the test's socket and wait for its byte.
+//! `?gate=SOCKET` has a signal handler of the library run on a thread that the host does not see
+//! (the C library's own), report at the test's socket and wait for its byte.
 #![expect(unsafe_code, reason = "a signal handler is the purpose")]
 
 use std::{
     ffi::{c_int, c_void},
-    mem::{MaybeUninit, transmute},
+    mem::MaybeUninit,
     ptr,
     sync::OnceLock,
 };
 
 use hotseat_plugin_api::{Context, Error, Handler, Request, Response, Result, export_handler};
-
-type Routine = unsafe extern "C" fn(*mut c_void) -> *mut c_void;
-type Create = unsafe extern "C" fn(
-    *mut libc::pthread_t,
-    *const libc::pthread_attr_t,
-    Routine,
-    *mut c_void,
-) -> c_int;
 
 static GATE: OnceLock<libc::sockaddr_un> = OnceLock::new();
 
@@ -45,30 +37,17 @@ fn start(socket: &str) -> Result<()> {
         }
         gate
     });
-    // SAFETY: the names are C strings; the library is there; the functions have these types.
-    let (create, pause) = unsafe {
-        let libc = libc::dlopen(c"libc.so.6".as_ptr(), libc::RTLD_NOW | libc::RTLD_NOLOAD);
-        let create = libc::dlsym(libc, c"pthread_create".as_ptr());
-        let pause = libc::dlsym(libc, c"pause".as_ptr());
-        (
-            transmute::<*mut c_void, Option<Create>>(create),
-            transmute::<*mut c_void, Option<Routine>>(pause),
-        )
-    };
-    let (create, pause) = create.zip(pause).ok_or_else(|| Error::new("the C library is odd"))?;
-    let mut thread = 0;
-    // SAFETY: `pause` ignores its argument, and gives the register that a pointer has.
-    let rc = unsafe { create(&raw mut thread, ptr::null(), pause, ptr::null_mut()) };
-    if rc != 0 {
-        return Err(Error::new(format!("pthread_create: {rc}")));
-    }
     let on_signal: extern "C" fn(c_int) = wait;
-    // SAFETY: a handler of this kind, and a thread that has not been joined.
-    unsafe {
-        libc::signal(libc::SIGWINCH, on_signal as usize);
-        libc::pthread_kill(thread, libc::SIGWINCH);
-    }
-    Ok(())
+    // SAFETY: a handler of this kind.
+    unsafe { libc::signal(libc::SIGWINCH, on_signal as usize) };
+    let started = hotseat_test_plugins::on_unseen_thread(hit, ptr::null_mut());
+    started.map_err(|rc| Error::new(format!("aio_read: {rc}")))
+}
+
+/// The handler runs on the thread that this does.
+extern "C" fn hit(_: *mut c_void) {
+    // SAFETY: to this thread.
+    unsafe { libc::raise(libc::SIGWINCH) };
 }
 
 struct Slow;
