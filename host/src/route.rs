@@ -20,7 +20,7 @@ mod view;
 
 pub use counters::{Count, Counters, Tally};
 pub use drain::Drains;
-pub use loaded::Loaded;
+pub use loaded::{Loaded, Over, mib};
 pub use roster::Roster;
 pub use routes::Routes;
 pub use table::{Mount, MountTaken, Table, check_mount};

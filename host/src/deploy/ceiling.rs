@@ -13,7 +13,7 @@ use crate::{
     config::{MemoryPolicy, MemoryRule},
     event::{Event, Events, Phase},
     ids::PluginName,
-    route::{Loaded, Routes},
+    route::{Loaded, Over, Routes, mib},
     thread::Inbox,
 };
 
@@ -105,13 +105,19 @@ impl Keeper {
     fn look(&self, loaded: &Loaded) {
         let Some(rule) = self.ceilings.rules.get(&loaded.plugin) else { return };
         let over = heap::is_over(loaded.instance().library());
-        if loaded.is_over() == over {
+        if loaded.over().is_some() == over {
             return;
         }
         let held = loaded.heap().map_or(0, |heap| heap.held);
-        let told = told(held, rule, over);
+        let limit = Over { max: rule.max, consequence: consequence(rule.policy) };
+        let told = if over {
+            limit.text(held)
+        } else {
+            let (held, max) = (mib(held), mib(rule.max));
+            format!("its heap is back to {held} of the {max} of `memory_max`")
+        };
         let (plugin, generation) = (&loaded.plugin, loaded.version.generation);
-        loaded.set_over(over.then(|| told.clone()), rule.policy == MemoryPolicy::Refuse);
+        loaded.set_over(over.then_some(limit), rule.policy == MemoryPolicy::Refuse);
         if over {
             tracing::warn!(%plugin, generation = generation.0, "{told}");
         } else {
@@ -136,16 +142,10 @@ impl Keeper {
     }
 }
 
-fn told(held: u64, rule: &MemoryRule, over: bool) -> String {
-    let mib = |bytes: u64| bytes.div_ceil(1 << 20);
-    let (held, max) = (mib(held), mib(rule.max));
-    if !over {
-        return format!("its heap is back to {held} MiB of the {max} MiB of `memory_max`");
-    }
-    let consequence = match rule.policy {
+fn consequence(policy: MemoryPolicy) -> &'static str {
+    match policy {
         MemoryPolicy::Warn => "",
         MemoryPolicy::Refuse => "; new requests are refused",
         MemoryPolicy::Withdraw => "; it is withdrawn",
-    };
-    format!("its heap holds {held} MiB, more than the {max} MiB of `memory_max`{consequence}")
+    }
 }

@@ -31,6 +31,44 @@ use crate::{
     sys::private::PrivateFile,
 };
 
+/// A heap that has outgrown its limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Over {
+    /// What it may hold. Units: bytes.
+    pub max: u64,
+    /// What is done about it, behind a semicolon; nothing.
+    pub consequence: &'static str,
+}
+
+impl Over {
+    /// In words, where it holds `held` bytes now.
+    #[must_use]
+    pub fn text(self, held: u64) -> String {
+        let Self { max, consequence } = self;
+        if held > max {
+            let (held, max) = (mib(held), mib(max));
+            return format!(
+                "its heap holds {held}, more than the {max} of `memory_max`{consequence}"
+            );
+        }
+        format!(
+            "its heap holds {} after more than the {} of `memory_max`, which counts until it is an \
+             eighth below{consequence}",
+            mib(held),
+            mib(max)
+        )
+    }
+}
+
+/// `16.3 MiB`, `8 MiB`.
+#[must_use]
+pub fn mib(bytes: u64) -> String {
+    match (bytes >> 20, (bytes >> 10) % 1024 * 10 / 1024) {
+        (whole, 0) => format!("{whole} MiB"),
+        (whole, tenth) => format!("{whole}.{tenth} MiB"),
+    }
+}
+
 /// A loaded generation. Shared by the table, by each data thread's view, and by nobody for long.
 #[derive(Debug)]
 pub struct Loaded {
@@ -49,8 +87,7 @@ pub struct Loaded {
     reaper: ReaperHandle,
     roster: Roster,
     watched: AtomicBool,
-    /// Why no new request may meet it, or why that is near.
-    over: Mutex<Option<String>>,
+    over: Mutex<Option<Over>>,
     refuses: AtomicBool,
 }
 
@@ -87,23 +124,17 @@ impl Loaded {
         !self.watched.swap(true, Relaxed)
     }
 
-    /// Says that it holds more memory than it may, in which words, and whether new requests are
-    /// refused for it; whoever does sees to it that the views of the table look again.
-    pub fn set_over(&self, why: Option<String>, refuse: bool) {
-        self.refuses.store(refuse && why.is_some(), Release);
-        *self.over.lock().unwrap_or_else(PoisonError::into_inner) = why;
-    }
-
-    /// In which words it holds more memory than it may.
-    #[must_use]
-    pub fn over(&self) -> Option<String> {
-        self.over.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Says that it holds more memory than it may, and whether new requests are refused for it;
+    /// whoever does sees to it that the views of the table look again.
+    pub fn set_over(&self, over: Option<Over>, refuse: bool) {
+        self.refuses.store(refuse && over.is_some(), Release);
+        *self.over.lock().unwrap_or_else(PoisonError::into_inner) = over;
     }
 
     /// Whether it holds more memory than it may.
     #[must_use]
-    pub fn is_over(&self) -> bool {
-        self.over().is_some()
+    pub fn over(&self) -> Option<Over> {
+        *self.over.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether no new request may meet it.
@@ -145,5 +176,20 @@ impl Drop for Loaded {
         let (generation, before) = (self.version.generation, self.before);
         let leaving = (Leaving::Instance(instance), file);
         reaper::retire(&self.reaper, generation, leaving, before);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_heap_over_its_limit_is_told_as_it_is() {
+        let over = Over { max: 16 << 20, consequence: "; it is withdrawn" };
+        let held = (16 << 20) + (300 << 10);
+        let told = "its heap holds 16.2 MiB, more than the 16 MiB of `memory_max`; it is withdrawn";
+        assert_eq!(over.text(held), told);
+        let told = over.text(15 << 20);
+        assert!(told.starts_with("its heap holds 15 MiB after more than the 16 MiB"), "{told}");
     }
 }

@@ -188,7 +188,7 @@ impl Picture {
             mounts,
             active: loaded.map(|loaded| serving(loaded, holders)),
             kept: self.record.kept(name),
-            warning: warning(warned.get(name).cloned(), loaded.and_then(|it| it.over())),
+            warning: warning(warned.get(name).cloned(), loaded.and_then(outgrown)),
             counts: self.tally.of(name),
         };
         plugins.into_iter().map(status).collect()
@@ -267,6 +267,11 @@ fn warning(booted: Option<String>, over: Option<String>) -> Option<String> {
         (Some(booted), Some(over)) => Some(format!("{booted}; {over}")),
         (one, other) => one.or(other),
     }
+}
+
+/// That its heap has outgrown its limit, with what it holds now.
+fn outgrown(loaded: &Arc<Loaded>) -> Option<String> {
+    Some(loaded.over()?.text(loaded.heap().map_or(0, |heap| heap.held)))
 }
 
 fn serving(loaded: &Arc<Loaded>, holders: &Holders) -> GenerationStatus {

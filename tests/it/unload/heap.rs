@@ -162,6 +162,12 @@ fn a_ceiling_warns() {
     assert_eq!(wire::text(&plugin, "/warning"), said);
     host.assert_logged(&said);
     host.get("/").assert_status(200);
+    // What is said is what it holds, and not what it held then.
+    host.get("/hoard?kib=20480&as=blocks").assert_status(200);
+    let plugin = wire::plugin(&host.status(), "handler");
+    let held = wire::number(&plugin, "/active/heap/held_bytes") >> 20;
+    let warning = wire::text(&plugin, "/warning");
+    assert!(held >= 28 && warning.contains(&format!("holds {held}")), "{plugin}");
     // What it lets go of is the end of that, whatever is kept to be used again.
     host.get("/free").assert_status(200);
     let said = crossing(&mut events, 1);
