@@ -25,10 +25,23 @@ const RSS_BYTES: i64 = 64 << 10;
 /// As above. Units: hundredth parts of a descriptor.
 const DESCRIPTORS_PERCENT: i64 = 50;
 
+/// Unloads after which a process has filled what it fills once: its own tables, those of the C library
+/// and the allocator's. Until they are out of the row, only memory beyond that is certain to be a leak.
+const WARM: usize = COUNT;
+/// How many times as much has to be left meanwhile.
+const CERTAIN: i64 = 4;
+
+#[derive(Debug, Default)]
+struct Row {
+    counts: VecDeque<Figures>,
+    /// Those that are not in it any more.
+    before: usize,
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Wear {
-    counts: Mutex<VecDeque<Figures>>,
+    row: Mutex<Row>,
     /// Whose connections are no leak.
     pub(super) plane: OnceLock<Arc<DataPlane>>,
     warned: OnceLock<()>,
@@ -41,13 +54,14 @@ impl Wear {
         let connections = self.plane.get().map_or(0, |plane| plane.classes().total());
         let connections = i64::try_from(connections).unwrap_or(i64::MAX);
         now.descriptors = now.descriptors.map(|all| all.saturating_sub(connections));
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let left = counts.back().map(|before| now.since(*before));
-        counts.push_back(now);
-        if counts.len() > COUNT {
-            counts.pop_front();
+        let mut row = self.row.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = row.counts.back().map(|before| now.since(*before));
+        row.counts.push_back(now);
+        if row.counts.len() > COUNT {
+            row.counts.pop_front();
+            row.before += 1;
         }
-        drop(counts);
+        drop(row);
         if let Some(warning) = self.growth().warning()
             && self.warned.set(()).is_ok()
         {
@@ -58,12 +72,12 @@ impl Wear {
 
     /// What the counts say.
     pub(super) fn growth(&self) -> Growth {
-        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        growth_of(counts.iter().copied())
+        let row = self.row.lock().unwrap_or_else(PoisonError::into_inner);
+        growth_of(row.counts.iter().copied(), row.before >= WARM)
     }
 }
 
-fn growth_of(counts: impl ExactSizeIterator<Item = Figures> + Clone) -> Growth {
+fn growth_of(counts: impl ExactSizeIterator<Item = Figures> + Clone, warm: bool) -> Growth {
     if counts.len() < COUNT {
         return Growth::default();
     }
@@ -72,8 +86,9 @@ fn growth_of(counts: impl ExactSizeIterator<Item = Figures> + Clone) -> Growth {
         let per_swap = values.map_or(0, |values| per_swap(&values, parts));
         if per_swap < least { 0 } else { per_swap.cast_unsigned() }
     };
-    let heap = each(|it| it.heap_bytes, 1, HEAP_BYTES);
-    let rss = each(|it| it.rss_bytes, 1, RSS_BYTES);
+    let certain = if warm { 1 } else { CERTAIN };
+    let heap = each(|it| it.heap_bytes, 1, HEAP_BYTES * certain);
+    let rss = each(|it| it.rss_bytes, 1, RSS_BYTES * certain);
     let descriptors_percent = each(|it| it.descriptors, 100, DESCRIPTORS_PERCENT);
     Growth { swaps: COUNT, descriptors_percent, bytes: heap.max(rss) }
 }
@@ -98,7 +113,25 @@ mod tests {
     use super::*;
 
     fn growth(count: i64, of: impl Fn(i64) -> Figures) -> Growth {
-        growth_of((0..count).map(of).collect::<Vec<_>>().into_iter())
+        growth_of((0..count).map(of).collect::<Vec<_>>().into_iter(), true)
+    }
+
+    /// The first row begins with what the process itself has to fill.
+    #[test]
+    fn little_memory_is_certain_only_after_the_first_row() {
+        let leaks = |kib: i64| {
+            let of = move |number: i64| Figures {
+                descriptors: Some(40 + number),
+                heap_bytes: Some((5 << 20) + number * (kib << 10)),
+                rss_bytes: Some((20 << 20) + number * (kib << 10)),
+                ..Figures::default()
+            };
+            (0..32).map(of).collect::<Vec<_>>().into_iter()
+        };
+        let bytes = |kib: i64, warm: bool| growth_of(leaks(kib), warm).bytes;
+        assert_eq!((bytes(20, false), bytes(20, true)), (0, 20 << 10));
+        assert_eq!(bytes(65, false), 65 << 10);
+        assert_eq!(growth_of(leaks(1), false).descriptors_percent, 100, "nothing fills with these");
     }
 
     #[test]
