@@ -162,7 +162,7 @@ impl Worker {
             reaper: reaper.handle(),
             roster,
             events: events.clone(),
-            room: Room::new(config.limits.static_tls),
+            room: Room::new((!config.single).then_some(config.limits.static_tls)),
         };
         let pipeline = Pipeline {
             workshop,

@@ -27,7 +27,7 @@ fn a_library_without_room_is_refused_and_says_what_helps() {
         host.get("/").assert_status(200).assert_contains("static_tls");
     }
     let offer = || host.deploy_bytes(&version(&bytes, 4), "libhandler_v4.so");
-    let refused = offer().assert_refused(500, "static_tls_full");
+    let refused = offer().assert_refused(422, "static_tls_full");
     assert!(refused.text.contains("in the loader's fixed area"), "{refused:?}");
     for help in ["hotseat upgrade", "recycle", "local_dynamic_tls", "disable_initial_exec_tls"] {
         assert!(refused.hint.contains(help), "{refused:?}");
@@ -37,6 +37,26 @@ fn a_library_without_room_is_refused_and_says_what_helps() {
     offer().swapped();
     host.get("/").assert_status(200).assert_contains("static_tls");
     host.assert_no_failed_requests();
+}
+
+/// A host in one process has neither another worker nor a master that would ask for room.
+#[test]
+fn a_host_in_one_process_names_what_helps_there() {
+    let host = host!().arg("--single").start();
+    let bytes = library::bytes(&fault("static_tls"));
+    let offer = |number: u8| {
+        host.deploy_bytes(&version(&bytes, number), &format!("libhandler_v{number}.so"))
+    };
+    let refused = (1..20).map(offer).find(|it| it.answer.status != 200);
+    let refused = refused.expect("no room any more").assert_refused(422, "static_tls_full");
+    assert!(refused.text.contains("since this process was started;"), "{refused:?}");
+    assert!(!refused.text.contains("asked for"), "{refused:?}");
+    for absent in ["hotseat upgrade", "recycle", "`static_tls`"] {
+        assert!(!refused.hint.contains(absent), "{refused:?}");
+    }
+    for help in ["GLIBC_TUNABLES=glibc.rtld.optional_static_tls=", "local_dynamic_tls"] {
+        assert!(refused.hint.contains(help), "{refused:?}");
+    }
 }
 
 /// The room is taken out of every thread's stack, also of the smallest that there are.

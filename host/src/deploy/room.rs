@@ -27,15 +27,17 @@ struct Taken {
 /// See the module.
 #[derive(Debug)]
 pub struct Room {
-    limit: u64,
+    /// `None`: nobody has asked for any, and no other worker can be had.
+    limit: Option<u64>,
     taken: Mutex<Taken>,
 }
 
 impl Room {
-    /// That of a process which was started with `limit` bytes.
+    /// That of a worker which its master has started with `limit` bytes; `None`: of a host in one
+    /// process, which has what it was given.
     #[must_use]
-    pub fn new(limit: usize) -> Self {
-        Self { limit: limit as u64, taken: Mutex::default() }
+    pub fn new(limit: Option<usize>) -> Self {
+        Self { limit: limit.map(|bytes| bytes as u64), taken: Mutex::default() }
     }
 
     fn taken(&self) -> MutexGuard<'_, Taken> {
@@ -56,8 +58,9 @@ impl Room {
         wanted: u64,
         serving: impl Iterator<Item = Generation>,
     ) -> Option<NoRoom> {
+        let limit = self.limit?;
         let taken = self.taken();
-        let fits = |used: u64| used.saturating_add(wanted) <= self.limit;
+        let fits = |used: u64| used.saturating_add(wanted) <= limit;
         let serving: u64 = serving.filter_map(|it| taken.by_generation.get(&it)).sum();
         let refusal = NoRoom { wanted, taken: taken.total, limit: self.limit };
         (!fits(taken.total) && fits(serving)).then_some(refusal)
@@ -70,10 +73,14 @@ impl Room {
 
     /// A line about a library of this size.
     pub(super) fn note(&self, wanted: u64) -> String {
-        let (taken, limit) = (self.taken().total, self.limit);
+        let taken = self.taken().total;
+        let taken = match self.limit {
+            Some(limit) => format!("{taken} of {limit} were taken before in this worker"),
+            None => format!("{taken} were taken before in this process"),
+        };
         format!(
             "it keeps {wanted} bytes of every thread at a fixed place (static TLS), which no unload \
-             gives back: {taken} of {limit} were taken before in this worker"
+             gives back: {taken}"
         )
     }
 }
@@ -82,16 +89,19 @@ impl Room {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "it keeps {wanted} bytes of every thread in the loader's fixed area (static TLS), of which \
-     libraries have taken {taken} since this worker was started ({limit} were asked for); no unload \
-     gives any back"
+     libraries have taken {taken} since this {}; no unload gives any back",
+    .limit.map_or_else(
+        || "process was started".to_owned(),
+        |limit| format!("worker was started ({limit} were asked for)")
+    )
 )]
 pub struct NoRoom {
     /// Units: bytes.
     pub wanted: u64,
     /// Units: bytes.
     pub taken: u64,
-    /// Units: bytes.
-    pub limit: u64,
+    /// Of the worker; `None`: it is a process without a master. Units: bytes.
+    pub limit: Option<u64>,
 }
 
 /// How such a library is built without.
@@ -104,10 +114,17 @@ impl Coded for NoRoom {
     }
 
     fn kind(&self) -> Kind {
-        Kind::Host
+        Kind::Refused
     }
 
     fn hint(&self) -> Option<String> {
+        if self.limit.is_none() {
+            return Some(format!(
+                "{BUILD_WITHOUT}; or start the host anew, with \
+                 `GLIBC_TUNABLES=glibc.rtld.optional_static_tls=8192` (or more) in its environment: \
+                 with `--single` nobody else sets it"
+            ));
+        }
         Some(format!(
             "`hotseat upgrade` starts a fresh worker, `recycle = \"auto\"` has the host do that by \
              itself, `static_tls` gives more room; or {BUILD_WITHOUT}"
@@ -121,7 +138,7 @@ mod tests {
 
     #[test]
     fn room_is_short_only_where_another_worker_has_some() {
-        let room = Room::new(100);
+        let room = Room::new(Some(100));
         let none = std::iter::empty;
         assert_eq!(room.short(100, none()), None);
         assert_eq!(room.short(101, none()), None, "no worker has that much");
@@ -129,7 +146,7 @@ mod tests {
         room.take(Generation(2), 40);
         assert_eq!(room.short(20, [Generation(2)].into_iter()), None);
         let short = room.short(40, [Generation(2)].into_iter()).unwrap();
-        assert_eq!(short, NoRoom { wanted: 40, taken: 80, limit: 100 });
+        assert_eq!(short, NoRoom { wanted: 40, taken: 80, limit: Some(100) });
         let both = [Generation(1), Generation(2)].into_iter();
         assert_eq!(room.short(40, both), None, "what serves would take it there as well");
         assert!(short.to_string().contains("taken 80 since"), "{short}");
