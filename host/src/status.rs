@@ -17,8 +17,12 @@ use crate::{
 };
 
 mod left;
+pub mod residents;
 
-pub use self::left::{Leaves, Left, Swaps};
+pub use self::{
+    left::{Leaves, Left, Swaps},
+    residents::Residents,
+};
 
 /// The whole picture.
 #[derive(Clone, Debug)]
@@ -439,46 +443,6 @@ pub struct Heap {
     pub live: u64,
     /// All that it has taken since it was loaded, whether it was given back or not.
     pub total: u64,
-}
-
-/// Libraries of one plugin that stay mapped for one reason.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Residents {
-    /// Whose.
-    pub plugin: PluginName,
-    /// Why.
-    pub why: String,
-    /// Which, oldest first.
-    pub generations: Vec<Generation>,
-    /// Their threads by name, as many as there were when each was given up.
-    pub threads: BTreeMap<String, usize>,
-    /// What their heaps hold together. Units: bytes.
-    pub heap: u64,
-}
-
-impl Status {
-    /// What stays, grouped: a plugin that leaves a thread each time is one line, not a hundred.
-    #[must_use]
-    pub fn residents(&self) -> Vec<Residents> {
-        let mut groups: BTreeMap<(&PluginName, &str), Residents> = BTreeMap::new();
-        // The list begins with the newest.
-        for generation in self.retired.iter().rev() {
-            let Life::Resident(why) = &generation.life else { continue };
-            let group = groups.entry((&generation.plugin, why)).or_insert_with(|| Residents {
-                plugin: generation.plugin.clone(),
-                why: why.clone(),
-                generations: Vec::new(),
-                threads: BTreeMap::new(),
-                heap: 0,
-            });
-            group.generations.push(generation.generation);
-            group.heap += generation.heap.map_or(0, |heap| heap.held);
-            for (name, count) in &generation.threads {
-                *group.threads.entry(name.clone()).or_default() += count;
-            }
-        }
-        groups.into_values().collect()
-    }
 }
 
 /// The life of a generation.

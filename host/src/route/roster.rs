@@ -16,7 +16,7 @@ use crate::{
     event::{Event, Events, Phase},
     ids::{Generation, PluginName, Version},
     plugin::reaper::{Report, Unloading},
-    status::{GenerationStatus, Heap, Leaves, Left, Life},
+    status::{GenerationStatus, Heap, Leaves, Left, Life, residents},
 };
 
 #[derive(Clone, Debug)]
@@ -126,14 +126,20 @@ impl Roster {
     /// The reaper has something to say about it; once it is unloaded, what its swap has left.
     pub fn report(&self, report: Report, left: Option<Left>) {
         let generation = Generation(report.tag);
+        let why = |why| residents::reason(why, &report.threads);
+        let state = match report.state {
+            Unloading::Pending(text) => Unloading::Pending(why(text)),
+            Unloading::Resident(text) => Unloading::Resident(why(text)),
+            Unloading::Unloaded => Unloading::Unloaded,
+        };
         let mut known = None;
         self.change(generation, |record| {
-            record.threads = report.threads;
+            record.threads = residents::named(report.threads);
             record.left = left;
             known = Some(record.life.clone());
         });
         let was_resident = matches!(known, Some(Life::Resident(_)));
-        let (life, phase, detail) = match report.state {
+        let (life, phase, detail) = match state {
             // What has stayed once does so until it is gone, however its unload gets on.
             Unloading::Pending(why) if was_resident => {
                 return self.change(generation, |record| record.life = Life::Resident(why));
