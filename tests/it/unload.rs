@@ -176,9 +176,23 @@ fn require_refuses_what_would_stay() {
     let held = host.hold("/");
     let offered = host.deploy(&fault("leaks_thread"), "libhandler_v2.so");
     let refused = offered.assert_refused(422, "would_stay_resident");
-    assert!(refused.text.contains("thread"), "{refused:?}");
+    assert!(refused.text.contains("1 thread left behind"), "{refused:?}");
+    assert!(refused.hint.contains("end its threads in `stop`"), "{refused:?}");
+    let offered = host.deploy(&fault("raw_handler"), "libhandler_v3.so");
+    let refused = offered.assert_refused(422, "would_stay_resident");
+    assert!(refused.text.contains("signal handler of SIGWINCH"), "{refused:?}");
+    assert!(refused.hint.contains("the signal action that was there"), "{refused:?}");
     host.deploy(&fault("plain_v2"), "libhandler_v4.so").swapped();
     held.release().assert_status(200).assert_contains("gate 1");
+}
+
+/// What held it in the preflight may end later: no more is said than what was seen.
+#[test]
+fn what_was_there_after_a_preflight_may_stay() {
+    let host = start_host!();
+    let swapped = host.deploy(&fault("leaks_thread"), "libhandler_v1.so").swapped();
+    assert!(swapped.notes.contains("may stay resident after it is retired"), "{swapped:?}");
+    assert!(swapped.notes.contains("still there (1 thread left behind)"), "{swapped:?}");
 }
 
 /// With unloading switched off nothing is unmapped: the check above can fail.

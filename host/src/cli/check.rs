@@ -37,7 +37,7 @@ impl CheckReport {
     fn text(&self) -> String {
         let Self { plugin, label, digest, preflight, unmapped, hazards, notes } = self;
         let (digest, ms) = (digest.to_string(), preflight.as_secs_f64() * 1e3);
-        let unmapped = if *unmapped { "unloads" } else { "stays resident" };
+        let unmapped = if *unmapped { "unloads" } else { "may stay resident" };
         let head = format!(
             "{plugin} {label} would be loaded (sha256 {}…, preflight {ms:.1} ms, {unmapped})\n",
             &digest[..6]
@@ -119,7 +119,7 @@ mod tests {
     fn a_report_says_whether_it_unloads() {
         let head = "handler v2 would be loaded (sha256 070707…, preflight 2.1 ms";
         assert_eq!(report(true, &[]).text(), format!("{head}, unloads)\na note\n"));
-        let text = format!("{head}, stays resident)\nhazards: 1 thread, 2 keys\na note\n");
+        let text = format!("{head}, may stay resident)\nhazards: 1 thread, 2 keys\na note\n");
         assert_eq!(report(false, &["1 thread", "2 keys"]).text(), text);
         let expected = json!({
             "plugin": "handler",

@@ -196,10 +196,7 @@ impl Workshop {
         let tried = try_library(library, copy, version, &self.config)?;
         let Tried { verdict, notes: more, file } = tried;
         notes.extend(more);
-        if !verdict.unmapped {
-            let why = verdict.hazards.join(", ");
-            notes.push(format!("its library will stay resident after it is retired: {why}"));
-        }
+        notes.extend(verdict.stays());
         let leaves = verdict.left_behind().map(|text| {
             let left = Left(verdict.leaves.figures.by_name());
             Leaves { text, left }

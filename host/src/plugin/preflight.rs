@@ -33,6 +33,7 @@ use crate::{
 
 pub mod child;
 mod error;
+mod stays;
 mod talk;
 mod wire;
 
@@ -91,6 +92,12 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// A line about a library that was still there in the end.
+    #[must_use]
+    pub fn stays(&self) -> Option<String> {
+        (!self.unmapped).then(|| stays::line(&self.hazards))
+    }
+
     /// A line about what each load leaves, if that is worth one.
     #[must_use]
     pub fn left_behind(&self) -> Option<String> {

@@ -4,7 +4,7 @@ use std::{io, time::Duration};
 
 use hotseat_unload::action::signal_name;
 
-use super::wire::Stage;
+use super::{stays, wire::Stage};
 use crate::{
     error::{Coded, Kind},
     sys::process::shortage_of,
@@ -71,7 +71,7 @@ pub enum PreflightProblem {
         hint: Option<String>,
     },
     /// It would stay mapped, and `unload = "require"` is set.
-    #[error("it would stay resident: {}", hazards.join(", "))]
+    #[error("{}", stays::refusal(hazards))]
     WouldStayResident {
         /// Why.
         hazards: Vec<String>,
@@ -216,9 +216,7 @@ impl Coded for PreflightError {
                 "run `hotseat check` on it and look at what it does {stage}; a plugin that is loaded \
                  here waits for children that are not its own (`waitpid(-1)`, SIGCHLD ignored)"
             ),
-            PreflightProblem::WouldStayResident { .. } => {
-                "end threads in `stop`, or set `unload = \"allow\"`".to_owned()
-            }
+            PreflightProblem::WouldStayResident { hazards } => stays::hint(hazards),
             PreflightProblem::Spawn(source) => shortage_of(source).unwrap_or_else(|| {
                 "see the limits of processes and memory of this service".to_owned()
             }),

@@ -27,7 +27,10 @@ use crate::plugin::{
     instance::{Instance, take_text},
     library::{self, LoadError, LoadProblem, LoadRequest, panic_text},
     load::bring_up,
-    preflight::wire::{Line, Stage},
+    preflight::{
+        stays::MAPPED,
+        wire::{Line, Stage},
+    },
     services::LogTo,
     waker::HostWaker,
 };
@@ -133,7 +136,7 @@ fn hazards(record: &Record, nodelete: bool, mapped: Option<&String>) -> Vec<Stri
     // Said once, also where it is the reason why the library stays mapped.
     let nodelete =
         (nodelete && mapped.is_none_or(|reason| reason != NODELETE)).then(|| NODELETE.to_owned());
-    let mapped = mapped.map(|reason| format!("stays mapped: {reason}"));
+    let mapped = mapped.map(|reason| format!("{MAPPED}{reason}"));
     counted.chain(nodelete).chain(mapped).collect()
 }
 

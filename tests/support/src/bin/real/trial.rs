@@ -105,7 +105,7 @@ impl Trial {
         let load = Load::start(host.data(), plan());
         load.wait_for(20);
         let mut samples = Vec::new();
-        let stays = trial.notes.iter().any(|note| note.contains("will stay resident"));
+        let stays = trial.notes.iter().any(|note| note.contains("stay resident after"));
         // Each of them takes its preflight half a second, and the process its memory.
         let swaps = if stays { swaps.min(STAYS) } else { swaps };
         let step = (swaps.saturating_sub(WARM) / SAMPLES).max(1);
