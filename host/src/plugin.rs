@@ -15,7 +15,7 @@
 //!
 //! # Order of the files
 //! Each imports only from those before it, which `tests/it/tidy` reads here.
-//! - `shield` `heap`: the ground: panics that stay here, memory that is lent
+//! - `shield` `heap` `hooks`: the ground: panics that stay here, memory that is lent, what is seen
 //! - `lent` `release` `waker` `header`: what crosses the border, and how it is let go of
 //! - `body` `blocking` `services`: what the host lends and offers
 //! - `library` `instance` `load`: a library, what lives in it, how it comes to be
@@ -29,6 +29,7 @@ pub mod exchange;
 pub mod future;
 mod header;
 pub mod heap;
+pub mod hooks;
 pub mod instance;
 mod lent;
 pub mod library;

@@ -186,6 +186,27 @@ fn require_refuses_what_would_stay() {
     held.release().assert_status(200).assert_contains("gate 1");
 }
 
+/// Where another library is in the way of the hooks, whoever looks is told which one, and what to do.
+#[test]
+fn a_host_that_cannot_unload_says_what_to_do() {
+    let preloaded = fault("takes_getppid");
+    let builder = host!().env("LD_PRELOAD", &preloaded);
+    let host = builder.with(fault("plain_v1"), "libhandler_v1.so").start();
+    let says = |text: &str| {
+        text.contains(&format!("LD_PRELOAD names `{}`", preloaded.display()))
+            && text.contains("start it without that library")
+    };
+    let status = host.status();
+    assert!(says(&wire::text(&status, "/never_unload")), "{status}");
+    let swapped = host.deploy(&fault("plain_v2"), "libhandler_v2.so").swapped();
+    assert!(says(&swapped.notes), "{swapped:?}");
+    let mut check = host.command();
+    check.env("LD_PRELOAD", &preloaded).arg("check").arg(fault("plain_v1"));
+    let output = check.output().unwrap();
+    assert!(says(&String::from_utf8(output.stdout).unwrap()));
+    host.get("/").assert_status(200);
+}
+
 /// What held it in the preflight may end later: no more is said than what was seen.
 #[test]
 fn what_was_there_after_a_preflight_may_stay() {

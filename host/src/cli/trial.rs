@@ -20,6 +20,7 @@ use crate::{
     },
     error::{Coded, Kind},
     ids::Generation,
+    plugin::hooks,
 };
 
 /// The folder for the private copy cannot be made.
@@ -87,7 +88,9 @@ pub fn run(path: &Path, config: &Config) -> Result<CheckReport, Refusal> {
     let version = (staged.plugin.clone(), staged.label.clone());
     let tried = try_library((&staged.bytes, Some(path)), copy, version, config);
     let Tried { verdict, notes, .. } = tried.map_err(|error| -> Refusal { Arc::new(error) })?;
-    let notes = staged.notes.into_iter().chain(notes).chain(verdict.left_behind()).collect();
+    let broken = hooks::complaint().map(str::to_owned);
+    let notes = staged.notes.into_iter().chain(notes).chain(verdict.left_behind());
+    let notes = notes.chain(broken).collect();
     Ok(CheckReport {
         plugin: staged.plugin,
         label: staged.label,

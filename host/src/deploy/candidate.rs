@@ -15,11 +15,12 @@ use super::{
 };
 use crate::{
     artifact::{StageError, StageRules, Staged, Store, StoreError, VerifyError, elf, stage},
-    config::Config,
+    config::{Config, UnloadPolicy},
     error::{Coded, Kind},
     event::{Event, Events, Phase},
     ids::{Digest, Generation, Label, PluginName, Version},
     plugin::{
+        hooks,
         library::{LoadError, LoadProblem, LoadRequest, agrees},
         load::load,
         preflight::PreflightError,
@@ -197,6 +198,9 @@ impl Workshop {
         let Tried { verdict, notes: more, file } = tried;
         notes.extend(more);
         notes.extend(verdict.stays());
+        if self.config.unload != UnloadPolicy::Off {
+            notes.extend(hooks::complaint().map(str::to_owned));
+        }
         let leaves = verdict.left_behind().map(|text| {
             let left = Left(verdict.leaves.figures.by_name());
             Leaves { text, left }

@@ -35,7 +35,7 @@ use crate::{
     metrics::Metrics,
     plugin::{
         blocking::BlockingPool,
-        heap,
+        hooks,
         reaper::{GRACE, Reaper, ReaperRules, Unloading},
         services::MetricSink,
     },
@@ -129,14 +129,14 @@ pub(super) fn reports(base: &Base, lead: Lead, residents: Residents) -> Reports 
 
 /// Why nothing can be unloaded, if that is so.
 pub(super) fn broken_hooks() -> Option<String> {
-    let never_unload = hotseat_unload::self_test().and_then(|()| heap::self_test()).err();
-    if let Some(why) = &never_unload {
-        tracing::error!(why, "the unload hooks are not in place: nothing will be unloaded");
+    let never_unload = hooks::complaint();
+    if let Some(why) = never_unload {
+        tracing::error!("the unload hooks are not in place: {why}");
     }
     if let Some(why) = hotseat_unload::complaint() {
         tracing::error!(why, "the census of what others keep of a library is not whole");
     }
-    never_unload
+    never_unload.map(str::to_owned)
 }
 
 /// How long an order waits for another worker, beyond what an upgrade that runs and workers that drain
@@ -324,7 +324,9 @@ impl MetricSink for Metrics {
 fn never(config: &Config, broken: Option<&str>) -> Option<String> {
     match config.unload {
         UnloadPolicy::Off => Some("unloading is switched off".to_owned()),
-        UnloadPolicy::Allow | UnloadPolicy::Require => broken.map(str::to_owned),
+        UnloadPolicy::Allow | UnloadPolicy::Require => {
+            broken.map(|_| "this host can unload nothing; the status says why".to_owned())
+        }
     }
 }
 
