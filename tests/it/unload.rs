@@ -11,6 +11,7 @@ mod cuts;
 mod drops;
 mod failed;
 mod heap;
+mod heaps;
 mod leaves;
 mod marked;
 mod real;

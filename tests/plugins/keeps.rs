@@ -86,6 +86,7 @@ unsafe fn leave(what: &str) -> bool {
                 libc::pthread_atfork(Some(nothing_to_do), Some(nothing_to_do), None);
             }
             "terminate" => return terminate(),
+            "keeper" => return keeper("keep", "libkeeper.so").is_some(),
             _ => return false,
         }
     }

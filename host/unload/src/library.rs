@@ -226,6 +226,23 @@ impl Library {
         }
     }
 
+    /// Waits for the library's threads and leases to go, and purges every thread.
+    ///
+    /// # Errors
+    /// What is still there.
+    pub fn settle(&self, quiet: Duration, purge_time: Duration) -> Result<(), String> {
+        self.calm();
+        self.record.wait_quiet(quiet)?;
+        self.purge(purge_time)
+    }
+
+    /// What would hold it once it has settled, if another library needed all that it needs, too: blocks
+    /// of memory that libraries keep which now may go with it.
+    #[must_use]
+    pub fn would_hold(&self) -> Option<String> {
+        census::would_hold(self.id(), self.record.path())
+    }
+
     fn purge(&self, purge_time: Duration) -> Result<(), String> {
         if !self.record.needs_purge() {
             return Ok(());

@@ -80,12 +80,17 @@ int keeper_call(void) { return kept ? kept() : -1; }
 /// A library of C that keeps a function, in the folder of `builder`, where it is looked for; `None`
 /// where there is no compiler.
 fn with_keeper(builder: Builder) -> Option<(Builder, PathBuf)> {
+    with_keeper_of(builder, KEEPER)
+}
+
+/// The same, made of `source`.
+pub(super) fn with_keeper_of(builder: Builder, source: &str) -> Option<(Builder, PathBuf)> {
     let Some(compiler) = tool("cc") else {
         skip("there is no C compiler (`cc`)");
         return None;
     };
     let home = builder.home().clone();
-    let source = home.write("keeper.c", KEEPER.as_bytes());
+    let source = home.write("keeper.c", source.as_bytes());
     let made = home.path().join("libkeeper.so");
     let arguments = ["-shared", "-fPIC", "-Wl,-soname,libkeeper.so", "-o"];
     let status = Command::new(compiler).args(arguments).arg(&made).arg(source).status().unwrap();
@@ -94,7 +99,7 @@ fn with_keeper(builder: Builder) -> Option<(Builder, PathBuf)> {
 }
 
 /// A version of `keeps` that needs the library.
-fn needs_keeper(number: usize) -> Vec<u8> {
+pub(super) fn needs_keeper(number: usize) -> Vec<u8> {
     const DT_NEEDED: u64 = 1;
     let bytes = library::bytes(&fault("keeps"));
     let wanted = b"\0libkeeper.so\0";
@@ -104,7 +109,7 @@ fn needs_keeper(number: usize) -> Vec<u8> {
     [&bytes[..], &number.to_le_bytes()].concat()
 }
 
-fn keeper_is_mapped(host: &Host) -> bool {
+pub(super) fn keeper_is_mapped(host: &Host) -> bool {
     let maps = std::fs::read_to_string(format!("/proc/{}/maps", host.worker_pid())).unwrap();
     maps.contains("/libkeeper.so")
 }

@@ -1,7 +1,7 @@
 //! openssl with the system's OpenSSL in C: a client's context and its first message, hashes, random
 //! bytes.
-//! Note: libcrypto stays loaded, and keeps functions of the first version on its heap
-//! (`CRYPTO_get_ex_new_index`), which it calls when the second one frees a connection. So does what is
+//! Note: libcrypto stays loaded, and keeps functions of each version on its heap
+//! (`CRYPTO_get_ex_new_index`), which it calls when another one frees a connection. So does what is
 //! built on this crate: native-tls, and reqwest with its default features.
 //! Recipe: use rustls, whose rows are below.
 

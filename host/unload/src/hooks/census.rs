@@ -14,10 +14,12 @@
 //! - It is never silently off: what it does not know of the C library, [`complaint`] says, and where
 //!   memory cannot be read, nothing is closed.
 //!
-//! What it does not see: heaps, stacks, thread-locals and registers.
+//! Of heaps it sees what the data of the libraries that libraries need leads to (`heaps`, `blocks`).
+//! What it does not see: other heaps, stacks, thread-locals and registers.
 
 use std::{
     cell::Cell,
+    collections::BTreeMap,
     ffi::CStr,
     iter,
     marker::PhantomData,
@@ -25,18 +27,22 @@ use std::{
         Mutex, MutexGuard, OnceLock, PoisonError, TryLockError,
         atomic::{AtomicUsize, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use self::{
     goes::Goes,
+    heaps::{Found, Kept, Roots},
     scan::{Hit, Survey},
     tables::Tables,
 };
 use super::{LibraryId, check, needed};
 
+mod blocks;
 mod cache;
 mod goes;
 mod heal;
+mod heaps;
 mod holder;
 mod scan;
 mod tables;
@@ -135,19 +141,80 @@ impl Healing {
 /// Looks who has an address of `library`, which was opened with `path`, in the turn in which it may be
 /// closed. `again`: what can be healed has been.
 pub(crate) fn look(library: LibraryId, path: &CStr, again: bool) -> Look {
+    if let Some(held) = still_kept(library) {
+        return Look::Held(held);
+    }
     let survey = match scan::survey(path, library) {
         Ok(survey) if survey.is_listed => survey,
         Ok(_) => return Look::Held("the loader does not list it".to_owned()),
         Err(error) => return Look::Held(format!("the memory of others is not read: {error}")),
     };
     let environment = heal::environment_holds(&survey.goes);
-    let Survey { goes, hits, words, .. } = survey;
+    let Survey { goes, hits, words, roots, .. } = survey;
     match (hits.is_empty(), environment) {
-        (true, None) => Look::Clear(words),
+        (true, None) => match kept_in_blocks(library, &roots, &goes) {
+            None => Look::Clear(words),
+            Some(held) => Look::Held(held),
+        },
         (_, _) if !again => Look::Heals(Healing { goes, hits }),
         (true, Some(entry)) => Look::Held(format!("held by {entry}")),
         (false, _) => Look::Held(format!("held by {}", holder::describe(&hits))),
     }
+}
+
+/// Who held which library in a block of memory, and when that was found.
+static HELD: Mutex<BTreeMap<u32, (Kept, Instant)>> = Mutex::new(BTreeMap::new());
+
+/// For how long a library is held without a look, if the words that lead to it are still the same:
+/// whoever is held is asked about often, and whoever wants a turn waits for each look.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+
+fn held_before() -> MutexGuard<'static, BTreeMap<u32, (Kept, Instant)>> {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The words of a look that was not long ago, if nothing has changed since.
+fn still_kept(library: LibraryId) -> Option<String> {
+    let (kept, found) = held_before().get(&library.0).cloned()?;
+    (found.elapsed() < LOOK_AGAIN && kept.leads_there()).then(|| held_by(&kept))
+}
+
+/// Who keeps an address of `goes`, of `library`, in a block of memory, in words.
+fn kept_in_blocks(library: LibraryId, roots: &Roots, goes: &Goes) -> Option<String> {
+    let before = held_before().remove(&library.0).map(|(kept, _)| kept);
+    let kept = match before.filter(|it| it.still(roots, goes)) {
+        Some(kept) => kept,
+        // What another thread has moved during one look lies still during the next.
+        None => match (0..2).find_map(|_| seek_blocks(roots, goes))? {
+            Ok(kept) => kept,
+            Err(unread) => return Some(unread),
+        },
+    };
+    let text = held_by(&kept);
+    held_before().insert(library.0, (kept, Instant::now()));
+    Some(text)
+}
+
+/// One who keeps an address, or words for who cannot be looked through.
+fn seek_blocks(roots: &Roots, goes: &Goes) -> Option<Result<Kept, String>> {
+    let began = Instant::now();
+    let Found { kept, unread, blocks } = heaps::follow(roots, goes);
+    let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+    tracing::debug!(blocks, micros, hits = kept.len(), "looked at what others keep in blocks");
+    let unread = unread.map(|it| Err(format!("{it} keeps more memory than can be looked through")));
+    kept.into_iter().next().map(Ok).or(unread)
+}
+
+fn held_by(kept: &Kept) -> String {
+    format!("held by a block of memory that {} keeps", kept.name())
+}
+
+/// Who would hold `library`, which was opened with `path`, in a block of memory if all that it needs
+/// stayed, as it does while another library needs it, too.
+pub(crate) fn would_hold(library: LibraryId, path: &CStr) -> Option<String> {
+    let _turn = turn()?;
+    let (goes, roots) = scan::alone(path, library)?;
+    heaps::follow(&roots, &goes).kept.first().map(held_by)
 }
 
 /// Looks for nothing, so that whatever is made once is there: for a process that counts what a load
@@ -176,6 +243,9 @@ fn lacks() -> Vec<String> {
     let mut lacks: Vec<String> = known().tables.unknown().iter().map(ToString::to_string).collect();
     if needed::fields().is_none() {
         lacks.push("which libraries the loader keeps".to_owned());
+    }
+    if !blocks::are_known() {
+        lacks.push("the blocks of `malloc`".to_owned());
     }
     let own = Box::new([0_u64; 8]);
     let start = own.as_ptr().addr();

@@ -73,6 +73,11 @@ pub(super) fn bytes(range: &Range<usize>) -> Option<Vec<u8>> {
     (copy(range.start, &mut bytes).ok()? == bytes.len()).then_some(bytes)
 }
 
+/// Copies what is at `address`; whether all of it could be read.
+pub(super) fn fill(address: usize, into: &mut [u8]) -> bool {
+    copy(address, into).is_ok_and(|count| count == into.len())
+}
+
 /// The text at `address` up to its NUL, of `most` bytes at most.
 pub(super) fn text(address: usize, most: usize) -> Option<Vec<u8>> {
     let mut text = Vec::new();

@@ -87,10 +87,15 @@ pub(super) fn run(
     };
     tested?;
     voice.stage(Stage::Close);
+    let held = match library.settle(QUIET_TIME, QUIET_TIME) {
+        // What it is swapped for needs the same libraries, so these stay there, unlike here.
+        Ok(()) => library.would_hold(),
+        Err(_) => None,
+    };
     let closed = library.close_soon(QUIET_TIME, QUIET_TIME);
-    let hazards =
-        hazards(&record, nodelete, closed.as_ref().err().map(ToString::to_string).as_ref());
-    Ok(Course { unmapped: closed.is_ok(), hazards, resolved })
+    let mapped = closed.err().map(|error| error.to_string()).or(held);
+    let hazards = hazards(&record, nodelete, mapped.as_ref());
+    Ok(Course { unmapped: mapped.is_none(), hazards, resolved })
 }
 
 fn aside<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, LoadError> {

@@ -5,7 +5,7 @@ use std::{
     io,
 };
 
-use super::{goes::Goes, known};
+use super::{goes::Goes, heaps::Roots, known};
 use crate::hooks::{
     LibraryId, heap,
     memory::{self, WORD, Words, word},
@@ -40,6 +40,8 @@ pub(super) struct Survey {
     pub(super) hits: Vec<Hit>,
     /// How many words were looked at.
     pub(super) words: usize,
+    /// Whose blocks of memory are to be looked at as well.
+    pub(super) roots: Roots,
 }
 
 /// Looks for addresses of the object at `path`, and of what goes with it.
@@ -55,7 +57,18 @@ pub(super) fn survey(path: &CStr, library: LibraryId) -> io::Result<Survey> {
         let goes = Goes::new(spans.chain(chunks));
         let stays = all.iter().zip(&going).filter(|(_, goes)| !**goes).map(|(it, _)| it);
         let survey = compare(stays, goes)?;
-        Ok(Survey { is_listed: going.contains(&true), ..survey })
+        let roots = Roots::of(all, |at| !going[at]);
+        Ok(Survey { is_listed: going.contains(&true), roots, ..survey })
+    })
+}
+
+/// What [`survey`] says goes if the object at `path` goes alone, and whose blocks to look at then. No
+/// words are looked at.
+pub(super) fn alone(path: &CStr, library: LibraryId) -> Option<(Goes, Roots)> {
+    let chunks = heap::ranges(library);
+    objects::with_all(|all| {
+        let own = all.iter().filter(|it| it.name.as_c_str() == path).map(|it| it.span.clone());
+        (Goes::new(own.chain(chunks)), Roots::of(all, |_| true))
     })
 }
 
