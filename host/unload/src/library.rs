@@ -297,6 +297,9 @@ impl Library {
         if let Some(reason) = self.held() {
             return Err(CloseError::Held(self, reason));
         }
+        if let Some(reason) = census::still_kept(self.id()) {
+            return Err(CloseError::Held(self, reason));
+        }
         let mut again = false;
         // Until it is unmapped: what goes with it, who is called for it and who has an address of it
         // stays as it was found.

@@ -141,9 +141,6 @@ impl Healing {
 /// Looks who has an address of `library`, which was opened with `path`, in the turn in which it may be
 /// closed. `again`: what can be healed has been.
 pub(crate) fn look(library: LibraryId, path: &CStr, again: bool) -> Look {
-    if let Some(held) = still_kept(library) {
-        return Look::Held(held);
-    }
     let survey = match scan::survey(path, library) {
         Ok(survey) if survey.is_listed => survey,
         Ok(_) => return Look::Held("the loader does not list it".to_owned()),
@@ -173,8 +170,8 @@ fn held_before() -> MutexGuard<'static, BTreeMap<u32, (Kept, Instant)>> {
     HELD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The words of a look that was not long ago, if nothing has changed since.
-fn still_kept(library: LibraryId) -> Option<String> {
+/// The words of a look that was not long ago, if nothing has changed since. Needs no turn.
+pub(crate) fn still_kept(library: LibraryId) -> Option<String> {
     let (kept, found) = held_before().get(&library.0).cloned()?;
     (found.elapsed() < LOOK_AGAIN && kept.leads_there()).then(|| held_by(&kept))
 }
