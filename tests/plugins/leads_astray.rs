@@ -23,8 +23,14 @@ impl Handler for LeadsAstray {
         match request.path() {
             "/leave" => {
                 let address = answer as *const () as usize;
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "text in the environment is the purpose"
+                )]
                 // SAFETY: nobody else looks at the environment of this test's host.
-                unsafe { std::env::set_var(LEFT, address.to_string()) };
+                unsafe {
+                    std::env::set_var(LEFT, address.to_string());
+                };
                 Ok(Response::text("left"))
             }
             "/follow" => {

@@ -1,7 +1,10 @@
 //! In the serving process `new` starts a thread that goes on until the file `until` of the configuration
 //! is there, and then fails. As `.panics` it panics; as `.late` it is made, but takes its time.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use hotseat_plugin_api::{Context, Error, Handler, Request, Response, Result, export_handler};
 
@@ -24,7 +27,10 @@ impl Handler for Fault {
         match context.label().rsplit('.').next() {
             Some("panics") => panic!("it was asked to"),
             Some("late") => {
-                std::thread::sleep(Duration::from_secs(2));
+                let end = Instant::now() + Duration::from_secs(2);
+                while let Some(rest) = end.checked_duration_since(Instant::now()) {
+                    std::thread::park_timeout(rest);
+                }
                 Ok(Self)
             }
             _ => Err(Error::new("not in this house")),
