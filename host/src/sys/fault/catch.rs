@@ -61,24 +61,7 @@ extern "C" fn note(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_vo
     let foreign = sent && unsafe { info.si_pid() }.cast_unsigned() != std::process::id();
     // Nobody's code is to blame for what another process has sent.
     if !foreign && own_page().is_some() {
-        // SAFETY: the kernel fills the address in for its own signals; for others it is 0 or part
-        // of another field, which is as readable.
-        let address = if sent { 0 } else { unsafe { info.si_addr() }.addr() as u64 };
-        // SAFETY: the kernel passes the context of the thread, or null where it has none.
-        let stack = unsafe { context.cast::<libc::ucontext_t>().as_ref() }.map(stack_pointer);
-        let overflow = |stack: u64| {
-            (stack.saturating_sub(STACK_REACH)..stack.saturating_add(STACK_REACH))
-                .contains(&address)
-        };
-        let end = if signal == libc::SIGSEGV && !sent && stack.is_some_and(overflow) {
-            End::Overflow(address)
-        } else {
-            End::Signal(signal, address)
-        };
-        // Whoever goes where a library lay was led there by what that one has left.
-        let gone = hotseat_unload::tag_of_gone(usize::try_from(address).unwrap_or(0));
-        let generation = if gone == 0 { running() } else { gone };
-        leave_of(end, generation, gone != 0);
+        take_note(signal, sent, info, context);
     }
     if sent || !TRIED_AGAIN.contains(&signal) {
         // It does not come again by itself, and what was there before may count on that.
@@ -91,6 +74,29 @@ extern "C" fn note(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_vo
     let before = at.map_or(ptr::null_mut(), |at| BEFORE[at].load(Ordering::Acquire));
     // The instruction is tried again and raises the signal again, now for whoever was there before.
     give_back(signal, before);
+}
+
+/// Notes what has happened. A function of its own, so that what it needs of the stack, which may be the
+/// rest of a small one, is free again for what comes afterwards.
+#[inline(never)]
+fn take_note(signal: c_int, sent: bool, info: &libc::siginfo_t, context: *mut c_void) {
+    // SAFETY: the kernel fills the address in for its own signals; for others it is 0 or part
+    // of another field, which is as readable.
+    let address = if sent { 0 } else { unsafe { info.si_addr() }.addr() as u64 };
+    // SAFETY: the kernel passes the context of the thread, or null where it has none.
+    let stack = unsafe { context.cast::<libc::ucontext_t>().as_ref() }.map(stack_pointer);
+    let overflow = |stack: u64| {
+        (stack.saturating_sub(STACK_REACH)..stack.saturating_add(STACK_REACH)).contains(&address)
+    };
+    let end = if signal == libc::SIGSEGV && !sent && stack.is_some_and(overflow) {
+        End::Overflow(address)
+    } else {
+        End::Signal(signal, address)
+    };
+    // Whoever goes where a library lay was led there by what that one has left.
+    let gone = hotseat_unload::tag_of_gone(usize::try_from(address).unwrap_or(0));
+    let generation = if gone == 0 { running() } else { gone };
+    leave_of(end, generation, gone != 0);
 }
 
 #[cfg(target_arch = "x86_64")]

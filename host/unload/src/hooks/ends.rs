@@ -59,6 +59,8 @@ static WITNESS: OnceLock<Witness> = OnceLock::new();
 
 /// Names the witness, once a process; a second one is not heard of.
 pub fn set_witness(witness: Witness) {
+    // Where a witness is heard nothing can be looked up any more.
+    real::look_up_endings();
     // The first has been told of what has happened so far.
     let _ = WITNESS.set(witness);
 }
