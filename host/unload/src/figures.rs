@@ -4,7 +4,7 @@
 //! Invariant: what the system does not tell is `None`, and never 0.
 #![expect(unsafe_code, reason = "mallinfo2 is looked up, because older C libraries lack it")]
 
-use std::{collections::BTreeMap, fs, mem::transmute, ops::AddAssign};
+use std::{collections::BTreeMap, fs, mem::transmute, ops::AddAssign, sync::OnceLock};
 
 use serde::{Deserialize, Serialize};
 
@@ -96,15 +96,17 @@ fn rss_bytes() -> Option<u64> {
 
 /// Since glibc 2.33. Source: mallinfo(3).
 fn heap_bytes() -> Option<i64> {
-    // SAFETY: the name is a C string; the function is only looked up.
-    let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"mallinfo2".as_ptr()) };
-    if found.is_null() {
-        return None;
-    }
-    // SAFETY: the C library's function of that name has this type wherever it exists.
-    let mallinfo2 =
-        unsafe { transmute::<*mut libc::c_void, extern "C" fn() -> libc::mallinfo2>(found) };
-    let info = mallinfo2();
+    type Ask = extern "C" fn() -> libc::mallinfo2;
+    // Looked up once: a library whose constructor does not return holds the loader, and whoever counts
+    // then must not wait for it.
+    static FOUND: OnceLock<Option<Ask>> = OnceLock::new();
+    let look_up = || {
+        // SAFETY: the name is a C string; the function is only looked up.
+        let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"mallinfo2".as_ptr()) };
+        // SAFETY: null is `None`; else the C library's function of that name, which has this type.
+        unsafe { transmute::<*mut libc::c_void, Option<Ask>>(found) }
+    };
+    let info = FOUND.get_or_init(look_up).as_ref()?();
     i64::try_from(info.uordblks + info.hblkhd).ok()
 }
 

@@ -162,8 +162,9 @@ pub fn other_copy(tried: &[Resolved], library: Option<&Record>) -> Option<OtherC
     if tried.iter().all(|it| it.image.own) {
         return None;
     }
-    // Its questions take references for a moment.
-    let _turn = census::turn();
+    // Behind an open its questions take references for a moment. Before one it asks nothing, and must
+    // not wait for somebody whose constructor does not return.
+    let _turn = library.and_then(|_| census::turn());
     let all = Known::all(false);
     let mut files = None;
     for Resolved { wanted, image: tried } in tried.iter().filter(|it| !it.image.own) {
@@ -189,8 +190,6 @@ pub fn other_copy(tried: &[Resolved], library: Option<&Record>) -> Option<OtherC
 /// Names of `tried` for which this process has, from its beginning, other code.
 #[must_use]
 pub fn replaced(tried: &[Resolved]) -> Vec<OtherCopy> {
-    // Its questions take references for a moment.
-    let _turn = census::turn();
     let all = Known::all(true);
     let mut files = None;
     let other = |it: &Resolved| {
