@@ -5,7 +5,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use hotseat_unload::{figures::Figures, resolved::Resolved};
+use hotseat_unload::resolved::Resolved;
 
 use super::{
     companions::{self, NotTaken},
@@ -232,7 +232,6 @@ impl Workshop {
     /// [`CandidateError::Load`].
     pub fn load(&self, passed: Passed) -> Result<Loaded, CandidateError> {
         let Passed { subject, mut file, bytes, leaves, resolved, .. } = passed;
-        let before = Figures::now();
         let static_tls = elf::static_tls(&bytes);
         let Some(copy) = file.take() else { unreachable!("taken only here") };
         let limits = &self.config.limits;
@@ -250,8 +249,7 @@ impl Workshop {
         let hands = (self.reaper.clone(), self.roster.clone());
         let Subject { plugin, label, digest, generation, .. } = subject.clone();
         let version = Version { generation, label, digest };
-        let failed =
-            FailedLoad::new((plugin.clone(), version.clone()), before, hands.clone(), copy);
+        let failed = FailedLoad::new((plugin.clone(), version.clone()), hands.clone(), copy);
         let failed = Arc::new(failed);
         let takes = failed.clone();
         let loaded = load(request, Arc::new(move |remains| takes.take(remains)));
@@ -266,7 +264,7 @@ impl Workshop {
             self.room.take(generation, bytes);
         }
         self.publish(Phase::Loaded, &subject);
-        Ok(Loaded::new(plugin, version, (instance, copy), (leaves, before), hands))
+        Ok(Loaded::new(plugin, version, (instance, copy), leaves, hands))
     }
 
     /// Says that a step is done.

@@ -8,8 +8,6 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use hotseat_unload::figures::Figures;
-
 use super::tried::PrivateCopy;
 use crate::{
     ids::{PluginName, Version},
@@ -32,8 +30,6 @@ struct State {
 pub(super) struct FailedLoad {
     plugin: PluginName,
     version: Version,
-    /// What the process had before.
-    before: Figures,
     reaper: ReaperHandle,
     roster: Roster,
     state: Mutex<State>,
@@ -49,12 +45,11 @@ impl FailedLoad {
     /// That of `version`, whose private copy is `file`.
     pub(super) fn new(
         (plugin, version): (PluginName, Version),
-        before: Figures,
         (reaper, roster): (ReaperHandle, Roster),
         file: PrivateFile,
     ) -> Self {
         let state = Mutex::new(State { file: Some(file), listed: false });
-        Self { plugin, version, before, reaper, roster, state }
+        Self { plugin, version, reaper, roster, state }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -78,7 +73,7 @@ impl FailedLoad {
                     let tag = self.version.generation.0;
                     let threads = Default::default();
                     let state = Unloading::Unloaded;
-                    self.roster.report(Report { tag, state, threads, since_load: None }, None);
+                    self.roster.report(Report { tag, state, threads }, None);
                 }
             }
             Remains::Running(why) => self.list(&mut state, None, why),
@@ -111,7 +106,7 @@ impl FailedLoad {
 
     fn retire(&self, state: &mut State, leaving: Leaving) {
         if let Some(file) = state.file.take() {
-            reaper::retire(&self.reaper, self.version.generation, (leaving, file), self.before);
+            reaper::retire(&self.reaper, self.version.generation, (leaving, file));
         }
     }
 }

@@ -8,7 +8,6 @@ use std::{io, sync::Arc};
 pub use hotseat_unload::reaper::{GRACE, ReaperRules, Report, Unloading};
 use hotseat_unload::{
     Library, Record,
-    figures::Figures,
     reaper::{self, Ended, Retire},
 };
 
@@ -57,15 +56,10 @@ pub type Reaper = reaper::Reaper<Leaving>;
 pub type ReaperHandle = reaper::ReaperHandle<Leaving>;
 
 /// Hands a generation over, by whose number it is reported. Its private copy is removed once it is
-/// unmapped; `before` is what the process had before it was loaded.
-pub fn retire(
-    to: &ReaperHandle,
-    generation: Generation,
-    (leaving, file): (Leaving, PrivateFile),
-    before: Figures,
-) {
+/// unmapped.
+pub fn retire(to: &ReaperHandle, generation: Generation, (leaving, file): (Leaving, PrivateFile)) {
     let unmapped = Box::new(move || remove(file));
-    to.retire(reaper::Retired { tag: generation.0, instance: leaving, before, unmapped });
+    to.retire(reaper::Retired { tag: generation.0, instance: leaving, unmapped });
 }
 
 fn remove(file: PrivateFile) {

@@ -15,7 +15,6 @@ use std::{
 
 use hotseat_unload::{
     LibraryId,
-    figures::Figures,
     heap::{self, HeapSize},
 };
 
@@ -80,8 +79,6 @@ pub struct Loaded {
     pub since: SystemTime,
     /// What each load of it leaves behind, if that is worth a word.
     pub leaves: Option<Leaves>,
-    /// What the process had before it was loaded.
-    before: Figures,
     instance: Option<Instance>,
     file: Option<PrivateFile>,
     reaper: ReaperHandle,
@@ -98,7 +95,7 @@ impl Loaded {
         plugin: PluginName,
         version: Version,
         (instance, file): (Instance, PrivateFile),
-        (leaves, before): (Option<Leaves>, Figures),
+        leaves: Option<Leaves>,
         (reaper, roster): (ReaperHandle, Roster),
     ) -> Self {
         let (since, file) = (SystemTime::now(), Some(file));
@@ -107,7 +104,6 @@ impl Loaded {
             version,
             since,
             leaves,
-            before,
             instance: Some(instance),
             file,
             reaper,
@@ -173,9 +169,8 @@ impl Drop for Loaded {
     fn drop(&mut self) {
         let Some((instance, file)) = self.instance.take().zip(self.file.take()) else { return };
         self.roster.drained(self.version.generation);
-        let (generation, before) = (self.version.generation, self.before);
         let leaving = (Leaving::Instance(instance), file);
-        reaper::retire(&self.reaper, generation, leaving, before);
+        reaper::retire(&self.reaper, self.version.generation, leaving);
     }
 }
 

@@ -26,7 +26,6 @@ use std::{
 
 use hotseat_unload::{
     Library, Record, enter,
-    figures::Figures,
     purge::{PurgeRequest, register_thread},
     purge_thread,
     reaper::{Ended, GRACE, Reaper, ReaperHandle, ReaperRules, Retire, Retired, Unloading},
@@ -99,7 +98,6 @@ struct Load {
     counter: Option<Counter>,
     number: u64,
     file: PathBuf,
-    before: Figures,
     reaper: ReaperHandle<Counter>,
 }
 
@@ -108,7 +106,7 @@ impl Drop for Load {
         let Some(instance) = self.counter.take() else { return };
         let file = std::mem::take(&mut self.file);
         let unmapped = Box::new(move || drop(fs::remove_file(file)));
-        self.reaper.retire(Retired { tag: self.number, instance, before: self.before, unmapped });
+        self.reaper.retire(Retired { tag: self.number, instance, unmapped });
     }
 }
 
@@ -170,9 +168,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     for number in 1..=loads {
         let file = env::temp_dir().join(format!("counter-{}-{number}.so", std::process::id()));
         fs::copy(&path, &file)?;
-        let before = Figures::now();
         let counter = Some(Counter::load(&file, number)?);
-        let load = Arc::new(Load { counter, number, file, before, reaper: reaper.handle() });
+        let load = Arc::new(Load { counter, number, file, reaper: reaper.handle() });
         for line in lines.iter().cycle().zip(0..CALLS_PER_LOAD).map(|(line, _)| line) {
             line.send(Job::Count(Arc::clone(&load)))?;
         }

@@ -21,7 +21,6 @@ use std::{
 
 use self::going::Going;
 use crate::{
-    figures::Figures,
     hooks::registry::Record,
     library::Library,
     thread::{Inbox, Side},
@@ -77,8 +76,6 @@ pub struct Retired<I> {
     pub tag: u64,
     /// What is to be ended, and then unloaded.
     pub instance: I,
-    /// What the process had before it was loaded.
-    pub before: Figures,
     /// Called on the reaper's thread as soon as the library is unmapped, before that is reported:
     /// its file may go.
     pub unmapped: Box<dyn FnOnce() + Send>,
@@ -111,9 +108,6 @@ pub struct Report {
     pub state: Unloading,
     /// Its threads that still run, by name, where those keep it.
     pub threads: BTreeMap<String, usize>,
-    /// What has come to the process since it was about to be loaded, once it is unloaded; others come
-    /// and go meanwhile.
-    pub since_load: Option<Figures>,
 }
 
 /// What [`ReaperRules::grace`] is unless somebody has a reason: long enough for a thread that

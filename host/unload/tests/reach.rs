@@ -21,7 +21,6 @@ use std::{
 
 use hotseat_unload::{
     CloseError, Holding, Library, LibraryId, LibraryLease, OpenError, Record, enter,
-    figures::Figures,
     purge::{PurgeRequest, register_thread},
     purge_thread,
     reaper::{Ended, Reaper, ReaperRules, Retire, Retired, Unloading},
@@ -445,7 +444,7 @@ fn a_reaper_purges_the_thread_on_which_something_ends() {
     let (says, said) = channel();
     let reaper = Reaper::start(rules, move |report| drop(says.send(report))).unwrap();
     let (instance, unmapped) = (Careless(library), Box::new(|| ()));
-    reaper.handle().retire(Retired { tag: 1, instance, before: Figures::now(), unmapped });
+    reaper.handle().retire(Retired { tag: 1, instance, unmapped });
     let report = said.recv_timeout(LONG).unwrap();
     assert!(matches!(report.state, Unloading::Pending(_)), "{report:?}");
     GOES.store(true, Ordering::SeqCst);

@@ -11,7 +11,6 @@ use std::{
 
 use super::{Ended, ReaperRules, Report, Retire, Retired, Unloading};
 use crate::{
-    figures::Figures,
     hooks::purge_thread,
     library::{CloseError, Library, unanswered},
     purge::Purge,
@@ -63,7 +62,6 @@ pub(super) struct Going<I> {
     tag: u64,
     /// Until it was called.
     unmapped: Option<Box<dyn FnOnce() + Send>>,
-    before: Figures,
     stage: Stage<I>,
     /// Since when it is in this stage.
     since: Instant,
@@ -79,7 +77,7 @@ pub(super) struct Going<I> {
 impl<I: Retire> Going<I> {
     /// Begins with its end, at once.
     pub(super) fn start(retired: Retired<I>) -> Self {
-        let Retired { tag, instance, before, unmapped } = retired;
+        let Retired { tag, instance, unmapped } = retired;
         let now = Instant::now();
         let stage = end(instance);
         let (look, earlier) = (LOOK_FIRST, (now, LOOK_FIRST));
@@ -89,7 +87,6 @@ impl<I: Retire> Going<I> {
             stage,
             since: now,
             look,
-            before,
             earlier,
             held: false,
             due: now,
@@ -105,9 +102,7 @@ impl<I: Retire> Going<I> {
             Stage::Ending { .. } | Stage::Freeing(_) | Stage::Closing { .. } | Stage::Over => None,
         };
         let threads = record.map(|record| record.threads_by_name()).unwrap_or_default();
-        let unloaded = state == Unloading::Unloaded;
-        let since_load = unloaded.then(|| Figures::now().since(self.before));
-        Report { tag: self.tag, state, threads, since_load }
+        Report { tag: self.tag, state, threads }
     }
 
     /// When it wants to be looked at.
