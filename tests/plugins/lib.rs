@@ -36,10 +36,36 @@ macro_rules! plain {
     };
 }
 
+/// glibc's `struct sigevent` of `SIGEV_THREAD`, whose fields the crate libc lacks.
+///
+/// Source: sigevent(3type), `<bits/types/sigevent_t.h>`.
+#[repr(C)]
+#[derive(Debug)]
+pub struct ThreadEvent {
+    value: *mut c_void,
+    signal: c_int,
+    notify: c_int,
+    function: extern "C" fn(*mut c_void),
+    attributes: *mut c_void,
+    rest: [c_int; 8],
+}
+
+const _: () = assert!(size_of::<ThreadEvent>() == size_of::<libc::sigevent>());
+
+impl ThreadEvent {
+    /// `function` is called with `value` on a thread of the C library's.
+    #[must_use]
+    pub fn new(function: extern "C" fn(*mut c_void), value: *mut c_void) -> Self {
+        const SIGEV_THREAD: c_int = 2;
+        let attributes = std::ptr::null_mut();
+        Self { value, signal: 0, notify: SIGEV_THREAD, function, attributes, rest: [0; 8] }
+    }
+}
+
 /// Has `function` called with `value` on a thread that the C library makes for itself, which no host
 /// sees: that by which asynchronous input tells that it is there.
 ///
-/// Source: aio_read(3), `<bits/types/sigevent_t.h>`.
+/// Source: aio_read(3).
 ///
 /// # Errors
 /// The number of the C library's error.
@@ -47,25 +73,6 @@ pub fn on_unseen_thread(
     function: extern "C" fn(*mut c_void),
     value: *mut c_void,
 ) -> Result<(), c_int> {
-    #[repr(C)]
-    struct Event {
-        value: *mut c_void,
-        signal: c_int,
-        notify: c_int,
-        function: extern "C" fn(*mut c_void),
-        attributes: *mut c_void,
-        rest: [c_int; 8],
-    }
-    const _: () = assert!(size_of::<Event>() == size_of::<libc::sigevent>());
-    const THREAD: c_int = 2;
-    let event = Event {
-        value,
-        signal: 0,
-        notify: THREAD,
-        function,
-        attributes: std::ptr::null_mut(),
-        rest: [0; 8],
-    };
     // The C library uses all of it until the call is over; a few hundred bytes stay.
     let room = Box::leak(Box::new([0_u8; 1]));
     // SAFETY: all zeros is a request for nothing.
@@ -75,7 +82,9 @@ pub fn on_unseen_thread(
         request.aio_fildes = libc::open(c"/dev/null".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
         request.aio_buf = room.as_mut_ptr().cast();
         request.aio_nbytes = 1;
-        (&raw mut request.aio_sigevent).cast::<Event>().write(event);
+        (&raw mut request.aio_sigevent)
+            .cast::<ThreadEvent>()
+            .write(ThreadEvent::new(function, value));
         libc::aio_read(request)
     };
     if failed == 0 { Ok(()) } else { Err(failed) }

@@ -4,12 +4,13 @@
 
 use std::{
     cell::Cell,
-    ffi::{c_int, c_void},
+    ffi::c_void,
     ptr,
     sync::atomic::{AtomicU64, Ordering},
 };
 
 use hotseat_plugin_api::{Context, Error, Handler, Request, Response, Result, export_handler};
+use hotseat_test_plugins::ThreadEvent;
 
 static CALLED: AtomicU64 = AtomicU64::new(0);
 
@@ -30,32 +31,11 @@ extern "C" fn called(_: *mut c_void) {
     NOTED.with(|it| it.0.set(1));
 }
 
-/// glibc's `struct sigevent` for a thread. Source: sigevent(3type).
-#[repr(C)]
-struct Event {
-    value: *mut c_void,
-    signal: c_int,
-    notify: c_int,
-    function: extern "C" fn(*mut c_void),
-    attributes: *mut c_void,
-    rest: [c_int; 8],
-}
-
-/// `SIGEV_THREAD`.
-const THREAD: c_int = 2;
-
 struct Timer;
 
 impl Handler for Timer {
     fn new(_: &Context) -> Result<Self> {
-        let mut event = Event {
-            value: ptr::null_mut(),
-            signal: 0,
-            notify: THREAD,
-            function: called,
-            attributes: ptr::null_mut(),
-            rest: [0; 8],
-        };
+        let mut event = ThreadEvent::new(called, ptr::null_mut());
         let mut timer = ptr::null_mut();
         let time = libc::timespec { tv_sec: 0, tv_nsec: 2_000_000 };
         let often = libc::itimerspec { it_interval: time, it_value: time };

@@ -18,7 +18,7 @@ use std::{
 
 use super::{
     LibraryId, current, needed,
-    real::{self, Address},
+    real::{self, Address, RegisterLetter},
     registry::{self, Owner, Record},
 };
 
@@ -232,13 +232,8 @@ pub(super) unsafe extern "C" fn register_printf_specifier(
     print: Address,
     arguments: Address,
 ) -> c_int {
-    let Some(real) = real::register_printf_specifier() else { return -1 };
     // SAFETY: the caller's arguments, unchanged.
-    let rc = unsafe { real(letter, print, arguments) };
-    if rc == 0 {
-        note(Place::Conversion(letter), &[print, arguments], true);
-    }
-    rc
+    unsafe { register_letter(real::register_printf_specifier(), letter, print, arguments) }
 }
 
 /// Interposes the older registration of a letter.
@@ -251,7 +246,19 @@ pub(super) unsafe extern "C" fn register_printf_function(
     print: Address,
     arguments: Address,
 ) -> c_int {
-    let Some(real) = real::register_printf_function() else { return -1 };
+    // SAFETY: the caller's arguments, unchanged.
+    unsafe { register_letter(real::register_printf_function(), letter, print, arguments) }
+}
+
+/// # Safety
+/// As for `real`.
+unsafe fn register_letter(
+    real: Option<RegisterLetter>,
+    letter: c_int,
+    print: Address,
+    arguments: Address,
+) -> c_int {
+    let Some(real) = real else { return -1 };
     // SAFETY: the caller's arguments, unchanged.
     let rc = unsafe { real(letter, print, arguments) };
     if rc == 0 {

@@ -20,10 +20,10 @@ use crate::hooks::{
 };
 
 unsafe extern "C" {
-    fn __cxa_atexit(end: Dtor, argument: *mut c_void, dso: *mut c_void) -> c_int;
-    fn __cxa_at_quick_exit(end: Dtor, dso: *mut c_void) -> c_int;
-    fn __cxa_finalize(dso: *mut c_void);
-    fn __register_atfork(
+    pub(super) fn __cxa_atexit(end: Dtor, argument: *mut c_void, dso: *mut c_void) -> c_int;
+    pub(super) fn __cxa_at_quick_exit(end: Dtor, dso: *mut c_void) -> c_int;
+    pub(super) fn __cxa_finalize(dso: *mut c_void);
+    pub(super) fn __register_atfork(
         prepare: Option<extern "C" fn()>,
         parent: Option<extern "C" fn()>,
         child: Option<extern "C" fn()>,

@@ -14,21 +14,13 @@ use super::{
     goes::Goes,
     heal, known, lacks,
     scan::{self, Hit, Survey},
+    tables::{__cxa_at_quick_exit, __cxa_atexit, __cxa_finalize, __register_atfork},
 };
 use crate::hooks::{LibraryId, heap, interpose::lookup, memory::WORD};
 
 type Dtor = unsafe extern "C" fn(*mut c_void);
 
 unsafe extern "C" {
-    fn __cxa_atexit(end: Dtor, argument: *mut c_void, dso: *mut c_void) -> c_int;
-    fn __cxa_at_quick_exit(end: Dtor, dso: *mut c_void) -> c_int;
-    fn __cxa_finalize(dso: *mut c_void);
-    fn __register_atfork(
-        prepare: Option<extern "C" fn()>,
-        parent: Option<extern "C" fn()>,
-        child: Option<extern "C" fn()>,
-        dso: *mut c_void,
-    ) -> c_int;
     fn on_exit(function: extern "C" fn(c_int, *mut c_void), argument: *mut c_void) -> c_int;
     static mut stdout: *mut libc::FILE;
     static mut environ: *mut *mut c_char;
