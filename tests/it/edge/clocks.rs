@@ -204,8 +204,7 @@ fn no_body_clock_runs_without_a_window() {
 fn a_body_that_stops_is_its_clients_fault() {
     let host = edge().arg("--body-gap=500ms").start();
     let mut client = RawHttp2::open(host.data(), &[]).unwrap();
-    let stream = client.begin("POST", "/edge?read=all", &[], false).unwrap();
-    client.body(stream, b"half", false).unwrap();
+    let stream = client.post("/edge?read=all", b"half", false).unwrap();
     let begun = Instant::now();
     let over = client.finish(stream).unwrap();
     assert!(begun.elapsed() < Duration::from_millis(500) + SLACK, "{:?}", begun.elapsed());

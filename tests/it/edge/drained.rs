@@ -22,11 +22,7 @@ fn a_drain_limit_cuts_its_own_streams_alone() {
     let builder = edge().arg("--generation-drain=400ms");
     let host = builder.with(fault("edge"), "libother_v1.so").start();
     let mut client = RawHttp2::open(host.data(), &[]).unwrap();
-    let begin = |client: &mut RawHttp2, target: &str| {
-        let stream = client.begin("POST", target, &[], false).unwrap();
-        client.body(stream, b"half", false).unwrap();
-        stream
-    };
+    let begin = |client: &mut RawHttp2, target: &str| client.post(target, b"half", false).unwrap();
     let cut = [
         begin(&mut client, "/edge?answer=never"),
         begin(&mut client, "/edge?read=all"),
@@ -149,8 +145,7 @@ fn a_body_stashed_over_http2_does_not_hold_its_generation() {
     let stashed: Vec<u32> = (0..4)
         .map(|_| {
             let target = "/edge?read=held&keep=stash";
-            let stream = client.begin("POST", target, &[], false).unwrap();
-            client.body(stream, b"half", false).unwrap();
+            let stream = client.post(target, b"half", false).unwrap();
             client.first_piece(stream).unwrap();
             stream
         })
@@ -193,8 +188,7 @@ fn stashed_bodies_are_let_go_of_later() {
     for round in 0..20 {
         for ends in [true, false] {
             let target = "/edge?read=held&keep=stash";
-            let stream = client.begin("POST", target, &[], false).unwrap();
-            client.body(stream, &[b'x'; 5000], ends).unwrap();
+            let stream = client.post(target, &[b'x'; 5000], ends).unwrap();
             client.finish(stream).unwrap();
         }
         // On the same thread: another stream's handler, or its wakers, let go of all of them.
@@ -215,8 +209,7 @@ fn a_stashed_body_outlives_its_connection() {
     let host = edge().start();
     for _ in 0..4 {
         let mut client = RawHttp2::open(host.data(), &[]).unwrap();
-        let stream = client.begin("POST", "/edge?read=held&keep=stash", &[], false).unwrap();
-        client.body(stream, b"half", false).unwrap();
+        let stream = client.post("/edge?read=held&keep=stash", b"half", false).unwrap();
         client.first_piece(stream).unwrap();
         client.into_connection().reset().unwrap();
     }

@@ -63,12 +63,10 @@ fn wakers_let_go_of_bodies_whose_clients_left() {
             for _ in 0..10 {
                 let mut client = RawHttp2::open(host.data(), &[]).unwrap();
                 // The waker owns that too, which is h2's and nobody's else by now.
-                let stash = client.begin("POST", "/edge?read=held&keep=stash", &[], false).unwrap();
-                client.body(stash, b"half", false).unwrap();
+                let stash = client.post("/edge?read=held&keep=stash", b"half", false).unwrap();
                 client.finish(stash).unwrap();
                 let target = format!("/edge?read={how}");
-                let stream = client.begin("POST", &target, &[], false).unwrap();
-                client.body(stream, b"a piece", false).unwrap();
+                let stream = client.post(&target, b"a piece", false).unwrap();
                 client.ping().unwrap();
                 if leaves {
                     client.into_connection().reset().unwrap();
@@ -125,13 +123,11 @@ fn bytes_own_bodies() {
         post(&mut connection, target, &[b'x'; 100_000]).unwrap().assert_status(200);
         assert_goes_on(&mut connection);
         let mut client = RawHttp2::open(host.data(), &[]).unwrap();
-        let whole = client.begin("POST", target, &[], false).unwrap();
-        client.body(whole, &[b'x'; 30_000], false).unwrap();
+        let whole = client.post(target, &[b'x'; 30_000], false).unwrap();
         assert!(client.finish(whole).unwrap().ended);
         // One that is reset while its bytes wait for a window.
         client.grants = false;
-        let unsent = client.begin("POST", target, &[], false).unwrap();
-        client.body(unsent, &[b'x'; 1000], false).unwrap();
+        let unsent = client.post(target, &[b'x'; 1000], false).unwrap();
         client.first_piece(unsent).unwrap();
         client.reset(unsent, code::CANCEL).unwrap();
         client.ping().unwrap();
@@ -171,8 +167,7 @@ fn destructors_that_block_when_clients_leave() {
     for _ in 0..2 {
         let mut client = RawHttp2::open(host.data(), &[]).unwrap();
         let reset = client.begin("POST", target, &[], false).unwrap();
-        let gone = client.begin("POST", target, &[], false).unwrap();
-        client.body(gone, b"half", false).unwrap();
+        client.post(target, b"half", false).unwrap();
         let mut old = host.connect();
         old.send_request("GET", target, "").unwrap();
         let held = || hotseat_test_support::host::holders(&host.status()) == 3;
@@ -191,8 +186,7 @@ fn destructors_that_block_when_clients_leave() {
 fn stuffed(host: &Host) -> RawHttp2 {
     let mut client = RawHttp2::open(host.data(), &[(INITIAL_WINDOW_SIZE, 1 << 30)]).unwrap();
     client.grant(0, 1 << 30).unwrap();
-    let stash = client.begin("POST", "/edge?read=held&keep=stash", &[], false).unwrap();
-    client.body(stash, b"half", false).unwrap();
+    let stash = client.post("/edge?read=held&keep=stash", b"half", false).unwrap();
     client.finish(stash).unwrap();
     client.begin("GET", "/edge?answer=known&size=100000000", &[], true).unwrap();
     pass(Duration::from_millis(300));

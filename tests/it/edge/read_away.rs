@@ -84,8 +84,7 @@ fn a_body_let_go_of_late_takes_nobodys_place() {
 fn a_body_that_is_still_read_is_not_taken_back() {
     let host = edge().start();
     let mut client = RawHttp2::open(host.data(), &[]).unwrap();
-    let stash = client.begin("POST", "/edge?read=held&keep=stash", &[], false).unwrap();
-    client.body(stash, b"half", false).unwrap();
+    let stash = client.post("/edge?read=held&keep=stash", b"half", false).unwrap();
     assert!(client.finish(stash).unwrap().ended);
     let reads = client.begin("GET", "/edge?read=stashed", &[], true).unwrap();
     // Two times as long as one is left to a plugin that does not read it, and more.

@@ -27,8 +27,7 @@ fn unread_streams(host: &Host, count: usize) -> std::io::Result<()> {
     for number in 0..count {
         let how = hows[number % hows.len()];
         let target = format!("/edge?id={number}&read={how}");
-        let stream = client.begin("POST", &target, &[], false)?;
-        client.body(stream, &body[..(number % 3) * 8000 + 1], number != 5)?;
+        let stream = client.post(&target, &body[..(number % 3) * 8000 + 1], number != 5)?;
         let over = client.finish(stream)?;
         let answer = over.answer.as_ref().filter(|_| over.ended);
         let id = number.to_string();
@@ -76,8 +75,7 @@ fn answers_to_unread_bodies_are_not_late() {
             let target = format!("/edge?read={how}&answer={answer}");
             let mut ask = |ends: bool| {
                 let begun = Instant::now();
-                let stream = client.begin("POST", &target, &[], false).unwrap();
-                client.body(stream, b"a piece", ends).unwrap();
+                let stream = client.post(&target, b"a piece", ends).unwrap();
                 assert!(client.finish(stream).unwrap().ended, "{target}");
                 begun.elapsed()
             };

@@ -166,6 +166,21 @@ impl RawHttp2 {
         Ok(stream)
     }
 
+    /// Begins a POST with the first piece of its body, at most a frame, in one write: however soon
+    /// its answer is there, the piece was sent before it.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub fn post(&mut self, path: &str, piece: &[u8], ends: bool) -> io::Result<u32> {
+        let stream = self.stream();
+        let block = head("POST", path, &[]);
+        let begun = Frame::bytes(kind::HEADERS, flag::END_HEADERS, stream, &block);
+        let flags = if ends { flag::END_STREAM } else { 0 };
+        self.connection.send([begun, Frame::bytes(kind::DATA, flags, stream, piece)].concat())?;
+        self.spend(stream, piece.len());
+        Ok(stream)
+    }
+
     /// Whole GET on a stream of its own.
     ///
     /// # Errors
@@ -175,7 +190,9 @@ impl RawHttp2 {
         self.finish(stream)
     }
 
-    /// Sends a body as windows allow; `false` when the peer wants no more of it.
+    /// Sends a body as windows allow; `false` when the peer wants no more of it, which it does as
+    /// soon as its answer is there: whoever needs a piece to be sent before begins with
+    /// [`Self::post`].
     ///
     /// # Errors
     /// As the system says, or the peer closed.
@@ -205,15 +222,19 @@ impl RawHttp2 {
             if last || !piece.is_empty() {
                 self.send(kind::DATA, flags, stream, piece)?;
             }
-            let used = i64::try_from(piece.len()).unwrap_or(0);
-            self.window -= used;
-            if let Some(it) = self.streams.get_mut(&stream) {
-                it.window -= used;
-            }
+            self.spend(stream, piece.len());
             if rest.is_empty() {
                 return Ok(true);
             }
             bytes = rest;
+        }
+    }
+
+    fn spend(&mut self, stream: u32, bytes: usize) {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.window -= bytes;
+        if let Some(it) = self.streams.get_mut(&stream) {
+            it.window -= bytes;
         }
     }
 

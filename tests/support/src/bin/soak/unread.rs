@@ -81,8 +81,7 @@ fn is_good(over: &Stream) -> bool {
 /// As curl does it: a connection for each, a body of a byte.
 fn fresh_http2(address: SocketAddr, number: u64) -> io::Result<bool> {
     let mut client = RawHttp2::open(address, &[])?;
-    let stream = client.begin("POST", &target(number), &[], false)?;
-    client.body(stream, b"x", true)?;
+    let stream = client.post(&target(number), b"x", true)?;
     Ok(is_good(&client.finish(stream)?))
 }
 
@@ -93,8 +92,7 @@ fn kept_http2(address: SocketAddr, first: u64, count: u64) -> u64 {
         let body = [b'x'; PIECE];
         let mut good = 0;
         for number in first..first + count {
-            let stream = client.begin("POST", &target(number), &[], false)?;
-            client.body(stream, &body, number % STREAMS != 3)?;
+            let stream = client.post(&target(number), &body, number % STREAMS != 3)?;
             good += u64::from(is_good(&client.finish(stream)?));
         }
         Ok(good)
