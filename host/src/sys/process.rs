@@ -171,31 +171,9 @@ pub fn random_word() -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Resident memory of this process. Units: bytes. `None`: there is no `/proc`.
-#[must_use]
-pub fn rss_bytes() -> Option<u64> {
-    let text = fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
-    Some(pages * rustix::param::page_size() as u64)
-}
-
-/// What the C library's `malloc` has handed out and not got back. Units: bytes.
-#[must_use]
-pub fn c_heap_bytes() -> u64 {
-    // SAFETY: only counts.
-    let info = unsafe { libc::mallinfo2() };
-    (info.uordblks + info.hblkhd) as u64
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn rss_is_that_of_a_process() {
-        let rss = rss_bytes().unwrap();
-        assert!((1 << 19..1 << 40).contains(&rss), "{rss}");
-    }
 
     #[test]
     fn descriptor_limit_is_the_hard_one_afterwards() {

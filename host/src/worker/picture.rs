@@ -10,6 +10,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use hotseat_unload::figures;
+
 use super::{Lead, wear::Wear};
 use crate::{
     config::Config,
@@ -24,7 +26,6 @@ use crate::{
         Address, Blocked, CoreStatus, GenerationStatus, Holder, Life, PluginStatus, Readiness,
         Stage, Status,
     },
-    sys,
 };
 
 /// Where everything that the status shows is asked for.
@@ -151,8 +152,8 @@ impl Picture {
             orders: self.desk.orders(),
             missing: missing(table.mounts()),
             unwritable: self.record.unwritable(),
-            rss_bytes: sys::process::rss_bytes(),
-            c_heap_bytes: sys::process::c_heap_bytes(),
+            rss_bytes: figures::rss_bytes(),
+            c_heap_bytes: figures::heap_bytes(),
             growth: self.wear.growth(),
             processes,
             upgrade,

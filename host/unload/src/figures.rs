@@ -2,9 +2,9 @@
 //!
 //! Owns the counting and the difference of two countings. Knows nothing of what is between them.
 //! Invariant: what the system does not tell is `None`, and never 0.
-#![expect(unsafe_code, reason = "mallinfo2 is looked up, because older C libraries lack it")]
+#![expect(unsafe_code, reason = "asks malloc")]
 
-use std::{collections::BTreeMap, fs, mem::transmute, ops::AddAssign, sync::OnceLock};
+use std::{collections::BTreeMap, fs, ops::AddAssign};
 
 use serde::{Deserialize, Serialize};
 
@@ -32,7 +32,7 @@ impl Figures {
             descriptors: entries("/proc/self/fd"),
             threads: entries("/proc/self/task"),
             mappings: mapped_files(),
-            heap_bytes: heap_bytes(),
+            heap_bytes: Some(heap_bytes().cast_signed()),
             rss_bytes: rss_bytes().map(u64::cast_signed),
         }
     }
@@ -87,27 +87,20 @@ fn mapped_files() -> Option<i64> {
     i64::try_from(files).ok()
 }
 
-/// There is no `/proc`: `None`.
-fn rss_bytes() -> Option<u64> {
+/// Resident memory of this process. Units: bytes. `None`: there is no `/proc`.
+#[must_use]
+pub fn rss_bytes() -> Option<u64> {
     let text = fs::read_to_string("/proc/self/statm").ok()?;
     let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
     Some(pages * rustix::param::page_size() as u64)
 }
 
-/// Since glibc 2.33. Source: mallinfo(3).
-fn heap_bytes() -> Option<i64> {
-    type Ask = extern "C" fn() -> libc::mallinfo2;
-    // Looked up once: a library whose constructor does not return holds the loader, and whoever counts
-    // then must not wait for it.
-    static FOUND: OnceLock<Option<Ask>> = OnceLock::new();
-    let look_up = || {
-        // SAFETY: the name is a C string; the function is only looked up.
-        let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"mallinfo2".as_ptr()) };
-        // SAFETY: null is `None`; else the C library's function of that name, which has this type.
-        unsafe { transmute::<*mut libc::c_void, Option<Ask>>(found) }
-    };
-    let info = FOUND.get_or_init(look_up).as_ref()?();
-    i64::try_from(info.uordblks + info.hblkhd).ok()
+/// What the C library's `malloc` has handed out and not got back. Units: bytes.
+#[must_use]
+pub fn heap_bytes() -> u64 {
+    // SAFETY: only counts.
+    let info = unsafe { libc::mallinfo2() };
+    (info.uordblks + info.hblkhd) as u64
 }
 
 #[cfg(test)]
@@ -123,6 +116,8 @@ mod tests {
         assert!(come.descriptors >= Some(1), "{come:?}");
         assert!(come.heap_bytes.is_none_or(|bytes| bytes >= 3 << 20), "{come:?}");
         drop((file, large));
+        let resident = rss_bytes().unwrap();
+        assert!((1 << 19..1 << 40).contains(&resident), "{resident}");
         let gone = Figures { descriptors: None, threads: Some(2), ..Figures::default() };
         let mut sum = Figures { threads: Some(3), ..before };
         sum += gone;

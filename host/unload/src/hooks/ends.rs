@@ -60,7 +60,7 @@ static WITNESS: OnceLock<Witness> = OnceLock::new();
 /// Names the witness, once a process; a second one is not heard of.
 pub fn set_witness(witness: Witness) {
     // Where a witness is heard nothing can be looked up any more.
-    real::look_up_endings();
+    real::look_up();
     // The first has been told of what has happened so far.
     let _ = WITNESS.set(witness);
 }

@@ -1,14 +1,12 @@
 //! Which loaded object an address lies in.
 //!
 //! Uses `_dl_find_object` (glibc 2.35): it takes no lock, so a constructor that sleeps under the
-//! loader's lock blocks nobody, and it already knows an object whose constructors run. Older
-//! glibc: `dladdr1`, at run time.
+//! loader's lock blocks nobody, and it already knows an object whose constructors run.
 
 use std::{
     ffi::{CStr, c_char, c_int, c_void},
     mem::MaybeUninit,
     ptr,
-    sync::atomic::{AtomicPtr, AtomicUsize, Ordering},
 };
 
 /// The public head of glibc's `struct link_map`. Source: `<link.h>`.
@@ -44,18 +42,9 @@ struct Found {
     reserved: [u64; 7],
 }
 
-type FindObject = unsafe extern "C" fn(*mut c_void, *mut Found) -> c_int;
-
 unsafe extern "C" {
-    fn dladdr1(
-        addr: *const c_void,
-        info: *mut libc::Dl_info,
-        extra: *mut *mut c_void,
-        flags: c_int,
-    ) -> c_int;
+    fn _dl_find_object(address: *mut c_void, found: *mut Found) -> c_int;
 }
-
-const RTLD_DL_LINKMAP: c_int = 2;
 
 /// A loaded object.
 ///
@@ -125,43 +114,14 @@ pub(crate) fn behind(handle: *mut c_void) -> Option<Object> {
 
 /// The object that `address` lies in.
 pub(crate) fn find(address: *const c_void) -> Option<Object> {
-    let map = match find_object() {
-        Some(function) => {
-            let mut found = MaybeUninit::<Found>::uninit();
-            // SAFETY: any address may be asked for; `found` has room for the answer.
-            let rc = unsafe { function(address.cast_mut(), found.as_mut_ptr()) };
-            if rc != 0 {
-                return None;
-            }
-            // SAFETY: 0 means that the answer was written.
-            unsafe { found.assume_init() }.link_map
-        }
-        None => by_dladdr(address)?,
-    };
+    let mut found = MaybeUninit::<Found>::uninit();
+    // SAFETY: any address may be asked for; `found` has room for the answer.
+    if unsafe { _dl_find_object(address.cast_mut(), found.as_mut_ptr()) } != 0 {
+        return None;
+    }
+    // SAFETY: 0 means that the answer was written.
+    let map = unsafe { found.assume_init() }.link_map;
     (!map.is_null()).then_some(Object { map })
-}
-
-fn by_dladdr(address: *const c_void) -> Option<*mut LinkMap> {
-    let mut info = MaybeUninit::<libc::Dl_info>::uninit();
-    let mut map = ptr::null_mut();
-    // SAFETY: any address may be asked for; both out values have room.
-    let rc = unsafe { dladdr1(address, info.as_mut_ptr(), &raw mut map, RTLD_DL_LINKMAP) };
-    (rc != 0).then_some(map.cast())
-}
-
-fn find_object() -> Option<FindObject> {
-    static ADDRESS: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
-    static LOOKED: AtomicUsize = AtomicUsize::new(0);
-    if LOOKED.load(Ordering::Acquire) == 0 {
-        // SAFETY: the name is a C string.
-        let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"_dl_find_object".as_ptr()) };
-        ADDRESS.store(found, Ordering::Relaxed);
-        LOOKED.store(1, Ordering::Release);
-    }
-    // SAFETY: null is `None`; else it is the function of that name, whose type is this.
-    unsafe {
-        std::mem::transmute::<*mut c_void, Option<FindObject>>(ADDRESS.load(Ordering::Relaxed))
-    }
 }
 
 #[cfg(test)]
@@ -169,16 +129,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_ways_find_the_same_object() {
+    fn an_address_lies_in_its_object() {
         let inside = libc::getppid as *const c_void;
         let object = find(inside).unwrap();
         assert!(object.name().to_string_lossy().contains("libc.so"), "{:?}", object.name());
-        assert_eq!(by_dladdr(inside), Some(object.map));
-        let ours = both_ways_find_the_same_object as *const c_void;
+        let ours = an_address_lies_in_its_object as *const c_void;
         assert_eq!(find(ours).unwrap().name(), c"");
-        assert_eq!(by_dladdr(ours), Some(find(ours).unwrap().map));
         let heap = Box::new(0_u8);
         assert!(find((&raw const *heap).cast()).is_none());
-        assert!(by_dladdr((&raw const *heap).cast()).is_none());
     }
 }

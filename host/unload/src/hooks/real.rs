@@ -93,41 +93,50 @@ impl Slot {
     }
 }
 
-static AT_EXIT: Slot = Slot::new(c"__cxa_thread_atexit_impl");
-static KEY_CREATE: Slot = Slot::new(c"pthread_key_create");
-static KEY_DELETE: Slot = Slot::new(c"pthread_key_delete");
-static CREATE: Slot = Slot::new(c"pthread_create");
-static TSS_CREATE: Slot = Slot::new(c"tss_create");
-static TSS_DELETE: Slot = Slot::new(c"tss_delete");
-static THRD_CREATE: Slot = Slot::new(c"thrd_create");
-static EXIT: Slot = Slot::new(c"exit");
-static UNDERSCORE_EXIT: Slot = Slot::new(c"_exit");
-static QUICK_EXIT: Slot = Slot::new(c"quick_exit");
-static KILL: Slot = Slot::new(c"kill");
-static RAISE: Slot = Slot::new(c"raise");
-static PTHREAD_KILL: Slot = Slot::new(c"pthread_kill");
-static OPENLOG: Slot = Slot::new(c"openlog");
-static PTHREAD_EXIT: Slot = Slot::new(c"pthread_exit");
-static SIGALTSTACK: Slot = Slot::new(c"sigaltstack");
-static TIMER_CREATE: Slot = Slot::new(c"timer_create");
-static TIMER_DELETE: Slot = Slot::new(c"timer_delete");
-static MQ_NOTIFY: Slot = Slot::new(c"mq_notify");
-static REGISTER_ATFORK: Slot = Slot::new(c"__register_atfork");
-static FOPENCOOKIE: Slot = Slot::new(c"fopencookie");
-static FMEMOPEN: Slot = Slot::new(c"fmemopen");
-static OPEN_MEMSTREAM: Slot = Slot::new(c"open_memstream");
-static OPEN_WMEMSTREAM: Slot = Slot::new(c"open_wmemstream");
-static FCLOSE: Slot = Slot::new(c"fclose");
-static REGISTER_PRINTF_SPECIFIER: Slot = Slot::new(c"register_printf_specifier");
-static REGISTER_PRINTF_FUNCTION: Slot = Slot::new(c"register_printf_function");
-static REGISTER_PRINTF_TYPE: Slot = Slot::new(c"register_printf_type");
-static ON_EXIT: Slot = Slot::new(c"on_exit");
+/// All of them, each by its name.
+macro_rules! slots {
+    ($($slot:ident $name:literal)*) => {
+        $(static $slot: Slot = Slot::new($name);)*
+        static ALL: &[&Slot] = &[$(&$slot),*];
+    };
+}
 
-/// Looks up what may be called where nothing can be looked up: in a signal handler, or while the
-/// loader is held.
-pub(super) fn look_up_endings() {
-    let slots = [&EXIT, &UNDERSCORE_EXIT, &QUICK_EXIT, &KILL, &RAISE, &PTHREAD_KILL];
-    for slot in slots.into_iter().chain([&PTHREAD_EXIT, &SIGALTSTACK]) {
+slots! {
+    AT_EXIT c"__cxa_thread_atexit_impl"
+    KEY_CREATE c"pthread_key_create"
+    KEY_DELETE c"pthread_key_delete"
+    CREATE c"pthread_create"
+    TSS_CREATE c"tss_create"
+    TSS_DELETE c"tss_delete"
+    THRD_CREATE c"thrd_create"
+    EXIT c"exit"
+    UNDERSCORE_EXIT c"_exit"
+    QUICK_EXIT c"quick_exit"
+    KILL c"kill"
+    RAISE c"raise"
+    PTHREAD_KILL c"pthread_kill"
+    OPENLOG c"openlog"
+    PTHREAD_EXIT c"pthread_exit"
+    SIGALTSTACK c"sigaltstack"
+    TIMER_CREATE c"timer_create"
+    TIMER_DELETE c"timer_delete"
+    MQ_NOTIFY c"mq_notify"
+    REGISTER_ATFORK c"__register_atfork"
+    FOPENCOOKIE c"fopencookie"
+    FMEMOPEN c"fmemopen"
+    OPEN_MEMSTREAM c"open_memstream"
+    OPEN_WMEMSTREAM c"open_wmemstream"
+    FCLOSE c"fclose"
+    REGISTER_PRINTF_SPECIFIER c"register_printf_specifier"
+    REGISTER_PRINTF_FUNCTION c"register_printf_function"
+    REGISTER_PRINTF_TYPE c"register_printf_type"
+    ON_EXIT c"on_exit"
+}
+
+/// Looks all of them up: they may be called where nothing can be looked up, in a signal handler or
+/// while a constructor that does not return holds the loader.
+pub(super) fn look_up() {
+    for slot in ALL {
         slot.address();
     }
 }
