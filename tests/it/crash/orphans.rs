@@ -4,10 +4,12 @@
 use std::{
     fs,
     net::{SocketAddr, TcpListener},
+    os::fd::OwnedFd,
+    path::Path,
 };
 
 use hotseat_test_support::{Builder, Host, eventually, fault, host, procfs};
-use rustix::fs::{CWD, Mode, mkfifoat};
+use rustix::fs::{CWD, Mode, OFlags, mkfifoat};
 
 fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
@@ -107,7 +109,7 @@ fn a_write_that_hangs_keeps_nobody() {
     let mut host = gated().start();
     let (temporary, aside) =
         (host.state_file("manifest.json.tmp"), host.home().path().join("hangs"));
-    mkfifoat(CWD, &temporary, Mode::RUSR | Mode::WUSR).unwrap();
+    let full = full_pipe(&temporary);
     let library = host.home().path().join("libother_v1.so");
     fs::copy(fault("plain_v1"), &library).unwrap();
     let mut events = host.events();
@@ -115,12 +117,18 @@ fn a_write_that_hangs_keeps_nobody() {
     let path = library.display().to_string();
     asker.send_request("POST", "/", &format!("Content-Length: {}\r\n", path.len())).unwrap();
     asker.send(&path).unwrap();
-    // The commit comes next: who opens that file for writing waits for somebody who reads.
+    // The commit comes next, which writes there.
     events.wait_phase("loaded");
-    let freed = aside.clone();
-    check_next_starts(
-        &mut host,
-        |_| fs::rename(&temporary, &aside).unwrap(),
-        || drop(fs::read(freed).unwrap()),
-    );
+    let worker = host.worker_pid();
+    eventually!(procfs::has_open(worker, &temporary), "a write that hangs\n{}", host.log_end());
+    check_next_starts(&mut host, |_| fs::rename(&temporary, &aside).unwrap(), || drop(full));
+}
+
+/// A pipe in which there is no room: whoever writes to it waits until it is let go of.
+fn full_pipe(path: &Path) -> OwnedFd {
+    mkfifoat(CWD, path, Mode::RUSR | Mode::WUSR).unwrap();
+    let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let pipe = rustix::fs::open(path, flags, Mode::empty()).unwrap();
+    while rustix::io::write(&pipe, &[0; 4096]).is_ok() {}
+    pipe
 }

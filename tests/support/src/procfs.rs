@@ -2,7 +2,7 @@
 //!
 //! Owns the reading of `/proc/PID`. # Source: proc(5).
 
-use std::{fs, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 fn read(pid: u32, file: &str) -> String {
     fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default()
@@ -55,6 +55,13 @@ pub fn loaded(pid: u32) -> Vec<String> {
 #[must_use]
 pub fn descriptors(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
+}
+
+/// Whether it has the file of this path open.
+#[must_use]
+pub fn has_open(pid: u32, path: &Path) -> bool {
+    let all = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    all.filter_map(|it| fs::read_link(it.path()).ok()).any(|open| open == path)
 }
 
 /// Children that were started and not yet waited for.
