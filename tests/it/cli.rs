@@ -77,8 +77,7 @@ fn exit_codes() {
     check(&run(&host, &["status", "--no-such-option"]), 64, "no-such-option");
     check(&run(&host, &["--version"]), 0, env!("CARGO_PKG_VERSION"));
     check(&run(&host, &["--help"]), 0, "serve");
-    // Nobody listens there: the port was free a moment ago.
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = hotseat_test_support::address::free_address();
     let alone = host!().env("HOTSEAT_CONTROL", free.to_string());
     check(&alone.run(&["status"]), 1, &free.to_string());
 }

@@ -12,7 +12,7 @@ use std::{
     path::Path,
 };
 
-use hotseat_test_support::{Connection, Host, procfs};
+use hotseat_test_support::{Connection, Host, address::free_address, procfs};
 
 use super::{pid_of, upgrade, whoami};
 
@@ -117,10 +117,10 @@ fn ipv6_is_v6only_after_upgrades() {
     }
     // A port that was free for both a moment ago; whoever was faster, another one is tried.
     let start = |_| {
-        let port = hotseat_test_support::proxy::free_address().port();
-        let (v4, v6) = (format!("127.0.0.1:{port}"), format!("[::]:{port}"));
+        let v4 = free_address();
+        let (port, v6) = (v4.port(), format!("[::]:{}", v4.port()));
         std::net::TcpListener::bind(&v6).ok()?;
-        Some((port, whoami().listen(&[&v4, &v6]).start()))
+        Some((port, whoami().listen(&[&v4.to_string(), &v6]).start()))
     };
     let (port, host) = (0..10).find_map(start).expect("a free port");
     let listeners = procfs::listeners(host.pid());

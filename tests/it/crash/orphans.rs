@@ -1,19 +1,10 @@
 //! The master is killed: its workers finish what they have and end by themselves, and another host
 //! can take their place at once.
 
-use std::{
-    fs,
-    net::{SocketAddr, TcpListener},
-    os::fd::OwnedFd,
-    path::Path,
-};
+use std::{fs, os::fd::OwnedFd, path::Path};
 
-use hotseat_test_support::{Builder, Host, eventually, fault, host, procfs};
+use hotseat_test_support::{Builder, Host, address::free_address, eventually, fault, host, procfs};
 use rustix::fs::{CWD, Mode, OFlags, mkfifoat};
-
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
 
 #[test]
 fn workers_without_a_master_finish_and_end() {

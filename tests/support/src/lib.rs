@@ -5,6 +5,7 @@
 //! Invariant: whatever is started here is ended by its own process id, never by a name.
 //! Entry point: [`start_host!`].
 
+pub mod address;
 pub mod binary;
 pub mod client;
 pub mod control;

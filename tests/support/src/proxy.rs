@@ -5,7 +5,7 @@
 
 use std::{
     fs,
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -36,16 +36,6 @@ impl Backend {
     pub fn of(host: &Host) -> Self {
         Self { data: host.data(), health: host.control().address }
     }
-}
-
-/// An address on loopback that was free a moment ago.
-///
-/// # Panics
-/// When there is none.
-#[must_use]
-pub fn free_address() -> SocketAddr {
-    let bound = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-    bound.expect("a free port")
 }
 
 /// A recommended file.

@@ -1,4 +1,4 @@
-use std::{net::TcpListener, time::Duration};
+use std::time::Duration;
 
 use super::{Failure, Idle, Load, LoadPlan, Mark, Report, Trail};
 use crate::server::{Manner, Server};
@@ -79,8 +79,7 @@ fn a_body_that_came_as_another_is_found() {
 
 #[test]
 fn a_port_without_a_listener_is_found() {
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let load = Load::start(address, plan());
+    let load = Load::start(crate::address::free_address(), plan());
     crate::eventually!(load.failed() > 10, "failures");
     let report = load.stop();
     assert_eq!(report.count(Failure::Refused), report.requests, "{report}");

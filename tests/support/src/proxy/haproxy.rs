@@ -15,8 +15,8 @@ use std::{
     time::Duration,
 };
 
-use super::{Backend, Running, free_address, recommended, replaced};
-use crate::{eventually, patience::breathe, tool::tool_or_skip};
+use super::{Backend, Running, recommended, replaced};
+use crate::{address::free_address, eventually, patience::breathe, tool::tool_or_skip};
 
 /// Between two looks of a [`Watch`].
 const LOOK: Duration = Duration::from_millis(10);

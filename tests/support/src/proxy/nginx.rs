@@ -2,8 +2,8 @@
 
 use std::{net::SocketAddr, process::Command};
 
-use super::{Backend, Running, free_address, recommended, replaced};
-use crate::tool::tool_or_skip;
+use super::{Backend, Running, recommended, replaced};
+use crate::{address::free_address, tool::tool_or_skip};
 
 /// nginx in front of three hosts.
 #[derive(Debug)]

@@ -127,8 +127,7 @@ impl Peer {
     /// nginx with `return 200`, one worker a core.
     pub(crate) fn start_nginx() -> anyhow::Result<Self> {
         let home = tempfile::tempdir().context("make a folder")?;
-        let address = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr());
-        let address = address.context("find a free port")?;
+        let address = hotseat_test_support::address::free_address();
         let folder = home.path().display();
         let config = home.path().join("nginx.conf");
         let text = format!(

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::Context as _;
 use hotseat_test_support::{
-    Load, eventually, patience::breathe, procfs, proxy::free_address, tool::tool_or_skip,
+    Load, address::free_address, eventually, patience::breathe, procfs, tool::tool_or_skip,
 };
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, set_child_subreaper, waitpid};
 
