@@ -11,7 +11,11 @@ use std::{
 };
 
 use hotseat_test_support::{Host, fault};
-use rustix::process::Signal;
+use rustix::{
+    fs::{CWD, RenameFlags},
+    io::Errno,
+    process::Signal,
+};
 
 use crate::carried::lack::{as_account, of_account};
 
@@ -33,10 +37,29 @@ fn aside(path: &Path) {
     fs::rename(path, path.with_extension("aside")).unwrap();
 }
 
-/// Takes away whatever has the place of `path`, and puts back what was there.
+/// Changes what is at `path` for what is aside, in one step: what is missing the host makes again.
+fn exchange(path: &Path) -> Result<(), Errno> {
+    let aside = path.with_extension("aside");
+    rustix::fs::renameat_with(CWD, aside, CWD, path, RenameFlags::EXCHANGE)
+}
+
+/// Puts back what was at `path` in the place of whatever is there.
 fn back(path: &Path) {
-    clear(path);
-    fs::rename(path.with_extension("aside"), path).unwrap();
+    let aside = path.with_extension("aside");
+    loop {
+        match exchange(path) {
+            Ok(()) => return clear(&aside),
+            // Nothing is there.
+            Err(Errno::NOENT) => {}
+            Err(error) => panic!("put back {}: {error}", path.display()),
+        }
+        match rustix::fs::renameat_with(CWD, &aside, CWD, path, RenameFlags::NOREPLACE) {
+            Ok(()) => return,
+            // By now something is.
+            Err(Errno::EXIST) => {}
+            Err(error) => panic!("put back {}: {error}", path.display()),
+        }
+    }
 }
 
 /// Removes the folder at once: while its entries go one by one, the host makes it again.
@@ -54,13 +77,13 @@ fn clear(path: &Path) {
 }
 
 fn become_file(path: &Path) {
-    aside(path);
-    fs::write(path, b"no folder").unwrap();
+    fs::write(path.with_extension("aside"), b"no folder").unwrap();
+    exchange(path).unwrap();
 }
 
 fn become_folder(path: &Path) {
-    aside(path);
-    fs::create_dir(path).unwrap();
+    fs::create_dir(path.with_extension("aside")).unwrap();
+    exchange(path).unwrap();
 }
 
 #[track_caller]
