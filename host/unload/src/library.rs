@@ -279,7 +279,9 @@ impl Library {
                 "{destructors} thread-local destructor{plural} on threads that are not the host's"
             ));
         }
-        signals::holder(&self.record).or_else(|| on_heap::holder(&self.record))
+        signals::holder(&self.record)
+            .or_else(|| on_heap::holder(&self.record))
+            .or_else(|| census::held::still(self.id()))
     }
 
     /// Closes the library, unless it is held, and makes sure that it is unmapped. Runs its static
@@ -295,9 +297,6 @@ impl Library {
     /// As [`close`](Self::close); `begins` is called right before the loader is.
     pub(crate) fn close_telling(self, begins: impl FnOnce()) -> Result<(), CloseError> {
         if let Some(reason) = self.held() {
-            return Err(CloseError::Held(self, reason));
-        }
-        if let Some(reason) = census::still_kept(self.id()) {
             return Err(CloseError::Held(self, reason));
         }
         let mut again = false;

@@ -19,7 +19,6 @@
 
 use std::{
     cell::Cell,
-    collections::BTreeMap,
     ffi::CStr,
     iter,
     marker::PhantomData,
@@ -27,12 +26,13 @@ use std::{
         Mutex, MutexGuard, OnceLock, PoisonError, TryLockError,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use self::{
     goes::Goes,
     heaps::{Found, Kept, Roots},
+    held::Cause,
     scan::{Hit, Survey},
     tables::Tables,
 };
@@ -43,6 +43,7 @@ mod cache;
 mod goes;
 mod heal;
 mod heaps;
+pub(crate) mod held;
 mod holder;
 mod scan;
 mod tables;
@@ -148,48 +149,32 @@ pub(crate) fn look(library: LibraryId, path: &CStr, again: bool) -> Look {
     };
     let environment = heal::environment_holds(&survey.goes);
     let Survey { goes, hits, words, roots, .. } = survey;
-    match (hits.is_empty(), environment) {
+    let cause = match (hits.is_empty(), environment) {
         (true, None) => match kept_in_blocks(library, &roots, &goes) {
-            None => Look::Clear(words),
-            Some(held) => Look::Held(held),
+            None => {
+                held::forget(library);
+                return Look::Clear(words);
+            }
+            Some(cause) => cause,
         },
-        (_, _) if !again => Look::Heals(Healing { goes, hits }),
-        (true, Some(entry)) => Look::Held(format!("held by {entry}")),
-        (false, _) => Look::Held(format!("held by {}", holder::describe(&hits))),
-    }
-}
-
-/// Who held which library in a block of memory, and when that was found.
-static HELD: Mutex<BTreeMap<u32, (Kept, Instant)>> = Mutex::new(BTreeMap::new());
-
-/// For how long a library is held without a look, if the words that lead to it are still the same:
-/// whoever is held is asked about often, and whoever wants a turn waits for each look.
-const LOOK_AGAIN: Duration = Duration::from_secs(2);
-
-fn held_before() -> MutexGuard<'static, BTreeMap<u32, (Kept, Instant)>> {
-    HELD.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The words of a look that was not long ago, if nothing has changed since. Needs no turn.
-pub(crate) fn still_kept(library: LibraryId) -> Option<String> {
-    let (kept, found) = held_before().get(&library.0).cloned()?;
-    (found.elapsed() < LOOK_AGAIN && kept.leads_there()).then(|| held_by(&kept))
-}
-
-/// Who keeps an address of `goes`, of `library`, in a block of memory, in words.
-fn kept_in_blocks(library: LibraryId, roots: &Roots, goes: &Goes) -> Option<String> {
-    let before = held_before().remove(&library.0).map(|(kept, _)| kept);
-    let kept = match before.filter(|it| it.still(roots, goes)) {
-        Some(kept) => kept,
-        // What another thread has moved during one look lies still during the next.
-        None => match (0..2).find_map(|_| seek_blocks(roots, goes))? {
-            Ok(kept) => kept,
-            Err(unread) => return Some(unread),
-        },
+        (_, _) if !again => return Look::Heals(Healing { goes, hits }),
+        (true, Some(entry)) => Cause::told(format!("held by {entry}")),
+        (false, _) => Cause::in_data(format!("held by {}", holder::describe(&hits)), &hits),
     };
-    let text = held_by(&kept);
-    held_before().insert(library.0, (kept, Instant::now()));
-    Some(text)
+    Look::Held(held::note(library, cause))
+}
+
+/// Who keeps an address of `goes`, of `library`, in a block of memory.
+fn kept_in_blocks(library: LibraryId, roots: &Roots, goes: &Goes) -> Option<Cause> {
+    // What was found once need not be sought again.
+    let before = held::last(library).filter(|it| it.is_still_in_block(roots, goes));
+    before.or_else(|| {
+        // What another thread has moved during one look lies still during the next.
+        (0..2).find_map(|_| seek_blocks(roots, goes)).map(|found| match found {
+            Ok(kept) => Cause::in_block(held_by(&kept), kept),
+            Err(unread) => Cause::told(unread),
+        })
+    })
 }
 
 /// One who keeps an address, or words for who cannot be looked through.

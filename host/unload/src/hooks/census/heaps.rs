@@ -51,6 +51,11 @@ struct Keeper {
 }
 
 impl Roots {
+    /// Whether the word at `address` stands in data of one whose blocks are looked at.
+    pub(super) fn hold(&self, address: usize) -> bool {
+        self.keepers.iter().flat_map(|it| &it.writable).any(|it| it.contains(&address))
+    }
+
     /// Those of `all` that `may_keep` takes, but for the executable, the system's own and libraries.
     pub(super) fn of(all: &[Loaded], may_keep: impl Fn(usize) -> bool) -> Self {
         let keeps = |(at, it): &(usize, &Loaded)| {
@@ -70,31 +75,22 @@ impl Roots {
     }
 }
 
+/// Words that lead to what goes: where each stands, and what it is.
+pub(super) type Trail = Vec<(usize, usize)>;
+
 /// One that has a block with an address of what goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Kept {
     /// Its path.
     by: CString,
-    /// Where words stand that lead there, and what they are: the first in its data, the last in that
-    /// block.
-    trail: Vec<(usize, usize)>,
+    /// The first stands in its data, the last in that block.
+    pub(super) trail: Trail,
 }
 
 impl Kept {
     /// The name of its file.
     pub(super) fn name(&self) -> String {
         file_name(&self.by)
-    }
-
-    /// Whether that is still so: what was found once need not be sought again.
-    pub(super) fn still(&self, roots: &Roots, goes: &Goes) -> bool {
-        let last = self.trail.last().is_some_and(|(_, word)| goes.holds(*word));
-        last && roots.keepers.iter().any(|it| it.name == self.by) && self.leads_there()
-    }
-
-    /// Whether the words are as they were.
-    pub(super) fn leads_there(&self) -> bool {
-        self.trail.iter().all(|(at, was)| memory::word(*at) == Some(*was))
     }
 }
 
@@ -152,11 +148,7 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     /// The words that lead from the data of `keeper` to a block with an address of what goes.
-    fn trail(
-        &mut self,
-        keeper: &Keeper,
-        pages: &mut Pages,
-    ) -> Result<Option<Vec<(usize, usize)>>, TooMuch> {
+    fn trail(&mut self, keeper: &Keeper, pages: &mut Pages) -> Result<Option<Trail>, TooMuch> {
         let mut leads = Vec::new();
         // The words of data themselves are seen by whoever looks at all data.
         for range in keeper.writable.iter().flat_map(memory::touched) {
@@ -192,9 +184,9 @@ impl Walk<'_> {
         }
     }
 
-    fn back(&self, last: Lead) -> Vec<(usize, usize)> {
+    fn back(&self, last: Lead) -> Trail {
         let leads = std::iter::successors(Some(last), |it| self.known.get(&it.within).copied());
-        let mut trail: Vec<_> = leads.map(|it| (it.at, it.word)).collect();
+        let mut trail: Trail = leads.map(|it| (it.at, it.word)).collect();
         trail.reverse();
         trail
     }
