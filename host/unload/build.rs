@@ -3,7 +3,7 @@
 //! word). rustc's LLD exports by itself what the C library has as well; GNU ld does not.
 
 /// As in `hooks::interpose`; the self-test of a program that lacks one says so.
-const SYMBOLS: [&str; 44] = [
+const SYMBOLS: [&str; 49] = [
     "_Exit",
     "__cxa_thread_atexit_impl",
     "__register_atfork",
@@ -11,6 +11,7 @@ const SYMBOLS: [&str; 44] = [
     "__sysv_signal",
     "_exit",
     "abort",
+    "aligned_alloc",
     "bsd_signal",
     "dlsym",
     "dlvsym",
@@ -19,11 +20,14 @@ const SYMBOLS: [&str; 44] = [
     "fmemopen",
     "fopencookie",
     "kill",
+    "malloc",
+    "memalign",
     "mq_notify",
     "on_exit",
     "open_memstream",
     "open_wmemstream",
     "openlog",
+    "posix_memalign",
     "pthread_atfork",
     "pthread_create",
     "pthread_exit",
@@ -32,6 +36,7 @@ const SYMBOLS: [&str; 44] = [
     "pthread_kill",
     "quick_exit",
     "raise",
+    "realloc",
     "register_printf_function",
     "register_printf_specifier",
     "register_printf_type",

@@ -79,6 +79,7 @@ mod syslog;
 mod texts;
 mod threads;
 mod window;
+mod zeroed;
 
 pub use blame::running_tag;
 pub use check::self_test;

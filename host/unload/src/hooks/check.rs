@@ -115,7 +115,7 @@ unsafe extern "C" fn count_run(_: *mut c_void) {
 fn try_all(record: &Record, libc_address: *mut c_void) -> Result<(), String> {
     let seen = Seen::look();
     try_destructor(&seen, record, libc_address)?;
-    try_key(&seen, record)?;
+    try_key(&seen, record, libc_address)?;
     try_c11_key(&seen, record)?;
     try_thread(&seen, record, libc_address)?;
     try_c11_thread(&seen, record, libc_address)?;
@@ -153,21 +153,18 @@ fn try_destructor(seen: &Seen, record: &Record, dso: *mut c_void) -> Result<(), 
     Err(format!("a thread-local destructor was kept {kept} times and purged {ran} times"))
 }
 
-fn try_key(seen: &Seen, record: &Record) -> Result<(), String> {
-    let free = interpose::lookup(c"free");
-    // SAFETY: `free` has this type.
-    let free = unsafe { transmute::<*mut c_void, Option<Dtor>>(free) };
+fn try_key(seen: &Seen, record: &Record, libc_address: *mut c_void) -> Result<(), String> {
+    // SAFETY: `getppid` takes no argument, and what it returns in a register nobody looks at.
+    let dtor = unsafe { transmute::<*mut c_void, Option<Dtor>>(libc_address) };
     let mut key = 0;
     // SAFETY: the key is ours.
-    let rc = unsafe { (seen.key_create)(&raw mut key, free) };
+    let rc = unsafe { (seen.key_create)(&raw mut key, dtor) };
     if rc != 0 {
         return Err(format!("a key cannot be made: error {rc}"));
     }
     let noted = record.keys().iter().filter(|known| known.key == key).count();
-    // SAFETY: any size may be asked for; null is checked by `free` itself.
-    let value = unsafe { libc::malloc(8) };
-    // SAFETY: the key exists; its destructor is `free`, which the value comes from.
-    unsafe { libc::pthread_setspecific(key, value) };
+    // SAFETY: the key exists; its destructor does not look at the value.
+    unsafe { libc::pthread_setspecific(key, libc_address) };
     ledger::purge_thread(record.id());
     // SAFETY: the key exists.
     let left = unsafe { libc::pthread_getspecific(key) };

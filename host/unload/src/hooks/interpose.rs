@@ -13,7 +13,7 @@ use super::{
     keys, ledger, on_heap,
     real::{self, Dtor},
     registry::{self, Owner},
-    signals, stack, syslog, threads,
+    signals, stack, syslog, threads, zeroed,
 };
 
 /// Interposes glibc's registration of thread-local destructors: a plugin's are kept in the
@@ -81,6 +81,11 @@ pub(super) fn table() -> impl Iterator<Item = (&'static CStr, *const c_void)> {
         (c"dlsym", asked::dlsym as *const c_void),
         (c"dlvsym", asked::dlvsym as *const c_void),
         (c"sigaltstack", stack::sigaltstack as *const c_void),
+        (c"malloc", zeroed::malloc as *const c_void),
+        (c"realloc", zeroed::realloc as *const c_void),
+        (c"aligned_alloc", zeroed::aligned_alloc as *const c_void),
+        (c"memalign", zeroed::memalign as *const c_void),
+        (c"posix_memalign", zeroed::posix_memalign as *const c_void),
     ];
     own.into_iter().chain(signals::table())
 }

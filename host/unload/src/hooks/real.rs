@@ -71,6 +71,12 @@ pub(super) type RegisterAtfork = unsafe extern "C" fn(
     *mut c_void,
 ) -> c_int;
 
+/// As `malloc` in one or two sizes, and with an alignment first.
+pub(super) type Malloc = unsafe extern "C" fn(usize) -> *mut c_void;
+pub(super) type Malloc2 = unsafe extern "C" fn(usize, usize) -> *mut c_void;
+pub(super) type Realloc = unsafe extern "C" fn(*mut c_void, usize) -> *mut c_void;
+pub(super) type AlignedInto = unsafe extern "C" fn(*mut *mut c_void, usize, usize) -> c_int;
+
 struct Slot {
     name: &'static CStr,
     address: AtomicPtr<c_void>,
@@ -102,6 +108,12 @@ macro_rules! slots {
 }
 
 slots! {
+    MALLOC c"malloc"
+    CALLOC c"calloc"
+    REALLOC c"realloc"
+    ALIGNED_ALLOC c"aligned_alloc"
+    MEMALIGN c"memalign"
+    POSIX_MEMALIGN c"posix_memalign"
     AT_EXIT c"__cxa_thread_atexit_impl"
     KEY_CREATE c"pthread_key_create"
     KEY_DELETE c"pthread_key_delete"
@@ -139,6 +151,36 @@ pub(super) fn look_up() {
     for slot in ALL {
         slot.address();
     }
+}
+
+pub(super) fn malloc() -> Option<Malloc> {
+    // SAFETY: null is `None`; else it is the function of that name, whose type is this.
+    unsafe { std::mem::transmute::<*mut c_void, Option<Malloc>>(MALLOC.address()) }
+}
+
+pub(super) fn calloc() -> Option<Malloc2> {
+    // SAFETY: as above.
+    unsafe { std::mem::transmute::<*mut c_void, Option<Malloc2>>(CALLOC.address()) }
+}
+
+pub(super) fn realloc() -> Option<Realloc> {
+    // SAFETY: as above.
+    unsafe { std::mem::transmute::<*mut c_void, Option<Realloc>>(REALLOC.address()) }
+}
+
+pub(super) fn aligned_alloc() -> Option<Malloc2> {
+    // SAFETY: as above.
+    unsafe { std::mem::transmute::<*mut c_void, Option<Malloc2>>(ALIGNED_ALLOC.address()) }
+}
+
+pub(super) fn memalign() -> Option<Malloc2> {
+    // SAFETY: as above.
+    unsafe { std::mem::transmute::<*mut c_void, Option<Malloc2>>(MEMALIGN.address()) }
+}
+
+pub(super) fn posix_memalign() -> Option<AlignedInto> {
+    // SAFETY: as above.
+    unsafe { std::mem::transmute::<*mut c_void, Option<AlignedInto>>(POSIX_MEMALIGN.address()) }
 }
 
 pub(super) fn thread_atexit() -> Option<AtExit> {

@@ -1,0 +1,179 @@
+//! Blocks of `malloc` begin with zeros for whoever is not the program itself.
+//!
+//! What a library keeps in blocks of memory is followed from one to the next
+//! ([`census`](super::census)). In a block that was used before stand the words of its last owner, and
+//! of a structure that is not filled whole they stay: they would lead from any library into the
+//! memory of the program, which has the addresses of everything. The program's own calls go to the C
+//! library after two comparisons; what is freed is freed by the C library.
+//!
+//! A program calls these before its `main`: nothing here allocates or locks but what it stands for.
+
+use std::{
+    arch::naked_asm,
+    ffi::{c_int, c_void},
+    ptr,
+    sync::atomic::{AtomicPtr, Ordering::Relaxed},
+};
+
+use super::real;
+
+/// Where the program's own calls go; null until the first call.
+static MALLOC: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+static REALLOC: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+
+/// A function whose calls from the program itself go on to `$real`, once that is there, and all
+/// others to `$zeroed`.
+macro_rules! stub {
+    ($name:ident($($argument:ident: $type:ty),*), $real:ident, $zeroed:path) => {
+        /// Interposes the function of that name.
+        ///
+        /// # Safety
+        /// As for the function of that name.
+        #[unsafe(naked)]
+        #[unsafe(no_mangle)]
+        pub(super) unsafe extern "C" fn $name($($argument: $type),*) -> *mut c_void {
+            #[cfg(target_arch = "x86_64")]
+            naked_asm!(
+                "endbr64",
+                "mov rax, [rsp]",
+                "lea rcx, [rip + __executable_start]",
+                "cmp rax, rcx",
+                "jb 2f",
+                "lea rcx, [rip + _end]",
+                "cmp rax, rcx",
+                "jae 2f",
+                "mov rax, [rip + {real}]",
+                "test rax, rax",
+                "je 2f",
+                "jmp rax",
+                "2:",
+                "jmp {zeroed}",
+                real = sym $real,
+                zeroed = sym $zeroed
+            );
+            #[cfg(target_arch = "aarch64")]
+            naked_asm!(
+                "hint #34",
+                "adrp x9, __executable_start",
+                "add x9, x9, :lo12:__executable_start",
+                "cmp x30, x9",
+                "b.lo 2f",
+                "adrp x9, _end",
+                "add x9, x9, :lo12:_end",
+                "cmp x30, x9",
+                "b.hs 2f",
+                "adrp x9, {real}",
+                "ldr x16, [x9, :lo12:{real}]",
+                "cbz x16, 2f",
+                "br x16",
+                "2:",
+                "b {zeroed}",
+                real = sym $real,
+                zeroed = sym $zeroed
+            );
+        }
+    };
+}
+
+stub!(malloc(size: usize), MALLOC, zeroed_malloc);
+stub!(realloc(block: *mut c_void, size: usize), REALLOC, zeroed_realloc);
+
+/// Units: bytes from which on `calloc` is asked: it knows which pages are fresh. Smaller blocks it does
+/// not take from those at hand for each thread, as `malloc` does.
+const LARGE: usize = 64 << 10;
+
+unsafe extern "C" fn zeroed_malloc(size: usize) -> *mut c_void {
+    note(&MALLOC, real::malloc);
+    if size >= LARGE {
+        let Some(real) = real::calloc() else { return ptr::null_mut() };
+        // SAFETY: any size may be asked for.
+        return unsafe { real(1, size) };
+    }
+    let Some(real) = real::malloc() else { return ptr::null_mut() };
+    // SAFETY: any size may be asked for.
+    let block = unsafe { real(size) };
+    // SAFETY: it has just been given.
+    unsafe { clear(block, 0) }
+    block
+}
+
+unsafe extern "C" fn zeroed_realloc(block: *mut c_void, size: usize) -> *mut c_void {
+    note(&REALLOC, real::realloc);
+    let Some(real) = real::realloc() else { return ptr::null_mut() };
+    // SAFETY: the caller's own block, or null, of which there is nothing.
+    let before = unsafe { libc::malloc_usable_size(block) };
+    // SAFETY: the caller's arguments, unchanged.
+    let block = unsafe { real(block, size) };
+    // SAFETY: it has just been given, and what it is larger by has no content yet.
+    unsafe { clear(block, before) }
+    block
+}
+
+/// Interposes the function of that name.
+///
+/// # Safety
+/// As for the function of that name.
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn aligned_alloc(align: usize, size: usize) -> *mut c_void {
+    let Some(real) = real::aligned_alloc() else { return ptr::null_mut() };
+    // SAFETY: the caller's arguments, unchanged.
+    let block = unsafe { real(align, size) };
+    // SAFETY: it has just been given.
+    unsafe { clear(block, 0) }
+    block
+}
+
+/// Interposes the function of that name.
+///
+/// # Safety
+/// As for the function of that name.
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn memalign(align: usize, size: usize) -> *mut c_void {
+    let Some(real) = real::memalign() else { return ptr::null_mut() };
+    // SAFETY: the caller's arguments, unchanged.
+    let block = unsafe { real(align, size) };
+    // SAFETY: it has just been given.
+    unsafe { clear(block, 0) }
+    block
+}
+
+/// Interposes the function of that name.
+///
+/// # Safety
+/// As for the function of that name.
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn posix_memalign(
+    block: *mut *mut c_void,
+    align: usize,
+    size: usize,
+) -> c_int {
+    let Some(real) = real::posix_memalign() else { return libc::ENOMEM };
+    // SAFETY: the caller's arguments, unchanged.
+    let code = unsafe { real(block, align, size) };
+    if code == 0 {
+        // SAFETY: 0 means that a block was written there, which has just been given.
+        unsafe { clear(*block, 0) }
+    }
+    code
+}
+
+fn note<T: Copy>(place: &AtomicPtr<c_void>, real: fn() -> Option<T>) {
+    const { assert!(size_of::<Option<T>>() == size_of::<*mut c_void>()) }
+    if place.load(Relaxed).is_null() {
+        // SAFETY: a function, or null for none, as the assertion and whoever calls this say.
+        place.store(unsafe { std::mem::transmute_copy(&real()) }, Relaxed);
+    }
+}
+
+/// Writes zeros from byte `from` of a block on, or of none.
+///
+/// # Safety
+/// `block` must be null or the caller's, and nobody may need what stands there.
+unsafe fn clear(block: *mut c_void, from: usize) {
+    // SAFETY: as the caller says.
+    let size = unsafe { libc::malloc_usable_size(block) };
+    if from < size {
+        // SAFETY: that many bytes are the block's owner's.
+        unsafe { block.cast::<u8>().add(from).write_bytes(0, size - from) };
+    }
+}
