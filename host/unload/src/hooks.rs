@@ -8,8 +8,9 @@
 //! Who asks the loader for one of them by its name gets the host's as well (`asked`, `symbols`).
 //! Those by which a plugin ends the process (`ends`) are the host's as well: they leave a note of
 //! whose code it was. What a library's arena lives on is lent to it here and taken back behind it
-//! (`heap`). `needed` knows what goes with a library, and who else has an address of that is found
-//! by looking ([`census`]); `resolved` knows which copies of what it needs a library was given. Owns
+//! (`heap`); what it takes of the C library's heap begins with zeros (`zeroed`). `needed` knows what
+//! goes with a library, and who else has an address of that is found by looking ([`census`]);
+//! `resolved` knows which copies of what it needs a library was given. Owns
 //! that bookkeeping per library (`registry`) and per thread (`ledger`). Knows nothing of loading.
 //!
 //! A library can have its code called later in these ways:

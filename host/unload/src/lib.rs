@@ -30,6 +30,9 @@
 //! `examples/console.rs` is the whole of it in one file; `examples/threads.rs` is a program with
 //! threads of its own and a plugin in C.
 //!
+//! Memory that a library takes by `malloc` and its like begins with zeros: no address is found there
+//! that somebody else has left.
+//!
 //! # What it asks of the system
 //! Linux with glibc 2.35 or newer, on x86-64 or aarch64, and a program that exports the functions: a
 //! library that itself opens others (an extension module) cannot. Nothing is ever closed where they are
