@@ -182,8 +182,10 @@ fn seek_blocks(roots: &Roots, goes: &Goes) -> Option<Result<Kept, String>> {
     let began = Instant::now();
     let Found { kept, unread, blocks } = heaps::follow(roots, goes);
     let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-    let trail = kept.first().map(|it| &it.trail);
-    tracing::debug!(blocks, micros, ?trail, "looked at what others keep in blocks");
+    tracing::debug!(blocks, micros, hits = kept.len(), "looked at what others keep in blocks");
+    if let Some(found) = kept.first() {
+        tracing::debug!(keeper = found.name(), trail = ?found.trail, "a block leads to what goes");
+    }
     let unread = unread.map(|it| Err(format!("{it} keeps more memory than can be looked through")));
     kept.into_iter().next().map(Ok).or(unread)
 }

@@ -166,17 +166,22 @@ impl RawHttp2 {
         Ok(stream)
     }
 
-    /// Begins a POST with the first piece of its body, at most a frame, in one write: however soon
-    /// its answer is there, the piece was sent before it.
+    /// Begins a POST with the first piece of its body, as far as the first windows go, in one write:
+    /// however soon its answer is there, the piece was sent before it.
     ///
     /// # Errors
     /// As the system says.
     pub fn post(&mut self, path: &str, piece: &[u8], ends: bool) -> io::Result<u32> {
         let stream = self.stream();
         let block = head("POST", path, &[]);
-        let begun = Frame::bytes(kind::HEADERS, flag::END_HEADERS, stream, &block);
-        let flags = if ends { flag::END_STREAM } else { 0 };
-        self.connection.send([begun, Frame::bytes(kind::DATA, flags, stream, piece)].concat())?;
+        let mut bytes = Frame::bytes(kind::HEADERS, flag::END_HEADERS, stream, &block);
+        let mut frames = piece.chunks(FRAME).peekable();
+        while let Some(frame) = frames.next() {
+            let is_last = ends && frames.peek().is_none();
+            let flags = if is_last { flag::END_STREAM } else { 0 };
+            bytes.extend(Frame::bytes(kind::DATA, flags, stream, frame));
+        }
+        self.connection.send(bytes)?;
         self.spend(stream, piece.len());
         Ok(stream)
     }
