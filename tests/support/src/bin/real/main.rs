@@ -89,6 +89,9 @@ fn main() -> anyhow::Result<ExitCode> {
     plugins.retain(|it| it.name.contains(&options.only));
     plugins.sort_by(|one, other| one.name.cmp(&other.name));
     ensure!(!plugins.is_empty(), "no plugin is called `{}`", options.only);
+    for it in plugins.iter().map(|it| &it.library) {
+        ensure!(it.is_file(), "`{}` is not built: run `make real-plugins`", it.display());
+    }
 
     println!("real: {} plugins, {} swaps each", plugins.len(), options.swaps);
     let mut rows = Vec::new();
