@@ -37,6 +37,9 @@
 //! Linux with glibc 2.35 or newer, on x86-64 or aarch64, and a program that exports the functions: a
 //! library that itself opens others (an extension module) cannot. Nothing is ever closed where they are
 //! not in place: [`Library::close`] says so.
+//! A program with a `malloc` of its own by that name (an allocator that takes the place of the C
+//! library's at link time, an address sanitizer) does not link with it; a preloaded one works, and its
+//! blocks are not looked through.
 
 pub mod action;
 pub mod figures;

@@ -507,3 +507,42 @@ fn memory_of_a_library_begins_with_zeros() {
     }
     library.close().expect("nothing holds it");
 }
+
+/// Large blocks are as much as their owner writes to.
+#[test]
+fn large_blocks_are_not_touched() {
+    let built = build(
+        r#"
+        #include <malloc.h>
+        #include <stdio.h>
+        #include <stdlib.h>
+        static long resident(void) {
+            long all = 0, mine = 0;
+            FILE *file = fopen("/proc/self/statm", "r");
+            if (!file || fscanf(file, "%ld %ld", &all, &mine) != 2) abort();
+            fclose(file);
+            return mine * 4096 >> 20;
+        }
+        int mebibytes(int way) {
+            size_t size = 256 << 20;
+            void *block = way == 3 ? malloc(1 << 20) : NULL;
+            long before = resident();
+            switch (way) {
+            case 0: block = malloc(size); break;
+            case 1: block = aligned_alloc(4096, size); break;
+            case 2: if (posix_memalign(&block, 4096, size)) abort(); break;
+            default: block = realloc(block, size); break;
+            }
+            long after = resident();
+            free(block);
+            return after - before;
+        }
+        "#,
+    );
+    let library = open(&built.file);
+    for way in 0..4 {
+        let touched = call(&library, c"mebibytes", way);
+        assert!(touched < 128, "way {way}: {touched} MiB");
+    }
+    library.close().expect("nothing holds it");
+}

@@ -3,8 +3,9 @@
 //! What a library keeps in blocks of memory is followed from one to the next
 //! ([`census`](super::census)). In a block that was used before stand the words of its last owner, and
 //! of a structure that is not filled whole they stay: they would lead from any library into the
-//! memory of the program, which has the addresses of everything. The program's own calls go to the C
-//! library after two comparisons; what is freed is freed by the C library.
+//! memory of the program, which has the addresses of everything. The program's own calls of `malloc`
+//! and `realloc` go to the C library after two comparisons; what is freed is freed by the C library.
+//! Where blocks are another allocator's, everything goes on to that.
 //!
 //! A program calls these before its `main`: nothing here allocates or locks but what it stands for.
 
@@ -12,10 +13,10 @@ use std::{
     arch::naked_asm,
     ffi::{c_int, c_void},
     ptr,
-    sync::atomic::{AtomicPtr, Ordering::Relaxed},
+    sync::atomic::{AtomicPtr, AtomicU8, Ordering::Relaxed},
 };
 
-use super::real;
+use super::{object, real};
 
 /// Where the program's own calls go; null until the first call.
 static MALLOC: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
@@ -34,9 +35,11 @@ macro_rules! stub {
         pub(super) unsafe extern "C" fn $name($($argument: $type),*) -> *mut c_void {
             #[cfg(target_arch = "x86_64")]
             naked_asm!(
+                ".hidden __ehdr_start",
+                ".hidden _end",
                 "endbr64",
                 "mov rax, [rsp]",
-                "lea rcx, [rip + __executable_start]",
+                "lea rcx, [rip + __ehdr_start]",
                 "cmp rax, rcx",
                 "jb 2f",
                 "lea rcx, [rip + _end]",
@@ -53,9 +56,11 @@ macro_rules! stub {
             );
             #[cfg(target_arch = "aarch64")]
             naked_asm!(
+                ".hidden __ehdr_start",
+                ".hidden _end",
                 "hint #34",
-                "adrp x9, __executable_start",
-                "add x9, x9, :lo12:__executable_start",
+                "adrp x9, __ehdr_start",
+                "add x9, x9, :lo12:__ehdr_start",
                 "cmp x30, x9",
                 "b.lo 2f",
                 "adrp x9, _end",
@@ -100,8 +105,8 @@ unsafe extern "C" fn zeroed_malloc(size: usize) -> *mut c_void {
 unsafe extern "C" fn zeroed_realloc(block: *mut c_void, size: usize) -> *mut c_void {
     note(&REALLOC, real::realloc);
     let Some(real) = real::realloc() else { return ptr::null_mut() };
-    // SAFETY: the caller's own block, or null, of which there is nothing.
-    let before = unsafe { libc::malloc_usable_size(block) };
+    // SAFETY: the caller's own block, or null.
+    let before = unsafe { usable(block) };
     // SAFETY: the caller's arguments, unchanged.
     let block = unsafe { real(block, size) };
     // SAFETY: it has just been given, and what it is larger by has no content yet.
@@ -165,15 +170,55 @@ fn note<T: Copy>(place: &AtomicPtr<c_void>, real: fn() -> Option<T>) {
     }
 }
 
-/// Writes zeros from byte `from` of a block on, or of none.
+/// Writes zeros from byte `from` of a block on, or of none. One with a mapping of its own has them.
 ///
 /// # Safety
 /// `block` must be null or the caller's, and nobody may need what stands there.
 unsafe fn clear(block: *mut c_void, from: usize) {
     // SAFETY: as the caller says.
-    let size = unsafe { libc::malloc_usable_size(block) };
-    if from < size {
+    let size = unsafe { usable(block) };
+    if from >= size {
+        return;
+    }
+    // SAFETY: the C library has a word before each of its blocks, with the size and three flags. Source:
+    // glibc, `malloc/malloc.c`.
+    let header = unsafe { block.cast::<usize>().sub(1).read() };
+    if header & MAPPED == 0 {
         // SAFETY: that many bytes are the block's owner's.
         unsafe { block.cast::<u8>().add(from).write_bytes(0, size - from) };
     }
+}
+
+/// Of a block's header: it has a mapping of its own.
+const MAPPED: usize = 2;
+
+/// Units: bytes of a block. 0: it is none, or another allocator's, whose blocks nobody follows.
+///
+/// # Safety
+/// `block` must be null or the caller's.
+unsafe fn usable(block: *mut c_void) -> usize {
+    if block.is_null() || !is_glibcs() {
+        return 0;
+    }
+    // SAFETY: a block, as the caller says, of the C library.
+    unsafe { libc::malloc_usable_size(block) }
+}
+
+/// Whether blocks are the C library's: another allocator may have been preloaded, or a part of one.
+fn is_glibcs() -> bool {
+    const UNKNOWN: u8 = 0;
+    const YES: u8 = 1;
+    const NO: u8 = 2;
+    static KNOWN: AtomicU8 = AtomicU8::new(UNKNOWN);
+    let known = KNOWN.load(Relaxed);
+    if known != UNKNOWN {
+        return known == YES;
+    }
+    let object = |address: *const c_void| object::find(address).map(|it| it.id());
+    let malloc = real::malloc().and_then(|it| object(it as *const c_void));
+    let usable = object(libc::malloc_usable_size as *const c_void);
+    let libc = object(libc::getppid as *const c_void);
+    let is = libc.is_some() && malloc == libc && usable == libc;
+    KNOWN.store(if is { YES } else { NO }, Relaxed);
+    is
 }

@@ -21,7 +21,7 @@ use crate::hooks::{LibraryId, memory};
 
 /// For how long a cause is believed at first, and at most.
 const BELIEVED: Duration = Duration::from_secs(2);
-const BELIEVED_MAX: Duration = Duration::from_secs(64);
+const BELIEVED_MAX: Duration = Duration::from_secs(16);
 
 /// What keeps a library.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,8 +40,8 @@ impl Cause {
 
     /// `hits` in the data of others.
     pub(super) fn in_data(text: String, hits: &[Hit]) -> Self {
-        let now = |hit: &Hit| Some((hit.address, memory::word(hit.address)?));
-        Self { text, words: hits.iter().filter_map(now).collect(), in_block: false }
+        let words = hits.iter().map(|it| (it.address, it.word)).collect();
+        Self { text, words, in_block: false }
     }
 
     /// A block of memory.
@@ -117,7 +117,8 @@ mod tests {
     fn hits(places: &[Place]) -> Vec<Hit> {
         let hit = |place: &Place| Hit {
             address: place.as_ptr().addr(),
-            target: place.load(Relaxed),
+            word: place.load(Relaxed),
+            target: 0,
             holder: CString::default(),
             offset: 0,
         };
@@ -157,7 +158,7 @@ mod tests {
             all().get(&library.0).map(|it| it.believed.as_secs())
         };
         let found = [1; 8].map(believed).map(Option::unwrap_or_default);
-        assert_eq!(found, [2, 4, 8, 16, 32, 64, 64, 64]);
+        assert_eq!(found, [2, 4, 8, 16, 16, 16, 16, 16]);
         assert_eq!(believed(2), Some(2), "it is another one");
         forget(library);
     }

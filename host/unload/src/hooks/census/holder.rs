@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     fn hit(holder: &str, offset: usize) -> Hit {
-        Hit { address: 0, target: 0, holder: CString::new(holder).unwrap(), offset }
+        Hit { address: 0, word: 0, target: 0, holder: CString::new(holder).unwrap(), offset }
     }
 
     #[test]

@@ -21,7 +21,9 @@ const HITS_MAX: usize = 32;
 pub(super) struct Hit {
     /// Where it stands.
     pub(super) address: usize,
-    /// What it is, or hides.
+    /// What it is.
+    pub(super) word: usize,
+    /// The same, or what that hides.
     pub(super) target: usize,
     /// Whose data that is: the path it was opened with; empty for the executable.
     pub(super) holder: CString,
@@ -98,7 +100,8 @@ fn compare<'a>(stays: impl Iterator<Item = &'a Loaded>, goes: Goes) -> io::Resul
                 let Some(target) = plain.or_else(hidden) else { return };
                 if hits.len() < HITS_MAX && !is_forgiven(address, goes) {
                     let offset = address.wrapping_sub(holder.base);
-                    hits.push(Hit { address, target, holder: holder.name.clone(), offset });
+                    let holder = holder.name.clone();
+                    hits.push(Hit { address, word, target, holder, offset });
                 }
             })?;
         }
