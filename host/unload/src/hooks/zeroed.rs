@@ -16,7 +16,10 @@ use std::{
     sync::atomic::{AtomicPtr, AtomicU8, Ordering::Relaxed},
 };
 
-use super::{object, real};
+use super::{
+    object,
+    real::{self, Malloc2},
+};
 
 /// Where the program's own calls go; null until the first call.
 static MALLOC: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
@@ -120,12 +123,8 @@ unsafe extern "C" fn zeroed_realloc(block: *mut c_void, size: usize) -> *mut c_v
 /// As for the function of that name.
 #[unsafe(no_mangle)]
 pub(super) unsafe extern "C" fn aligned_alloc(align: usize, size: usize) -> *mut c_void {
-    let Some(real) = real::aligned_alloc() else { return ptr::null_mut() };
     // SAFETY: the caller's arguments, unchanged.
-    let block = unsafe { real(align, size) };
-    // SAFETY: it has just been given.
-    unsafe { clear(block, 0) }
-    block
+    unsafe { aligned(real::aligned_alloc(), align, size) }
 }
 
 /// Interposes the function of that name.
@@ -134,12 +133,8 @@ pub(super) unsafe extern "C" fn aligned_alloc(align: usize, size: usize) -> *mut
 /// As for the function of that name.
 #[unsafe(no_mangle)]
 pub(super) unsafe extern "C" fn memalign(align: usize, size: usize) -> *mut c_void {
-    let Some(real) = real::memalign() else { return ptr::null_mut() };
     // SAFETY: the caller's arguments, unchanged.
-    let block = unsafe { real(align, size) };
-    // SAFETY: it has just been given.
-    unsafe { clear(block, 0) }
-    block
+    unsafe { aligned(real::memalign(), align, size) }
 }
 
 /// Interposes the function of that name.
@@ -160,6 +155,17 @@ pub(super) unsafe extern "C" fn posix_memalign(
         unsafe { clear(*block, 0) }
     }
     code
+}
+
+/// # Safety
+/// As for `real`.
+unsafe fn aligned(real: Option<Malloc2>, align: usize, size: usize) -> *mut c_void {
+    let Some(real) = real else { return ptr::null_mut() };
+    // SAFETY: the caller's arguments, unchanged.
+    let block = unsafe { real(align, size) };
+    // SAFETY: it has just been given.
+    unsafe { clear(block, 0) }
+    block
 }
 
 fn note<T: Copy>(place: &AtomicPtr<c_void>, real: fn() -> Option<T>) {

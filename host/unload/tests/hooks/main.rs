@@ -18,6 +18,8 @@ use std::{
 use hotseat_unload::{CloseError, Library, enter, self_test};
 use tempfile::TempDir;
 
+mod memory;
+
 const LONG: Duration = Duration::from_secs(20);
 
 /// A library from C in a folder of its own.
@@ -458,91 +460,4 @@ fn what_the_c_library_keeps_on_its_heap_holds_a_library() {
     library.close_soon(LONG, LONG).expect("nothing holds it");
     // SAFETY: all streams of this process.
     assert_eq!(unsafe { libc::fflush(ptr::null_mut()) }, 0);
-}
-
-/// What a library is given of memory has nothing of its last owner's, whichever way it asks: an
-/// address that was left there would seem to be one that it keeps.
-#[test]
-fn memory_of_a_library_begins_with_zeros() {
-    let built = build(
-        r#"
-        #include <malloc.h>
-        #include <stdlib.h>
-        #include <string.h>
-        static void *ask(int way, size_t size) {
-            void *block = NULL;
-            switch (way) {
-            case 0: return malloc(size);
-            case 1: return realloc(NULL, size);
-            case 2: return aligned_alloc(64, size);
-            case 3: return memalign(64, size);
-            case 4: return posix_memalign(&block, 64, size) ? NULL : block;
-            case 5: block = malloc(size / 2); memset(block, 0, size / 2); return realloc(block, size);
-            default: return reallocarray(NULL, 2, size / 2);
-            }
-        }
-        int written(int way) {
-            int found = 0;
-            for (size_t size = 64; size <= 1 << 20; size *= 4) {
-                void *blocks[8];
-                for (int i = 0; i < 8; i++) {
-                    blocks[i] = ask(way, size);
-                    memset(blocks[i], 0xaa, malloc_usable_size(blocks[i]));
-                }
-                for (int i = 0; i < 8; i++) free(blocks[i]);
-                for (int i = 0; i < 8; i++) {
-                    blocks[i] = ask(way, size);
-                    unsigned char *bytes = blocks[i];
-                    for (size_t at = 0; at < malloc_usable_size(bytes); at++) found += bytes[at] != 0;
-                }
-                for (int i = 0; i < 8; i++) free(blocks[i]);
-            }
-            return found;
-        }
-        "#,
-    );
-    let library = open(&built.file);
-    for way in 0..7 {
-        assert_eq!(call(&library, c"written", way), 0, "way {way}");
-    }
-    library.close().expect("nothing holds it");
-}
-
-/// Large blocks are as much as their owner writes to.
-#[test]
-fn large_blocks_are_not_touched() {
-    let built = build(
-        r#"
-        #include <malloc.h>
-        #include <stdio.h>
-        #include <stdlib.h>
-        static long resident(void) {
-            long all = 0, mine = 0;
-            FILE *file = fopen("/proc/self/statm", "r");
-            if (!file || fscanf(file, "%ld %ld", &all, &mine) != 2) abort();
-            fclose(file);
-            return mine * 4096 >> 20;
-        }
-        int mebibytes(int way) {
-            size_t size = 256 << 20;
-            void *block = way == 3 ? malloc(1 << 20) : NULL;
-            long before = resident();
-            switch (way) {
-            case 0: block = malloc(size); break;
-            case 1: block = aligned_alloc(4096, size); break;
-            case 2: if (posix_memalign(&block, 4096, size)) abort(); break;
-            default: block = realloc(block, size); break;
-            }
-            long after = resident();
-            free(block);
-            return after - before;
-        }
-        "#,
-    );
-    let library = open(&built.file);
-    for way in 0..4 {
-        let touched = call(&library, c"mebibytes", way);
-        assert!(touched < 128, "way {way}: {touched} MiB");
-    }
-    library.close().expect("nothing holds it");
 }
