@@ -260,7 +260,8 @@ impl Library {
         }
     }
 
-    /// What keeps it open, once its own end has been called for and every thread purged.
+    /// What keeps it open, once its own end has been called for and every thread purged. Who was found
+    /// at a close to have an address of it is believed to for up to 16 s, unless that has changed.
     #[must_use]
     pub fn held(&self) -> Option<String> {
         if let Err(reason) = hooks::self_test() {

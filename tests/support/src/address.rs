@@ -4,7 +4,11 @@
 //! connects from there is given one. So each process has an address of 127.0.0.0/8 for itself, from
 //! which nobody connects.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::{
+    collections::BTreeSet,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    sync::{Mutex, PoisonError},
+};
 
 /// An address on loopback that is free, and that nobody else is given.
 ///
@@ -15,6 +19,15 @@ pub fn free_address() -> SocketAddr {
     // Numbers of processes have 22 bits.
     let [_, high, middle, low] = std::process::id().to_be_bytes();
     let host = Ipv4Addr::new(127, 0x80 | high, middle, low);
-    let bound = TcpListener::bind((host, 0)).and_then(|listener| listener.local_addr());
-    bound.expect("a free port")
+    let free = || TcpListener::bind((host, 0)).and_then(|listener| listener.local_addr());
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        let address = free().expect("a free port");
+        if given.insert(address.port()) {
+            return address;
+        }
+    }
 }
+
+/// Ports that somebody was given, who may not listen yet.
+static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
