@@ -53,13 +53,11 @@ mod tables;
 struct Known {
     /// Where it keeps what goes with its owner.
     tables: Tables,
-    /// Words of the loader that are no addresses any more; see [`cache`].
-    forgotten: Vec<usize>,
 }
 
 fn known() -> &'static Known {
     static KNOWN: OnceLock<Known> = OnceLock::new();
-    KNOWN.get_or_init(|| Known { tables: Tables::find(), forgotten: cache::find() })
+    KNOWN.get_or_init(|| Known { tables: Tables::find() })
 }
 
 /// The right to open or close a library, and to ask the loader for what takes a reference: nobody else
@@ -202,14 +200,10 @@ pub(crate) fn would_hold(library: LibraryId, path: &CStr) -> Option<String> {
     heaps::follow(&roots, &goes).kept.first().map(held_by)
 }
 
-/// Looks for nothing, so that whatever is made once is there: for a process that counts what a load
-/// leaves behind.
+/// Makes whatever is made once: for a process that counts what a load leaves behind.
 pub fn warm() {
     let _ = check::self_test();
-    if let Some(_turn) = turn() {
-        // An error is told by the look that matters.
-        let _ = scan::survey(c"", LibraryId(0));
-    }
+    drop(turn());
 }
 
 /// What this process does not let it see, for people; `None`: nothing. Looked at once.
@@ -236,7 +230,7 @@ fn lacks() -> Vec<String> {
     let start = own.as_ptr().addr();
     let goes = Goes::new(iter::once(start..start + size_of_val(&*own)));
     LEFT.store(start + 8, Ordering::SeqCst);
-    let hits = scan::seek(goes).map(|survey| survey.hits);
+    let hits = scan::seek(&goes).map(|survey| survey.hits);
     LEFT.store(0, Ordering::SeqCst);
     match hits {
         Ok(hits) if hits.iter().any(|it| it.address == LEFT.as_ptr().addr()) => {}

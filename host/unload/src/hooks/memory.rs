@@ -67,6 +67,26 @@ pub(super) fn word(address: usize) -> Option<usize> {
     (copy(address, &mut bytes).ok()? == WORD).then(|| usize::from_ne_bytes(bytes))
 }
 
+/// The words from `address` on, as far as they can be read.
+pub(super) fn words_from(address: usize) -> impl Iterator<Item = usize> {
+    /// Units: bytes. A page has a whole number of them.
+    const ROOM: usize = 64 * WORD;
+    let mut next = address;
+    let piece = move || {
+        // Never over a border of pages: the next one may not be there.
+        let mut room = [0; ROOM];
+        let wanted = (ROOM - next % ROOM) / WORD * WORD;
+        // A word over the border, which only a crooked address has.
+        let wanted = wanted.max(WORD);
+        let count = copy(next, &mut room[..wanted]).unwrap_or_default() / WORD * WORD;
+        next = next.checked_add(wanted)?;
+        let (words, _) = room[..count].as_chunks::<WORD>();
+        let words: Vec<_> = words.iter().map(|bytes| usize::from_ne_bytes(*bytes)).collect();
+        (!words.is_empty()).then_some(words)
+    };
+    std::iter::from_fn(piece).flatten()
+}
+
 /// The bytes of `range`, if all of them can be read.
 pub(super) fn bytes(range: &Range<usize>) -> Option<Vec<u8>> {
     let mut bytes = vec![0; range.len()];
@@ -262,5 +282,19 @@ mod tests {
         assert_eq!((by_call, by_file), (here, here));
         assert_eq!(text(at, 100).unwrap(), b"some words to be read");
         assert_eq!(text(at, 10), None, "too long");
+    }
+
+    #[test]
+    fn words_are_read_up_to_a_hole() {
+        with_holes(|at, page| {
+            let each = page / WORD;
+            let read = |from: usize| words_from(from).take(each + 1).collect::<Vec<_>>();
+            let expected: Vec<_> = (1..each).map(|number| !number).collect();
+            assert_eq!(read(at + WORD), expected);
+            assert_eq!(words_from(at + 2 * page).take(2 * each).count(), 2 * each);
+            assert_eq!((read(at + page), read(usize::MAX - 3)), (vec![], vec![]));
+            // A word that reaches into the hole is none.
+            assert_eq!(words_from(at + 3).count(), each - 1);
+        });
     }
 }

@@ -17,7 +17,7 @@ use std::{
 use super::{goes::Goes, scan::Hit};
 use crate::hooks::{
     interpose::lookup,
-    memory::{self, WORD, word},
+    memory::{self, WORD},
     texts,
 };
 
@@ -62,8 +62,7 @@ pub(super) fn environment_holds(goes: &Goes) -> Option<String> {
 }
 
 fn entries(array: usize) -> impl Iterator<Item = usize> {
-    let entry = move |number: usize| word(array.checked_add(number * WORD)?);
-    (0..ENTRIES_MAX).map_while(entry).take_while(|entry| *entry != 0)
+    memory::words_from(array).take(ENTRIES_MAX).take_while(|entry| *entry != 0)
 }
 
 /// A text that lies whole in what goes.
