@@ -20,7 +20,7 @@ use crate::{
     },
     error::{Coded, Kind},
     ids::Generation,
-    plugin::hooks,
+    plugin::{hooks, preflight::Waiting},
 };
 
 /// The folder for the private copy cannot be made.
@@ -86,7 +86,8 @@ pub fn run(path: &Path, config: &Config) -> Result<CheckReport, Refusal> {
         Store::open(&folder.0).map_err(|error: StoreError| -> Refusal { Arc::new(error) })?;
     let copy = |bytes: &[u8]| store.private_copy(Generation(0), staged.digest, bytes);
     let version = (staged.plugin.clone(), staged.label.clone());
-    let tried = try_library((&staged.bytes, Some(path)), copy, version, config);
+    let waiting = Waiting::start(config.limits.static_tls);
+    let tried = try_library(waiting, (&staged.bytes, Some(path)), copy, version, config);
     let Tried { verdict, notes, .. } = tried.map_err(|error| -> Refusal { Arc::new(error) })?;
     let broken = hooks::complaint().map(str::to_owned);
     let notes = staged.notes.into_iter().chain(notes).chain(verdict.left_behind());

@@ -182,6 +182,7 @@ fn load(
     plugin: &PluginName,
     version: &VersionEntry,
 ) -> Result<Loaded, CandidateError> {
+    let waiting = workshop.waiting();
     let bytes = workshop.store.read(version.digest)?;
     let subject = Subject {
         order: None,
@@ -191,5 +192,5 @@ fn load(
         generation: version.generation,
     };
     let candidate = Candidate { subject, bytes, author: None, notes: Vec::new() };
-    workshop.load(workshop.preflight(candidate)?)
+    workshop.load(workshop.preflight(waiting, candidate)?)
 }

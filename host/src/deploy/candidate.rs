@@ -23,7 +23,7 @@ use crate::{
         hooks,
         library::{LoadError, LoadProblem, LoadRequest, agrees},
         load::load,
-        preflight::PreflightError,
+        preflight::{PreflightError, Trial, Waiting},
         reaper::ReaperHandle,
         services::Services,
     },
@@ -164,6 +164,8 @@ pub struct Passed {
     /// What the child's loader has given it of what it needs.
     resolved: Vec<Resolved>,
     file: PrivateCopy,
+    /// The child, which is taken apart while the library is loaded here.
+    pub trial: Option<Trial>,
 }
 
 impl Workshop {
@@ -180,11 +182,21 @@ impl Workshop {
         Ok(stage(path, &rules)?.verify()?)
     }
 
+    /// Starts the child for a candidate that is still to be read.
+    #[must_use]
+    pub fn waiting(&self) -> Waiting {
+        Waiting::start(self.config.limits.static_tls)
+    }
+
     /// Runs a candidate in a child of its own.
     ///
     /// # Errors
     /// [`CandidateError::Store`], [`CandidateError::Preflight`].
-    pub fn preflight(&self, candidate: Candidate) -> Result<Passed, CandidateError> {
+    pub fn preflight(
+        &self,
+        waiting: Waiting,
+        candidate: Candidate,
+    ) -> Result<Passed, CandidateError> {
         let Candidate { subject, bytes, author, mut notes } = candidate;
         let copy = match subject.order {
             Some(_) => Store::private_copy,
@@ -194,8 +206,8 @@ impl Workshop {
         let copy = |bytes: &[u8]| copy(&self.store, subject.generation, subject.digest, bytes);
         let version = (subject.plugin.clone(), subject.label.clone());
         let library = (&*bytes, author.as_deref());
-        let tried = try_library(library, copy, version, &self.config)?;
-        let Tried { verdict, notes: more, file } = tried;
+        let tried = try_library(waiting, library, copy, version, &self.config)?;
+        let Tried { verdict, notes: more, file, trial } = tried;
         notes.extend(more);
         notes.extend(verdict.stays());
         if self.config.unload != UnloadPolicy::Off {
@@ -210,7 +222,8 @@ impl Workshop {
         notes.extend(companions::replaced(&verdict.resolved));
         self.publish(Phase::Passed, &subject);
         let (took, resolved) = (verdict.took, verdict.resolved);
-        Ok(Passed { subject, bytes, notes, took, leaves, resolved, file })
+        let trial = Some(trial);
+        Ok(Passed { subject, bytes, notes, took, leaves, resolved, file, trial })
     }
 
     /// Whether the library at `path` would come through its preflight by now, and this process has what it
@@ -219,10 +232,12 @@ impl Workshop {
     /// # Errors
     /// As [`stage`](Self::stage), [`preflight`](Self::preflight) and [`load`](Self::load).
     pub fn trial(&self, path: &std::path::Path) -> Result<(), CandidateError> {
+        let waiting = self.waiting();
         let staged = self.stage(path)?;
         let copy = |bytes: &[u8]| self.store.trial_copy(staged.digest, bytes);
         let version = (staged.plugin, staged.label);
-        let tried = try_library((&staged.bytes, Some(path)), copy, version, &self.config)?;
+        let library = (&*staged.bytes, Some(path));
+        let tried = try_library(waiting, library, copy, version, &self.config)?;
         Ok(agrees(&tried.verdict.resolved)?)
     }
 

@@ -239,6 +239,7 @@ impl Pipeline {
         started: Instant,
         about: &mut About,
     ) -> Outcome {
+        let waiting = self.workshop.waiting();
         let staged = self.workshop.stage(path).map_err(refuse)?;
         about.plugin = Some(staged.plugin.clone());
         about.version = Some((staged.label.clone(), staged.digest));
@@ -269,7 +270,7 @@ impl Pipeline {
         }
         let author = Some(path.to_owned());
         let candidate = Candidate { subject, bytes: staged.bytes, author, notes };
-        let passed = self.workshop.preflight(candidate).map_err(refuse)?;
+        let passed = self.workshop.preflight(waiting, candidate).map_err(refuse)?;
         let file = (source == Source::Folder).then(|| path.to_owned());
         self.bring_up(passed, Origin::File(file), started)
     }
@@ -288,6 +289,7 @@ impl Pipeline {
         let target = self.record.rollback_target(&plugin, to).map_err(refuse)?;
         about.version = Some((target.label.clone(), target.digest));
         check_mount(&self.workshop.config.mounts, &plugin).map_err(refuse)?;
+        let waiting = self.workshop.waiting();
         let bytes = self.workshop.store.read(target.digest).map_err(refuse)?;
         self.make_room(&bytes)?;
         let subject = Subject {
@@ -302,7 +304,7 @@ impl Pipeline {
             None => vec![format!("no plugin was named: `{}` changed last", subject.plugin)],
         };
         let candidate = Candidate { subject, bytes, author: None, notes };
-        let passed = self.workshop.preflight(candidate).map_err(refuse)?;
+        let passed = self.workshop.preflight(waiting, candidate).map_err(refuse)?;
         self.bring_up(passed, Origin::Kept(target), started)
     }
 
@@ -314,7 +316,9 @@ impl Pipeline {
 
     /// Loads, commits and swaps. Up to the commit everything can still be undone by dropping it;
     /// after the commit nothing can fail.
-    fn bring_up(&mut self, passed: Passed, origin: Origin, started: Instant) -> Outcome {
+    fn bring_up(&mut self, mut passed: Passed, origin: Origin, started: Instant) -> Outcome {
+        // Its child is gone before the order is answered.
+        let _child = passed.trial.take();
         let (target, file) = match origin {
             Origin::File(file) => (None, file),
             Origin::Kept(target) => (Some(target), None),

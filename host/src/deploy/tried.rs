@@ -12,7 +12,7 @@ use crate::{
     },
     config::Config,
     ids::{Label, PluginName},
-    plugin::preflight::{self, PreflightError, PreflightRequest, Verdict},
+    plugin::preflight::{self, PreflightError, PreflightRequest, Trial, Verdict, Waiting},
     sys::{private::PrivateFile, start::start},
 };
 
@@ -53,6 +53,8 @@ pub struct Tried {
     pub notes: Vec<String>,
     /// The file that the child has run.
     pub file: PrivateCopy,
+    /// The child.
+    pub trial: Trial,
 }
 
 /// Tries bytes, of which `copy` makes private files, as that version of a plugin; they are those of the
@@ -61,24 +63,32 @@ pub struct Tried {
 /// A library that is marked to stay loaded is tried without its marks; if it does not end cleanly
 /// so, they may be there for a reason, and it is tried as it is.
 ///
+/// `waiting` is the child of the first try.
+///
 /// # Errors
 /// [`CandidateError::Store`], [`CandidateError::Preflight`], [`CandidateError::Companion`].
 pub fn try_library(
+    waiting: Waiting,
     (bytes, author): (&[u8], Option<&Path>),
     copy: impl Fn(&[u8]) -> Result<PrivateFile, StoreError>,
     version: (PluginName, Label),
     config: &Config,
 ) -> Result<Tried, CandidateError> {
-    let run = |copied: &[u8], note: Option<String>| -> Result<Tried, CandidateError> {
+    let mut waiting = Some(waiting);
+    let mut run = |copied: &[u8], note: Option<String>| -> Result<Tried, CandidateError> {
         let file = copy(copied)?;
         let request = PreflightRequest::new(file.path().to_owned(), version.clone(), config);
         let file = PrivateCopy::new(file);
-        let verdict = preflight::run(&request).map_err(|error| explained(error, bytes, author))?;
+        let tried = match waiting.take() {
+            Some(waiting) => waiting.run(&request),
+            None => preflight::run(&request),
+        };
+        let (verdict, trial) = tried.map_err(|error| explained(error, bytes, author))?;
         let mut notes: Vec<_> = note.into_iter().collect();
         if let Some(author) = author {
             notes.extend(companions::compare(bytes, author, &verdict.resolved)?);
         }
-        Ok(Tried { verdict, notes, file })
+        Ok(Tried { verdict, notes, file, trial })
     };
     if let Some(unmarked) = marks::without(bytes) {
         match run(&unmarked.bytes, Some(unmarked.note())) {

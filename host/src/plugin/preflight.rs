@@ -7,7 +7,8 @@
 //! # Invariants
 //! - However the candidate behaves, the answer comes within the time limit (and one second).
 //! - End of file is never waited for: a forked grandchild may hold the pipe open.
-//! - The child's whole process group is dead when [`run`] returns.
+//! - The child's whole process group is killed when [`run`] returns, and gone when the [`Trial`] is
+//!   dropped; at once where it holds anything of the candidate's.
 
 use std::{
     io,
@@ -52,7 +53,7 @@ pub struct PreflightRequest {
     pub label: Label,
     /// The plugin's own configuration as JSON text.
     pub config: Option<String>,
-    /// The whole time, from the child's start to its verdict.
+    /// The whole time, from the request to the verdict.
     pub time: Duration,
     /// With [`UnloadPolicy::Require`] a library that stays mapped is refused.
     pub unload_policy: UnloadPolicy,
@@ -124,16 +125,53 @@ const OWN_VARIABLES: [&str; 6] = [
 ///
 /// # Errors
 /// [`PreflightError`]: the candidate must not be loaded.
-pub fn run(request: &PreflightRequest) -> Result<Verdict, PreflightError> {
-    let began = Instant::now();
-    let nonce = nonce().map_err(|error| PreflightProblem::Spawn(error.into()))?;
-    let mut text = wire::request(request, &nonce, std::process::id());
-    text.push('\n');
-    keep::put_back();
-    let (mut child, pidfd) = spawn(command(request.static_tls)).map_err(PreflightProblem::Spawn)?;
-    let heard = talk::talk(&mut child, &pidfd, &text, &nonce, began + request.time);
-    let status = end(&mut child, &pidfd);
-    judge(request, began.elapsed(), heard, status)
+pub fn run(request: &PreflightRequest) -> Result<(Verdict, Trial), PreflightError> {
+    Waiting::start(request.static_tls).run(request)
+}
+
+/// A child that waits for what it is to try. To start a process takes as long as to read a library: who
+/// starts one first has it at hand then. Dropped, the child is gone.
+#[derive(Debug)]
+pub struct Waiting(io::Result<Trial>);
+
+impl Waiting {
+    /// Starts one with room for `static_tls` bytes; see
+    /// [`Limits::static_tls`](crate::config::Limits::static_tls). Why none could be started, [`run`]
+    /// says. The child dies with the calling thread.
+    ///
+    /// [`run`]: Self::run
+    #[must_use]
+    pub fn start(static_tls: usize) -> Self {
+        keep::put_back();
+        Self(spawn(command(static_tls)))
+    }
+
+    /// As [`run`].
+    ///
+    /// # Errors
+    /// As for [`run`].
+    pub fn run(self, request: &PreflightRequest) -> Result<(Verdict, Trial), PreflightError> {
+        let mut child = self.0.map_err(PreflightProblem::Spawn)?;
+        let began = Instant::now();
+        let nonce = nonce().map_err(|error| PreflightProblem::Spawn(error.into()))?;
+        let mut text = wire::request(request, &nonce, std::process::id());
+        text.push('\n');
+        let heard = talk::talk(&mut child, &text, &nonce, began + request.time);
+        conclude(request, began, heard, child)
+    }
+}
+
+/// What is made of the conversation, and of the end where that says anything.
+fn conclude(
+    request: &PreflightRequest,
+    began: Instant,
+    heard: Heard,
+    mut child: Trial,
+) -> Result<(Verdict, Trial), PreflightError> {
+    child.kill();
+    let status = if heard.has_let_go() { None } else { child.wait() };
+    let verdict = judge(request, began.elapsed(), heard, status)?;
+    Ok((verdict, child))
 }
 
 fn nonce() -> rustix::io::Result<String> {
@@ -163,13 +201,13 @@ fn command(static_tls: usize) -> Command {
 
 /// Starts the child, in a process group of its own. Nothing runs between fork and exec, so the C
 /// library can use `posix_spawn`.
-fn spawn(mut command: Command) -> io::Result<(Child, OwnedFd)> {
+fn spawn(mut command: Command) -> io::Result<Trial> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.process_group(0);
     program::ready(&mut command, false)?;
     let mut child = command.spawn()?;
     match rustix::process::pidfd_open(Pid::from_child(&child), PidfdFlags::empty()) {
-        Ok(pidfd) => Ok((child, pidfd)),
+        Ok(pidfd) => Ok(Trial { child, pidfd }),
         Err(error) => {
             child.kill()?;
             child.wait()?;
@@ -178,18 +216,44 @@ fn spawn(mut command: Command) -> io::Result<(Child, OwnedFd)> {
     }
 }
 
-/// Kills the group, which is still the child's because the child is not reaped yet, and reaps.
-fn end(child: &mut Child, pidfd: &OwnedFd) -> Option<ExitStatus> {
-    // Nobody is left to kill when the child has ended by itself.
-    let _ = rustix::process::kill_process_group(Pid::from_child(child), Signal::KILL);
-    // It may have left its group; this one cannot miss. A grandchild that has made a session of its
-    // own survives: a preflight is no sandbox.
-    let _ = child.kill();
-    let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
-    let time = Timespec::try_from(REAP_TIME).ok();
-    // An interrupted wait is made good by `try_wait`'s answer below.
-    let _ = rustix::event::poll(&mut fds, time.as_ref());
-    child.try_wait().ok().flatten()
+/// A child, which is killed and gone when this is dropped. A process takes a while to be taken apart,
+/// a tenth of a deploy; whoever has its verdict can go on meanwhile.
+#[derive(Debug)]
+#[must_use = "the child is waited for when this is dropped"]
+pub struct Trial {
+    child: Child,
+    pidfd: OwnedFd,
+}
+
+impl Trial {
+    /// Kills the group, which is still the child's because the child is not reaped yet.
+    fn kill(&mut self) {
+        // Nobody is left to kill when the child has ended by itself.
+        let _ = rustix::process::kill_process_group(Pid::from_child(&self.child), Signal::KILL);
+        // It may have left its group; this one cannot miss. A grandchild that has made a session of
+        // its own survives: a preflight is no sandbox.
+        let _ = self.child.kill();
+    }
+
+    /// Reaps the child, once it is gone.
+    fn wait(&mut self) -> Option<ExitStatus> {
+        let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        let time = Timespec::try_from(REAP_TIME).ok();
+        // An interrupted wait is made good by `try_wait`'s answer below.
+        let _ = rustix::event::poll(&mut fds, time.as_ref());
+        self.child.try_wait().ok().flatten()
+    }
+}
+
+impl Drop for Trial {
+    fn drop(&mut self) {
+        // Its number is somebody else's once it has been reaped.
+        if let Ok(None) = self.child.try_wait() {
+            self.kill();
+            // One that is not gone by then is in the kernel's hands.
+            let _ = self.wait();
+        }
+    }
 }
 
 fn judge(

@@ -63,9 +63,12 @@ pub fn main() -> ExitCode {
 }
 
 fn set_up() -> io::Result<(Voice, Offered, LoadRequest)> {
-    let (voice, request) = cell::enter()?;
+    let pipe = cell::enter()?;
     // All threads of our own are there before the candidate is opened, as in the host.
     let offered = Offered::start()?;
+    // What needs no candidate is done while the parent still reads it.
+    hotseat_unload::warm();
+    let (voice, request) = cell::receive(pipe)?;
     let request = LoadRequest {
         path: OsString::from_vec(request.path).into(),
         plugin: request.plugin.parse().map_err(io::Error::other)?,
@@ -92,7 +95,6 @@ impl From<LoadError> for Line {
 
 /// All steps; the verdict, or a refusal.
 fn try_candidate(voice: &Voice, request: &LoadRequest, offered: &Offered) -> Result<Line, Line> {
-    hotseat_unload::warm();
     let before = Count::take();
     let Course { unmapped, mut hazards, resolved } =
         course::run(voice, request, offered, Scope::First)?;

@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io::{ErrorKind, Read, Write},
-    process::{Child, ChildStdin},
+    process::ChildStdin,
     time::Instant,
 };
 
@@ -12,7 +12,10 @@ use rustix::{
     fd::OwnedFd,
 };
 
-use super::wire::{Line, Said, Stage};
+use super::{
+    Trial,
+    wire::{Line, Said, Stage},
+};
 
 /// How much of the child's stderr is kept: its end. Units: bytes.
 const OUTPUT_BYTES: usize = 4096;
@@ -34,13 +37,8 @@ pub(super) struct Heard {
 }
 
 /// Talks to the child until it has given its verdict, ended, or run out of time.
-pub(super) fn talk(
-    child: &mut Child,
-    pidfd: &OwnedFd,
-    request: &str,
-    nonce: &str,
-    deadline: Instant,
-) -> Heard {
+pub(super) fn talk(trial: &mut Trial, request: &str, nonce: &str, deadline: Instant) -> Heard {
+    let Trial { child, pidfd } = trial;
     let mut stdin = child.stdin.take().map(|pipe| Feed { pipe, left: request.as_bytes() });
     let mut stdout = child.stdout.take().and_then(Ear::new);
     let mut stderr = child.stderr.take().and_then(Ear::new);
@@ -147,6 +145,15 @@ impl Ear {
 }
 
 impl Heard {
+    /// Whether the child holds nothing of the candidate's any more, by its own words.
+    pub(super) fn has_let_go(&self) -> bool {
+        let let_go = |verdict: &Line| match verdict {
+            Line::Passed { unmapped, leaves, .. } => *unmapped && !leaves.is_notable(),
+            Line::Refused { .. } | Line::Stage(_) => false,
+        };
+        self.verdict.as_ref().is_some_and(let_go)
+    }
+
     fn take_lines(&mut self, heard: &mut Vec<u8>, nonce: &str) {
         while let Some(end) = heard.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = heard.drain(..=end).collect();

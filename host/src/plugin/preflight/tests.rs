@@ -29,12 +29,22 @@ fn play(script: &str, request: &PreflightRequest) -> Result<Verdict, PreflightEr
     let began = Instant::now();
     let mut command = Command::new("/bin/sh");
     command.arg("-c").arg(script);
-    let (mut child, pidfd) = spawn(command).unwrap();
+    let mut trial = spawn(command).unwrap();
     let text = wire::request(request, NONCE, std::process::id());
-    let heard = talk::talk(&mut child, &pidfd, &text, NONCE, began + request.time);
-    let status = end(&mut child, &pidfd);
-    assert!(status.is_some(), "the child is reaped");
-    judge(request, began.elapsed(), heard, status)
+    let pid = trial.child.id();
+    let heard = talk::talk(&mut trial, &text, NONCE, began + request.time);
+    let concluded = conclude(request, began, heard, trial);
+    let verdict = concluded.map(|(verdict, trial)| {
+        assert!(verdict.unmapped || !is_there(pid), "one that holds something is gone at once");
+        drop(trial);
+        verdict
+    });
+    assert!(!is_there(pid), "the child is reaped");
+    verdict
+}
+
+fn is_there(pid: u32) -> bool {
+    std::path::Path::new(&format!("/proc/{pid}")).exists()
 }
 
 #[track_caller]

@@ -144,12 +144,15 @@ pub fn of(library: &Record) -> Vec<Resolved> {
     // Its questions take references for a moment.
     let _turn = census::turn();
     let all = Known::all(true);
-    let files = Files::read();
+    let names = names(&all, library.path());
+    // Most libraries need nothing that the process did not begin with, which a build id tells.
+    let is_told = |at: usize| all[at].own && all[at].build_id.is_some();
+    let files = (!names.iter().all(|(_, at)| is_told(*at))).then(Files::read);
     let resolved = |(wanted, at): (&[u8], usize)| Resolved {
         wanted: text(wanted),
-        image: all[at].image(Some(&files)),
+        image: all[at].image(files.as_ref()),
     };
-    names(&all, library.path()).into_iter().map(resolved).collect()
+    names.into_iter().map(resolved).collect()
 }
 
 /// What this process has under a name of `tried` that is other code. Before a library is opened: what

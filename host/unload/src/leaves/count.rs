@@ -23,7 +23,14 @@ impl Count {
     /// Counts now.
     #[must_use]
     pub fn take() -> Self {
-        Self { descriptors: descriptors(), figures: Figures::now() }
+        let descriptors = descriptors();
+        Self { figures: Self::figures(&descriptors), descriptors }
+    }
+
+    /// With the descriptors that were listed anyway.
+    fn figures(descriptors: &BTreeMap<u32, String>) -> Figures {
+        let listed = i64::try_from(descriptors.len()).ok().filter(|count| *count > 0);
+        Figures::with_descriptors(listed)
     }
 
     /// What is there now and was not then. Waits a few milliseconds for threads that are about to
@@ -31,14 +38,15 @@ impl Count {
     #[must_use]
     pub fn leaves(&self) -> Leaves {
         let until = Instant::now() + SETTLE_TIME;
-        let figures = loop {
-            let figures = Figures::now().since(self.figures);
+        let (figures, descriptors) = loop {
+            let descriptors = descriptors();
+            let figures = Self::figures(&descriptors).since(self.figures);
             if figures.threads.is_none_or(|more| more <= 0) || Instant::now() >= until {
-                break figures;
+                break (figures, descriptors);
             }
             thread::park_timeout(Duration::from_micros(200));
         };
-        let new = descriptors().into_iter().filter(|it| self.descriptors.get(&it.0) != Some(&it.1));
+        let new = descriptors.into_iter().filter(|it| self.descriptors.get(&it.0) != Some(&it.1));
         let kinds: BTreeSet<String> = new.map(|(_, target)| kind(&target)).collect();
         Leaves { figures, descriptors: kinds.into_iter().collect() }
     }

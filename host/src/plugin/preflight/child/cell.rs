@@ -50,20 +50,25 @@ impl Voice {
     }
 }
 
-/// Rearranges descriptors, reads the request and sets the limits.
-pub(super) fn enter() -> io::Result<(Voice, Request)> {
+/// Rearranges descriptors, and ties this process to its parent; the way to that.
+pub(super) fn enter() -> io::Result<File> {
     keep::begin_anew();
     let pipe = take_descriptors()?;
-    let request = read_request()?;
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-    // The parent may have died before that line.
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    // What the candidate forks becomes our child even when its own parent ends.
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+    Ok(pipe)
+}
+
+/// Waits for the request, and sets the limits.
+pub(super) fn receive(pipe: File) -> io::Result<(Voice, Request)> {
+    let request = read_request()?;
+    // The parent may have died before it could take this process along.
     let parent = rustix::process::getppid().map(Pid::as_raw_pid);
     if parent != i32::try_from(request.parent).ok() {
         return Err(io::Error::other("the parent is gone"));
     }
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-    // What the candidate forks becomes our child even when its own parent ends.
-    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(request.umask));
     limit(Resource::Core, 0)?;
     limit(Resource::Cpu, request.cpu)?;
