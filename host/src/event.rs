@@ -172,7 +172,7 @@ impl Ring {
         self.kept.front().map_or(self.last, |first| first.sequence - 1)
     }
 
-    fn add(&mut self, event: Event, limit: usize) {
+    fn add(&mut self, mut event: Event, limit: usize) {
         if event.sequence <= self.last {
             return;
         }
@@ -181,10 +181,22 @@ impl Ring {
             self.kept.clear();
         }
         self.last = event.sequence;
+        // Most belong to the order of the one before, and share its words.
+        if let Some(before) = self.kept.back() {
+            share(&mut event.plugin, &before.plugin);
+            share(&mut event.label, &before.label);
+        }
         self.kept.push_back(event);
         while self.kept.len() > limit {
             self.kept.pop_front();
         }
+    }
+}
+
+/// Equal words of two events are kept once.
+fn share<W: Clone + PartialEq>(word: &mut Option<W>, before: &Option<W>) {
+    if word == before {
+        word.clone_from(before);
     }
 }
 
@@ -228,7 +240,8 @@ impl Events {
     }
 
     fn with(limit: usize, last: u64, sink: Option<Sink>) -> Self {
-        let ring = Mutex::new(Ring { kept: VecDeque::new(), last });
+        // All of its room at once: one that grew step by step would leave the smaller ones behind.
+        let ring = Mutex::new(Ring { kept: VecDeque::with_capacity(limit + 1), last });
         Self(Arc::new(Shared { limit, ring, news: watch::Sender::new(last), sink }))
     }
 

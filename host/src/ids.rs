@@ -2,7 +2,7 @@
 //!
 //! Owns their syntax and order. Knows nothing of files or HTTP.
 
-use std::{cmp::Ordering, fmt, str::FromStr};
+use std::{cmp::Ordering, fmt, str::FromStr, sync::Arc};
 
 /// One successful load. Units: counts up from 1, never reused, also across restarts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -80,7 +80,7 @@ impl FromStr for Digest {
 
 /// The name of a plugin: `[a-z0-9][a-z0-9_-]{0,63}`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PluginName(String);
+pub struct PluginName(Arc<str>);
 
 impl PluginName {
     /// The text.
@@ -104,7 +104,7 @@ impl FromStr for PluginName {
         let good = (1..=64).contains(&text.len())
             && text.bytes().next().is_some_and(plain)
             && text.bytes().all(|c| plain(c) || c == b'_' || c == b'-');
-        if good { Ok(Self(text.to_owned())) } else { Err(IdError::PluginName(text.to_owned())) }
+        if good { Ok(Self(text.into())) } else { Err(IdError::PluginName(text.to_owned())) }
     }
 }
 
@@ -113,7 +113,7 @@ impl FromStr for PluginName {
 /// Order: semver's where both are (after filling up missing numbers), so 10 is above 9 and 2.0.0
 /// above 2.0.0-rc1; any other text is below every version, byte by byte.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Label(String);
+pub struct Label(Arc<str>);
 
 impl Label {
     /// The text without the `v`.
@@ -156,7 +156,7 @@ impl FromStr for Label {
         let good = (1..=64).contains(&text.len())
             && text.as_bytes()[0].is_ascii_digit()
             && text.bytes().all(|c| c.is_ascii_alphanumeric() || b".-+_".contains(&c));
-        if good { Ok(Self(text.to_owned())) } else { Err(IdError::Label(text.to_owned())) }
+        if good { Ok(Self(text.into())) } else { Err(IdError::Label(text.to_owned())) }
     }
 }
 

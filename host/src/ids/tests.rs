@@ -18,7 +18,8 @@ fn labels_order_as_people_expect() {
 
 #[test]
 fn file_names_split_at_the_last_v_and_digit() {
-    let split = |name| split_file_name(name).map(|(n, l)| (n.as_str().to_owned(), l.0));
+    let split =
+        |name| split_file_name(name).map(|(n, l)| (n.as_str().to_owned(), l.as_str().to_owned()));
     let parts = |n: &str, l: &str| Some((n.to_owned(), l.to_owned()));
     assert_eq!(split("libhandler_v2.so"), parts("handler", "2"));
     assert_eq!(split("libhandler_v2.1.0.so"), parts("handler", "2.1.0"));

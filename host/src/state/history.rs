@@ -196,7 +196,7 @@ impl History {
         let path = folder.join("history.jsonl");
         let rotated = folder.join("history.1.jsonl");
         let half_count = (disk_count / 2).max(1);
-        let known = Mutex::new(Read { count: memory_count, ..Read::default() });
+        let known = Mutex::new(Read::newest(memory_count));
         Self { path, rotated, half_count, memory_count, pen: Mutex::default(), known }
     }
 
@@ -286,7 +286,7 @@ impl History {
 
     fn try_reload(&self) -> io::Result<()> {
         let mut pen = self.pen();
-        let mut read = Read { count: self.memory_count, ..Read::default() };
+        let mut read = Read::newest(self.memory_count);
         read.file(find(&self.rotated)?)?;
         let (lines, torn) = read.file(find(&self.path)?)?;
         // Opened when there is something to write.
@@ -398,7 +398,17 @@ fn open(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
+/// Rows for which there is room from the beginning: a row of rows that grows step by step leaves the
+/// smaller ones behind.
+const ROOM_COUNT: usize = 1024;
+
 impl Read {
+    /// Nothing yet, of which the newest `count` lines are kept.
+    fn newest(count: usize) -> Self {
+        let recent = VecDeque::with_capacity(count.min(ROOM_COUNT));
+        Self { recent, count, ..Self::default() }
+    }
+
     /// Reads the lines of one file; gives their number and whether the last has no end.
     fn file(&mut self, file: Option<File>) -> io::Result<(usize, bool)> {
         let Some(file) = file else { return Ok((0, false)) };
@@ -422,9 +432,10 @@ impl Read {
     fn take(&mut self, entry: Entry) {
         self.last = self.last.max(entry.line);
         self.order_max = self.order_max.max(entry.order);
-        if self.before.is_none_or(|before| entry.line < before) {
+        if self.count > 0 && self.before.is_none_or(|before| entry.line < before) {
+            // Room is made first, so that no more of it is ever needed.
+            self.recent.truncate(self.count.saturating_sub(1));
             self.recent.push_front(entry);
-            self.recent.truncate(self.count);
         }
     }
 }

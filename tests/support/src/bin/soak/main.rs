@@ -13,7 +13,7 @@ use anyhow::{Context as _, bail, ensure};
 use clap::{Parser, ValueEnum};
 use hotseat_test_support::{Builder, Host, fault, patience, plugin, wire};
 use load::Load;
-use report::{Report, Sample};
+use report::{FULL_SWAPS, Report, Sample};
 
 mod http2;
 mod library;
@@ -141,7 +141,7 @@ fn run(options: &Options) -> anyhow::Result<Report> {
     for count in 1..=options.swaps {
         let path = &paths[usize::from(count % 2 == 0)];
         times.push(swap(&host, path)?);
-        if count == 100 || count == options.swaps / 2 || count == options.swaps {
+        if [100, FULL_SWAPS, options.swaps / 2, options.swaps].contains(&count) {
             samples.push(sample(&host, &load, count)?);
         }
     }
