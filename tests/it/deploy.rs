@@ -255,3 +255,25 @@ fn of_those_who_expect_the_same_one_wins() {
     assert_eq!(codes.iter().filter(|code| **code == 200).count(), 1, "{codes:?}");
     assert_eq!(codes.iter().filter(|code| **code == 412).count(), 5, "{codes:?}");
 }
+
+/// A deploy has its preflight child at hand before the library is read. However the order ends, none is
+/// there when it has been answered.
+#[test]
+fn no_preflight_child_outlives_its_order() {
+    let host = crate::plain_host();
+    let children = || hotseat_test_support::procfs::children(host.worker_pid());
+    assert_eq!(children(), [0; 0], "before");
+    host.home().place(&fault("plain_v1"), "libhandler_v1.so");
+    host.home().place(&fault("plain_v2"), "libhandler_v2.so");
+    host.home().write("libhandler_v3.so", b"no library");
+    for (order, status) in [
+        ("./libhandler_v1.so", 200),
+        ("./libhandler_v3.so", 422),
+        ("./nowhere_v1.so", 404),
+        ("./libhandler_v2.so", 200),
+    ] {
+        let answer = host.control().post(order);
+        assert_eq!(answer.status, status, "{order}: {}", answer.text());
+        assert_eq!(children(), [0; 0], "{order}");
+    }
+}

@@ -23,7 +23,7 @@ use crate::{
         hooks,
         library::{LoadError, LoadProblem, LoadRequest, agrees},
         load::load,
-        preflight::{PreflightError, Trial, Waiting},
+        preflight::{PreflightError, Waiting},
         reaper::ReaperHandle,
         services::Services,
     },
@@ -164,8 +164,6 @@ pub struct Passed {
     /// What the child's loader has given it of what it needs.
     resolved: Vec<Resolved>,
     file: PrivateCopy,
-    /// The child, which is taken apart while the library is loaded here.
-    pub trial: Option<Trial>,
 }
 
 impl Workshop {
@@ -207,7 +205,7 @@ impl Workshop {
         let version = (subject.plugin.clone(), subject.label.clone());
         let library = (&*bytes, author.as_deref());
         let tried = try_library(waiting, library, copy, version, &self.config)?;
-        let Tried { verdict, notes: more, file, trial } = tried;
+        let Tried { verdict, notes: more, file } = tried;
         notes.extend(more);
         notes.extend(verdict.stays());
         if self.config.unload != UnloadPolicy::Off {
@@ -222,8 +220,7 @@ impl Workshop {
         notes.extend(companions::replaced(&verdict.resolved));
         self.publish(Phase::Passed, &subject);
         let (took, resolved) = (verdict.took, verdict.resolved);
-        let trial = Some(trial);
-        Ok(Passed { subject, bytes, notes, took, leaves, resolved, file, trial })
+        Ok(Passed { subject, bytes, notes, took, leaves, resolved, file })
     }
 
     /// Whether the library at `path` would come through its preflight by now, and this process has what it

@@ -316,9 +316,7 @@ impl Pipeline {
 
     /// Loads, commits and swaps. Up to the commit everything can still be undone by dropping it;
     /// after the commit nothing can fail.
-    fn bring_up(&mut self, mut passed: Passed, origin: Origin, started: Instant) -> Outcome {
-        // Its child is gone before the order is answered.
-        let _child = passed.trial.take();
+    fn bring_up(&mut self, passed: Passed, origin: Origin, started: Instant) -> Outcome {
         let (target, file) = match origin {
             Origin::File(file) => (None, file),
             Origin::Kept(target) => (Some(target), None),

@@ -12,7 +12,7 @@ use crate::{
     },
     config::Config,
     ids::{Label, PluginName},
-    plugin::preflight::{self, PreflightError, PreflightRequest, Trial, Verdict, Waiting},
+    plugin::preflight::{self, PreflightError, PreflightRequest, Verdict, Waiting},
     sys::{private::PrivateFile, start::start},
 };
 
@@ -53,8 +53,6 @@ pub struct Tried {
     pub notes: Vec<String>,
     /// The file that the child has run.
     pub file: PrivateCopy,
-    /// The child.
-    pub trial: Trial,
 }
 
 /// Tries bytes, of which `copy` makes private files, as that version of a plugin; they are those of the
@@ -83,12 +81,12 @@ pub fn try_library(
             Some(waiting) => waiting.run(&request),
             None => preflight::run(&request),
         };
-        let (verdict, trial) = tried.map_err(|error| explained(error, bytes, author))?;
+        let verdict = tried.map_err(|error| explained(error, bytes, author))?;
         let mut notes: Vec<_> = note.into_iter().collect();
         if let Some(author) = author {
             notes.extend(companions::compare(bytes, author, &verdict.resolved)?);
         }
-        Ok(Tried { verdict, notes, file, trial })
+        Ok(Tried { verdict, notes, file })
     };
     if let Some(unmarked) = marks::without(bytes) {
         match run(&unmarked.bytes, Some(unmarked.note())) {

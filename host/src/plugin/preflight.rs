@@ -7,8 +7,8 @@
 //! # Invariants
 //! - However the candidate behaves, the answer comes within the time limit (and one second).
 //! - End of file is never waited for: a forked grandchild may hold the pipe open.
-//! - The child's whole process group is killed when [`run`] returns, and gone when the [`Trial`] is
-//!   dropped; at once where it holds anything of the candidate's.
+//! - The child's whole process group is dead, and the child reaped, when [`run`] returns: a library that
+//!   is loaded next meets no lock of it, and waits for no process but its own.
 
 use std::{
     io,
@@ -125,7 +125,7 @@ const OWN_VARIABLES: [&str; 6] = [
 ///
 /// # Errors
 /// [`PreflightError`]: the candidate must not be loaded.
-pub fn run(request: &PreflightRequest) -> Result<(Verdict, Trial), PreflightError> {
+pub fn run(request: &PreflightRequest) -> Result<Verdict, PreflightError> {
     Waiting::start(request.static_tls).run(request)
 }
 
@@ -150,28 +150,16 @@ impl Waiting {
     ///
     /// # Errors
     /// As for [`run`].
-    pub fn run(self, request: &PreflightRequest) -> Result<(Verdict, Trial), PreflightError> {
+    pub fn run(self, request: &PreflightRequest) -> Result<Verdict, PreflightError> {
         let mut child = self.0.map_err(PreflightProblem::Spawn)?;
         let began = Instant::now();
         let nonce = nonce().map_err(|error| PreflightProblem::Spawn(error.into()))?;
         let mut text = wire::request(request, &nonce, std::process::id());
         text.push('\n');
         let heard = talk::talk(&mut child, &text, &nonce, began + request.time);
-        conclude(request, began, heard, child)
+        let status = child.end();
+        judge(request, began.elapsed(), heard, status)
     }
-}
-
-/// What is made of the conversation, and of the end where that says anything.
-fn conclude(
-    request: &PreflightRequest,
-    began: Instant,
-    heard: Heard,
-    mut child: Trial,
-) -> Result<(Verdict, Trial), PreflightError> {
-    child.kill();
-    let status = if heard.has_let_go() { None } else { child.wait() };
-    let verdict = judge(request, began.elapsed(), heard, status)?;
-    Ok((verdict, child))
 }
 
 fn nonce() -> rustix::io::Result<String> {
@@ -216,27 +204,24 @@ fn spawn(mut command: Command) -> io::Result<Trial> {
     }
 }
 
-/// A child, which is killed and gone when this is dropped. A process takes a while to be taken apart,
-/// a tenth of a deploy; whoever has its verdict can go on meanwhile.
+/// A child, which is killed and reaped when this is dropped.
 #[derive(Debug)]
-#[must_use = "the child is waited for when this is dropped"]
-pub struct Trial {
+struct Trial {
     child: Child,
     pidfd: OwnedFd,
 }
 
 impl Trial {
-    /// Kills the group, which is still the child's because the child is not reaped yet.
-    fn kill(&mut self) {
-        // Nobody is left to kill when the child has ended by itself.
-        let _ = rustix::process::kill_process_group(Pid::from_child(&self.child), Signal::KILL);
-        // It may have left its group; this one cannot miss. A grandchild that has made a session of
-        // its own survives: a preflight is no sandbox.
-        let _ = self.child.kill();
-    }
-
-    /// Reaps the child, once it is gone.
-    fn wait(&mut self) -> Option<ExitStatus> {
+    /// Kills the group, and reaps. Code of a plugin may have reaped it already, as some do with
+    /// any child: then its number may be another one's.
+    fn end(&mut self) -> Option<ExitStatus> {
+        let gone = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL).is_err();
+        if !gone {
+            // The child's, because the child is not reaped yet. Nobody is left where it has left its
+            // group; a grandchild that has made a session of its own survives: a preflight is no
+            // sandbox.
+            let _ = rustix::process::kill_process_group(Pid::from_child(&self.child), Signal::KILL);
+        }
         let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
         let time = Timespec::try_from(REAP_TIME).ok();
         // An interrupted wait is made good by `try_wait`'s answer below.
@@ -249,9 +234,7 @@ impl Drop for Trial {
     fn drop(&mut self) {
         // Its number is somebody else's once it has been reaped.
         if let Ok(None) = self.child.try_wait() {
-            self.kill();
-            // One that is not gone by then is in the kernel's hands.
-            let _ = self.wait();
+            self.end();
         }
     }
 }

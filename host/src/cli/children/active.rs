@@ -158,5 +158,5 @@ fn unloads_unmarked(config: &Config, bytes: &[u8], named: &(PluginName, Label)) 
     let Ok(memory) = memory.map(|it| it.path().to_owned()) else { return false };
     memory.exists()
         && preflight::run(&PreflightRequest::new(memory, named.clone(), config))
-            .is_ok_and(|(verdict, _)| verdict.unmapped)
+            .is_ok_and(|verdict| verdict.unmapped)
 }

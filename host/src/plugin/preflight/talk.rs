@@ -145,15 +145,6 @@ impl Ear {
 }
 
 impl Heard {
-    /// Whether the child holds nothing of the candidate's any more, by its own words.
-    pub(super) fn has_let_go(&self) -> bool {
-        let let_go = |verdict: &Line| match verdict {
-            Line::Passed { unmapped, leaves, .. } => *unmapped && !leaves.is_notable(),
-            Line::Refused { .. } | Line::Stage(_) => false,
-        };
-        self.verdict.as_ref().is_some_and(let_go)
-    }
-
     fn take_lines(&mut self, heard: &mut Vec<u8>, nonce: &str) {
         while let Some(end) = heard.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = heard.drain(..=end).collect();

@@ -33,14 +33,9 @@ fn play(script: &str, request: &PreflightRequest) -> Result<Verdict, PreflightEr
     let text = wire::request(request, NONCE, std::process::id());
     let pid = trial.child.id();
     let heard = talk::talk(&mut trial, &text, NONCE, began + request.time);
-    let concluded = conclude(request, began, heard, trial);
-    let verdict = concluded.map(|(verdict, trial)| {
-        assert!(verdict.unmapped || !is_there(pid), "one that holds something is gone at once");
-        drop(trial);
-        verdict
-    });
-    assert!(!is_there(pid), "the child is reaped");
-    verdict
+    let status = trial.end();
+    assert!(status.is_some() && !is_there(pid), "the child is reaped");
+    judge(request, began.elapsed(), heard, status)
 }
 
 fn is_there(pid: u32) -> bool {
@@ -127,6 +122,21 @@ fn a_child_that_hangs_is_killed_at_the_limit() {
     let error = play("exec >&-; sleep 60", &hanging).unwrap_err();
     assert_eq!(error.code(), "preflight_timeout");
     assert!(began.elapsed() < LONG);
+}
+
+/// Nothing asks one whose library is refused before it is tried.
+#[test]
+fn a_child_that_is_not_needed_is_gone() {
+    let mut command = Command::new("/bin/sh");
+    command.arg("-c").arg("sleep 60 & sleep 60");
+    let trial = spawn(command).unwrap();
+    let pid = trial.child.id();
+    assert!(is_there(pid));
+    drop(Waiting(Ok(trial)));
+    assert!(!is_there(pid));
+    let none = Waiting(Err(io::Error::other("no more processes")));
+    let error = none.run(&request(LONG, UnloadPolicy::Allow)).unwrap_err();
+    assert_eq!((error.code(), error.kind()), ("preflight_spawn", Kind::Host));
 }
 
 #[test]

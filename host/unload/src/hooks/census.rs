@@ -53,11 +53,13 @@ mod tables;
 struct Known {
     /// Where it keeps what goes with its owner.
     tables: Tables,
+    /// Words of the loader that are no addresses any more; see [`cache`].
+    forgotten: Vec<usize>,
 }
 
 fn known() -> &'static Known {
     static KNOWN: OnceLock<Known> = OnceLock::new();
-    KNOWN.get_or_init(|| Known { tables: Tables::find() })
+    KNOWN.get_or_init(|| Known { tables: Tables::find(), forgotten: cache::find() })
 }
 
 /// The right to open or close a library, and to ask the loader for what takes a reference: nobody else
@@ -230,7 +232,7 @@ fn lacks() -> Vec<String> {
     let start = own.as_ptr().addr();
     let goes = Goes::new(iter::once(start..start + size_of_val(&*own)));
     LEFT.store(start + 8, Ordering::SeqCst);
-    let hits = scan::seek(&goes).map(|survey| survey.hits);
+    let hits = scan::seek(goes).map(|survey| survey.hits);
     LEFT.store(0, Ordering::SeqCst);
     match hits {
         Ok(hits) if hits.iter().any(|it| it.address == LEFT.as_ptr().addr()) => {}

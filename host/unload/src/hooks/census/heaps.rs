@@ -125,6 +125,15 @@ pub(super) fn follow(roots: &Roots, goes: &Goes) -> Found {
     all
 }
 
+/// Whether each word of `trail` leads into the block that the next one stands in, and that is in use: one
+/// that was freed keeps most of its words.
+pub(super) fn leads_on(trail: &Trail) -> bool {
+    let mut pages = Pages::new();
+    trail.iter().zip(trail.iter().skip(1)).all(|((_, word), (next, _))| {
+        pages.block(*word).is_ok_and(|block| block.is_some_and(|it| it.contains(next)))
+    })
+}
+
 fn file_name(path: &CStr) -> String {
     let name = path.to_bytes().rsplit(|byte| *byte == b'/').next();
     String::from_utf8_lossy(name.unwrap_or_default()).into_owned()
@@ -194,3 +203,51 @@ impl Walk<'_> {
 
 /// Where programs have memory.
 const MEMORY: Range<usize> = 1 << 16..1 << 47;
+
+#[cfg(test)]
+mod tests {
+    #![expect(unsafe_code, reason = "takes blocks of C's, and gives them back")]
+
+    use std::{
+        iter,
+        sync::atomic::{AtomicUsize, Ordering},
+    };
+
+    use super::{super::held::Cause, *};
+
+    /// Larger than what the allocator keeps in each thread, where it counts as in use.
+    const BLOCK_BYTES: usize = 5000;
+
+    /// What was found in a block is believed while that is in use, though its words stay afterwards.
+    #[test]
+    fn a_block_that_was_freed_keeps_nothing() {
+        static HEAD: AtomicUsize = AtomicUsize::new(0);
+        let gone: &'static [usize; 64] = Box::leak(Box::new([0; 64]));
+        let start = gone.as_ptr().addr();
+        let goes = Goes::new(iter::once(start..start + size_of_val(gone)));
+        let head = HEAD.as_ptr().addr();
+        let writable = iter::once(head..head + memory::WORD).collect();
+        let keeper = Keeper { name: c"/lib/libdep.so".to_owned(), writable };
+        let roots = Roots { keepers: vec![keeper], ..Roots::default() };
+
+        // SAFETY: any size may be asked for.
+        let block = unsafe { libc::malloc(BLOCK_BYTES) }.cast::<usize>();
+        // SAFETY: as above; keeps the first one from the end of the heap.
+        let behind = unsafe { libc::malloc(BLOCK_BYTES) };
+        // SAFETY: inside of the block.
+        unsafe { block.add(100).write(start + 24) };
+        HEAD.store(block.addr(), Ordering::SeqCst);
+        let kept = follow(&roots, &goes).kept.remove(0);
+        assert_eq!((kept.name().as_str(), kept.trail.len()), ("libdep.so", 2));
+        let cause = Cause::in_block("held".to_owned(), kept);
+        assert!(cause.is_still_in_block(&roots, &goes));
+
+        // SAFETY: taken above, given back once.
+        unsafe { libc::free(block.cast()) };
+        assert_eq!(follow(&roots, &goes).kept, []);
+        assert!(!cause.is_still_in_block(&roots, &goes), "its words are still there");
+        HEAD.store(0, Ordering::SeqCst);
+        // SAFETY: as above.
+        unsafe { libc::free(behind) };
+    }
+}

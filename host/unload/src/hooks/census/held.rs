@@ -14,7 +14,7 @@ use std::{
 
 use super::{
     goes::Goes,
-    heaps::{Kept, Roots, Trail},
+    heaps::{self, Kept, Roots, Trail},
     scan::Hit,
 };
 use crate::hooks::{LibraryId, memory};
@@ -58,7 +58,7 @@ impl Cause {
     pub(super) fn is_still_in_block(&self, roots: &Roots, goes: &Goes) -> bool {
         let begins = self.words.first().is_some_and(|(at, _)| roots.hold(*at));
         let ends = self.words.last().is_some_and(|(_, word)| goes.holds(*word));
-        self.in_block && begins && ends && self.is_unchanged()
+        self.in_block && begins && ends && self.is_unchanged() && heaps::leads_on(&self.words)
     }
 }
 

@@ -8,18 +8,15 @@ use hotseat_test_support::procfs;
 
 use crate::load::Tally;
 
-/// Resident memory may differ by this much between 100 swaps and the end of a run that is no longer
-/// than [`FULL_SWAPS`]. Units: KiB.
+/// Resident memory may differ by this much between the first look and the end, in a longer run between
+/// [`FULL_SWAPS`] and the end. Units: KiB.
 const RSS_GROWTH_MAX_KIB: u64 = 1024;
 /// Swaps after which what the host keeps of the past is as large as it ever gets: 1,024 events (four a
 /// swap), 256 rows of history, and what was said of each generation in the last ten seconds.
 pub(crate) const FULL_SWAPS: u32 = 1000;
-/// What that, and the allocator's own row of it in each thread, may take from 100 swaps to the end.
-/// Units: KiB.
+/// Resident memory may differ by this much between the first look and the end of a longer run: all of
+/// that is filled meanwhile, and the allocator's row of it in each thread. Units: KiB.
 const RSS_FILLING_MAX_KIB: u64 = 1536;
-/// Resident memory may differ by this much between there and the end: over 9,000 swaps, less than 58
-/// bytes a swap. Units: KiB.
-const RSS_FULL_GROWTH_MAX_KIB: u64 = 512;
 /// Anonymous mappings may differ by this much: glibc splits and merges its heaps as it likes, and
 /// makes an arena once; a library that stays would add five for each swap.
 const ANONYMOUS_GROWTH_MAX: usize = 8;
@@ -156,7 +153,7 @@ impl Report {
         let full = self.samples.iter().find(|it| it.swaps == FULL_SWAPS && it.swaps < end.swaps);
         let bounds = match full {
             None => vec![(early, RSS_GROWTH_MAX_KIB)],
-            Some(full) => vec![(early, RSS_FILLING_MAX_KIB), (full, RSS_FULL_GROWTH_MAX_KIB)],
+            Some(full) => vec![(early, RSS_FILLING_MAX_KIB), (full, RSS_GROWTH_MAX_KIB)],
         };
         for (from, most) in bounds {
             let Sample { swaps, rss_kib, .. } = from;
