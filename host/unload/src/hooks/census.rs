@@ -36,7 +36,7 @@ use self::{
     scan::{Hit, Survey},
     tables::Tables,
 };
-use super::{LibraryId, check, needed};
+use super::{LibraryId, check, interpose, needed, object};
 
 mod blocks;
 mod cache;
@@ -53,13 +53,14 @@ mod tables;
 struct Known {
     /// Where it keeps what goes with its owner.
     tables: Tables,
-    /// Words of the loader that are no addresses any more; see [`cache`].
-    forgotten: Vec<usize>,
+    /// The loader itself, by its place in its list.
+    loader: Option<usize>,
 }
 
 fn known() -> &'static Known {
     static KNOWN: OnceLock<Known> = OnceLock::new();
-    KNOWN.get_or_init(|| Known { tables: Tables::find(), forgotten: cache::find() })
+    let loader = || object::find(interpose::lookup(c"__tls_get_addr")).map(|it| it.id());
+    KNOWN.get_or_init(|| Known { tables: Tables::find(), loader: loader() })
 }
 
 /// The right to open or close a library, and to ask the loader for what takes a reference: nobody else
@@ -221,6 +222,7 @@ pub fn complaint() -> Option<&'static str> {
 /// What was not found. Tries it on an address that is left on purpose, too.
 fn lacks() -> Vec<String> {
     static LEFT: AtomicUsize = AtomicUsize::new(0);
+    cache::learn();
     let mut lacks: Vec<String> = known().tables.unknown().iter().map(ToString::to_string).collect();
     if needed::fields().is_none() {
         lacks.push("which libraries the loader keeps".to_owned());
@@ -232,7 +234,7 @@ fn lacks() -> Vec<String> {
     let start = own.as_ptr().addr();
     let goes = Goes::new(iter::once(start..start + size_of_val(&*own)));
     LEFT.store(start + 8, Ordering::SeqCst);
-    let hits = scan::seek(goes).map(|survey| survey.hits);
+    let hits = scan::seek(&goes).map(|survey| survey.hits);
     LEFT.store(0, Ordering::SeqCst);
     match hits {
         Ok(hits) if hits.iter().any(|it| it.address == LEFT.as_ptr().addr()) => {}

@@ -210,7 +210,11 @@ mod tests {
 
     use std::{
         iter,
-        sync::atomic::{AtomicUsize, Ordering},
+        sync::{
+            atomic::{AtomicUsize, Ordering},
+            mpsc,
+        },
+        thread,
     };
 
     use super::{super::held::Cause, *};
@@ -230,24 +234,37 @@ mod tests {
         let keeper = Keeper { name: c"/lib/libdep.so".to_owned(), writable };
         let roots = Roots { keepers: vec![keeper], ..Roots::default() };
 
-        // SAFETY: any size may be asked for.
-        let block = unsafe { libc::malloc(BLOCK_BYTES) }.cast::<usize>();
-        // SAFETY: as above; keeps the first one from the end of the heap.
-        let behind = unsafe { libc::malloc(BLOCK_BYTES) };
-        // SAFETY: inside of the block.
-        unsafe { block.add(100).write(start + 24) };
-        HEAD.store(block.addr(), Ordering::SeqCst);
+        // A thread of its own has a heap of its own: what a look needs is not taken from that block.
+        let (turn, turns) = mpsc::channel();
+        let (told, tells) = mpsc::channel();
+        let owner = thread::spawn(move || {
+            // SAFETY: any size may be asked for.
+            let block = unsafe { libc::malloc(BLOCK_BYTES) }.cast::<usize>();
+            // SAFETY: as above; keeps the first one from the end of the heap.
+            let behind = unsafe { libc::malloc(BLOCK_BYTES) };
+            // SAFETY: inside of the block.
+            unsafe { block.add(100).write(start + 24) };
+            told.send(block.addr()).unwrap();
+            turns.recv().unwrap();
+            // SAFETY: taken above, given back once.
+            unsafe { libc::free(block.cast()) };
+            told.send(0).unwrap();
+            turns.recv().unwrap();
+            // SAFETY: as above.
+            unsafe { libc::free(behind) };
+        });
+        HEAD.store(tells.recv().unwrap(), Ordering::SeqCst);
         let kept = follow(&roots, &goes).kept.remove(0);
         assert_eq!((kept.name().as_str(), kept.trail.len()), ("libdep.so", 2));
         let cause = Cause::in_block("held".to_owned(), kept);
         assert!(cause.is_still_in_block(&roots, &goes));
 
-        // SAFETY: taken above, given back once.
-        unsafe { libc::free(block.cast()) };
+        turn.send(()).unwrap();
+        tells.recv().unwrap();
         assert_eq!(follow(&roots, &goes).kept, []);
         assert!(!cause.is_still_in_block(&roots, &goes), "its words are still there");
         HEAD.store(0, Ordering::SeqCst);
-        // SAFETY: as above.
-        unsafe { libc::free(behind) };
+        turn.send(()).unwrap();
+        owner.join().unwrap();
     }
 }

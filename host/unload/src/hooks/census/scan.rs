@@ -5,7 +5,7 @@ use std::{
     io,
 };
 
-use super::{goes::Goes, heaps::Roots, known};
+use super::{cache, goes::Goes, heaps::Roots, known};
 use crate::hooks::{
     LibraryId, heap,
     memory::{self, WORD, Words, word},
@@ -56,7 +56,7 @@ pub(super) fn survey(path: &CStr, library: LibraryId) -> io::Result<Survey> {
         let going = needed::with(all, path);
         let spans = all.iter().zip(&going).filter(|(_, goes)| **goes);
         let spans = spans.map(|(it, _)| it.span.clone());
-        let goes = Goes::new(spans.chain(chunks));
+        let goes = Goes::new(spans.chain(chunks.iter().cloned()));
         let stays = all.iter().zip(&going).filter(|(_, goes)| !**goes).map(|(it, _)| it);
         let survey = compare(stays, goes)?;
         let roots = Roots::of(all, |at| !going[at]);
@@ -78,13 +78,20 @@ pub(super) fn alone(path: &CStr, library: LibraryId) -> Option<(Goes, Roots)> {
 ///
 /// # Errors
 /// As for [`survey`].
-pub(super) fn seek(goes: Goes) -> io::Result<Survey> {
-    under_the_lock(|all| compare(all.iter(), goes))
+pub(super) fn seek(goes: &Goes) -> io::Result<Survey> {
+    under_the_lock(|all| compare(all.iter(), goes.clone()))
 }
 
-fn under_the_lock(look: impl FnOnce(&[Loaded]) -> io::Result<Survey>) -> io::Result<Survey> {
+/// Looks under the loader's lock; once more behind it, where a word of the loader's own is in doubt.
+fn under_the_lock(look: impl Fn(&[Loaded]) -> io::Result<Survey>) -> io::Result<Survey> {
     let silent = || io::Error::other("the loader does not tell what it has mapped");
-    objects::with_all(look).unwrap_or_else(|| Err(silent()))
+    let seen = || objects::with_all(&look).unwrap_or_else(|| Err(silent()));
+    let survey = seen()?;
+    if !survey.hits.iter().any(|hit| cache::is_doubtful(hit.address)) {
+        return Ok(survey);
+    }
+    cache::learn();
+    seen()
 }
 
 fn compare<'a>(stays: impl Iterator<Item = &'a Loaded>, goes: Goes) -> io::Result<Survey> {
@@ -113,7 +120,7 @@ fn is_forgiven(address: usize, goes: &Goes) -> bool {
     if let Some(forgiven) = known().tables.forgives(address, goes) {
         return forgiven;
     }
-    known().forgotten.contains(&address)
+    cache::is_forgotten(address)
         || is_frame_cache(address, goes)
         // Where it could stand in a table that was not found: one with a handle of the library, a
         // word that holds its own address, is taken out when that goes.

@@ -53,7 +53,7 @@ impl Played {
     }
 
     fn seek(&self) -> Survey {
-        scan::seek(self.goes()).unwrap()
+        scan::seek(&self.goes()).unwrap()
     }
 
     fn hits(&self) -> Vec<Hit> {
