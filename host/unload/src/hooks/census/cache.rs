@@ -22,9 +22,9 @@ const NEAR: usize = 1 << 36;
 
 /// A word that holds the address of a page that is not there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Dangling {
-    pub(super) place: usize,
-    pub(super) page: usize,
+struct Dangling {
+    place: usize,
+    page: usize,
 }
 
 static PLACES: OnceLock<Vec<usize>> = OnceLock::new();
@@ -67,7 +67,7 @@ fn attempt() -> Vec<usize> {
 }
 
 /// Has the loader search for a library that there is none of; the words that dangle then.
-pub(super) fn search() -> Vec<Dangling> {
+fn search() -> Vec<Dangling> {
     let flags = libc::RTLD_NOW | libc::RTLD_NOLOAD;
     // SAFETY: a C string; nothing is opened that is not there already.
     let handle = unsafe { libc::dlopen(c"libno-such-library.so.0".as_ptr(), flags) };
@@ -110,13 +110,13 @@ fn is_mapped(page: usize) -> bool {
 
 /// A page that is kept from everybody else.
 #[derive(Debug)]
-pub(super) struct Taken {
+struct Taken {
     page: usize,
 }
 
 impl Taken {
     /// `None`: somebody was faster.
-    pub(super) fn new(page: usize) -> Option<Self> {
+    fn new(page: usize) -> Option<Self> {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
         let size = rustix::param::page_size();
         let wanted = ptr::without_provenance_mut::<c_void>(page);
