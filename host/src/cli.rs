@@ -51,8 +51,9 @@ pub struct Work {
     pub serve: fn(Vec<OsString>, ServeSettings) -> anyhow::Result<()>,
     /// Stages, verifies and preflights one library.
     pub check: fn(&Path, &Config) -> Result<CheckReport, Refusal>,
-    /// The hidden child of a preflight. Nothing else of the command line runs before it.
-    pub preflight_child: fn() -> ExitCode,
+    /// The hidden child of a preflight; the arguments followed its name. Nothing else of the command
+    /// line runs before it.
+    pub preflight_child: fn(&[OsString]) -> ExitCode,
     /// The hidden worker of a master; the arguments followed `serve`.
     pub worker: fn(&[OsString]) -> anyhow::Result<()>,
 }
@@ -63,7 +64,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, work: &Work) -> ExitCo
     let rest = arguments.get(2..).unwrap_or_default();
     // No commands for people, so nothing of them is parsed or shown by clap.
     match arguments.get(1).and_then(|first| first.to_str()) {
-        Some(args::PREFLIGHT_CHILD) => return (work.preflight_child)(),
+        Some(args::PREFLIGHT_CHILD) => return (work.preflight_child)(rest),
         Some(link::SETTINGS_CHILD) => return ExitCode::from(children::settings(rest)),
         Some(link::STAGE_CHILD) => return ExitCode::from(children::stage(rest)),
         Some(link::WORKER) => return ExitCode::from(ended((work.worker)(rest))),

@@ -63,7 +63,7 @@ fn wrong_usage_is_64() {
     let work = Work {
         serve: |_, _| panic!("served"),
         check: |_, _| panic!("checked"),
-        preflight_child: || ExitCode::from(7),
+        preflight_child: |_| ExitCode::from(7),
         worker: |_| panic!("worked"),
     };
     let exit = |arguments: &[&str]| {

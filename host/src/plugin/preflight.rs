@@ -172,6 +172,9 @@ fn nonce() -> rustix::io::Result<String> {
 fn command(static_tls: usize) -> Command {
     let mut command = Command::new(program::own());
     command.arg0("hotseat").arg("preflight-child");
+    if hotseat_unload::self_test().is_ok() {
+        command.arg(child::TESTED);
+    }
     // `new` may read its settings from the environment, so the child sees what the host was given:
     // not what a plugin has put there since, which would decide where libraries are looked for.
     command.env_clear().envs(start().environment().iter().map(|(name, value)| (name, value)));

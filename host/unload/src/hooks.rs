@@ -83,7 +83,7 @@ mod window;
 mod zeroed;
 
 pub use blame::running_tag;
-pub use check::self_test;
+pub use check::{self_test, spare_self_test};
 pub(crate) use ledger::purge_thread;
 pub use window::Window;
 

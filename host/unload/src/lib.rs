@@ -63,6 +63,7 @@ pub use self::{
         registry::Record,
         resolved, running_library, running_tag, self_test,
         signals::FAULTS,
+        spare_self_test,
     },
     lease::{Holding, LibraryLease},
     library::{CloseError, Library, NODELETE, OpenError},

@@ -37,10 +37,14 @@ pub(super) const CANNOT_SPEAK: u8 = 70;
 /// Exit status: the child could not be set up; the candidate never ran.
 pub(super) const CANNOT_RUN: u8 = 71;
 
+/// The argument after the subcommand, where the parent has passed the self-test of unloading.
+pub(super) const TESTED: &str = "tested";
+
 /// The hidden subcommand `preflight-child`.
 #[must_use]
-pub fn main() -> ExitCode {
-    let (voice, offered, request) = match set_up() {
+pub fn main(arguments: &[OsString]) -> ExitCode {
+    let tested = arguments.first().is_some_and(|first| first == TESTED);
+    let (voice, offered, request) = match set_up(tested) {
         Ok(set_up) => set_up,
         Err(error) => {
             // Its parent may be gone.
@@ -62,8 +66,11 @@ pub fn main() -> ExitCode {
     if voice.say(verdict).is_err() { ExitCode::from(CANNOT_SPEAK) } else { ExitCode::SUCCESS }
 }
 
-fn set_up() -> io::Result<(Voice, Offered, LoadRequest)> {
+fn set_up(tested: bool) -> io::Result<(Voice, Offered, LoadRequest)> {
     let pipe = cell::enter()?;
+    if tested {
+        cell::believe();
+    }
     // All threads of our own are there before the candidate is opened, as in the host.
     let offered = Offered::start()?;
     // What needs no candidate is done while the parent still reads it.
@@ -98,7 +105,7 @@ fn try_candidate(voice: &Voice, request: &LoadRequest, offered: &Offered) -> Res
     let before = Count::take();
     let Course { unmapped, mut hazards, resolved } =
         course::run(voice, request, offered, Scope::First)?;
-    let first = before.leaves();
+    let first = before.leaves().of_first_load();
     // A library that stays is counted by whoever looks at the mappings.
     if !unmapped || !first.is_notable() {
         let leaves = if unmapped { first } else { Leaves::default() };

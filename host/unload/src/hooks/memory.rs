@@ -121,7 +121,7 @@ pub(super) fn text(address: usize, most: usize) -> Option<Vec<u8>> {
 }
 
 /// Units: bytes of data from which on it is worth asking which pages were ever touched.
-const LARGE: usize = 1 << 20;
+const LARGE: usize = 64 << 10;
 /// Units: bytes of an entry of the kernel's table of pages.
 const ENTRY: usize = 8;
 /// The page is in memory, or was swapped out. Source: kernel, `admin-guide/mm/pagemap.rst`.
