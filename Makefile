@@ -27,7 +27,7 @@ HAS_SSL := $(shell test -e /usr/include/openssl/ssl.h && echo yes)
 PLUGIN_PACKAGES := $(shell awk -F '"' '/^name = / { print $$2; nextfile }' plugins/*/Cargo.toml)
 PLUGIN_ARGS := $(foreach it,$(PLUGIN_PACKAGES),-p $(it))
 
-.PHONY: help build plugins run demo fresh fmt lint doc test test-one test-packages test-plugins previous soak soak-upgrade bench \
+.PHONY: help build plugins run demo fresh fmt lint doc test test-one test-static test-packages test-plugins previous soak soak-upgrade bench \
         fuzz chaos chaos-minute real-plugins real-packages deny hooks packages ci clean-tree
 
 help: ## show this list
@@ -106,6 +106,12 @@ else
 	$(CARGO) test --locked --no-fail-fast --lib --bins --tests
 endif
 	$(CARGO) test --locked --doc -p hotseat -p hotseat-plugin-api -p hotseat-unload
+
+# A program that is not position-independent has addresses of its own for functions of the C library.
+test-static: ## run the tests of host/unload in programs that are not position-independent
+	RUSTFLAGS="-C relocation-model=static" CARGO_TARGET_DIR=target/static \
+	  $(CARGO) test --locked -p hotseat-unload --lib --test hooks --test reach \
+	  --target "$$(rustc -vV | sed -n 's/^host: //p')"
 
 test-one: test-plugins ## run the tests whose name contains T, with their output: make test-one T=zoo
 	$(CARGO) test --locked -p hotseat --lib --test it -- --nocapture $(T)
@@ -208,4 +214,4 @@ clean-tree:
 	  echo "the checks have changed the tree, or it was not committed:"; git status --short; exit 1; \
 	fi
 
-ci: test chaos-minute lint doc deny clean-tree ## everything that CI runs
+ci: test test-static chaos-minute lint doc deny clean-tree ## everything that CI runs

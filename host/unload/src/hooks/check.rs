@@ -60,7 +60,7 @@ fn try_here() -> Result<(), String> {
             ));
         }
     }
-    let libc_address = interpose::lookup(c"getppid");
+    let libc_address = real::getppid();
     let object = object::find(libc_address).ok_or("no loaded object holds `getppid`")?;
     let path = object.name().to_owned();
     let record = registry::register(path).ok_or("the C library is registered already")?;

@@ -33,7 +33,7 @@ impl Fields {
     /// Finds them with the C library, or what unwinds: they stay loaded as long as the process in any
     /// case, and one of them is marked so for good. One that is so already shows nothing.
     pub(super) fn find() -> Option<Self> {
-        [c"getppid", c"_Unwind_Backtrace"].into_iter().find_map(|it| Self::find_with(lookup(it)))
+        [object::in_libc(), lookup(c"_Unwind_Backtrace")].into_iter().find_map(Self::find_with)
     }
 
     fn find_with(address: *const c_void) -> Option<Self> {

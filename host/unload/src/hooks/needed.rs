@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn what_the_program_began_with_stays() {
         begin();
-        let libc = object::find(libc::getppid as *const std::ffi::c_void).unwrap();
+        let libc = object::find(object::in_libc()).unwrap();
         assert!(is_permanent(libc.id()));
         assert!(!is_permanent(0));
         // It is needed by the program, whoever else asks for it.

@@ -167,7 +167,7 @@ fn describe(info: &libc::dl_phdr_info) -> Loaded {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::object, *};
 
     #[test]
     fn the_executable_and_the_c_library_are_seen() {
@@ -176,7 +176,7 @@ mod tests {
             let at = |address: *const c_void| {
                 all.iter().find(|it| it.span.contains(&address.addr())).cloned()
             };
-            (at(here), at(libc::getppid as *const c_void))
+            (at(here), at(object::in_libc()))
         })
         .unwrap();
         let (own, libc) = (own.unwrap(), libc.unwrap());

@@ -114,6 +114,8 @@ slots! {
     ALIGNED_ALLOC c"aligned_alloc"
     MEMALIGN c"memalign"
     POSIX_MEMALIGN c"posix_memalign"
+    MALLOC_USABLE_SIZE c"malloc_usable_size"
+    GETPPID c"getppid"
     AT_EXIT c"__cxa_thread_atexit_impl"
     KEY_CREATE c"pthread_key_create"
     KEY_DELETE c"pthread_key_delete"
@@ -181,6 +183,16 @@ pub(super) fn memalign() -> Option<Malloc2> {
 pub(super) fn posix_memalign() -> Option<AlignedInto> {
     // SAFETY: as above.
     unsafe { std::mem::transmute::<*mut c_void, Option<AlignedInto>>(POSIX_MEMALIGN.address()) }
+}
+
+/// Where it is.
+pub(super) fn malloc_usable_size() -> *const c_void {
+    MALLOC_USABLE_SIZE.address()
+}
+
+/// Where it is: a function that can be called with anything.
+pub(super) fn getppid() -> *mut c_void {
+    GETPPID.address()
 }
 
 pub(super) fn thread_atexit() -> Option<AtExit> {

@@ -10,6 +10,8 @@ use std::{
     ptr,
 };
 
+use super::object;
+
 // Tags of dynamic entries. Source: `<elf.h>`.
 const DT_NULL: usize = 0;
 const DT_STRTAB: usize = 5;
@@ -32,7 +34,7 @@ struct Search<'a> {
 /// Where the C library has the function; what another object behind the executable has, where it has
 /// none (older ones are in parts). Null: there is none.
 pub(super) fn find(name: &CStr) -> *mut c_void {
-    let inside = (libc::getppid as *const c_void).addr();
+    let inside = object::in_libc().addr();
     let mut search = Search { name, inside, found: 0 };
     // SAFETY: `look` fits, and gets the search, which outlives the call.
     unsafe { libc::dl_iterate_phdr(Some(look), (&raw mut search).cast()) };

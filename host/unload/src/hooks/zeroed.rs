@@ -16,6 +16,8 @@ use std::{
     sync::atomic::{AtomicPtr, AtomicU8, Ordering::Relaxed},
 };
 
+use rustix::mm::{Advice, madvise};
+
 use super::{
     object,
     real::{self, Malloc2},
@@ -87,12 +89,12 @@ stub!(malloc(size: usize), MALLOC, zeroed_malloc);
 stub!(realloc(block: *mut c_void, size: usize), REALLOC, zeroed_realloc);
 
 /// Units: bytes from which on `calloc` is asked: it knows which pages are fresh. Smaller blocks it does
-/// not take from those at hand for each thread, as `malloc` does.
+/// not take from those at hand for each thread, as `malloc` does; larger ones it writes whole.
 const LARGE: usize = 64 << 10;
 
 unsafe extern "C" fn zeroed_malloc(size: usize) -> *mut c_void {
     note(&MALLOC, real::malloc);
-    if size >= LARGE {
+    if (LARGE..LARGEST_WRITTEN).contains(&size) {
         let Some(real) = real::calloc() else { return ptr::null_mut() };
         // SAFETY: any size may be asked for.
         return unsafe { real(1, size) };
@@ -191,8 +193,38 @@ unsafe fn clear(block: *mut c_void, from: usize) {
     let header = unsafe { block.cast::<usize>().sub(1).read() };
     if header & MAPPED == 0 {
         // SAFETY: that many bytes are the block's owner's.
-        unsafe { block.cast::<u8>().add(from).write_bytes(0, size - from) };
+        unsafe { zero(block.cast::<u8>().add(from), size - from) };
     }
+}
+
+/// Units: bytes. A multiple of every size of a page.
+const PAGES: usize = 64 << 10;
+
+/// Units: bytes from which on pages go back to the system, which gives fresh ones when they are touched:
+/// a large block is often not used whole.
+const LARGEST_WRITTEN: usize = 256 << 10;
+
+/// # Safety
+/// `size` bytes from `start` on must be a part of a block, and nobody may need what stands there.
+unsafe fn zero(start: *mut u8, size: usize) {
+    if size >= LARGEST_WRITTEN {
+        let before = start.align_offset(PAGES);
+        let whole = (size - before) / PAGES * PAGES;
+        // SAFETY: before the block's end, because it is larger than two of `PAGES`.
+        let (pages, after) = unsafe { (start.add(before), start.add(before + whole)) };
+        // SAFETY: whole pages of a block, whose memory is the process's own: they read as zeros then.
+        if unsafe { madvise(pages.cast(), whole, Advice::LinuxDontNeed) }.is_ok() {
+            // SAFETY: what is left of the block before and behind them.
+            unsafe {
+                start.write_bytes(0, before);
+                after.write_bytes(0, size - before - whole);
+            }
+            return;
+        }
+        // Locked in memory, or larger pages.
+    }
+    // SAFETY: as the caller says.
+    unsafe { start.write_bytes(0, size) };
 }
 
 /// Of a block's header: it has a mapping of its own.
@@ -222,8 +254,8 @@ fn is_glibcs() -> bool {
     }
     let object = |address: *const c_void| object::find(address).map(|it| it.id());
     let malloc = real::malloc().and_then(|it| object(it as *const c_void));
-    let usable = object(libc::malloc_usable_size as *const c_void);
-    let libc = object(libc::getppid as *const c_void);
+    let usable = object(real::malloc_usable_size());
+    let libc = object(object::in_libc());
     let is = libc.is_some() && malloc == libc && usable == libc;
     KNOWN.store(if is { YES } else { NO }, Relaxed);
     is

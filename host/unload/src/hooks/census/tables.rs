@@ -15,6 +15,7 @@ use std::{
 use super::goes::Goes;
 use crate::hooks::{
     memory::{WORD, Words, word},
+    object,
     objects::{self, Loaded},
     real::{self, Dtor},
 };
@@ -254,7 +255,7 @@ fn forks_around(first: &[usize], second: &[usize]) -> Option<Forks> {
 
 /// Where each of `wanted` stands in the data of the C library.
 fn places(wanted: &[usize]) -> Vec<Vec<usize>> {
-    let inside = libc::getppid as *const c_void;
+    let inside = object::in_libc();
     let look = |all: &[Loaded]| {
         let mut found = vec![Vec::new(); wanted.len()];
         let library = all.iter().find(|it| it.span.contains(&inside.addr()));

@@ -48,7 +48,7 @@ fn what_the_process_began_with_is_its_own() {
     let at = resolve(&all, b"libc.so.6").unwrap();
     let libc = all[at].image(Some(&Files::read()));
     assert!(libc.own && libc.file.is_some(), "{libc:?}");
-    let inside = object::find(libc::getppid as *const std::ffi::c_void).unwrap();
+    let inside = object::find(object::in_libc()).unwrap();
     assert_eq!(Some(inside.id()), all[at].map);
     let other = Resolved {
         wanted: "libc.so.6".to_owned(),
