@@ -3,7 +3,7 @@
 //! word). rustc's LLD exports by itself what the C library has as well; GNU ld does not.
 
 /// As in `hooks::interpose`; the self-test of a program that lacks one says so.
-const SYMBOLS: [&str; 49] = [
+const SYMBOLS: [&str; 50] = [
     "_Exit",
     "__cxa_thread_atexit_impl",
     "__register_atfork",
@@ -46,6 +46,7 @@ const SYMBOLS: [&str; 49] = [
     "siginterrupt",
     "signal",
     "sigset",
+    "socketpair",
     "ssignal",
     "sysv_signal",
     "thrd_create",

@@ -1,10 +1,13 @@
-//! Each load of it leaves a pair of sockets and 40 KiB of C's heap behind; a request leaves 64 KiB
+//! Each load of it leaves two sockets and 40 KiB of C's heap behind; a request leaves 64 KiB
 //! and a descriptor more. Refuses to be tried (`self_test`) twice in one process.
 #![expect(unsafe_code, reason = "allocates what nobody frees")]
 
 use std::{
     ffi::CStr,
-    os::{fd::IntoRawFd as _, unix::net::UnixStream},
+    os::{
+        fd::IntoRawFd as _,
+        unix::net::{UnixDatagram, UnixStream},
+    },
     ptr,
 };
 
@@ -24,9 +27,8 @@ fn leave(bytes: usize) {
 
 impl Handler for Leaves {
     fn new(_: &Context) -> Result<Self> {
-        let (one, other) = UnixStream::pair()?;
         // Closed by nobody.
-        let _ = (one.into_raw_fd(), other.into_raw_fd());
+        let _ = (UnixDatagram::unbound()?.into_raw_fd(), UnixDatagram::unbound()?.into_raw_fd());
         leave(40 << 10);
         Ok(Self)
     }

@@ -70,6 +70,7 @@ pub(crate) mod needed;
 pub(crate) mod object;
 mod objects;
 pub(crate) mod on_heap;
+pub(crate) mod pairs;
 mod real;
 pub(crate) mod registry;
 pub mod resolved;

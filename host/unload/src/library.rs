@@ -24,7 +24,7 @@ use crate::{
         self, LibraryId, blame, callbacks,
         census::{self, Look},
         forks::handlers,
-        heap, keys, ledger, needed, object, on_heap,
+        heap, keys, ledger, needed, object, on_heap, pairs,
         registry::{self, Record},
         signals,
     },
@@ -364,6 +364,7 @@ impl Library {
         keys::delete_all(&record);
         registry::unregister(&record);
         heap::take_back(record.id());
+        pairs::close_left(record.id());
         drop(turn);
         // Nobody knows the addresses any more.
         drop(ManuallyDrop::into_inner(kept));

@@ -17,12 +17,33 @@ fn a_deploy_says_what_each_load_leaves() {
     assert!(note.contains(" KiB behind"), "{note}");
 }
 
-/// tokio's signal driver keeps a pair of sockets for the process.
+/// tokio's signal driver keeps a pair of sockets for the process, which goes with its library.
 #[test]
-fn tokio_s_signal_pipe_is_told() {
+fn tokio_s_signal_pipe_is_closed() {
     let host = start_host!();
-    let note = note_of(&host, &fault("owns_threads"), "libhandler_v1.so");
-    assert!(note.contains("each load leaves 2 descriptors (socket)"), "{note}");
+    let sockets = || {
+        let folder = std::fs::read_dir(format!("/proc/{}/fd", host.worker_pid())).unwrap();
+        let targets = folder.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+        targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
+    };
+    let bytes = library::bytes(&fault("owns_threads"));
+    let mut counts = Vec::new();
+    for version in 1..=6_u8 {
+        let bytes = [&bytes[..], &[version]].concat();
+        let swapped = host.deploy_bytes(&bytes, &format!("libhandler_v{version}.so")).swapped();
+        assert!(!swapped.notes.contains("leaves"), "{}", swapped.notes);
+        let left = || {
+            wire::list(&host.status(), "/retired")
+                .iter()
+                .filter(|it| it["life"] != "unloaded")
+                .count()
+        };
+        eventually!(left() == 0, "{}", host.status());
+        counts.push(sockets());
+    }
+    // Two a load would be ten; a connection of ours that is being closed is one.
+    let few = |count: usize| count < counts[0] + 4;
+    eventually!(few(sockets()), "{counts:?}");
 }
 
 #[test]

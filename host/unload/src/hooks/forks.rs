@@ -12,15 +12,16 @@
 
 use std::{any::Any, cell::RefCell, mem::ManuallyDrop, ptr, sync::Once};
 
-use super::{callbacks, heap, on_heap, real, registry, texts};
+use super::{callbacks, heap, on_heap, pairs, real, registry, texts};
 use crate::purge;
 
 /// The locks, in the order in which they may be taken: a holder of one may want those behind it.
-const LOCKS: [fn() -> Box<dyn Any>; 7] = [
+const LOCKS: [fn() -> Box<dyn Any>; 8] = [
     purge::hold,
     callbacks::hold,
     handlers::hold,
     on_heap::hold,
+    pairs::hold,
     registry::hold,
     heap::hold,
     texts::hold,

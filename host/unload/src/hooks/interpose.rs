@@ -10,7 +10,7 @@ use std::ffi::{CStr, c_int, c_void};
 use super::{
     asked, callbacks, ends,
     forks::handlers,
-    keys, ledger, on_heap,
+    keys, ledger, on_heap, pairs,
     real::{self, Dtor},
     registry::{self, Owner},
     signals, stack, syslog, threads, zeroed,
@@ -80,6 +80,7 @@ pub(super) fn table() -> impl Iterator<Item = (&'static CStr, *const c_void)> {
         (c"register_printf_type", on_heap::register_printf_type as *const c_void),
         (c"dlsym", asked::dlsym as *const c_void),
         (c"dlvsym", asked::dlvsym as *const c_void),
+        (c"socketpair", pairs::socketpair as *const c_void),
         (c"sigaltstack", stack::sigaltstack as *const c_void),
         (c"malloc", zeroed::malloc as *const c_void),
         (c"realloc", zeroed::realloc as *const c_void),

@@ -77,6 +77,8 @@ pub(super) type Malloc2 = unsafe extern "C" fn(usize, usize) -> *mut c_void;
 pub(super) type Realloc = unsafe extern "C" fn(*mut c_void, usize) -> *mut c_void;
 pub(super) type AlignedInto = unsafe extern "C" fn(*mut *mut c_void, usize, usize) -> c_int;
 
+pub(super) type Socketpair = unsafe extern "C" fn(c_int, c_int, c_int, *mut c_int) -> c_int;
+
 struct Slot {
     name: &'static CStr,
     address: AtomicPtr<c_void>,
@@ -132,6 +134,7 @@ slots! {
     OPENLOG c"openlog"
     PTHREAD_EXIT c"pthread_exit"
     SIGALTSTACK c"sigaltstack"
+    SOCKETPAIR c"socketpair"
     TIMER_CREATE c"timer_create"
     TIMER_DELETE c"timer_delete"
     MQ_NOTIFY c"mq_notify"
@@ -193,6 +196,11 @@ pub(super) fn malloc_usable_size() -> *const c_void {
 /// Where it is: a function that can be called with anything.
 pub(super) fn getppid() -> *mut c_void {
     GETPPID.address()
+}
+
+pub(super) fn socketpair() -> Option<Socketpair> {
+    // SAFETY: as above.
+    unsafe { std::mem::transmute::<*mut c_void, Option<Socketpair>>(SOCKETPAIR.address()) }
 }
 
 pub(super) fn thread_atexit() -> Option<AtExit> {

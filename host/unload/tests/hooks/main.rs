@@ -19,6 +19,7 @@ use hotseat_unload::{CloseError, Library, enter, self_test};
 use tempfile::TempDir;
 
 mod memory;
+mod pairs;
 
 const LONG: Duration = Duration::from_secs(20);
 
