@@ -15,7 +15,8 @@
 //!
 //! # Order of the files
 //! Each imports only from those before it, which `tests/it/tidy` reads here.
-//! - `shield` `heap` `hooks`: the ground: panics that stay here, memory that is lent, what is seen
+//! - `shield` `heap` `hooks` `desk`: the ground: panics that stay here, memory that is lent, what is seen,
+//!   what threads ask of each other
 //! - `lent` `release` `waker` `header`: what crosses the border, and how it is let go of
 //! - `body` `blocking` `services`: what the host lends and offers
 //! - `library` `instance` `load`: a library, what lives in it, how it comes to be
@@ -25,6 +26,7 @@
 pub mod blocking;
 mod body;
 pub mod call;
+pub mod desk;
 pub mod exchange;
 pub mod future;
 mod header;

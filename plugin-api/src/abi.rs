@@ -23,7 +23,7 @@ use abi_stable::StableAbi;
 pub const ABI_MAJOR: u16 = 1;
 /// Additive version of this ABI. A plugin with a newer minor is accepted when every bit of its
 /// required features is in [`KNOWN_FEATURES`].
-pub const ABI_MINOR: u16 = 3;
+pub const ABI_MINOR: u16 = 4;
 /// The first minor whose libraries are promised that [`InstanceVt::drop`] follows `stop` at once, on
 /// the same thread. Those before were promised that none of their threads is left by then.
 pub const DROP_AFTER_STOP_MINOR: u16 = 3;
@@ -235,7 +235,8 @@ pub struct Stream {
     pub vt: *const StreamVt,
 }
 
-/// Functions of a [`Stream`]. Growing. Called on the thread that the request lives on.
+/// Functions of a [`Stream`]. Growing. Called on the thread that the request lives on, unless
+/// `any_thread` says otherwise.
 #[repr(C)]
 #[derive(Debug)]
 pub struct StreamVt {
@@ -247,6 +248,8 @@ pub struct StreamVt {
     pub len: unsafe extern "C" fn(data: *const ()) -> u64,
     /// Frees the stream, ended or not; called once.
     pub drop: unsafe extern "C" fn(data: *mut ()),
+    /// 1: every function may be called from any thread, one at a time. Since 1.4.
+    pub any_thread: u32,
 }
 
 /// A stream that does not know its length.
@@ -395,6 +398,22 @@ pub struct RequestHead {
     pub authority: Str,
     /// `http`, or what the target says: `https` where a proxy spoke TLS and said so. Since 1.2.
     pub scheme: Str,
+    /// The client's address as numbers, where it has one. Since 1.4.
+    pub peer_address: Address,
+}
+
+/// An address of the internet. Fixed.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Address {
+    /// 4 or 6: the version of the protocol; 0: there is none.
+    pub version: u16,
+    /// In the machine's own order.
+    pub port: u16,
+    /// Of version 6: the interface.
+    pub scope: u32,
+    /// As it goes over the wire; version 4 has the first four bytes.
+    pub bytes: [u8; 16],
 }
 
 /// Functions on a [`RequestHead`]. Growing.

@@ -9,7 +9,7 @@ pub const SYMBOL: &str = "hotseat_manifest";
 /// The first line.
 pub const HEAD: &str = "hotseat-manifest 1\n";
 /// The ABI's version in the manifest, `major.minor`.
-pub const ABI: &str = "1.3";
+pub const ABI: &str = "1.4";
 /// The features a plugin of this build requires of its host.
 pub const REQUIRES: &str = "0x0000000000000001";
 /// `rustc -V` of the compiler that builds this crate, and the plugin with it.

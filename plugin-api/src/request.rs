@@ -8,13 +8,19 @@
 mod fields;
 mod query;
 
-use std::{borrow::Cow, fmt, marker::PhantomData, mem::MaybeUninit};
+use std::{
+    borrow::Cow,
+    fmt,
+    marker::PhantomData,
+    mem::MaybeUninit,
+    net::{SocketAddr, SocketAddrV6},
+};
 
 use http::{Method, Version};
 
 use crate::{
     Body, Context, Result,
-    abi::{RequestHead, Str},
+    abi::{Address, RequestHead, Str},
     entry,
     owned::OwnedStream,
 };
@@ -113,6 +119,23 @@ impl<'a> Request<'a> {
     #[must_use]
     pub fn peer(&self) -> &'a str {
         self.text(head!(self, peer))
+    }
+
+    /// The client's address as numbers. `None` where it has none: it came over a Unix socket.
+    #[must_use]
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        let Some(address) = entry!(self.head => RequestHead.peer_address) else {
+            return self.peer().parse().ok();
+        };
+        let Address { version, port, scope, bytes } = address;
+        match version {
+            4 => {
+                let [a, b, c, d, ..] = bytes;
+                Some(SocketAddr::from(([a, b, c, d], port)))
+            }
+            6 => Some(SocketAddr::V6(SocketAddrV6::new(bytes.into(), port, 0, scope))),
+            _ => None,
+        }
     }
 
     /// The request's number, also in the host's status.

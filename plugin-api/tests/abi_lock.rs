@@ -8,9 +8,9 @@
 use std::{any::type_name, env, fmt::Write, fs, mem::offset_of, path::Path};
 
 use hotseat_plugin_api::abi::{
-    ABI_MAJOR, ABI_MINOR, Answer, Bytes, Created, Done, Frame, Future, Growing, Header, Headers,
-    HeadersVt, HostVt, InstanceVt, Io, IoVt, Job, KNOWN_FEATURES, NewArgs, RequestHead, RequestVt,
-    StateBlob, Str, Stream, StreamVt, Upgrade, Waker, WakerVt, body, drain,
+    ABI_MAJOR, ABI_MINOR, Address, Answer, Bytes, Created, Done, Frame, Future, Growing, Header,
+    Headers, HeadersVt, HostVt, InstanceVt, Io, IoVt, Job, KNOWN_FEATURES, NewArgs, RequestHead,
+    RequestVt, StateBlob, Str, Stream, StreamVt, Upgrade, Waker, WakerVt, body, drain,
     heap::{self, CHUNK, Cell, Figures},
     level, metric, new_flags, poll, root, signal, signal_phase,
 };
@@ -76,7 +76,8 @@ fn fixed(out: &mut String) {
         Done { error }
         Frame { data, trailers }
         Stream { data, vt }
-        StreamVt { size, poll_next, len, drop }
+        StreamVt { size, poll_next, len, drop, any_thread }
+        Address { version, port, scope, bytes }
         Io { data, vt }
         IoVt { size, read, write, flush, shutdown, drop }
         Upgrade { data, start, drop }
@@ -93,7 +94,7 @@ fn growing(out: &mut String) {
     layouts! { out;
         RequestHead {
             size, version, id, method, path, query, original_path, host, peer, headers, data, vt,
-            authority, scheme,
+            authority, scheme, peer_address,
         }
         RequestVt { size, take_body, body_len }
         HostVt { size, log, log_enabled, metric, panicked, sleep, blocking }

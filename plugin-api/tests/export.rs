@@ -87,7 +87,7 @@ fn manifest_says_what_the_macro_was_told() {
         lines[..8],
         [
             "hotseat-manifest 1",
-            "abi=1.3",
+            "abi=1.4",
             "requires=0x0000000000000001",
             "crate=export",
             "package=hotseat-plugin-api",

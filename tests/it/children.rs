@@ -200,7 +200,7 @@ fn another_abi_is_told_with_both_versions() {
     let good = bytes(&fault("plain_v1"));
     let other = elf::with_text(good, "hotseat-manifest 1\nabi=1.", "hotseat-manifest 1\nabi=9.");
     let text = unfit(&other, &[]);
-    assert!(text.starts_with("it speaks hotseat ABI 9.3, this host speaks 1."), "{text}");
+    assert!(text.starts_with("it speaks hotseat ABI 9.4, this host speaks 1."), "{text}");
 }
 
 /// One that was unloaded may be as it likes; one whose bytes are gone may not.

@@ -20,8 +20,10 @@ use std::{
     cell::{Cell, RefCell, UnsafeCell},
     fmt,
     mem::{ManuallyDrop, MaybeUninit},
+    net::SocketAddr,
     ops::Deref,
     rc::{Rc, Weak},
+    sync::Arc,
     task::{Context, Waker},
 };
 
@@ -29,7 +31,9 @@ use hotseat_plugin_api::abi;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, request::Parts};
 
 pub use super::body::RequestBody;
-use hotseat_unload::{Entered, Holding, LibraryId, LibraryLease, enter};
+use hotseat_unload::{
+    Entered, Holding, LibraryId, LibraryLease, Record, enter, reaper::Retire as _,
+};
 
 use super::{
     body::HostBody,
@@ -83,8 +87,44 @@ pub struct Origin {
     pub prefix: Prefix,
     /// Whom the request is for; `None` where it does not say.
     pub host: Option<HostName>,
-    /// The client's address as text.
-    pub peer: Rc<str>,
+    /// The client.
+    pub peer: Client,
+}
+
+/// A client's address, as the requests of its connection share it.
+#[derive(Clone, Debug)]
+pub struct Client {
+    text: Rc<str>,
+    address: abi::Address,
+}
+
+impl Client {
+    /// By its text: `127.0.0.1:4711`, or what stands for a client that has no such address.
+    #[must_use]
+    pub fn new(text: Rc<str>) -> Self {
+        let address = text.parse().map_or_else(|_| abi::Address::default(), numbers);
+        Self { text, address }
+    }
+
+    /// Its text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+fn numbers(address: SocketAddr) -> abi::Address {
+    let port = address.port();
+    let mut bytes = [0; 16];
+    match address {
+        SocketAddr::V4(it) => {
+            bytes[..4].copy_from_slice(&it.ip().octets());
+            abi::Address { version: 4, port, scope: 0, bytes }
+        }
+        SocketAddr::V6(it) => {
+            abi::Address { version: 6, port, scope: it.scope_id(), bytes: it.ip().octets() }
+        }
+    }
 }
 
 /// A handle of a request. Plain counting, on one thread; the last one goes by way of [`release`].
@@ -100,7 +140,7 @@ pub struct State<L, B> {
     headers: HeaderMap,
     prefix: Prefix,
     host: Option<HostName>,
-    peer: Rc<str>,
+    peer: Client,
     /// Until the plugin takes it.
     body: RefCell<Option<B>>,
     body_len: Cell<u64>,
@@ -185,6 +225,10 @@ impl<L: Lease, B: RequestBody> Owner for Exchange<L, B> {
     fn waker_lease(&self) -> LibraryLease {
         self.lease.instance().lease(Holding::Waker)
     }
+
+    fn record(&self) -> &Arc<Record> {
+        self.lease.instance().record()
+    }
 }
 
 impl<L: Lease, B: RequestBody> Exchange<L, B> {
@@ -251,12 +295,13 @@ impl<L: Lease, B: RequestBody> Exchange<L, B> {
             query: self.uri.query().map_or(abi::Str::NONE, text),
             original_path: text(self.uri.path()),
             host: name.map_or(abi::Str::NONE, text),
-            peer: text(&self.peer),
+            peer: text(&self.peer.text),
             headers: header::borrowed(&self.headers),
             data: Rc::as_ptr(&self.0).cast(),
             vt: Self::REQUEST_VT,
             authority: authority.map_or(abi::Str::NONE, text),
             scheme: text(self.uri.scheme_str().unwrap_or("http")),
+            peer_address: self.peer.address,
         };
         let place = self.head.get();
         // SAFETY: nothing reads the head before this call, which happens once, in `Call::start`.
@@ -334,7 +379,7 @@ impl<L: Lease, B: RequestBody> State<L, B> {
 
     /// The client's address.
     pub fn peer(&self) -> &str {
-        &self.peer
+        self.peer.as_str()
     }
 
     /// The body that the plugin has not asked for, once; after the call nobody can any more.

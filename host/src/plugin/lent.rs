@@ -8,9 +8,10 @@
 use std::{
     cell::RefCell,
     rc::{Rc, Weak},
+    sync::Arc,
 };
 
-use hotseat_unload::LibraryLease;
+use hotseat_unload::{LibraryLease, Record};
 
 /// What a value belongs to that is lent: a request.
 pub(super) trait Owner: Clone + 'static {
@@ -19,6 +20,9 @@ pub(super) trait Owner: Clone + 'static {
 
     /// Keeps the library loaded for a waker of the plugin that the value stores.
     fn waker_lease(&self) -> LibraryLease;
+
+    /// What the plugin's library has in the process.
+    fn record(&self) -> &Arc<Record>;
 }
 
 /// Something that a plugin was lent and may still have.

@@ -189,8 +189,9 @@ unsafe extern "C" fn panicked(host: *const (), message: abi::Str, location: abi:
         let message = unsafe { text(message) };
         // SAFETY: as above.
         let location = unsafe { text(location) };
-        log::panic(context, &message, &location);
-        panics::keep(context.library(), PanicReport { message, location });
+        let report = PanicReport { message, location };
+        log::panic(context, &report);
+        panics::keep(context.library(), report);
     });
 }
 

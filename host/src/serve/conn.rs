@@ -14,6 +14,7 @@ use super::{
     clock::Moment,
     own::{Own, OwnCounts},
 };
+use crate::plugin::exchange::Client;
 use crate::{config::Limits, status::Classes};
 
 /// The coarse clock's step, rounded up.
@@ -41,7 +42,7 @@ pub(super) enum Course {
 /// A connection as everything on its core sees it.
 #[derive(Debug)]
 pub(super) struct Conn {
-    pub(super) peer: Rc<str>,
+    pub(super) peer: Client,
     /// Requests that have not reached their last byte.
     in_flight: Cell<usize>,
     /// Since when no request is in flight.
@@ -104,7 +105,7 @@ impl Expired {
 }
 
 impl Conn {
-    pub(super) fn new(peer: Rc<str>, owns: Arc<OwnCounts>) -> Rc<Self> {
+    pub(super) fn new(peer: Client, owns: Arc<OwnCounts>) -> Rc<Self> {
         Rc::new(Self {
             peer,
             in_flight: Cell::new(0),

@@ -33,6 +33,7 @@ use super::{
     socket::Accepted,
     task,
 };
+use crate::plugin::exchange::Client;
 
 pub(super) use h1::builder as h1_builder;
 
@@ -55,7 +56,7 @@ pub(super) fn open(core: &Rc<Core>, accepted: Accepted) {
     };
     let theirs = core.clone();
     task::spawn(&core.pulse, Doing::Connection, async move {
-        let listed = theirs.list(peer.into());
+        let listed = theirs.list(Client::new(peer.into()));
         serve(theirs, stream, listed.conn.clone(), prefix).await;
     });
 }

@@ -20,6 +20,7 @@ use super::{
     passing::Successor,
     pulse::{Doing, PulseWriter},
 };
+use crate::plugin::exchange::Client;
 use crate::{config::Limits, plugin::release, route::View, status::Classes};
 
 /// What a data thread knows.
@@ -43,7 +44,7 @@ pub(super) struct Core {
 
 impl Core {
     /// Lists a connection, until the listing is dropped.
-    pub(super) fn list(self: &Rc<Self>, peer: Rc<str>) -> Listed {
+    pub(super) fn list(self: &Rc<Self>, peer: Client) -> Listed {
         let conn = Conn::new(peer, self.owns.clone());
         let slot = self.connections.borrow_mut().insert(conn.clone());
         conn.set_course(self.course.get());

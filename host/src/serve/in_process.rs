@@ -21,14 +21,14 @@ use super::{
 };
 use crate::{
     config::Config,
-    plugin::release,
+    plugin::{exchange::Client, release},
     route::{Route, Routes, Tally},
 };
 
 /// Serves one connection over `io` as the data plane does.
 pub async fn plugin(config: &Config, routes: &Arc<Routes>, io: impl Read + Write + Unpin) {
     let core = alone(config, routes, &Tally::default());
-    let conn = Conn::new("bench".into(), core.owns.clone());
+    let conn = Conn::new(Client::new("bench".into()), core.owns.clone());
     let aside = Aside::new(&conn, &core.limits);
     let service = Dispatch::h1(core, conn, aside);
     let mut http = builder(config).serve_connection(io, service);
@@ -44,7 +44,7 @@ pub async fn fixed(
     body: &'static str,
 ) {
     let core = alone(config, routes, &Tally::default());
-    let conn = Conn::new("bench".into(), core.owns.clone());
+    let conn = Conn::new(Client::new("bench".into()), core.owns.clone());
     let service = Fixed { core, conn, body };
     let _ = builder(config).serve_connection(io, service).await;
 }

@@ -76,7 +76,7 @@ pub(super) async fn pass_on(
     socket: BorrowedFd<'_>,
     read: &Bytes,
 ) -> bool {
-    let peer = conn.peer.as_bytes();
+    let peer = conn.peer.as_str().as_bytes();
     let Ok(peer_len) = u8::try_from(peer.len()) else { return false };
     if 2 + peer.len() + read.len() > DATAGRAM_BYTES_MAX {
         return false;
@@ -86,7 +86,7 @@ pub(super) async fn pass_on(
     match successor.send(&parts, socket).await {
         Ok(()) => true,
         Err(error) => {
-            tracing::debug!(%error, peer = %conn.peer, "a connection could not be handed over");
+            tracing::debug!(%error, peer = conn.peer.as_str(), "a connection could not be handed over");
             false
         }
     }

@@ -7,6 +7,8 @@ use std::{rc::Rc, time::Duration};
 
 use tokio::{sync::mpsc, task::JoinHandle};
 
+use crate::plugin::desk;
+
 use super::{
     clock::Moment, conn::Course, connection, core::Core, hold::Exchange, listener, mail::Message,
     pulse::Doing, task,
@@ -34,6 +36,7 @@ async fn empty(core: &Core) {
 /// Answers messages until [`Message::End`].
 pub(super) async fn run(core: Rc<Core>, mut inbox: mpsc::Receiver<Message>) {
     let mut accepting: Vec<JoinHandle<()>> = Vec::new();
+    task::spawn(&core.pulse, Doing::Connection, desk::serve());
     while let Some(message) = inbox.recv().await {
         match message {
             Message::Park(done) => {
@@ -52,6 +55,8 @@ pub(super) async fn run(core: Rc<Core>, mut inbox: mpsc::Receiver<Message>) {
                     core.set_course(Course::Close { since: Moment::now(), linger });
                 });
                 let _ = tokio::time::timeout(CUT_GRACE, empty(&core)).await;
+                // What plugins keep of requests whose connections have gone.
+                core.pulse.turn(Doing::End, || core.locked(|| core.in_flight.abort(|_| true)));
                 return;
             }
             message => {

@@ -71,6 +71,7 @@ impl FakeRequest {
             vt: &REQUEST,
             authority: Str::NONE,
             scheme: Str::NONE,
+            peer_address: abi::Address::default(),
         };
         let inner = Inner { head, headers, body: RefCell::default(), alive: Arc::default() };
         let inner = Box::into_raw(Box::new(inner));
@@ -182,8 +183,13 @@ unsafe extern "C" fn free(data: *mut ()) {
     drop(unsafe { Box::from_raw(data.cast::<Body>()) });
 }
 
-static BODY: StreamVt =
-    StreamVt { size: crate::abi::size_of_u32::<StreamVt>(), poll_next: next, len, drop: free };
+static BODY: StreamVt = StreamVt {
+    size: crate::abi::size_of_u32::<StreamVt>(),
+    poll_next: next,
+    len,
+    drop: free,
+    any_thread: 0,
+};
 
 unsafe fn pairs<'a>(data: *const ()) -> &'a Pairs {
     // SAFETY: our own data.

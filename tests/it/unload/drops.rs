@@ -40,7 +40,7 @@ fn a_handler_is_dropped_before_its_threads_are_waited_for() {
 /// Its author was promised that no thread can reach the handler when it is dropped.
 #[test]
 fn a_library_of_before_is_dropped_after_its_threads() {
-    check_order(&elf::with_abi_minor(library::bytes(&fault("end_order")), 3, 2), false);
+    check_order(&elf::with_abi_minor(library::bytes(&fault("end_order")), 4, 2), false);
 }
 
 /// A runtime, or a worker that is joined on drop, is simply a field.

@@ -122,6 +122,6 @@ fn new_late_in_the_host_alone() {
 /// The thread of a library of before would end the host if the handler were freed beside it.
 #[test]
 fn new_late_of_a_library_of_before() {
-    let bytes = elf::with_abi_minor(library::bytes(&fault("new_late")), 3, 2);
+    let bytes = elf::with_abi_minor(library::bytes(&fault("new_late")), 4, 2);
     check_late(&bytes, "libhandler_v2.promised.so");
 }

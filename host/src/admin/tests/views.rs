@@ -327,10 +327,10 @@ async fn metrics_and_version_say_what_they_are() {
     assert_eq!(answer.header("content-type"), kind);
     assert!(answer.body.contains("hotseat_requests_total{plugin=\"handler\"} 1204\n"));
     let (version, pid) = (env!("CARGO_PKG_VERSION"), std::process::id());
-    let page = format!("hotseat {version} (plugin abi 1.3) pid {pid}\n");
+    let page = format!("hotseat {version} (plugin abi 1.4) pid {pid}\n");
     assert_eq!(plane.get("/version").await.body, page);
     let mut get = request("GET", "/version", Body::empty());
     get.headers_mut().insert("accept", "application/json".parse().unwrap());
-    let expected = json!({ "version": version, "abi": "1.3", "pid": pid });
+    let expected = json!({ "version": version, "abi": "1.4", "pid": pid });
     assert_eq!(plane.send(get).await.json(), expected);
 }

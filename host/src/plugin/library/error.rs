@@ -224,8 +224,11 @@ impl Coded for LoadError {
             LoadProblem::NewFailed { .. } => {
                 "see what `new` needs: configuration, files, other services".to_owned()
             }
-            LoadProblem::NewPanicked { .. } => {
-                "return an error from `new` instead of a panic, and see its text".to_owned()
+            LoadProblem::NewPanicked { report } => {
+                let known = report.as_ref().and_then(PanicReport::hint);
+                let known = known
+                    .unwrap_or("return an error from `new` instead of a panic, and see its text");
+                known.to_owned()
             }
             LoadProblem::Timeout { .. } => {
                 "let `new` return sooner and do the rest later, or raise `load_time`".to_owned()

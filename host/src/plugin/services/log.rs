@@ -10,7 +10,7 @@ use tracing::{Level, level_filters::LevelFilter};
 
 use hotseat_unload::is_ending;
 
-use super::{Context, LogTo};
+use super::{Context, LogTo, PanicReport};
 use crate::log;
 
 /// Whether a line of `level` would be written. Levels that this build does not know are not.
@@ -89,9 +89,12 @@ pub(super) fn write(
 }
 
 /// Writes what a panic hook reported.
-pub(super) fn panic(context: &Context, message: &str, location: &str) {
+pub(super) fn panic(context: &Context, report: &PanicReport) {
+    let PanicReport { message, location } = report;
+    let hint = report.hint();
     if is_plain(context) {
-        return plain(context, &format!("panicked at {location}: {message}"));
+        let hint = hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
+        return plain(context, &format!("panicked at {location}: {message}{hint}"));
     }
     if log::is_news(context.plugin.as_str(), context.generation.0, "plugin panicked") {
         tracing::error!(
@@ -100,6 +103,7 @@ pub(super) fn panic(context: &Context, message: &str, location: &str) {
             generation = context.generation.0,
             panic = message,
             location,
+            hint,
             "plugin panicked"
         );
     }

@@ -15,6 +15,20 @@ pub struct PanicReport {
     pub location: String,
 }
 
+/// What tokio's panics have in common where it finds no runtime.
+const NO_RUNTIME: &str = "context of a Tokio 1.x runtime";
+
+impl PanicReport {
+    /// What its author can do, where that is known.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        self.message.contains(NO_RUNTIME).then_some(
+            "tokio finds no runtime: write `export_handler!(.., runtime = \"tokio\")`, with the feature \
+             `runtime` of `hotseat-plugin-api`, or enter one of the plugin's own",
+        )
+    }
+}
+
 impl std::fmt::Display for PanicReport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "`{}` at {}", self.message, self.location)

@@ -6,19 +6,24 @@ use std::{
     mem::MaybeUninit,
     panic::panic_any,
     pin::Pin,
+    rc::{Rc, Weak},
+    sync::Arc,
     task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
 use hotseat_plugin_api::abi;
+use hotseat_unload::{LibraryLease, Record};
 use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::shield;
 use crate::plugin::{
     body::HostBody,
-    exchange::{Exchange, Lease, Origin, Prefix},
+    exchange::{Client, Exchange, Lease, Origin, Prefix},
     instance::Instance,
+    lent::{Lent, Owner},
+    tests::Played,
     upgrade::HostIo,
     waker::HostWaker,
 };
@@ -85,8 +90,24 @@ impl Lease for NoLease {
 
 fn exchange() -> Exchange<NoLease, Bomb> {
     let (parts, ()) = http::Request::new(()).into_parts();
-    let origin = Origin { id: 1, prefix: Prefix::default(), host: None, peer: "peer".into() };
+    let origin =
+        Origin { id: 1, prefix: Prefix::default(), host: None, peer: Client::new("peer".into()) };
     Exchange::new(parts, None, origin, NoLease)
+}
+
+#[derive(Clone)]
+struct NoRequest(Rc<Played>);
+
+impl Owner for NoRequest {
+    fn lend(&self, _: Weak<dyn Lent>) {}
+
+    fn waker_lease(&self) -> LibraryLease {
+        unreachable!("the host's own waker needs none")
+    }
+
+    fn record(&self) -> &Arc<Record> {
+        self.0.record()
+    }
 }
 
 #[test]
@@ -98,7 +119,7 @@ fn nothing_gets_out() {
 
 #[test]
 fn a_body_that_panics_answers_with_codes() {
-    let stream = HostBody::into_abi(Bomb, exchange());
+    let stream = HostBody::into_abi(Bomb, NoRequest(Rc::new(Played::start())));
     let waker = HostWaker::new(Waker::noop());
     let mut out = MaybeUninit::uninit();
     // SAFETY: a stream of the host has its functions.

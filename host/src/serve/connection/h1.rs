@@ -160,7 +160,11 @@ impl Driven<'_> {
             return Poll::Ready(Left::Broken);
         }
         expired(stream, limit, cx).map(|expired| {
-            tracing::debug!(peer = %conn.peer, limit = expired.as_str(), "connection timed out");
+            tracing::debug!(
+                peer = conn.peer.as_str(),
+                limit = expired.as_str(),
+                "connection timed out"
+            );
             match expired {
                 Expired::Head => say_timeout(stream, conn),
                 Expired::Idle if conn.is_closing() => return Left::Idle,

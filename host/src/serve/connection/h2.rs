@@ -153,7 +153,7 @@ fn accept(
             }
             Err(error) => {
                 let conn: &Conn = dispatch.conn();
-                tracing::debug!(peer = %conn.peer, %error, "an HTTP/2 connection broke off");
+                tracing::debug!(peer = conn.peer.as_str(), %error, "an HTTP/2 connection broke off");
                 return Poll::Ready(());
             }
         }

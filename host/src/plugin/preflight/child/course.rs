@@ -31,7 +31,7 @@ use crate::plugin::{
         stays::MAPPED,
         wire::{Line, Stage},
     },
-    services::LogTo,
+    services::{LogTo, PanicReport},
     waker::HostWaker,
 };
 
@@ -157,8 +157,9 @@ fn self_test(instance: &Instance, offered: &Offered) -> Result<(), Line> {
         Failed::Panic => {
             let report = instance.take_panic();
             let text = format!("`self_test` panicked{}", panic_text(report.as_ref()));
-            let hint = "return an error from `self_test` instead of a panic, and see its text";
-            refusal("self_test_panicked", text, Some(hint.to_owned()))
+            let known = report.as_ref().and_then(PanicReport::hint);
+            let otherwise = "return an error from `self_test` instead of a panic, and see its text";
+            refusal("self_test_panicked", text, Some(known.unwrap_or(otherwise).to_owned()))
         }
     })
 }
