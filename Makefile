@@ -82,6 +82,7 @@ doc: ## build the documentation, warnings are errors
 test-plugins: previous ## build what the tests load
 	$(CARGO) build --locked $(PLUGIN_ARGS)
 	$(CARGO) build --locked -p hotseat-test-plugins -p hotseat-real-plugins -p hotseat-unload --examples
+	$(CARGO) build --locked -p hotseat-test-plugins-service --examples --bins
 	$(CARGO) build --locked -p hotseat-test-support --bin faulty --bin chaos
 
 # A workspace of its own in a target folder of its own: nothing of it is built twice, and nothing of
@@ -105,7 +106,7 @@ ifneq ($(HAS_NEXTEST),)
 else
 	$(CARGO) test --locked --no-fail-fast --lib --bins --tests
 endif
-	$(CARGO) test --locked --doc -p hotseat -p hotseat-plugin-api -p hotseat-unload
+	$(CARGO) test --locked --doc -p hotseat -p hotseat-plugin-api -p hotseat-unload --features hotseat-plugin-api/axum
 
 # A program that is not position-independent has addresses of its own for functions of the C library.
 test-static: ## run the tests of host/unload in programs that are not position-independent

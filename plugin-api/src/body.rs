@@ -16,6 +16,8 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 
+#[cfg(feature = "service")]
+use crate::entry;
 use crate::{
     abi::{self, UNKNOWN_LEN, poll},
     owned::{OwnedBytes, OwnedHeaders, OwnedStream},
@@ -71,6 +73,14 @@ impl Body {
 
     pub(crate) fn from_host(stream: OwnedStream) -> Self {
         Self { stream: Some(stream), trailers: None }
+    }
+
+    /// Whether the host lets it be read and dropped on any thread.
+    #[cfg(feature = "service")]
+    pub(crate) fn is_free(&self) -> bool {
+        self.stream.as_ref().is_none_or(|stream| {
+            entry!(stream.0.vt => StreamVt.any_thread).is_some_and(|any| any != 0)
+        })
     }
 
     /// Bytes still to come, if the client has said.

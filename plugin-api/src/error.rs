@@ -8,8 +8,8 @@ use std::fmt;
 /// What a handler's methods return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why something did not work, as text. `?` makes one of any standard error, its chain of sources
-/// included.
+/// Why something did not work, as text. `?` makes one of nearly any error (`anyhow`'s, `eyre`'s, boxed
+/// ones, `&str`), its chain of sources included.
 ///
 /// It is not itself a [`std::error::Error`] (that would forbid the conversion); print it with
 /// `{}`.
@@ -47,8 +47,12 @@ impl fmt::Debug for Error {
     }
 }
 
-impl<E: std::error::Error> From<E> for Error {
+/// `anyhow` and `eyre`, boxed errors, texts, and every error of the standard kind that can be sent to
+/// another thread. One that borrows a lock's guard cannot: say what it is with
+/// `map_err(Error::new)`.
+impl<'a, E: Into<Box<dyn std::error::Error + Send + Sync + 'a>>> From<E> for Error {
     fn from(error: E) -> Self {
+        let error: Box<dyn std::error::Error + Send + Sync + 'a> = error.into();
         let mut text = error.to_string();
         let mut source = error.source();
         while let Some(cause) = source {

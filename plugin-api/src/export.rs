@@ -8,6 +8,35 @@ pub use crate::abi::{
     root::{Export, Root, RootWithMetadata, StaticRoot},
 };
 pub use crate::shim::{Table, call, new};
+pub use http::Extensions;
+
+use crate::{Handler, shim};
+
+/// Where a handler runs; see `runtime`.
+pub trait Place: Send + Sync + 'static {
+    /// `H`, there.
+    type Of<H: Handler>: Handler;
+}
+
+/// On the host's threads, and nothing else.
+#[derive(Clone, Copy, Debug)]
+pub struct NoRuntime;
+
+impl Place for NoRuntime {
+    type Of<H: Handler> = H;
+}
+
+/// The root of a library whose plugin is `H`, at its place.
+#[must_use]
+pub const fn handler_root<H: Handler, P: Place>(manifest: Str, _: &P) -> Root {
+    root_of::<P::Of<H>>(manifest)
+}
+
+/// The root of a library whose plugin is `H`.
+#[must_use]
+pub const fn root_of<H: Handler>(manifest: Str) -> Root {
+    Root::new(manifest, shim::new::<H>, shim::call::<H>, shim::Table::<H>::TABLE)
+}
 
 /// Exports `Type`, a [`Handler`](crate::Handler), as this library's plugin.
 ///
@@ -38,17 +67,145 @@ pub use crate::shim::{Table, call, new};
 /// export_handler!(Hello, name = "hello", allocator = none);
 /// # fn main() {}
 /// ```
+///
+/// # Runtime
+/// `runtime = "tokio"` (feature `runtime`) has all of the handler's code run within a tokio runtime of
+/// the plugin's own, made before `new` and ended after the handler is dropped. `runtime = OPTIONS` is
+/// the same with its `RuntimeOptions`: a constant, one in braces where it has a path (`{ limits::RT }`).
 #[macro_export]
 macro_rules! export_handler {
-    (
-        $handler:ty $(, name = $name:literal)? $(, version = $version:literal)?,
-        allocator = none $(,)?
-    ) => {
-        $crate::__export_entry!($handler, ::core::concat!($($name)?), ::core::concat!($($version)?));
+    ($handler:ty $(, $key:ident = $value:tt)* $(,)?) => {
+        $crate::__export! {
+            { handler $handler } name() version() allocator(arena) runtime(none);
+            $($key = $value,)*
+        }
     };
-    ($handler:ty $(, name = $name:literal)? $(, version = $version:literal)? $(,)?) => {
-        $crate::__export_entry!($handler, ::core::concat!($($name)?), ::core::concat!($($version)?));
+}
 
+/// Exports what a function makes, any [`tower::Service`](tower_service::Service), as this library's
+/// plugin: `fn app(context: &Context) -> Result<S, E>`, where `E` is anything that `?` takes.
+///
+/// The service is made once for each generation, and cloned for each request, which is an
+/// `http::Request<ServiceBody>` with a [`RequestInfo`](crate::RequestInfo) among its extensions. It
+/// runs within a tokio runtime of the plugin's own, made before it and ended after it.
+///
+/// `name`, `version` and `allocator` are those of [`export_handler!`]. `runtime = none` does without
+/// a runtime; `runtime = OPTIONS` gives its [`RuntimeOptions`](crate::RuntimeOptions), a constant.
+/// `prepare = |extensions, info| { .. }`, right behind the function, adds to the extensions of each
+/// request what a framework's extractors look for.
+#[cfg(feature = "service")]
+#[macro_export]
+macro_rules! export_service {
+    ($make:expr, prepare = $prepare:expr $(, $key:ident = $value:tt)* $(,)?) => {
+        $crate::__export! {
+            { service $make, $prepare } name() version() allocator(arena) runtime(tokio);
+            $($key = $value,)*
+        }
+    };
+    ($make:expr $(, $key:ident = $value:tt)* $(,)?) => {
+        $crate::export_service!(
+            $make,
+            prepare = $crate::service::prepare_nothing
+            $(, $key = $value)*
+        );
+    };
+}
+
+/// Exports an axum application as this library's plugin:
+/// `fn app(context: &Context) -> Result<axum::Router, E>`, where `E` is anything that `?` takes.
+///
+/// As [`export_service!`], and axum's `ConnectInfo<SocketAddr>` and, under a mount, `OriginalUri` are
+/// there. The crate needs axum itself, with its features `tokio` and `original-uri` (both are
+/// defaults), of whatever version: this one does not depend on it.
+#[cfg(feature = "axum")]
+#[macro_export]
+macro_rules! export_axum {
+    ($make:expr $(, $key:ident = $value:tt)* $(,)?) => {
+        $crate::export_service!(
+            $make,
+            prepare = |extensions: &mut $crate::export::Extensions, info: &$crate::RequestInfo| {
+                if let ::core::option::Option::Some(peer) = info.peer() {
+                    extensions.insert(::axum::extract::ConnectInfo(peer));
+                }
+                if let ::core::option::Option::Some(uri) = info.original_uri() {
+                    extensions.insert(::axum::extract::OriginalUri(uri.clone()));
+                }
+            }
+            $(, $key = $value)*
+        );
+    };
+}
+
+/// Reads the options one by one, then makes entry and allocator.
+#[macro_export]
+#[doc(hidden)]
+macro_rules! __export {
+    ({ $($what:tt)* } name($($n:literal)?) version($($v:literal)?) allocator($a:ident)
+     runtime($($r:tt)*); name = $name:literal, $($rest:tt)*) => {
+        $crate::__export! {
+            { $($what)* } name($name) version($($v)?) allocator($a) runtime($($r)*); $($rest)*
+        }
+    };
+    ({ $($what:tt)* } name($($n:literal)?) version($($v:literal)?) allocator($a:ident)
+     runtime($($r:tt)*); version = $version:literal, $($rest:tt)*) => {
+        $crate::__export! {
+            { $($what)* } name($($n)?) version($version) allocator($a) runtime($($r)*); $($rest)*
+        }
+    };
+    ({ $($what:tt)* } name($($n:literal)?) version($($v:literal)?) allocator($a:ident)
+     runtime($($r:tt)*); allocator = none, $($rest:tt)*) => {
+        $crate::__export! {
+            { $($what)* } name($($n)?) version($($v)?) allocator(none) runtime($($r)*); $($rest)*
+        }
+    };
+    ({ $($what:tt)* } name($($n:literal)?) version($($v:literal)?) allocator($a:ident)
+     runtime($($r:tt)*); runtime = none, $($rest:tt)*) => {
+        $crate::__export! {
+            { $($what)* } name($($n)?) version($($v)?) allocator($a) runtime(none); $($rest)*
+        }
+    };
+    ({ $($what:tt)* } name($($n:literal)?) version($($v:literal)?) allocator($a:ident)
+     runtime($($r:tt)*); runtime = "tokio", $($rest:tt)*) => {
+        $crate::__export! {
+            { $($what)* } name($($n)?) version($($v)?) allocator($a) runtime(tokio); $($rest)*
+        }
+    };
+    ({ $($what:tt)* } name($($n:literal)?) version($($v:literal)?) allocator($a:ident)
+     runtime($($r:tt)*); runtime = $other:literal, $($rest:tt)*) => {
+        ::core::compile_error!(::core::concat!(
+            "there is no runtime `", $other, "`: runtime = \"tokio\", none or a constant of \
+             `RuntimeOptions`"
+        ));
+    };
+    ({ $($what:tt)* } name($($n:literal)?) version($($v:literal)?) allocator($a:ident)
+     runtime($($r:tt)*); runtime = $options:tt, $($rest:tt)*) => {
+        $crate::__export! {
+            { $($what)* } name($($n)?) version($($v)?) allocator($a) runtime(tokio $options);
+            $($rest)*
+        }
+    };
+    ({ $($what:tt)* } name($($n:literal)?) version($($v:literal)?) allocator($a:ident)
+     runtime($($r:tt)*); $key:ident = $value:tt, $($rest:tt)*) => {
+        ::core::compile_error!(::core::concat!(
+            "there is no option `", ::core::stringify!($key = $value), "`: name = \"..\", \
+             version = \"..\", allocator = none, runtime = \"tokio\", none or a constant"
+        ));
+    };
+    ({ $($what:tt)* } name($($n:literal)?) version($($v:literal)?) allocator($a:ident)
+     runtime($($r:tt)*);) => {
+        $crate::__export_allocator!($a);
+        $crate::__export_entry! {
+            { $($what)* } runtime($($r)*), ::core::concat!($($n)?), ::core::concat!($($v)?)
+        }
+    };
+}
+
+/// The allocator, unless the crate has one.
+#[macro_export]
+#[doc(hidden)]
+macro_rules! __export_allocator {
+    (none) => {};
+    (arena) => {
         const _: () = {
             // With another allocator in this crate: `export_handler!(.., allocator = none)`.
             #[global_allocator]
@@ -57,11 +214,44 @@ macro_rules! export_handler {
     };
 }
 
+/// Where the handler runs.
+#[macro_export]
+#[doc(hidden)]
+macro_rules! __export_place {
+    (none) => {
+        $crate::export::NoRuntime
+    };
+    (tokio) => {
+        $crate::__export_place!(tokio { $crate::RuntimeOptions::DEFAULT })
+    };
+    (tokio $options:tt) => {{
+        struct __HotseatMade;
+        impl $crate::runtime::Options for __HotseatMade {
+            const OPTIONS: $crate::RuntimeOptions = $options;
+        }
+        $crate::runtime::OwnRuntime::<__HotseatMade>::PLACE
+    }};
+}
+
+/// The entry's root, of a handler or of a service.
+#[macro_export]
+#[doc(hidden)]
+macro_rules! __export_root {
+    ($manifest:expr, { handler $handler:ty } runtime($($r:tt)*)) => {
+        $crate::export::handler_root::<$handler, _>(
+            $manifest, &$crate::__export_place!($($r)*)
+        )
+    };
+    ($manifest:expr, { service $make:expr, $prepare:expr } runtime($($r:tt)*)) => {
+        $crate::service::root($manifest, $make, $prepare, &$crate::__export_place!($($r)*))
+    };
+}
+
 /// The entry alone.
 #[macro_export]
 #[doc(hidden)]
 macro_rules! __export_entry {
-    ($handler:ty, $name:expr, $version:expr) => {
+    ({ $($what:tt)* } runtime($($r:tt)*), $name:expr, $version:expr) => {
         #[cfg(panic = "abort")]
         ::core::compile_error!(
             "a hotseat plugin needs `panic = \"unwind\"`: a panic is answered with 500, not with \
@@ -70,52 +260,48 @@ macro_rules! __export_entry {
 
         #[allow(unsafe_code, reason = "a library's entry is a symbol without mangling")]
         const _: () = {
-            use $crate::{export, manifest};
-
-            const PARTS: &[&str] = &[
-                manifest::HEAD,
+            const __HOTSEAT_PARTS: &[&str] = &[
+                $crate::manifest::HEAD,
                 "abi=",
-                manifest::ABI,
+                $crate::manifest::ABI,
                 "\nrequires=",
-                manifest::REQUIRES,
+                $crate::manifest::REQUIRES,
                 "\ncrate=",
-                manifest::known(::core::option_env!("CARGO_CRATE_NAME")),
+                $crate::manifest::known(::core::option_env!("CARGO_CRATE_NAME")),
                 "\npackage=",
-                manifest::known(::core::option_env!("CARGO_PKG_NAME")),
+                $crate::manifest::known(::core::option_env!("CARGO_PKG_NAME")),
                 "\nversion=",
-                manifest::known(::core::option_env!("CARGO_PKG_VERSION")),
+                $crate::manifest::known(::core::option_env!("CARGO_PKG_VERSION")),
                 "\nname=",
-                manifest::checked_name($name),
+                $crate::manifest::checked_name($name),
                 "\nlabel=",
-                manifest::checked_version($version),
+                $crate::manifest::checked_version($version),
                 "\nrustc=",
-                manifest::RUSTC,
+                $crate::manifest::RUSTC,
                 "\napi=",
-                manifest::API,
+                $crate::manifest::API,
                 "\npanic=unwind\n\0",
             ];
 
             #[unsafe(export_name = "hotseat_manifest")]
             #[unsafe(link_section = ".hotseat")]
             #[used]
-            static MANIFEST: [u8; manifest::length(PARTS)] = manifest::join(PARTS);
+            static __HOTSEAT_MANIFEST: [u8; $crate::manifest::length(__HOTSEAT_PARTS)] = $crate::manifest::join(__HOTSEAT_PARTS);
 
-            struct Entry;
+            struct __HotseatEntry;
 
-            impl export::StaticRoot for Entry {
-                const ROOT: &'static export::RootWithMetadata =
-                    &export::RootWithMetadata::new(export::Root::new(
-                        export::Str::new(&MANIFEST),
-                        export::new::<$handler>,
-                        export::call::<$handler>,
-                        export::Table::<$handler>::TABLE,
+            impl $crate::export::StaticRoot for __HotseatEntry {
+                const ROOT: &'static $crate::export::RootWithMetadata =
+                    &$crate::export::RootWithMetadata::new($crate::__export_root!(
+                        $crate::export::Str::new(&__HOTSEAT_MANIFEST),
+                        { $($what)* } runtime($($r)*)
                     ));
             }
 
             // The name is `abi::root::ROOT_SYMBOL`; a test compares them.
             #[unsafe(export_name = "_1as_0lib_1header_0root_bmodule_bloader")]
             #[used]
-            static ROOT: export::Export = export::Export::new::<Entry>();
+            static __HOTSEAT_ROOT: $crate::export::Export = $crate::export::Export::new::<__HotseatEntry>();
         };
     };
 }

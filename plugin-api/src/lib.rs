@@ -87,6 +87,54 @@
 //! # fn main() {}
 //! ```
 //!
+//! # Axum, tower and tokio
+//! With the feature `axum` an axum application is a plugin by one line, and so is any
+//! `tower::Service` with the feature `service`:
+//!
+//! ```
+//! # #[cfg(feature = "axum")]
+//! # mod plugin {
+//! use axum::{Router, extract::ConnectInfo, routing::get};
+//! use hotseat_plugin_api::{Context, Result, export_axum};
+//! use std::net::SocketAddr;
+//!
+//! fn app(_: &Context) -> Result<Router> {
+//!     let who = |ConnectInfo(client): ConnectInfo<SocketAddr>| async move { client.to_string() };
+//!     Ok(Router::new().route("/who", get(who)))
+//! }
+//!
+//! export_axum!(app);
+//! # }
+//! # fn main() {}
+//! ```
+//!
+//! The crate needs `axum` itself besides this one, which does not depend on it. Services run within a
+//! tokio runtime of the plugin's own, made before the application and ended behind it; a [`Handler`]
+//! gets one by the feature `runtime` and `export_handler!(Hello, runtime = "tokio")`. It is entered
+//! around every piece of the plugin's code that the host polls, so there is nothing to be done. Its
+//! size and end are `RuntimeOptions`.
+//!
+//! | what | how |
+//! |---|---|
+//! | extractors, state, nested routers, `MatchedPath`, `ConnectInfo`, `OriginalUri` under a mount, `Form`, `Json`, `Multipart` | as in a program of its own |
+//! | layers of tower-http | as in a program of its own |
+//! | WebSockets (`WebSocketUpgrade`), `hyper::upgrade::on` | as in a program of its own, HTTP/1 |
+//! | bodies in both directions, trailers, SSE, `Body::from_stream` | as in a program of its own; a request's body can be read in a task of another thread, each piece is brought there |
+//! | `tokio::time`, `net`, `spawn`, `spawn_blocking`, `block_in_place` | within a service, or a handler with `runtime = "tokio"` |
+//! | the request's number, the client, [`Context`] | the extension `RequestInfo` |
+//! | the drain | `RequestInfo::context`, then [`Context::draining`]; end event streams there |
+//! | a pool, a client, a task that runs on | in the application's state; it is dropped within the runtime at the end of its version, and what was spawned ends with the runtime |
+//! | `std::thread::sleep`, a lock that is held for long | never: `spawn_blocking` or [`Context::blocking`] |
+//! | a runtime in a static | never: its threads outlive the version, which stays in memory |
+//! | an `EnterGuard` of a runtime that is held over an `.await` | never: the thread polls other requests meanwhile, and they would run in your runtime |
+//!
+//! What differs from a program of its own: `HEAD`, `OPTIONS *` and broken requests are answered as this
+//! host does, a panic is a 500 instead of a closed connection, and fields of an answer's head may come
+//! in another order. A client that only closes its side goes on being served unless the host is told
+//! otherwise (`half_close`). On a host of binary interface 1.3 or before a request's body cannot be read
+//! on another thread, and says so; below 1.3 (hotseat 0.1) a runtime's threads keep each version in
+//! memory.
+//!
 //! # Under the hood
 //! What crosses between host and plugin is plain `repr(C)` data (the hidden module `abi`); this
 //! crate is the safe layer above it. Every entry catches panics, destructors included.
@@ -108,6 +156,12 @@ pub mod manifest;
 mod owned;
 mod request;
 mod response;
+#[cfg(feature = "runtime")]
+#[doc(hidden)]
+pub mod runtime;
+#[cfg(feature = "service")]
+#[doc(hidden)]
+pub mod service;
 mod shim;
 mod signal;
 mod task;
@@ -115,6 +169,8 @@ mod upgrade;
 mod waker;
 #[cfg(feature = "websocket")]
 mod websocket;
+#[cfg(feature = "runtime")]
+mod within;
 
 #[cfg(test)]
 mod testing;
@@ -130,6 +186,10 @@ pub use error::{Error, Result};
 pub use handler::Handler;
 pub use request::{HeaderIter, Request};
 pub use response::{BodyWriter, Content, Response};
+#[cfg(feature = "runtime")]
+pub use runtime::RuntimeOptions;
+#[cfg(feature = "service")]
+pub use service::{RequestInfo, ServiceBody};
 pub use signal::{Phase, Signal};
 pub use upgrade::Io;
 #[cfg(feature = "websocket")]

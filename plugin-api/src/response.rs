@@ -155,6 +155,32 @@ impl Response {
         self.fields.get(name.as_ref())
     }
 
+    /// The same with another stream or upgrade in place of its own.
+    #[cfg(feature = "runtime")]
+    pub(crate) fn map_payload(
+        mut self,
+        stream: impl FnOnce(OwnedStream) -> OwnedStream,
+        upgrade: impl FnOnce(OwnedUpgrade) -> OwnedUpgrade,
+    ) -> Self {
+        self.payload = match self.payload {
+            Payload::Stream(inner) => Payload::Stream(stream(inner)),
+            Payload::Upgrade(inner) => Payload::Upgrade(upgrade(inner)),
+            payload @ (Payload::Empty | Payload::Bytes(_)) => payload,
+        };
+        self
+    }
+
+    /// The same head with a conversation in place of a body.
+    #[cfg(feature = "service")]
+    pub(crate) fn into_upgrade<F, C>(mut self, converse: C) -> Self
+    where
+        F: Future<Output = Result<()>> + 'static,
+        C: FnOnce(Io) -> F + 'static,
+    {
+        self.payload = Payload::Upgrade(OwnedUpgrade::new(converse));
+        self
+    }
+
     fn new(payload: Payload) -> Self {
         Self { status: StatusCode::OK, fields: Fields::default(), payload, fault: None }
     }

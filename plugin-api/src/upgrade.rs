@@ -4,6 +4,9 @@
 //! Invariant: the connection is closed exactly once, when its [`Io`] is dropped.
 #![expect(unsafe_code, reason = "calls the host's table of a byte stream")]
 
+#[cfg(feature = "runtime")]
+mod stream;
+
 use std::{
     future::{Future, poll_fn},
     io,

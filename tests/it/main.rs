@@ -28,6 +28,7 @@ mod proxied;
 mod recycle;
 mod rollback;
 mod routing;
+mod service;
 mod signals;
 mod state;
 mod stop;

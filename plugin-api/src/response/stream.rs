@@ -108,6 +108,7 @@ impl<B: Source> Table<B> {
         poll_next: poll_next::<B>,
         len: len::<B>,
         drop: free::<B>,
+        any_thread: 0,
     };
 }
 
@@ -135,7 +136,7 @@ unsafe extern "C" fn poll_next<B: Source>(
             }
             Poll::Ready(Some(Err(error))) => {
                 let error: Box<dyn std::error::Error + Send + Sync> = error.into();
-                let text = OwnedBytes::from(Error::from(Told(error)).into_text());
+                let text = OwnedBytes::from(Error::from(error).into_text());
                 out.write(abi::Frame { data: text.into_abi(), trailers: Headers::NONE });
                 poll::FAILED
             }
@@ -156,22 +157,6 @@ fn wire<D: Buf>(frame: http_body::Frame<D>) -> abi::Frame {
                 trailers: Fields::from(trailers).give(),
             }
         }
-    }
-}
-
-/// A boxed error, which is not an error type itself.
-#[derive(Debug)]
-struct Told(Box<dyn std::error::Error + Send + Sync>);
-
-impl std::fmt::Display for Told {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl std::error::Error for Told {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.0.source()
     }
 }
 

@@ -1,6 +1,8 @@
 //! A library fits a host of either release, whichever of them it was built with.
 
-use hotseat_test_support::{Builder, Host, Release, stream::Socket, transfer::hex_sum};
+use hotseat_test_support::{
+    Builder, Host, Release, eventually, fault, stream::Socket, transfer::hex_sum, wire,
+};
 
 use super::{assert_label, pairs};
 
@@ -39,4 +41,34 @@ fn either_release_loads_what_was_built_with_the_other() {
             check_loads(&host, made_by, number + 1);
         }
     }
+}
+
+/// A service of this release on a host of the one before, which cannot bring a body to another thread:
+/// that is an error, and all else works. Its runtime's threads are waited for before it is dropped
+/// there, so it stays.
+#[test]
+fn a_service_runs_on_the_host_of_before() {
+    let [[before, _], ..] = pairs();
+    let host = Builder::new(&before.binary).start();
+    host.deploy(&fault("stock_app"), "libhandler_v1.so").swapped();
+    assert_eq!(host.get("/task").text(), "Ok(Ok(\"slept\"))");
+    assert_eq!(host.get("/client").text(), "127.0.0.1 true");
+    let mut connection = host.connect();
+    for (target, status, text) in [("/length", 200, "4"), ("/spawned", 400, "")] {
+        connection.send_request("POST", target, "Content-Length: 4\r\n").unwrap();
+        connection.send("body").unwrap();
+        let answer = connection.read_answer().unwrap();
+        assert_eq!((answer.status, &*answer.text()), (status, text), "{target}");
+    }
+    Socket::open(host.data(), "/socket").unwrap().echo("over the border").unwrap();
+    host.deploy(&before.fault("whoami"), "libhandler_v2.so").swapped();
+    check_serves(&host, "2");
+    let retired = || wire::list(&host.status(), "/retired");
+    eventually!(
+        retired()
+            .iter()
+            .any(|it| it["why"].as_str().is_some_and(|why| why.contains("left behind"))),
+        "{:?}",
+        retired()
+    );
 }

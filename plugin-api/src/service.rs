@@ -1,0 +1,172 @@
+//! A tower service as a plugin: its requests, its answers, its life.
+//!
+//! Owns the adapter from a service to a [`Handler`], which the export macros name. Knows nothing of
+//! any framework: `export_axum!` says in the author's crate what axum's extractors look for.
+//! Invariants: the service is cloned for each request, as servers do; a request is made once, from
+//! the host's bytes; what the service answers crosses as it is.
+
+use std::{
+    error::Error as StdError, fmt, future::poll_fn, marker::PhantomData, net::SocketAddr,
+    ptr::NonNull,
+};
+
+use http::{Extensions, StatusCode, Uri, header};
+use tower_service::Service;
+
+use crate::{
+    Context, Error, Handler, Request, Response, Result,
+    abi::{Str, root::Root},
+    export::{self, Place},
+};
+
+mod body;
+mod ladder;
+
+use ladder::Ladder;
+
+pub use body::ServiceBody;
+
+type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// What a service may want to know of a request beyond HTTP: an extension of every request.
+///
+/// ```ignore
+/// async fn page(Extension(info): Extension<RequestInfo>) -> String {
+///     format!("generation {}", info.context().generation())
+/// }
+/// ```
+#[derive(Clone, Debug)]
+pub struct RequestInfo {
+    id: u64,
+    peer: Option<SocketAddr>,
+    context: Context,
+    original: Option<Uri>,
+}
+
+impl RequestInfo {
+    fn of(request: &Request<'_>) -> Result<Self> {
+        let original = match (request.original_path(), request.query()) {
+            (path, _) if path == request.path() => None,
+            (path, None) => Some(Uri::try_from(path)?),
+            (path, Some(query)) => Some(Uri::try_from(format!("{path}?{query}"))?),
+        };
+        Ok(Self {
+            id: request.id(),
+            peer: request.peer_addr(),
+            context: request.context().clone(),
+            original,
+        })
+    }
+
+    /// The request's number, also in the host's status and log.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The client's address. `None` where it has none: it came over a Unix socket.
+    #[must_use]
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.peer
+    }
+
+    /// The surroundings of the instance that answers: generation, drain, configuration.
+    #[must_use]
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// What the client asked for, where a mount has taken a prefix of it away.
+    #[must_use]
+    pub fn original_uri(&self) -> Option<&Uri> {
+        self.original.as_ref()
+    }
+}
+
+/// `make`'s service as a handler; `prepare` adds what a framework's extractors look for.
+pub struct Adapter<F, P, S> {
+    service: S,
+    made_by: PhantomData<fn() -> (F, P)>,
+}
+
+/// A function of no size, out of thin air: a function item or a closure that captures nothing.
+#[expect(unsafe_code, reason = "makes a value that has no bytes")]
+fn conjure<F: Copy>() -> F {
+    const { assert!(size_of::<F>() == 0, "only a function, or a closure that captures nothing") };
+    // SAFETY: nothing is read. There is such a value, which may be copied: the macro was given one.
+    unsafe { NonNull::<F>::dangling().read() }
+}
+
+impl<F, P, S, E, B> Handler for Adapter<F, P, S>
+where
+    F: Fn(&Context) -> std::result::Result<S, E> + Copy + Send + Sync + 'static,
+    E: Into<Error>,
+    P: Fn(&mut Extensions, &RequestInfo) + Copy + Send + Sync + 'static,
+    S: Service<http::Request<ServiceBody>, Response = http::Response<B>>,
+    S: Clone + Send + Sync + 'static,
+    S::Error: Into<BoxError>,
+    B: http_body::Body + 'static,
+    B::Error: Into<BoxError>,
+{
+    fn new(context: &Context) -> Result<Self> {
+        let make: F = conjure();
+        let service = make(context).map_err(Into::into)?;
+        Ok(Self { service, made_by: PhantomData })
+    }
+
+    async fn call(&self, request: Request<'_>) -> Result<Response> {
+        let mut service = self.service.clone();
+        let failed = |error: S::Error| Error::from(error.into());
+        poll_fn(|cx| service.poll_ready(cx)).await.map_err(failed)?;
+        let info = RequestInfo::of(&request)?;
+        let mut request = request.into_http()?.map(ServiceBody::new);
+        let prepare: P = conjure();
+        prepare(request.extensions_mut(), &info);
+        request.extensions_mut().insert(info);
+        let ladder = match request.headers().contains_key(header::UPGRADE) {
+            true => {
+                let (ladder, asked) = Ladder::raise().await?;
+                request.extensions_mut().insert(asked);
+                Some(ladder)
+            }
+            false => None,
+        };
+        let response = service.call(request).await.map_err(failed)?;
+        let response = Response::from(response);
+        Ok(match ladder {
+            Some(ladder) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                response.into_upgrade(move |io| ladder.climb(io))
+            }
+            _ => response,
+        })
+    }
+}
+
+impl<F, P, S> fmt::Debug for Adapter<F, P, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Adapter").finish_non_exhaustive()
+    }
+}
+
+/// The entry of a library whose plugin is a service: for the export macro, which cannot name the types
+/// of the two functions. Neither has a byte, which is checked where they are made again.
+#[doc(hidden)]
+#[must_use]
+pub const fn root<F, P, S, E, B, O>(manifest: Str, _: F, _: P, _: &O) -> Root
+where
+    F: Fn(&Context) -> std::result::Result<S, E> + Copy + Send + Sync + 'static,
+    E: Into<Error>,
+    P: Fn(&mut Extensions, &RequestInfo) + Copy + Send + Sync + 'static,
+    S: Service<http::Request<ServiceBody>, Response = http::Response<B>>,
+    S: Clone + Send + Sync + 'static,
+    S::Error: Into<BoxError>,
+    B: http_body::Body + 'static,
+    B::Error: Into<BoxError>,
+    O: Place,
+{
+    export::root_of::<O::Of<Adapter<F, P, S>>>(manifest)
+}
+
+/// Adds nothing to a request.
+#[doc(hidden)]
+pub fn prepare_nothing(_: &mut Extensions, _: &RequestInfo) {}

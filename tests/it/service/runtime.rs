@@ -1,0 +1,50 @@
+//! A runtime of the plugin's own, and what a service knows of its request.
+
+use hotseat_test_support::{fault, host};
+
+/// Tokio's functions work in all of a handler's code: also in a body that the host polls.
+#[test]
+fn a_body_is_made_within_the_runtime() {
+    let host = host!().with(fault("tokio_handler"), "libhandler_v1.so").start();
+    assert_eq!(host.get("/stream").text(), "abc");
+    assert_eq!(host.get("/").text(), "blocking false");
+}
+
+/// Without a runtime tokio panics: whoever reads that is told what to write.
+#[test]
+fn the_lack_of_a_runtime_says_what_to_write() {
+    const HINT: &str = "write `export_handler!(.., runtime = \"tokio\")`";
+    let host = host!().with(fault("no_runtime"), "libhandler_v1.so").start();
+    host.connect().get("/").unwrap().assert_error(500, "plugin_panic");
+    host.assert_logged(HINT.replace('"', "\\\"").as_str());
+    let config = "[plugin.handler]\nin_new = true\n";
+    let host = host!().config(config).start();
+    let refused = host.deploy(&fault("no_runtime"), "libhandler_v1.so");
+    let refused = refused.assert_refused(422, "new_panicked");
+    assert!(refused.hint.contains(HINT), "{refused:?}");
+}
+
+/// A guard of a runtime that is held over an await breaks its own answer, and nothing else.
+#[test]
+fn a_guard_over_an_await_breaks_its_own_answer() {
+    let host = host!().with(fault("tokio_handler"), "libhandler_v1.so").start();
+    let worker = host.worker_pid();
+    for _ in 0..8 {
+        let mut connection = host.connect();
+        connection.send_request("GET", "/guard", "").unwrap();
+        connection.read_answer().unwrap().assert_error(500, "plugin_panic");
+        assert_eq!(host.get("/").text(), "blocking false");
+    }
+    assert_eq!(host.worker_pid(), worker);
+}
+
+/// Without a framework: what a request says of itself, under a mount, too.
+#[test]
+fn a_service_knows_its_request() {
+    let builder = host!().arg("--mount=/a/b=handler");
+    let host = builder.with(fault("counting_service"), "libhandler_v1.so").start();
+    assert_eq!(
+        host.get("/a/b/c?d").text(),
+        "1 id=true peer=true generation=1 original=Some(\"/a/b/c?d\") runtime=false"
+    );
+}

@@ -1,0 +1,23 @@
+//! Calls tokio's functions without a runtime: at once, or in `new`, as its configuration says.
+
+use std::time::Duration;
+
+use hotseat_plugin_api::{Context, Handler, Request, Response, Result, export_handler};
+
+struct NoRuntime;
+
+impl Handler for NoRuntime {
+    fn new(context: &Context) -> Result<Self> {
+        if context.config().is_some_and(|text| text.contains("in_new")) {
+            tokio::spawn(async {});
+        }
+        Ok(Self)
+    }
+
+    async fn call(&self, _: Request<'_>) -> Result<Response> {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        Ok(Response::empty())
+    }
+}
+
+export_handler!(NoRuntime);
