@@ -3,14 +3,19 @@
 //! word). rustc's LLD exports by itself what the C library has as well; GNU ld does not.
 
 /// As in `hooks::interpose`; the self-test of a program that lacks one says so.
-const SYMBOLS: [&str; 50] = [
+const SYMBOLS: [&str; 57] = [
     "_Exit",
     "__cxa_thread_atexit_impl",
+    "__deregister_frame",
+    "__deregister_frame_info",
     "__register_atfork",
+    "__register_frame",
+    "__register_frame_info",
     "__sigaction",
     "__sysv_signal",
     "_exit",
     "abort",
+    "addseverity",
     "aligned_alloc",
     "bsd_signal",
     "dlsym",
@@ -19,6 +24,8 @@ const SYMBOLS: [&str; 50] = [
     "fclose",
     "fmemopen",
     "fopencookie",
+    "hdestroy",
+    "hsearch",
     "kill",
     "malloc",
     "memalign",

@@ -1,8 +1,6 @@
 //! tokio: a runtime of the plugin's own, kept as a field; tasks, timers, sockets and its blocking
 //! pool in each request.
-//! Note: with its feature `signal` or `process` each copy of tokio opens a pair of sockets, for as long
-//! as the process.
-//! Recipe: build tokio without these two features; then nothing is left.
+
 
 use std::time::Duration;
 

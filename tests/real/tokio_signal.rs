@@ -1,7 +1,5 @@
 //! tokio: a task that waits for SIGWINCH and SIGTERM, beside a runtime kept as a field.
-//! Note: for its signals each copy of tokio opens a pair of sockets, for as long as the process.
-//! Recipe: `Handler::signal` tells of the host's signals without; an upgrade of the host closes what
-//! was left.
+
 
 use std::sync::{
     Arc,

@@ -234,6 +234,16 @@ pub(super) fn is_described_by(id: LibraryId, object: *const c_void) -> bool {
     heaps().get(&id).and_then(|heap| heap.says).is_some_and(|(of, _)| of == object.addr())
 }
 
+/// Whose heap the address lies in.
+pub(super) fn owner(address: usize) -> Option<LibraryId> {
+    let heaps = heaps();
+    let holds = |heap: &Heap| {
+        let before = heap.ranges.range(..=address).next_back();
+        before.is_some_and(|(base, size)| address - base < *size)
+    };
+    heaps.iter().find(|(_, heap)| holds(heap)).map(|(id, _)| *id)
+}
+
 /// Where the library's heap lies.
 #[must_use]
 pub fn ranges(id: LibraryId) -> Vec<Range<usize>> {

@@ -1,5 +1,5 @@
 //! What libraries give the C library that it keeps on its heap, where no census looks: functions of
-//! streams and of printf(3), and memory that streams write to.
+//! streams and of printf(3), memory that streams write to, and what [`lists`] have.
 //!
 //! It cannot be taken back: a stream is its owner's to close, and printf's functions stay. So it is
 //! noted, and keeps the library, or what it lies in goes with, with a reason ([`holder`]).
@@ -16,8 +16,10 @@ use std::{
     },
 };
 
+pub(super) mod lists;
+
 use super::{
-    LibraryId, current, needed,
+    LibraryId, current, heap, needed,
     real::{self, Address, RegisterLetter},
     registry::{self, Owner, Record},
 };
@@ -36,6 +38,12 @@ enum Place {
     Conversion(c_int),
     /// For good.
     Type,
+    /// Tables to unwind by, by their address.
+    Frames(usize),
+    /// An entry of the process's hash table, by its key's address.
+    Entry(usize),
+    /// By its level.
+    Severity(c_int),
 }
 
 struct Kept {
@@ -68,14 +76,17 @@ pub(super) fn hold() -> Box<dyn Any> {
 }
 
 /// Notes what is in `place` from now on: that of the first of `addresses` that may go, if any. Code
-/// that no object holds is the library's that runs; `data` that none holds is its own business.
+/// that no object holds is the library's that runs; data that none holds is the library's in whose heap it
+/// lies, or its own business.
 fn note(place: Place, addresses: &[Address], is_code: bool) {
     let keeper = |address: &Address| {
         let library = match registry::owner(*address) {
             Owner::Plugin(record) => Some(record.id()),
             Owner::Other(object) if !needed::is_permanent(object.id()) => None,
             Owner::Nobody if is_code => Some(current()?),
-            Owner::Host | Owner::Other(_) | Owner::Nobody => return None,
+            // Its own heap is unmapped with it.
+            Owner::Nobody => Some(heap::owner(address.addr())?),
+            Owner::Host | Owner::Other(_) => return None,
         };
         Some((address.addr(), library))
     };
@@ -96,6 +107,16 @@ fn note(place: Place, addresses: &[Address], is_code: bool) {
         let number = all.last;
         all.kept.push(Kept { number, place, inside, library });
     }
+    COUNT.store(all.kept.len(), Ordering::Release);
+}
+
+/// What it says of is kept no more.
+fn forget(is_over: impl Fn(Place) -> bool) {
+    if COUNT.load(Ordering::Acquire) == 0 {
+        return;
+    }
+    let mut all = all();
+    all.kept.retain(|it| !is_over(it.place));
     COUNT.store(all.kept.len(), Ordering::Release);
 }
 
@@ -123,6 +144,9 @@ fn describe(place: Place) -> String {
             format!("a function that printf has for `%{letter}`")
         }
         Place::Type => "a function that printf has for a type".to_owned(),
+        Place::Frames(_) => "tables to unwind by (`__register_frame`)".to_owned(),
+        Place::Entry(_) => "an entry of the process's hash table (`hsearch`)".to_owned(),
+        Place::Severity(level) => format!("the text of severity {level} (`addseverity`)"),
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
     sync::atomic::{AtomicPtr, Ordering},
 };
 
-use super::on_heap::CookieFunctions;
+use super::on_heap::{CookieFunctions, lists::Entry};
 
 /// A thread-local destructor.
 pub(super) type Dtor = unsafe extern "C" fn(*mut c_void);
@@ -76,6 +76,14 @@ pub(super) type Malloc = unsafe extern "C" fn(usize) -> *mut c_void;
 pub(super) type Malloc2 = unsafe extern "C" fn(usize, usize) -> *mut c_void;
 pub(super) type Realloc = unsafe extern "C" fn(*mut c_void, usize) -> *mut c_void;
 pub(super) type AlignedInto = unsafe extern "C" fn(*mut *mut c_void, usize, usize) -> c_int;
+
+/// Tables to unwind by.
+pub(super) type Frames = unsafe extern "C" fn(*mut c_void);
+pub(super) type FramesInfo = unsafe extern "C" fn(*mut c_void, *mut c_void);
+pub(super) type FramesEnd = unsafe extern "C" fn(*mut c_void) -> *mut c_void;
+pub(super) type Hsearch = unsafe extern "C" fn(Entry, c_int) -> *mut Entry;
+pub(super) type Hdestroy = unsafe extern "C" fn();
+pub(super) type Addseverity = unsafe extern "C" fn(c_int, *const c_char) -> c_int;
 
 pub(super) type Socketpair = unsafe extern "C" fn(c_int, c_int, c_int, *mut c_int) -> c_int;
 
@@ -148,6 +156,13 @@ slots! {
     REGISTER_PRINTF_FUNCTION c"register_printf_function"
     REGISTER_PRINTF_TYPE c"register_printf_type"
     ON_EXIT c"on_exit"
+    REGISTER_FRAME c"__register_frame"
+    DEREGISTER_FRAME c"__deregister_frame"
+    REGISTER_FRAME_INFO c"__register_frame_info"
+    DEREGISTER_FRAME_INFO c"__deregister_frame_info"
+    HSEARCH c"hsearch"
+    HDESTROY c"hdestroy"
+    ADDSEVERITY c"addseverity"
 }
 
 /// Looks all of them up: they may be called where nothing can be looked up, in a signal handler or
@@ -201,6 +216,43 @@ pub(super) fn getppid() -> *mut c_void {
 pub(super) fn socketpair() -> Option<Socketpair> {
     // SAFETY: as above.
     unsafe { std::mem::transmute::<*mut c_void, Option<Socketpair>>(SOCKETPAIR.address()) }
+}
+
+pub(super) fn __register_frame() -> Option<Frames> {
+    // SAFETY: as above.
+    unsafe { std::mem::transmute::<*mut c_void, Option<Frames>>(REGISTER_FRAME.address()) }
+}
+
+pub(super) fn __deregister_frame() -> Option<Frames> {
+    // SAFETY: as above.
+    unsafe { std::mem::transmute::<*mut c_void, Option<Frames>>(DEREGISTER_FRAME.address()) }
+}
+
+pub(super) fn __register_frame_info() -> Option<FramesInfo> {
+    // SAFETY: as above.
+    unsafe { std::mem::transmute::<*mut c_void, Option<FramesInfo>>(REGISTER_FRAME_INFO.address()) }
+}
+
+pub(super) fn __deregister_frame_info() -> Option<FramesEnd> {
+    // SAFETY: as above.
+    unsafe {
+        std::mem::transmute::<*mut c_void, Option<FramesEnd>>(DEREGISTER_FRAME_INFO.address())
+    }
+}
+
+pub(super) fn hsearch() -> Option<Hsearch> {
+    // SAFETY: as above.
+    unsafe { std::mem::transmute::<*mut c_void, Option<Hsearch>>(HSEARCH.address()) }
+}
+
+pub(super) fn hdestroy() -> Option<Hdestroy> {
+    // SAFETY: as above.
+    unsafe { std::mem::transmute::<*mut c_void, Option<Hdestroy>>(HDESTROY.address()) }
+}
+
+pub(super) fn addseverity() -> Option<Addseverity> {
+    // SAFETY: as above.
+    unsafe { std::mem::transmute::<*mut c_void, Option<Addseverity>>(ADDSEVERITY.address()) }
 }
 
 pub(super) fn thread_atexit() -> Option<AtExit> {

@@ -18,6 +18,7 @@ use std::{
 use hotseat_unload::{CloseError, Library, enter, self_test};
 use tempfile::TempDir;
 
+mod lists;
 mod memory;
 mod pairs;
 
