@@ -1,7 +1,6 @@
 //! tokio: a runtime of the plugin's own, kept as a field; tasks, timers, sockets and its blocking
 //! pool in each request.
 
-
 use std::time::Duration;
 
 use hotseat_plugin_api::{Context, Handler, Request, Response, Result, export_handler};

@@ -1,6 +1,5 @@
 //! tokio: a task that waits for SIGWINCH and SIGTERM, beside a runtime kept as a field.
 
-
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering::Relaxed},
