@@ -83,6 +83,16 @@ pub fn static_tls(bytes: &[u8]) -> Option<u64> {
     tables.dynamic().ok()?.static_tls.then(|| tables.tls_bytes())
 }
 
+/// What there is to say of a library that wants stacks whose content can be run.
+#[must_use]
+pub fn executable_stack(bytes: &[u8]) -> Option<&'static str> {
+    Tables::read(bytes).is_ok_and(|tables| tables.executable_stack()).then_some(
+        "it asks for executable stacks: from its first load on every thread of the worker has one, for as \
+         long as that lives; link it with `-Wl,-z,noexecstack` (an object of an assembler without the \
+         section `.note.GNU-stack` asks for them)",
+    )
+}
+
 /// What every build with `panic = "unwind"` imports from the unwinder.
 const UNWIND_SYMBOL: &[u8] = b"_Unwind_RaiseException\0";
 

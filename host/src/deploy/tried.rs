@@ -83,6 +83,7 @@ pub fn try_library(
         };
         let verdict = tried.map_err(|error| explained(error, bytes, author))?;
         let mut notes: Vec<_> = note.into_iter().collect();
+        notes.extend(elf::executable_stack(bytes).map(str::to_owned));
         if let Some(author) = author {
             notes.extend(companions::compare(bytes, author, &verdict.resolved)?);
         }

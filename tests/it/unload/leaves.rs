@@ -1,7 +1,7 @@
 //! What a load leaves behind although its library is gone is told, and nothing is said of one that
 //! leaves nothing.
 
-use hotseat_test_support::{Gate, Host, eventually, fault, library, plugin, start_host, wire};
+use hotseat_test_support::{Gate, Host, elf, eventually, fault, library, plugin, start_host, wire};
 
 #[track_caller]
 fn note_of(host: &Host, library: &std::path::Path, name: &str) -> String {
@@ -68,6 +68,20 @@ fn nothing_is_said_of_what_leaves_nothing() {
     for (number, library) in libraries.into_iter().chain(faults.map(fault)).enumerate() {
         let note = note_of(&host, &library, &format!("libhandler_v{number}.so"));
         assert!(!note.contains("leaves"), "{}: {note}", library.display());
+    }
+}
+
+/// What the loader does to all threads for a library is told where it is deployed and checked.
+#[test]
+fn executable_stacks_are_told() {
+    let host = start_host!();
+    let bytes = elf::with_executable_stack(library::bytes(&fault("plain_v1")));
+    let deployed = host.deploy_bytes(&bytes, "libhandler_v1.so").swapped();
+    let path = host.home().path().join("libhandler_v1.so");
+    let output = host.command().arg("check").arg(path).output().unwrap();
+    let checked = String::from_utf8(output.stdout).unwrap();
+    for said in [&deployed.notes, &checked] {
+        assert!(said.contains("link it with `-Wl,-z,noexecstack`"), "{said}");
     }
 }
 

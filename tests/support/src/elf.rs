@@ -20,6 +20,9 @@ pub const DT_FLAGS_1: u64 = 0x6fff_fffb;
 /// Tag of `DT_RUNPATH`.
 pub const DT_RUNPATH: u64 = 29;
 
+const PT_GNU_STACK: u32 = 0x6474_e551;
+const PF_X: u8 = 1;
+
 const DT_RELACOUNT: u64 = 0x6fff_fff9;
 const PT_DYNAMIC: u32 = 2;
 
@@ -90,13 +93,31 @@ pub fn with_abi_minor(mut bytes: Vec<u8>, from: u8, to: u8) -> Vec<u8> {
     bytes
 }
 
+/// Where the program header of this type is.
+#[track_caller]
+fn program_header(bytes: &[u8], kind: u32) -> usize {
+    let (start, step, count) = (index(bytes, 32, 8), index(bytes, 54, 2), index(bytes, 56, 2));
+    (0..count)
+        .map(|n| start + n * step)
+        .find(|at| number(bytes, *at, 4) == u64::from(kind))
+        .expect("a library has such a segment")
+}
+
+/// Asks for stacks whose content can be run.
+///
+/// # Panics
+/// When it says nothing of stacks.
+#[must_use]
+#[track_caller]
+pub fn with_executable_stack(mut bytes: Vec<u8>) -> Vec<u8> {
+    let header = program_header(&bytes, PT_GNU_STACK);
+    bytes[header + 4] |= PF_X;
+    bytes
+}
+
 /// Where the dynamic entries are.
 fn dynamic_entries(bytes: &[u8]) -> Vec<usize> {
-    let (start, step, count) = (index(bytes, 32, 8), index(bytes, 54, 2), index(bytes, 56, 2));
-    let header = (0..count)
-        .map(|n| start + n * step)
-        .find(|at| number(bytes, *at, 4) == u64::from(PT_DYNAMIC))
-        .expect("a library has a dynamic segment");
+    let header = program_header(bytes, PT_DYNAMIC);
     let (offset, size) = (index(bytes, header + 8, 8), index(bytes, header + 32, 8));
     (offset..offset + size).step_by(16).collect()
 }

@@ -121,6 +121,13 @@ impl<'file> Tables<'file> {
         Ok(result)
     }
 
+    /// It wants stacks whose content can be run: what says nothing of stacks does, too. Source: glibc,
+    /// `DEFAULT_STACK_PERMS` of x86-64 and aarch64.
+    pub(super) fn executable_stack(&self) -> bool {
+        let stack = self.segments.iter().find(|it| it.p_type(END) == format::PT_GNU_STACK);
+        stack.is_none_or(|it| it.p_flags(END).0 & format::PF_X.0 != 0)
+    }
+
     /// What its linker has made of its content.
     pub(super) fn build_id(&self) -> Option<&'file [u8]> {
         self.segments.iter().find_map(|segment| {
