@@ -169,6 +169,7 @@ impl Master {
             if let Some(code) = self.exit {
                 let tasks = self.upgrade.iter().filter_map(Upgrade::task);
                 tasks.chain(self.hooks.iter().map(HookRun::task)).for_each(child::Task::kill);
+                self.sockets.end();
                 self.sockets.remove_files();
                 notify::settle();
                 return code;

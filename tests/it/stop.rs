@@ -1,7 +1,7 @@
 //! Stopping: what is in flight ends, then the process, with 0.
 
 use hotseat_test_support::{Connection, eventually, fault, host, plugin, wire};
-use rustix::process::Signal;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 /// SIGTERM and SIGINT: nothing new is accepted, what is in flight is answered, status 0.
 #[track_caller]
@@ -27,6 +27,24 @@ fn term_finishes_what_is_in_flight() {
 #[test]
 fn int_finishes_what_is_in_flight() {
     check_stop(Signal::INT);
+}
+
+/// A child that a plugin has forked keeps descriptors of the listeners: nobody waits in their queues,
+/// and the next host gets the address.
+#[test]
+fn a_forked_child_keeps_no_door_open() {
+    let mut host = host!().with(fault("parent"), "libhandler_v1.so").start();
+    let (data, control) = (host.data(), host.control().address);
+    let child = host.get("/fork").text().parse().unwrap();
+    let child = Pid::from_raw(child).and_then(|it| pidfd_open(it, PidfdFlags::empty()).ok());
+    host.signal(Signal::TERM);
+    assert_eq!(host.wait_exit().code(), Some(0), "{}", host.log_end());
+    for address in [data, control] {
+        assert!(Connection::open(address).is_err(), "nobody listens at {address}");
+    }
+    let next = host!().listen(&[&data.to_string()]);
+    next.with(fault("whoami"), "libhandler_v1.so").start().get("/").assert_status(200);
+    pidfd_send_signal(child.unwrap(), Signal::KILL).unwrap();
 }
 
 /// The limit on the last requests is kept.

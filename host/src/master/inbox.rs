@@ -85,7 +85,7 @@ impl Master {
             }
             Report::Told { name } => self.told_of(number, &name),
             // Its queue is empty; whoever listens there next shall find it free.
-            Report::Shut => self.sockets.0[0].clear(),
+            Report::Shut => self.sockets.0[0].drain(..).for_each(|it| it.end()),
             Report::Ended { counters, aborted } => self.ended(number, counters, aborted),
         }
     }

@@ -10,6 +10,8 @@ use std::{
     },
 };
 
+use rustix::net::Shutdown;
+
 use crate::{
     config::Listen,
     link::Settings,
@@ -26,6 +28,23 @@ pub(super) struct Bound {
     pub(super) given: bool,
 }
 
+impl Bound {
+    /// Ends the listening for everybody who has the socket: a child that a plugin has forked may keep its
+    /// own descriptor for as long as it likes, and nobody would be refused.
+    pub(super) fn end(&self) {
+        if self.given {
+            return;
+        }
+        // One that does not listen any more needs no end.
+        let _ = match &self.socket {
+            Socket::Tcp(it) => rustix::net::shutdown(it, Shutdown::Both),
+            Socket::Unix(it, _) | Socket::Abstract(it, _) => {
+                rustix::net::shutdown(it, Shutdown::Both)
+            }
+        };
+    }
+}
+
 /// All of them, by plane: data, control, health.
 #[derive(Debug, Default)]
 pub(super) struct Sockets(pub(super) [Vec<Bound>; 3]);
@@ -38,6 +57,11 @@ pub(super) fn wanted(settings: &Settings) -> [&[Listen]; 3] {
 }
 
 impl Sockets {
+    /// Ends the listening on all of them.
+    pub(super) fn end(&self) {
+        self.0.iter().flatten().for_each(Bound::end);
+    }
+
     /// Binds what `settings` want and is not bound here yet; `inherited` are taken first.
     ///
     /// # Errors
