@@ -235,8 +235,7 @@ pub struct Stream {
     pub vt: *const StreamVt,
 }
 
-/// Functions of a [`Stream`]. Growing. Called on the thread that the request lives on, unless
-/// `any_thread` says otherwise.
+/// Functions of a [`Stream`]. Growing. Called on the thread that the request lives on.
 #[repr(C)]
 #[derive(Debug)]
 pub struct StreamVt {
@@ -247,6 +246,21 @@ pub struct StreamVt {
     /// Bytes that are still to come, [`UNKNOWN_LEN`] when not known.
     pub len: unsafe extern "C" fn(data: *const ()) -> u64,
     /// Frees the stream, ended or not; called once.
+    pub drop: unsafe extern "C" fn(data: *mut ()),
+}
+
+/// Functions of a [`Stream`] that is a request's body: those of [`StreamVt`], at the same places, and
+/// what came later. Growing. `size` is that of all of it.
+#[repr(C)]
+#[derive(Debug)]
+pub struct BodyVt {
+    /// As in [`StreamVt`].
+    pub size: u32,
+    /// As in [`StreamVt`].
+    pub poll_next: unsafe extern "C" fn(data: *mut (), waker: *const Waker, out: *mut Frame) -> u32,
+    /// As in [`StreamVt`].
+    pub len: unsafe extern "C" fn(data: *const ()) -> u64,
+    /// As in [`StreamVt`].
     pub drop: unsafe extern "C" fn(data: *mut ()),
     /// 1: every function may be called from any thread, one at a time. Since 1.4.
     pub any_thread: u32,

@@ -79,7 +79,7 @@ impl Body {
     #[cfg(feature = "service")]
     pub(crate) fn is_free(&self) -> bool {
         self.stream.as_ref().is_none_or(|stream| {
-            entry!(stream.0.vt => StreamVt.any_thread).is_some_and(|any| any != 0)
+            entry!(stream.0.vt.cast() => BodyVt.any_thread).is_some_and(|any| any != 0)
         })
     }
 

@@ -72,7 +72,6 @@ static STREAM: StreamVt = StreamVt {
     poll_next: poll_stream,
     len: len_of_stream,
     drop: drop_stream,
-    any_thread: 0,
 };
 
 unsafe extern "C" fn poll_stream(data: *mut (), waker: *const abi::Waker, out: *mut Frame) -> u32 {

@@ -8,9 +8,9 @@
 use std::{any::type_name, env, fmt::Write, fs, mem::offset_of, path::Path};
 
 use hotseat_plugin_api::abi::{
-    ABI_MAJOR, ABI_MINOR, Address, Answer, Bytes, Created, Done, Frame, Future, Growing, Header,
-    Headers, HeadersVt, HostVt, InstanceVt, Io, IoVt, Job, KNOWN_FEATURES, NewArgs, RequestHead,
-    RequestVt, StateBlob, Str, Stream, StreamVt, Upgrade, Waker, WakerVt, body, drain,
+    ABI_MAJOR, ABI_MINOR, Address, Answer, BodyVt, Bytes, Created, Done, Frame, Future, Growing,
+    Header, Headers, HeadersVt, HostVt, InstanceVt, Io, IoVt, Job, KNOWN_FEATURES, NewArgs,
+    RequestHead, RequestVt, StateBlob, Str, Stream, StreamVt, Upgrade, Waker, WakerVt, body, drain,
     heap::{self, CHUNK, Cell, Figures},
     level, metric, new_flags, poll, root, signal, signal_phase,
 };
@@ -76,7 +76,8 @@ fn fixed(out: &mut String) {
         Done { error }
         Frame { data, trailers }
         Stream { data, vt }
-        StreamVt { size, poll_next, len, drop, any_thread }
+        StreamVt { size, poll_next, len, drop }
+        BodyVt { size, poll_next, len, drop, any_thread }
         Address { version, port, scope, bytes }
         Io { data, vt }
         IoVt { size, read, write, flush, shutdown, drop }

@@ -122,7 +122,7 @@ impl<B: RequestBody, O: Owner> HostBody<B, O> {
             travels: AtomicBool::new(false),
             parcel: Mutex::default(),
         });
-        abi::Stream { data: Arc::into_raw(lending).cast_mut().cast(), vt: &raw const VT }
+        abi::Stream { data: Arc::into_raw(lending).cast_mut().cast(), vt: (&raw const VT).cast() }
     }
 
     /// # Safety
@@ -271,8 +271,8 @@ impl Wake for Again {
 }
 
 /// The functions of every body that is lent.
-static VT: abi::StreamVt = abi::StreamVt {
-    size: abi::size_of_u32::<abi::StreamVt>(),
+static VT: abi::BodyVt = abi::BodyVt {
+    size: abi::size_of_u32::<abi::BodyVt>(),
     poll_next,
     len,
     drop: give_back,

@@ -108,7 +108,6 @@ impl<B: Source> Table<B> {
         poll_next: poll_next::<B>,
         len: len::<B>,
         drop: free::<B>,
-        any_thread: 0,
     };
 }
 

@@ -183,13 +183,8 @@ unsafe extern "C" fn free(data: *mut ()) {
     drop(unsafe { Box::from_raw(data.cast::<Body>()) });
 }
 
-static BODY: StreamVt = StreamVt {
-    size: crate::abi::size_of_u32::<StreamVt>(),
-    poll_next: next,
-    len,
-    drop: free,
-    any_thread: 0,
-};
+static BODY: StreamVt =
+    StreamVt { size: crate::abi::size_of_u32::<StreamVt>(), poll_next: next, len, drop: free };
 
 unsafe fn pairs<'a>(data: *const ()) -> &'a Pairs {
     // SAFETY: our own data.

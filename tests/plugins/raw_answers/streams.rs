@@ -72,7 +72,7 @@ type PollNext = unsafe extern "C" fn(*mut (), *const Waker, *mut Frame) -> u32;
 type Len = unsafe extern "C" fn(*const ()) -> u64;
 
 const fn table(poll_next: PollNext, len: Len) -> StreamVt {
-    StreamVt { size: abi::size_of_u32::<StreamVt>(), poll_next, len, drop: free, any_thread: 0 }
+    StreamVt { size: abi::size_of_u32::<StreamVt>(), poll_next, len, drop: free }
 }
 
 pub(crate) static LONGER: StreamVt = table(ten, five);
