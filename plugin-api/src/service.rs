@@ -152,16 +152,11 @@ impl<F, P, S> fmt::Debug for Adapter<F, P, S> {
 /// of the two functions. Neither has a byte, which is checked where they are made again.
 #[doc(hidden)]
 #[must_use]
-pub const fn root<F, P, S, E, B, O>(manifest: Str, _: F, _: P, _: &O) -> Root
+pub const fn root<F, P, S, E, O>(manifest: Str, _: F, _: P, _: &O) -> Root
 where
-    F: Fn(&Context) -> std::result::Result<S, E> + Copy + Send + Sync + 'static,
-    E: Into<Error>,
-    P: Fn(&mut Extensions, &RequestInfo) + Copy + Send + Sync + 'static,
-    S: Service<http::Request<ServiceBody>, Response = http::Response<B>>,
-    S: Clone + Send + Sync + 'static,
-    S::Error: Into<BoxError>,
-    B: http_body::Body + 'static,
-    B::Error: Into<BoxError>,
+    F: Fn(&Context) -> std::result::Result<S, E> + Copy,
+    P: Fn(&mut Extensions, &RequestInfo) + Copy,
+    Adapter<F, P, S>: Handler,
     O: Place,
 {
     export::root_of::<O::Of<Adapter<F, P, S>>>(manifest)

@@ -51,12 +51,9 @@ pub fn app() -> Router {
         .route("/inner/{id}", get(matched))
         .route("/uri", get(uris))
         .fallback(|| async { (StatusCode::NOT_FOUND, "nothing nested") });
-    let quick = Router::new()
-        .route("/slow", get(|| async { tokio::time::sleep(Duration::from_secs(3600)).await }))
-        .layer(TimeoutLayer::with_status_code(
-            StatusCode::GATEWAY_TIMEOUT,
-            Duration::from_millis(50),
-        ));
+    let quick = Router::new().route("/slow", get(std::future::pending::<()>)).layer(
+        TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, Duration::from_millis(50)),
+    );
     let packed = Router::new()
         .route("/packed", get(|| async { "all work and no play ".repeat(500) }))
         .layer(CompressionLayer::new());
@@ -163,7 +160,7 @@ async fn multipart(mut parts: Multipart) -> Result<String, Response> {
 /// Events with their own numbers, and comments where the next one is late.
 async fn events() -> impl IntoResponse {
     let events = stream::iter(0..3).then(|number| async move {
-        tokio::time::sleep(Duration::from_millis(30)).await;
+        tokio::task::yield_now().await;
         Ok::<_, Infallible>(Event::default().id(number.to_string()).data("an event"))
     });
     Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(5)))
@@ -195,8 +192,9 @@ async fn blocking() -> String {
 
 async fn task() -> String {
     let slept = tokio::spawn(async {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-        "slept"
+        // A timer that runs out, and is what is tried.
+        let waits = tokio::time::timeout(Duration::from_millis(5), std::future::pending::<()>());
+        waits.await.map_or("slept", |()| "woken")
     });
     format!("{:?}", tokio::time::timeout(Duration::from_secs(20), slept).await)
 }

@@ -21,7 +21,7 @@ use std::{
 
 use bytes::Bytes;
 use hotseat_plugin_api::abi;
-use hotseat_unload::{Holding, LibraryLease, Record};
+use hotseat_unload::{Holding, LibraryId, LibraryLease};
 use http_body::{Body, Frame};
 
 use super::{
@@ -66,10 +66,11 @@ struct Lending {
     /// Its thread.
     home: u64,
     desk: Option<Arc<Desk>>,
-    record: Arc<Record>,
+    library: LibraryId,
     /// The shell, which is that thread's.
     shell: *mut (),
     poll: unsafe fn(*mut (), &mut Context<'_>) -> Poll<Piece>,
+    lease: unsafe fn(*mut ()) -> Option<LibraryLease>,
     free: unsafe fn(*mut ()),
     /// Bytes that the plugin has not got yet, if that is known.
     left: AtomicU64,
@@ -108,14 +109,15 @@ pub(super) struct HostBody<B, O>(PhantomData<(B, O)>);
 
 impl<B: RequestBody, O: Owner> HostBody<B, O> {
     pub(super) fn into_abi(body: B, owner: O) -> abi::Stream {
-        let record = Arc::clone(owner.record());
+        let library = owner.library();
         let left = shield(|| body.size_hint().exact()).flatten().unwrap_or(abi::UNKNOWN_LEN);
         let lending = Arc::new_cyclic(|lending| Lending {
             home: desk::here(),
             desk: desk::own(),
-            record,
+            library,
             shell: Shell::lend(Lent { body, lending: Weak::clone(lending) }, owner),
             poll: Self::poll,
+            lease: Self::lease,
             free: Self::free,
             left: AtomicU64::new(left),
             gone: AtomicBool::new(false),
@@ -143,6 +145,16 @@ impl<B: RequestBody, O: Owner> HostBody<B, O> {
         }
     }
 
+    /// A lease for a waker, while the request is there: nobody else's core is asked for it.
+    ///
+    /// # Safety
+    /// As for [`poll`](Self::poll).
+    unsafe fn lease(shell: *mut ()) -> Option<LibraryLease> {
+        let lease = |_: &mut Lent<B>, owner: &O| owner.waker_lease();
+        // SAFETY: as the caller says.
+        release::scope(|| unsafe { Shell::with(shell, lease) })
+    }
+
     /// # Safety
     /// As for [`poll`](Self::poll); the shell is not used again.
     unsafe fn free(shell: *mut ()) {
@@ -162,7 +174,7 @@ impl Lending {
 
     fn lease(&self) -> LibraryLease {
         // Its own code asks for it.
-        LibraryLease::new(Arc::clone(&self.record), Holding::Waker).expect("the library is open")
+        LibraryLease::of(self.library, Holding::Waker).expect("the library is open")
     }
 
     /// A poll on its own thread.
@@ -184,7 +196,9 @@ impl Lending {
             }
         }
         // SAFETY: as the caller says.
-        let waker = unsafe { waker::to_std(waker, || self.lease()) };
+        let lease = || unsafe { (self.lease)(self.shell) }.unwrap_or_else(|| self.lease());
+        // SAFETY: as the caller says.
+        let waker = unsafe { waker::to_std(waker, lease) };
         // The clone of its waker is the plugin's code.
         if self.gone.load(Ordering::Relaxed) {
             return Poll::Ready(Piece::Failed(GIVEN_BACK.to_owned()));

@@ -23,7 +23,6 @@ use std::{
     net::SocketAddr,
     ops::Deref,
     rc::{Rc, Weak},
-    sync::Arc,
     task::{Context, Waker},
 };
 
@@ -31,9 +30,7 @@ use hotseat_plugin_api::abi;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, request::Parts};
 
 pub use super::body::RequestBody;
-use hotseat_unload::{
-    Entered, Holding, LibraryId, LibraryLease, Record, enter, reaper::Retire as _,
-};
+use hotseat_unload::{Entered, Holding, LibraryId, LibraryLease, enter};
 
 use super::{
     body::HostBody,
@@ -226,8 +223,8 @@ impl<L: Lease, B: RequestBody> Owner for Exchange<L, B> {
         self.lease.instance().lease(Holding::Waker)
     }
 
-    fn record(&self) -> &Arc<Record> {
-        self.lease.instance().record()
+    fn library(&self) -> LibraryId {
+        self.lease.instance().library()
     }
 }
 

@@ -8,10 +8,9 @@
 use std::{
     cell::RefCell,
     rc::{Rc, Weak},
-    sync::Arc,
 };
 
-use hotseat_unload::{LibraryLease, Record};
+use hotseat_unload::{LibraryId, LibraryLease};
 
 /// What a value belongs to that is lent: a request.
 pub(super) trait Owner: Clone + 'static {
@@ -21,8 +20,8 @@ pub(super) trait Owner: Clone + 'static {
     /// Keeps the library loaded for a waker of the plugin that the value stores.
     fn waker_lease(&self) -> LibraryLease;
 
-    /// What the plugin's library has in the process.
-    fn record(&self) -> &Arc<Record>;
+    /// The plugin's library.
+    fn library(&self) -> LibraryId;
 }
 
 /// Something that a plugin was lent and may still have.

@@ -6,7 +6,10 @@
 
 use std::sync::Arc;
 
-use crate::hooks::{LibraryId, registry::Record};
+use crate::hooks::{
+    LibraryId,
+    registry::{Record, by_id},
+};
 
 /// What is held, so that the status can say it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +36,12 @@ impl LibraryLease {
             Holding::Job => record.job_began(),
         };
         began.then_some(Self { record, holding })
+    }
+
+    /// As [`new`](Self::new), by the library's number. Looks it up, under a lock.
+    #[must_use]
+    pub fn of(library: LibraryId, holding: Holding) -> Option<Self> {
+        Self::new(by_id(library)?, holding)
     }
 
     /// The library, for [`enter`](crate::enter).

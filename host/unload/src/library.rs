@@ -125,6 +125,7 @@ impl Library {
                 hooks::purge_thread(record.id());
                 registry::unregister(&record);
                 heap::take_back(record.id());
+                pairs::close_left(record.id());
                 return Err(OpenError::Loader(loader_text(error)));
             }
         };

@@ -1,6 +1,6 @@
 //! They are swapped as others are: nobody notices, and nothing of them is left.
 
-use hotseat_test_support::{eventually, fault, library, start_host, wire};
+use hotseat_test_support::{fault, library, start_host};
 
 /// Of each.
 const SWAPS: u8 = 10;
@@ -23,13 +23,7 @@ fn check(name: &str, target: &str, text: &str) {
     traffic.wait_for(6);
     let seen = traffic.finish();
     assert!(seen.keys().all(|seen| seen.contains(text)), "{name}: {seen:?}");
-    let left = || {
-        let retired = wire::list(&host.status(), "/retired");
-        retired.into_iter().filter(|it| it["life"] != "unloaded").collect::<Vec<_>>()
-    };
-    eventually!(left().is_empty(), "{name}: {:#?}", left());
-    assert_eq!(wire::number(&host.status(), "/resident_count"), 0, "{name}");
-    assert_eq!(host.loaded().len(), 1, "{name}: {:?}", host.loaded());
+    host.assert_all_unloaded(name);
     assert_eq!(host.worker_pid(), worker, "{name}");
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use hotseat_test_support::{Connection, eventually, fault, host, wire};
+use hotseat_test_support::{Connection, fault, host};
 
 use super::{Program, plain};
 
@@ -69,9 +69,5 @@ fn a_conversation_outlives_its_version() {
     host.deploy(&fault("tokio_handler"), "libhandler_v2.so").swapped();
     socket.check_echo(b"after");
     drop(socket);
-    let left = || {
-        let retired = wire::list(&host.status(), "/retired");
-        retired.into_iter().filter(|it| it["life"] != "unloaded").collect::<Vec<_>>()
-    };
-    eventually!(left().is_empty(), "{:#?}", left());
+    host.assert_all_unloaded("the application");
 }

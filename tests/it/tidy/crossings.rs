@@ -110,7 +110,7 @@ fn guarded(folder: &str, words: &[&str], guard: &str, count: usize) {
 fn what_may_hold_a_lock_is_reached_in_a_scope() {
     // A length is asked of nobody who has a lock.
     let lent = ["Shell::with(", "Shell::<Lent<B>, O>::free(", "Shell::<T, O>::free("];
-    guarded("plugin", &lent, "release::scope(", 4);
+    guarded("plugin", &lent, "release::scope(", 5);
     guarded("serve", &["future.set(None)"], "release::scope(", 2);
     let h2 = [
         "handshake.as_mut()",

@@ -1,7 +1,7 @@
 //! Plugins with real dependencies, those that build quickly, are swapped under load, and signalled:
 //! each old library is gone, and nobody noticed. `make real-plugins` has the others, and figures.
 
-use hotseat_test_support::{eventually, fault, library, start_host, wire};
+use hotseat_test_support::{fault, library, start_host};
 use rustix::process::Signal;
 
 /// Swaps of each.
@@ -27,13 +27,7 @@ fn check(name: &str) {
     }
     traffic.wait_for(6);
     assert!(traffic.finish().values().sum::<u64>() > 0, "{name}");
-    let left = || {
-        let retired = wire::list(&host.status(), "/retired");
-        retired.into_iter().filter(|it| it["life"] != "unloaded").collect::<Vec<_>>()
-    };
-    eventually!(left().is_empty(), "{name}: {:#?}", left());
-    assert_eq!(wire::number(&host.status(), "/resident_count"), 0, "{name}");
-    assert_eq!(host.loaded().len(), 1, "{name}: {:?}", host.loaded());
+    host.assert_all_unloaded(name);
     assert_eq!(host.worker_pid(), worker, "{name}");
 }
 

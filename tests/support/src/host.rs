@@ -180,6 +180,21 @@ impl Host {
         procfs::loaded(self.worker_pid())
     }
 
+    /// Every library but the one that serves has gone, or goes within patience.
+    ///
+    /// # Panics
+    /// With `what`, when one stays.
+    #[track_caller]
+    pub fn assert_all_unloaded(&self, what: &str) {
+        let left = || {
+            let retired = wire::list(&self.status(), "/retired");
+            retired.into_iter().filter(|it| it["life"] != "unloaded").collect::<Vec<_>>()
+        };
+        eventually!(left().is_empty(), "{what}: {:#?}", left());
+        assert_eq!(wire::number(&self.status(), "/resident_count"), 0, "{what}");
+        assert_eq!(self.loaded().len(), 1, "{what}: {:?}", self.loaded());
+    }
+
     /// # Panics
     /// When a request through this host's clients failed.
     #[track_caller]

@@ -12,6 +12,8 @@ use std::{
     time::Duration,
 };
 
+use hotseat_unload::Record;
+
 use super::*;
 use crate::plugin::{lent, tests::Played, waker::HostWaker};
 
@@ -106,8 +108,8 @@ impl Owner for Asked {
         LibraryLease::new(Arc::clone(&self.0.record), Holding::Waker).unwrap()
     }
 
-    fn record(&self) -> &Arc<Record> {
-        &self.0.record
+    fn library(&self) -> LibraryId {
+        self.0.record.id()
     }
 }
 

@@ -7,13 +7,12 @@ use std::{
     panic::panic_any,
     pin::Pin,
     rc::{Rc, Weak},
-    sync::Arc,
     task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
 use hotseat_plugin_api::abi;
-use hotseat_unload::{LibraryLease, Record};
+use hotseat_unload::{LibraryId, LibraryLease};
 use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -105,8 +104,8 @@ impl Owner for NoRequest {
         unreachable!("the host's own waker needs none")
     }
 
-    fn record(&self) -> &Arc<Record> {
-        self.0.record()
+    fn library(&self) -> LibraryId {
+        self.0.record().id()
     }
 }
 

@@ -370,7 +370,7 @@ pub(super) fn is_empty() -> bool {
     COUNT.load(Ordering::Acquire) == 0
 }
 
-pub(super) fn by_id(id: LibraryId) -> Option<Arc<Record>> {
+pub(crate) fn by_id(id: LibraryId) -> Option<Arc<Record>> {
     libraries().by_id.get(&id).cloned()
 }
 
