@@ -215,4 +215,7 @@ clean-tree:
 	  echo "the checks have changed the tree, or it was not committed:"; git status --short; exit 1; \
 	fi
 
+# Nothing is built twice here: what an incremental build keeps for the next one would only fill the disk.
+ci: export CARGO_INCREMENTAL := 0
 ci: test test-static chaos-minute lint doc deny clean-tree ## everything that CI runs
+	@du -sh target; df -h target
