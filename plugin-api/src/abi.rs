@@ -441,7 +441,16 @@ pub struct RequestVt {
     pub take_body: unsafe extern "C" fn(data: *const (), out: *mut Stream) -> u8,
     /// Bytes of the body still to come, without taking it.
     pub body_len: unsafe extern "C" fn(data: *const ()) -> u64,
+    /// What is left of the time that the answer's head may take, [`NO_DEADLINE`] where there is no
+    /// limit. Units: nanoseconds. Since 1.4.
+    pub time_left: Option<unsafe extern "C" fn(data: *const ()) -> u64>,
+    /// A future that ends when the client has gone, or has closed its side. Of the request's thread.
+    /// Since 1.4.
+    pub client_gone: Option<unsafe extern "C" fn(data: *const ()) -> Future<Done>>,
 }
+
+/// [`RequestVt::time_left`] of a request that may take any time.
+pub const NO_DEADLINE: u64 = u64::MAX;
 
 /// Log levels of [`HostVt::log`].
 pub mod level {
@@ -516,6 +525,172 @@ pub struct HostVt {
     /// Runs `job` on the host's bounded pool; the future ends when it has run, or is `FAILED`
     /// when the pool's queue is full (the job is then dropped).
     pub blocking: unsafe extern "C" fn(host: *const (), job: Job) -> Future<Done>,
+    /// Whether a line of `level` from the module `target` would be written (1) or dropped (0).
+    /// Since 1.4.
+    pub log_enabled_for:
+        Option<unsafe extern "C" fn(host: *const (), level: u32, target: Str) -> u8>,
+    /// Writes a log line with all that is known of it; borrowed for the call. Since 1.4.
+    pub log_record: Option<unsafe extern "C" fn(host: *const (), record: *const LogRecord)>,
+    /// Runs `task`, which the host owns from now on, on a data thread: see [`spawn`]. Since 1.4.
+    pub spawn: Option<unsafe extern "C" fn(host: *const (), task: Future<Done>, flags: u32) -> u32>,
+    /// Reads or changes one value of the plugin's cells, by one of [`cell`]'s operations. `expected`
+    /// is the version that the value must have for a change (0: there is none); `out` is filled with
+    /// what is there now, whatever the answer is, one of [`cell`]'s. Since 1.4.
+    pub cell: Option<
+        unsafe extern "C" fn(
+            host: *const (),
+            operation: u32,
+            key: Str,
+            expected: u64,
+            value: Str,
+            out: *mut CellValue,
+        ) -> u32,
+    >,
+    /// Gives `message` to all that are subscribed to the plugin's `topic` now; how many. Since 1.4.
+    pub publish: Option<unsafe extern "C" fn(host: *const (), topic: Str, message: Str) -> u64>,
+    /// Subscribes to the plugin's `topic`; at most `capacity` messages wait. Since 1.4.
+    pub subscribe:
+        Option<unsafe extern "C" fn(host: *const (), topic: Str, capacity: u32) -> Subscription>,
+}
+
+/// How [`HostVt::spawn`] runs a task, and how it answers.
+///
+/// A task is polled and dropped on one data thread, by one call at a time, and dropped there at the
+/// latest after the generation's last request and before `stop`. In a preflight none runs.
+pub mod spawn {
+    /// A flag: on the calling thread, if that is a data thread.
+    pub const HERE: u32 = 1;
+    /// The answer: it will run.
+    pub const ACCEPTED: u32 = 0;
+    /// The answer: it was dropped, because the generation is at its end, or has too many.
+    pub const REFUSED: u32 = 1;
+}
+
+/// Operations and answers of [`HostVt::cell`].
+pub mod cell {
+    /// Reads.
+    pub const GET: u32 = 0;
+    /// Writes `value` if the version is `expected`.
+    pub const SET_IF: u32 = 1;
+    /// Removes the value if the version is `expected`.
+    pub const REMOVE_IF: u32 = 2;
+
+    /// The answer: done; `out` is the value as it is now.
+    pub const DONE: u32 = 0;
+    /// The answer: another version is there; `out` is that.
+    pub const CONFLICT: u32 = 1;
+    /// The answer: there is no room for it; `out` is what stays.
+    pub const FULL: u32 = 2;
+    /// The answer: it cannot be done; `out.bytes` is the reason's text.
+    pub const FAILED: u32 = 3;
+}
+
+/// A value of the host's, as a plugin gets it.
+#[repr(C)]
+#[derive(Debug, StableAbi)]
+pub struct CellValue {
+    /// Counts up with each change of any value of the plugin; 0: there is none.
+    pub version: u64,
+    /// The value; empty when there is none.
+    pub bytes: Bytes,
+}
+
+/// One message of a topic.
+#[repr(C)]
+#[derive(Debug, StableAbi)]
+pub struct Message {
+    /// How many before it were not taken in time.
+    pub missed: u64,
+    /// The message.
+    pub bytes: Bytes,
+}
+
+/// A subscription of a topic.
+#[repr(C)]
+#[derive(Debug, StableAbi)]
+pub struct Subscription {
+    /// The host's data.
+    pub data: *mut (),
+    /// Functions of the host.
+    #[sabi(unsafe_opaque_field)]
+    pub vt: *const SubscriptionVt,
+}
+
+/// Functions of a [`Subscription`]. Growing. Called from any thread, one at a time.
+#[repr(C)]
+#[derive(Debug)]
+pub struct SubscriptionVt {
+    /// Units: bytes of this struct in the host's build.
+    pub size: u32,
+    /// `READY` (a message), `PENDING` or `END`: nobody can publish any more.
+    pub poll_next:
+        unsafe extern "C" fn(data: *mut (), waker: *const Waker, out: *mut Message) -> u32,
+    /// Ends it; called once.
+    pub drop: unsafe extern "C" fn(data: *mut ()),
+}
+
+/// All that is known of one line of the log. Growing.
+#[repr(C)]
+#[derive(Debug)]
+pub struct LogRecord {
+    /// Units: bytes of this struct in the plugin's build.
+    pub size: u32,
+    /// One of [`level`]'s.
+    pub level: u32,
+    /// The request that it belongs to, [`RequestHead::id`]; 0: none.
+    pub request: u64,
+    /// The module.
+    pub target: Str,
+    /// The text.
+    pub message: Str,
+    /// `fields_count` fields.
+    pub fields: *const Field,
+    /// See `fields`.
+    pub fields_count: usize,
+    /// `spans_count` spans that it happened in, the outermost first.
+    pub spans: *const LogSpan,
+    /// See `spans`.
+    pub spans_count: usize,
+}
+
+/// A span around a line of the log. Fixed.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct LogSpan {
+    /// Its name.
+    pub name: Str,
+    /// `fields_count` fields.
+    pub fields: *const Field,
+    /// See `fields`.
+    pub fields_count: usize,
+}
+
+/// A named value of the log. Fixed.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Field {
+    /// Its name.
+    pub name: Str,
+    /// One of [`field`]'s.
+    pub kind: u64,
+    /// The bits of a number.
+    pub bits: u64,
+    /// With [`field::TEXT`].
+    pub text: Str,
+}
+
+/// Kinds of [`Field`].
+pub mod field {
+    /// `text`.
+    pub const TEXT: u64 = 0;
+    /// `bits` of a signed number.
+    pub const I64: u64 = 1;
+    /// `bits` of a number without sign.
+    pub const U64: u64 = 2;
+    /// `bits` of a floating-point number.
+    pub const F64: u64 = 3;
+    /// `bits` is 0 or 1.
+    pub const BOOL: u64 = 4;
 }
 
 /// Bits of [`NewArgs::flags`].
@@ -545,6 +720,10 @@ pub struct NewArgs {
     pub generation: u64,
     /// The plugin's own configuration as JSON text; absent when there is none.
     pub config: Str,
+    /// Where `config` comes from, for messages: JSON text, an object with `file` (its path), `line`
+    /// (of the plugin's table) and `lines` (of each key in it, by its path: `db.pool`, `list[0]`).
+    /// Absent when it comes from no file. Since 1.4.
+    pub config_places: Str,
 }
 
 /// What `new` ends with: `instance` on `READY`, the error's text in `error` on `FAILED`.

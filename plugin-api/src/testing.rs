@@ -209,6 +209,12 @@ static HOST_VT: HostVt = HostVt {
     panicked,
     sleep,
     blocking,
+    log_enabled_for: None,
+    log_record: None,
+    spawn: None,
+    cell: None,
+    publish: None,
+    subscribe: None,
 };
 
 /// A future of the plugin, dropped as a host would.
@@ -270,6 +276,7 @@ pub(crate) fn create<H: Handler>(host: &'static Host) -> Result<Instance<H>, (u3
         label: Str::new(b"7"),
         generation: 42,
         config: Str::new(b"{}"),
+        config_places: Str::NONE,
     };
     let mut out = MaybeUninit::<Created>::uninit();
     // SAFETY: the arguments live for the call, and `out` has room.

@@ -8,13 +8,14 @@
 use std::{any::type_name, env, fmt::Write, fs, mem::offset_of, path::Path};
 
 use hotseat_plugin_api::abi::{
-    ABI_MAJOR, ABI_MINOR, Address, Answer, BodyVt, Bytes, Created, Done, Frame, Future, Growing,
-    Header, Headers, HeadersVt, HostVt, InstanceVt, Io, IoVt, Job, KNOWN_FEATURES, NewArgs,
-    RequestHead, RequestVt, StateBlob, Str, Stream, StreamVt, Upgrade, Waker, WakerVt, body, drain,
+    ABI_MAJOR, ABI_MINOR, Address, Answer, BodyVt, Bytes, CellValue, Created, Done, Field, Frame,
+    Future, Growing, Header, Headers, HeadersVt, HostVt, InstanceVt, Io, IoVt, Job, KNOWN_FEATURES,
+    LogRecord, LogSpan, Message, NewArgs, RequestHead, RequestVt, StateBlob, Str, Stream, StreamVt,
+    Subscription, SubscriptionVt, Upgrade, Waker, WakerVt, body, cell, drain, field,
     heap::{self, CHUNK, Cell, Figures},
-    level, metric, new_flags, poll, root, signal, signal_phase,
+    level, metric, new_flags, poll, root, signal, signal_phase, spawn,
 };
-use hotseat_plugin_api::abi::{IO_PENDING, UNKNOWN_LEN};
+use hotseat_plugin_api::abi::{IO_PENDING, NO_DEADLINE, UNKNOWN_LEN};
 
 fn type_of<S, F>(_: fn(&S) -> &F) -> String {
     type_name::<F>().replace("hotseat_plugin_api::abi::", "")
@@ -55,6 +56,10 @@ fn fingerprint() -> String {
         new_flags::PREFLIGHT, drain::REQUESTED, drain::LAST_CALL,
         signal::HUP, signal::USR1, signal::USR2, signal::INT, signal::TERM, signal::QUIT,
         signal::TSTP, signal_phase::PRE, signal_phase::POST,
+        NO_DEADLINE, spawn::HERE, spawn::ACCEPTED, spawn::REFUSED,
+        cell::GET, cell::SET_IF, cell::REMOVE_IF,
+        cell::DONE, cell::CONFLICT, cell::FULL, cell::FAILED,
+        field::TEXT, field::I64, field::U64, field::F64, field::BOOL,
     );
     let symbol = String::from_utf8_lossy(root::ROOT_SYMBOL);
     writeln!(out, "heap symbol {}", heap::SYMBOL.to_string_lossy()).expect("a string");
@@ -87,6 +92,11 @@ fn fixed(out: &mut String) {
         Job { data, run, drop }
         Created { instance, error }
         StateBlob { bytes }
+        CellValue { version, bytes }
+        Message { missed, bytes }
+        Subscription { data, vt }
+        LogSpan { name, fields, fields_count }
+        Field { name, kind, bits, text }
         Root { abi_major, abi_minor, reserved, requires, manifest, new, call, instance, shapes }
     }
 }
@@ -97,9 +107,16 @@ fn growing(out: &mut String) {
             size, version, id, method, path, query, original_path, host, peer, headers, data, vt,
             authority, scheme, peer_address,
         }
-        RequestVt { size, take_body, body_len }
-        HostVt { size, log, log_enabled, metric, panicked, sleep, blocking }
-        NewArgs { size, flags, host, host_vt, name, label, generation, config }
+        RequestVt { size, take_body, body_len, time_left, client_gone }
+        HostVt {
+            size, log, log_enabled, metric, panicked, sleep, blocking, log_enabled_for, log_record,
+            spawn, cell, publish, subscribe,
+        }
+        SubscriptionVt { size, poll_next, drop }
+        LogRecord {
+            size, level, request, target, message, fields, fields_count, spans, spans_count,
+        }
+        NewArgs { size, flags, host, host_vt, name, label, generation, config, config_places }
         Figures { size, count, cells }
         Cell { taken, given }
         InstanceVt {

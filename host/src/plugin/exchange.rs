@@ -310,6 +310,8 @@ impl<L: Lease, B: RequestBody> Exchange<L, B> {
         size: abi::size_of_u32::<abi::RequestVt>(),
         take_body: Self::take_body,
         body_len: Self::body_len,
+        time_left: None,
+        client_gone: None,
     };
 
     unsafe extern "C" fn take_body(data: *const (), out: *mut abi::Stream) -> u8 {

@@ -177,6 +177,7 @@ pub(super) fn create(
         label: abi::Str::new(request.label.as_str().as_bytes()),
         generation: request.generation.0,
         config: config.map_or(abi::Str::NONE, |config| abi::Str::new(config.as_bytes())),
+        config_places: abi::Str::NONE,
     };
     let mut created = MaybeUninit::<abi::Created>::uninit();
     let entered = enter(library.id());

@@ -95,6 +95,12 @@ pub(super) static VT: abi::HostVt = abi::HostVt {
     panicked,
     sleep,
     blocking,
+    log_enabled_for: None,
+    log_record: None,
+    spawn: None,
+    cell: None,
+    publish: None,
+    subscribe: None,
 };
 
 /// # Safety

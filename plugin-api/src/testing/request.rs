@@ -135,8 +135,13 @@ unsafe extern "C" fn body_len(_: *const ()) -> u64 {
     UNKNOWN_LEN
 }
 
-static REQUEST: RequestVt =
-    RequestVt { size: crate::abi::size_of_u32::<RequestVt>(), take_body, body_len };
+static REQUEST: RequestVt = RequestVt {
+    size: crate::abi::size_of_u32::<RequestVt>(),
+    take_body,
+    body_len,
+    time_left: None,
+    client_gone: None,
+};
 
 type Body = (VecDeque<Step>, Arc<AtomicUsize>);
 
