@@ -5,7 +5,10 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use crate::{ids::PluginName, log::Bounds};
+use crate::{
+    ids::PluginName,
+    log::{Bounds, Levels},
+};
 
 mod nesting;
 pub mod raw;
@@ -33,6 +36,8 @@ pub struct Config {
     pub mounts: Vec<MountRule>,
     /// What each plugin's `Context::config` returns, as JSON text.
     pub plugin_config: std::collections::BTreeMap<PluginName, String>,
+    /// Which of a plugin's log lines are written, where that is not for the host's filter to say.
+    pub plugin_log: std::collections::BTreeMap<PluginName, Levels>,
     /// How much memory a plugin's heap may hold. Default: any.
     pub memory: std::collections::BTreeMap<PluginName, MemoryRule>,
     /// Data threads. Default: the number of cores.
@@ -77,6 +82,7 @@ impl Default for Config {
             state_dir: PathBuf::from("./.hotseat"),
             mounts: Vec::new(),
             plugin_config: std::collections::BTreeMap::new(),
+            plugin_log: std::collections::BTreeMap::new(),
             memory: std::collections::BTreeMap::new(),
             threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             unload: UnloadPolicy::Allow,

@@ -10,6 +10,7 @@
 //!   data for people and programs goes to standard output.
 
 mod lines;
+mod plugins;
 mod printed;
 mod record;
 mod repeats;
@@ -27,14 +28,16 @@ use std::{
 };
 
 use rustix::{io::fcntl_dupfd_cloexec, time::Timespec};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 use self::{
     lines::LINES,
+    plugins::Gate,
     record::{HEAD, Head, Json, Stamp},
 };
 pub use self::{
-    record::{fields, pairs},
+    plugins::{Heard, Levels, Prints, hosts_level, levels_of, set_levels, write_heard},
+    record::{Line, Pairs, Span},
     repeats::is_news,
 };
 use crate::sys::signals::without_signals;
@@ -66,6 +69,9 @@ impl fmt::Debug for Filter {
     }
 }
 
+/// What a filter may name.
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
 /// Why there is no log.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
@@ -75,6 +81,12 @@ pub enum LogError {
          by module as in `warn,hotseat=debug`"
     )]
     Filter(String),
+    /// Not understood.
+    #[error(
+        "`{0}` is not a plugin's log levels: write `off`, `error`, `warn`, `info`, `debug` or `trace`, or \
+         levels by module as in `warn,sqlx=debug`"
+    )]
+    Levels(String),
     /// There is one already.
     #[error("this process logs already")]
     Started,
@@ -97,10 +109,9 @@ impl FromStr for Filter {
     fn from_str(text: &str) -> Result<Self, LogError> {
         let wrong = || LogError::Filter(text.to_owned());
         // An empty filter and a lone word that is no level would silence everything unnoticed.
-        let levels = ["off", "error", "warn", "info", "debug", "trace"];
         let known = |part: &str| {
             let part = part.trim();
-            part.contains(['=', '[']) || levels.contains(&part.to_ascii_lowercase().as_str())
+            part.contains(['=', '[']) || LEVELS.contains(&part.to_ascii_lowercase().as_str())
         };
         if !text.split(',').all(known) || EnvFilter::try_new(text).is_err() {
             return Err(wrong());
@@ -164,29 +175,31 @@ pub fn start(settings: &LogSettings, who: &str) -> Result<(), LogError> {
     let sink = fcntl_dupfd_cloexec(io::stderr(), 3).map_err(io::Error::from)?;
     without_signals(|| LINES.start(sink, bounds.queue_bytes))?;
     // The feature for colours is not even compiled in.
-    let lines = tracing_subscriber::fmt().with_env_filter(levels);
-    let lines = lines.with_writer(|| Queued).log_internal_errors(false);
+    let lines = tracing_subscriber::fmt::layer().with_writer(|| Queued).log_internal_errors(false);
+    let gated = tracing_subscriber::registry().with(Gate::new(levels));
     match format {
-        LogFormat::Text => lines.with_timer(Stamp).try_init(),
-        LogFormat::Json => lines.event_format(Json).try_init(),
+        LogFormat::Text => gated.with(lines.with_timer(Stamp)).try_init(),
+        LogFormat::Json => gated.with(lines.event_format(Json)).try_init(),
     }
     .map_err(|_| LogError::Started)?;
     std::panic::set_hook(Box::new(note_panic));
     Ok(())
 }
 
-/// From now on the log goes to `sink`, and whatever this process prints on its standard streams is
-/// read by the log: nobody who prints is ever blocked, or ended, by who reads. What standard output
-/// was before.
+/// From now on whatever this process prints on its standard streams is read by the log: nobody who
+/// prints is ever blocked, or ended, by who reads. What standard output was before.
 ///
 /// For a process that runs plugins. Once a process, after [`start`].
 ///
 /// # Errors
 /// The system's own: no descriptor or no thread is left.
-pub fn take_streams(sink: OwnedFd) -> io::Result<OwnedFd> {
-    let before = without_signals(printed::take)?;
+pub fn take_streams() -> io::Result<OwnedFd> {
+    without_signals(printed::take)
+}
+
+/// From now on the log goes to `sink`.
+pub fn redirect(sink: OwnedFd) {
     LINES.redirect(sink);
-    Ok(before)
 }
 
 /// What another process has printed, or logged, becomes lines of this log.

@@ -53,19 +53,24 @@ impl fmt::Debug for Error {
 impl<'a, E: Into<Box<dyn std::error::Error + Send + Sync + 'a>>> From<E> for Error {
     fn from(error: E) -> Self {
         let error: Box<dyn std::error::Error + Send + Sync + 'a> = error.into();
-        let mut text = error.to_string();
-        let mut source = error.source();
-        while let Some(cause) = source {
-            let cause_text = cause.to_string();
-            // Many types repeat their source in their own text.
-            if !text.ends_with(&cause_text) {
-                text.push_str(": ");
-                text.push_str(&cause_text);
-            }
-            source = cause.source();
-        }
-        Self { text: text.into_boxed_str() }
+        Self { text: chain(&*error).into_boxed_str() }
     }
+}
+
+/// An error and its sources in one line.
+pub(crate) fn chain(error: &(dyn std::error::Error + '_)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        // Many types repeat their source in their own text.
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
 }
 
 #[cfg(test)]

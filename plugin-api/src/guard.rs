@@ -81,6 +81,14 @@ pub(crate) fn report_panics_to(host: *const (), vt: *const HostVt) {
     INSTALLED.call_once(|| panic::set_hook(Box::new(hook)));
 }
 
+/// The library's host, once it has made a handler.
+#[cfg(feature = "tracing")]
+pub(crate) fn host() -> Option<(*const (), *const HostVt)> {
+    let vt = HOST_VT.load(Ordering::Acquire);
+    let host = HOST.load(Ordering::Acquire);
+    (!vt.is_null()).then_some((host.cast_const(), vt.cast_const()))
+}
+
 fn hook(info: &PanicHookInfo<'_>) {
     let location = info.location().map(ToString::to_string).unwrap_or_default();
     tell(message_of(info.payload()), &location);

@@ -124,9 +124,19 @@
 //! | the request's number, the client, [`Context`] | the extension `RequestInfo` |
 //! | the drain | `RequestInfo::context`, then [`Context::draining`]; end event streams there |
 //! | a pool, a client, a task that runs on | in the application's state; it is dropped within the runtime at the end of its version, and what was spawned ends with the runtime |
+//! | `tracing`, `log` | events, spans and records of the plugin and all that it depends on are in the host's log, with the number of their request |
+//! | a subscriber or logger of one's own | set in the function that makes the application, it takes the place of the host's |
+//! | `println!`, `eprintln!` | in the host's log, with plugin and generation |
 //! | `std::thread::sleep`, a lock that is held for long | never: `spawn_blocking` or [`Context::blocking`] |
 //! | a runtime in a static | never: its threads outlive the version, which stays in memory |
 //! | an `EnterGuard` of a runtime that is held over an `.await` | never: the thread polls other requests meanwhile, and they would run in your runtime |
+//!
+//! Logs come with the feature `tracing`, which is part of `axum`. The operator sets their levels
+//! (`[plugin.NAME] log = "warn,sqlx=debug"`). A span takes its request along, also into a task that is
+//! `instrument`ed with it; a line of a bare task has none. What `log`'s macros say while the application
+//! is made is lost, because a logger is set behind it: an author's own comes first. A subscriber that
+//! writes by a thread (`tracing-appender`) has a guard: it belongs into the application's state, so that
+//! the thread ends with the version.
 //!
 //! What differs from a program of its own: `HEAD`, `OPTIONS *` and broken requests are answered as this
 //! host does, a panic is a 500 instead of a closed connection, and fields of an answer's head may come
@@ -151,6 +161,7 @@ mod handler;
 #[doc(hidden)]
 pub mod heap;
 mod host_future;
+mod logging;
 #[doc(hidden)]
 pub mod manifest;
 mod owned;
@@ -169,7 +180,7 @@ mod upgrade;
 mod waker;
 #[cfg(feature = "websocket")]
 mod websocket;
-#[cfg(feature = "runtime")]
+#[cfg(any(feature = "runtime", feature = "tracing"))]
 mod within;
 
 #[cfg(test)]

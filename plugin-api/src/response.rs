@@ -156,7 +156,7 @@ impl Response {
     }
 
     /// The same with another stream or upgrade in place of its own.
-    #[cfg(feature = "runtime")]
+    #[cfg(any(feature = "runtime", feature = "tracing"))]
     pub(crate) fn map_payload(
         mut self,
         stream: impl FnOnce(OwnedStream) -> OwnedStream,

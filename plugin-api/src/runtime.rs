@@ -10,9 +10,8 @@ use std::{fmt, future::Future, mem::ManuallyDrop, time::Duration};
 use tokio::runtime::{Builder, Handle};
 
 use crate::{
-    Context, Error, Handler, Phase, Request, Response, Result, Signal,
-    export::Place,
-    within::{self, Within},
+    Context, Error, Handler, Phase, Request, Response, Result, Signal, export::Place,
+    within::Within,
 };
 
 /// How a plugin's own runtime is made, and how it ends.
@@ -161,15 +160,5 @@ impl<H: Handler, O: Options> Handler for InRuntime<H, O> {
 impl<H, O> fmt::Debug for InRuntime<H, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("InRuntime").finish_non_exhaustive()
-    }
-}
-
-impl Response {
-    /// The same, whose body or conversation runs within `runtime`.
-    fn within(self, runtime: &Handle) -> Self {
-        self.map_payload(
-            |stream| within::stream(runtime.clone(), stream),
-            |upgrade| within::upgrade(runtime.clone(), upgrade),
-        )
     }
 }

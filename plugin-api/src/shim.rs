@@ -10,8 +10,16 @@ use crate::{
     Context, Handler, Phase, Request, Signal,
     abi::{self, Answer, Created, Done, Growing, InstanceVt, NewArgs, RequestHead, drain, poll},
     guard::{guard, report_panics_to},
+    logging,
     owned::OwnedBytes,
     task,
+};
+
+#[cfg(feature = "tracing")]
+use crate::{
+    Response, Result,
+    logging::OfRequest,
+    within::{Surrounding as _, Within},
 };
 
 struct Instance<H> {
@@ -37,7 +45,7 @@ pub unsafe extern "C" fn new<H: Handler>(args: Growing<NewArgs>, out: *mut Creat
     let made = guard(|| {
         // SAFETY: as above.
         let context = unsafe { Context::from_args(args.ptr) };
-        H::new(&context).map(|handler| Box::new(Instance { handler, context }))
+        logging::around(|| H::new(&context)).map(|handler| Box::new(Instance { handler, context }))
     });
     let (code, instance, error) = match made {
         Some(Ok(instance)) => {
@@ -63,7 +71,31 @@ pub unsafe extern "C" fn call<H: Handler>(
     let instance = unsafe { instance_of::<H>(instance) };
     // SAFETY: the head lives until the future is dropped.
     let request = unsafe { Request::new(head.ptr, &instance.context) };
-    guard(|| task::export(instance.handler.call(request))).unwrap_or_else(task::panicked)
+    let call = || {
+        #[cfg(feature = "tracing")]
+        {
+            task::export(of_request(instance, request))
+        }
+        #[cfg(not(feature = "tracing"))]
+        task::export(instance.handler.call(request))
+    };
+    guard(call).unwrap_or_else(task::panicked)
+}
+
+/// The call, all of which knows what request it is for.
+#[cfg(feature = "tracing")]
+fn of_request<'a, H: Handler>(
+    instance: &'a Instance<H>,
+    request: Request<'a>,
+) -> impl Future<Output = Result<Response>> {
+    let of = OfRequest(request.id());
+    // A handler may work before it makes its future.
+    let call = {
+        let _working = of.enter();
+        instance.handler.call(request)
+    };
+    let call = async move { Ok(call.await?.within(&of)) };
+    Within::new(of, call)
 }
 
 unsafe extern "C" fn self_test<H: Handler>(instance: *const ()) -> abi::Future<Done> {

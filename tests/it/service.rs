@@ -10,6 +10,7 @@ use std::{
 use hotseat_test_support::library::profile_dir;
 
 mod bodies;
+mod logs;
 mod runtime;
 mod same;
 mod swaps;

@@ -23,7 +23,7 @@ use crate::thread::Inbox;
 
 /// What a pipe takes as a whole, so that lines of several processes never mix. Units: bytes.
 /// Source: pipe(7), `PIPE_BUF`.
-const WHOLE_BYTES: usize = 4096;
+pub(super) const WHOLE_BYTES: usize = 4096;
 
 /// Before a line is tried again that could not be written.
 pub(super) const RETRY_TIME: Duration = Duration::from_secs(1);

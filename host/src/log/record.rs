@@ -19,7 +19,7 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-use super::LogFormat;
+use super::{LogFormat, printed::Printer};
 
 /// Who writes.
 #[derive(Debug)]
@@ -86,24 +86,97 @@ fn object(writer: &mut Writer<'_>, level: &str, target: &str, fields: &Fields) -
     writeln!(writer, "}}")
 }
 
-/// The field with a plugin's own fields: their names are not known when the host is built.
-const FIELDS: &str = "fields";
+/// Values by name, as a plugin gave them.
+pub type Pairs = Vec<(String, Value)>;
 
-/// A plugin's own fields as the text of the field `fields`: an object, or pairs for people.
-#[must_use]
-pub fn fields(list: &[(String, String)]) -> String {
-    let json = HEAD.get().is_some_and(|head| head.format == LogFormat::Json);
-    if !json || list.is_empty() {
-        return pairs(list);
-    }
-    let object = list.iter().map(|(name, value)| (name.clone(), Value::from(&**value)));
-    Value::Object(object.collect()).to_string()
+/// A span around a plugin's line.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Span {
+    /// Its name.
+    pub name: String,
+    /// Its own fields.
+    pub fields: Pairs,
 }
 
-/// As `name="value"`, each quoted so that it stays one word of one line.
-#[must_use]
-pub fn pairs(list: &[(String, String)]) -> String {
-    let pair = |(name, value): &(String, String)| format!("{name}={value:?}");
+/// What a plugin says in one line: names that are not known when the host is built.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Line {
+    /// The text.
+    pub message: String,
+    /// Its fields.
+    pub fields: Pairs,
+    /// The spans that it happened in, the outermost first.
+    pub spans: Vec<Span>,
+}
+
+/// The fields of an event that are JSON text, because their names are a plugin's.
+const NESTED: [&str; 2] = ["fields", "spans"];
+
+fn is_json() -> bool {
+    HEAD.get().is_some_and(|head| head.format == LogFormat::Json)
+}
+
+impl Line {
+    /// The event's message. For people it is the whole line: `outer{a=1}: message b="x y"`.
+    #[must_use]
+    pub fn message(&self) -> String {
+        if is_json() { self.message.clone() } else { self.text() }
+    }
+
+    /// The whole line for people.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        for Span { name, fields } in &self.spans {
+            let fields = pairs(fields);
+            text += &if fields.is_empty() {
+                format!("{name}:")
+            } else {
+                format!("{name}{{{fields}}}:")
+            };
+        }
+        if !text.is_empty() {
+            text.push(' ');
+        }
+        text += &self.message;
+        if !self.fields.is_empty() {
+            text.push(' ');
+            text += &pairs(&self.fields);
+        }
+        text
+    }
+
+    /// The event's field `fields` in a JSON log: an object.
+    #[must_use]
+    pub fn fields(&self) -> Option<String> {
+        (is_json() && !self.fields.is_empty()).then(|| object_of(&self.fields).to_string())
+    }
+
+    /// The event's field `spans` in a JSON log: a list of objects with `name` and the span's fields.
+    #[must_use]
+    pub fn spans(&self) -> Option<String> {
+        let span = |Span { name, fields }: &Span| {
+            let mut object = object_of(fields);
+            if let Value::Object(object) = &mut object {
+                object.insert("name".to_owned(), name.as_str().into());
+            }
+            object
+        };
+        let list = || Value::Array(self.spans.iter().map(span).collect()).to_string();
+        (is_json() && !self.spans.is_empty()).then(list)
+    }
+}
+
+fn object_of(list: &Pairs) -> Value {
+    Value::Object(list.iter().cloned().collect())
+}
+
+/// As `name="value"`, texts quoted so that they stay one word of one line.
+fn pairs(list: &Pairs) -> String {
+    let pair = |(name, value): &(String, Value)| match value {
+        Value::String(text) => format!("{name}={text:?}"),
+        other => format!("{name}={other}"),
+    };
     list.iter().map(pair).collect::<Vec<_>>().join(" ")
 }
 
@@ -142,9 +215,9 @@ impl Visit for Fields {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        let object = || serde_json::from_str(value).ok().filter(Value::is_object);
-        let object = (field.name() == FIELDS).then(object).flatten();
-        self.add(field, object.unwrap_or_else(|| value.into()));
+        let nested = || serde_json::from_str(value).ok();
+        let nested = NESTED.contains(&field.name()).then(nested).flatten();
+        self.add(field, nested.unwrap_or_else(|| value.into()));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
@@ -159,17 +232,38 @@ impl Visit for Fields {
 /// A line that was printed past the log, as a line of the log.
 pub(super) fn printed(line: &[u8]) -> Vec<u8> {
     let text = line.strip_suffix(b"\n").unwrap_or(line);
-    let json = HEAD.get().is_some_and(|head| head.format == LogFormat::Json);
     // A record already: of a process that writes its log here.
-    if !json || text.starts_with(b"{\"timestamp\":") && text.ends_with(b"}") {
+    if !is_json() || text.starts_with(b"{\"timestamp\":") && text.ends_with(b"}") {
         return [text, b"\n"].concat();
     }
+    record_of(text, Vec::new())
+}
+
+/// The target of what was printed.
+const PRINTED: &str = "printed";
+
+fn record_of(text: &[u8], others: Vec<(&'static str, Value)>) -> Vec<u8> {
     let message = String::from_utf8_lossy(text).into_owned();
     let mut record = String::new();
-    let fields = Fields { message, others: Vec::new() };
     // A `String` takes everything.
-    let _ = object(&mut Writer::new(&mut record), "INFO", "printed", &fields);
+    let fields = Fields { message, others };
+    let _ = object(&mut Writer::new(&mut record), "INFO", PRINTED, &fields);
     record.into_bytes()
+}
+
+/// A line that the code of `plugin` has printed, as a line of the log.
+pub(super) fn printed_by(by: Printer, plugin: &str, line: &[u8]) -> Vec<u8> {
+    let text = line.strip_suffix(b"\n").unwrap_or(line);
+    let (generation, stream) = (by.generation, if by.stream == 1 { "stdout" } else { "stderr" });
+    if is_json() {
+        let others = [("plugin", plugin.into()), ("generation", generation.into())];
+        return record_of(text, others.into_iter().chain([("stream", stream.into())]).collect());
+    }
+    let mut head = String::new();
+    // A `String` takes everything.
+    let _ = Stamp.format_time(&mut Writer::new(&mut head));
+    head += &format!("  INFO {PRINTED}{{plugin={plugin:?} generation={generation}}}: ");
+    [head.as_bytes(), text, b"\n"].concat()
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use hotseat_unload::{
 use super::services::{Context, LogTo, Services};
 use crate::{
     ids::{Generation, Label, PluginName},
+    log,
     sys::mount::forbids_running,
 };
 
@@ -82,6 +83,9 @@ pub fn agrees(tried: &[Resolved]) -> Result<(), LoadError> {
 pub(super) fn open(request: &LoadRequest, log_to: LogTo) -> Result<Library, LoadError> {
     // Before its constructors run in what they were not made for.
     agrees(&request.tried)?;
+    // Its constructors may print.
+    let prints = (log_to == LogTo::Tracing)
+        .then(|| log::Prints::begin(request.generation.0, &request.plugin));
     // SAFETY: a child has run its constructors before, or this is that child; all that is taken out of
     // it keeps it open, and every crossing is under `enter`.
     let library = unsafe { hotseat_unload::Library::open(&request.path, request.generation.0) };
@@ -102,6 +106,8 @@ pub(super) fn open(request: &LoadRequest, log_to: LogTo) -> Result<Library, Load
         record: Arc::clone(library.record()),
         services: request.services.clone(),
         log_to,
+        heard: log::levels_of(&request.plugin),
+        _prints: prints,
     });
     library.keep(context.clone());
     let root = CStr::from_bytes_with_nul(ROOT_SYMBOL).ok().and_then(|name| library.symbol(name));

@@ -12,7 +12,10 @@ use hotseat_plugin_api::abi;
 use hotseat_unload::{Holding, LibraryId, LibraryLease, Record};
 
 use super::{blocking::BlockingPool, shield::shield};
-use crate::ids::{Generation, PluginName};
+use crate::{
+    ids::{Generation, PluginName},
+    log::{Heard, Line, Pairs, Prints, Span},
+};
 
 mod future;
 mod log;
@@ -67,6 +70,10 @@ pub(super) struct Context {
     pub(super) record: Arc<Record>,
     pub(super) services: Services,
     pub(super) log_to: LogTo,
+    /// Which of its lines are written.
+    pub(super) heard: Arc<Heard>,
+    /// Kept for its drop, behind the library's end.
+    pub(super) _prints: Option<Prints>,
 }
 
 impl Context {
@@ -95,8 +102,8 @@ pub(super) static VT: abi::HostVt = abi::HostVt {
     panicked,
     sleep,
     blocking,
-    log_enabled_for: None,
-    log_record: None,
+    log_enabled_for: Some(log_enabled_for),
+    log_record: Some(log_record),
     spawn: None,
     cell: None,
     publish: None,
@@ -148,23 +155,98 @@ unsafe extern "C" fn log(
     // SAFETY: called through `VT` by the context's library.
     let context = unsafe { context(host) };
     shield(|| {
-        if !log::enabled(context, level) {
-            return;
-        }
         // SAFETY: arguments are alive for the call.
         let target = unsafe { text(target) };
+        if !log::enabled(context, level, &target) {
+            return;
+        }
         // SAFETY: as above.
         let message = unsafe { text(message) };
         // SAFETY: as above.
         let fields = unsafe { pairs(fields, n) };
-        log::write(context, level, &target, &message, &fields);
+        let fields = fields.into_iter().map(|(name, value)| (name, value.into())).collect();
+        log::write(context, level, 0, &target, &Line { message, fields, spans: Vec::new() });
+    });
+}
+
+unsafe extern "C" fn log_enabled_for(host: *const (), level: u32, target: abi::Str) -> u8 {
+    // SAFETY: called through `VT` by the context's library.
+    let context = unsafe { context(host) };
+    // SAFETY: alive for the call.
+    let target = String::from_utf8_lossy(unsafe { target.bytes() });
+    u8::from(shield(|| log::enabled(context, level, &target)).unwrap_or(false))
+}
+
+/// # Safety
+/// `fields` must point to `n` live fields.
+unsafe fn values(fields: *const abi::Field, n: usize) -> Pairs {
+    if fields.is_null() || n == 0 {
+        return Pairs::new();
+    }
+    // SAFETY: `n` live fields, as the caller says.
+    let fields = unsafe { std::slice::from_raw_parts(fields, n) };
+    let pair = |field: &abi::Field| {
+        // SAFETY: the field's texts live as long as the field.
+        let name = unsafe { text(field.name) };
+        let value = match field.kind {
+            abi::field::I64 => field.bits.cast_signed().into(),
+            abi::field::U64 => field.bits.into(),
+            abi::field::F64 => f64::from_bits(field.bits).into(),
+            abi::field::BOOL => (field.bits != 0).into(),
+            // SAFETY: as above.
+            _ => unsafe { text(field.text) }.into(),
+        };
+        (name, value)
+    };
+    fields.iter().map(pair).collect()
+}
+
+unsafe extern "C" fn log_record(host: *const (), record: *const abi::LogRecord) {
+    /// Fields are read one by one: another build's record may be shorter.
+    macro_rules! of {
+        ($field:ident) => {
+            // SAFETY: alive for the call, and these are in every version.
+            unsafe { (*record).$field }
+        };
+    }
+    // SAFETY: called through `VT` by the context's library.
+    let context = unsafe { context(host) };
+    shield(|| {
+        let level = of!(level);
+        let target = of!(target);
+        // SAFETY: what the record borrows is alive for the call.
+        let target = unsafe { text(target) };
+        if !log::enabled(context, level, &target) {
+            return;
+        }
+        let (message, fields, fields_count) = (of!(message), of!(fields), of!(fields_count));
+        // SAFETY: as above.
+        let message = unsafe { text(message) };
+        // SAFETY: as above.
+        let fields = unsafe { values(fields, fields_count) };
+        let (spans, count) = (of!(spans), of!(spans_count));
+        let spans = if spans.is_null() || count == 0 {
+            Vec::new()
+        } else {
+            // SAFETY: `spans_count` live spans.
+            let spans = unsafe { std::slice::from_raw_parts(spans, count) };
+            let span = |span: &abi::LogSpan| {
+                // SAFETY: alive as the record.
+                let name = unsafe { text(span.name) };
+                // SAFETY: as above.
+                let fields = unsafe { values(span.fields, span.fields_count) };
+                Span { name, fields }
+            };
+            spans.iter().map(span).collect()
+        };
+        log::write(context, level, of!(request), &target, &Line { message, fields, spans });
     });
 }
 
 unsafe extern "C" fn log_enabled(host: *const (), level: u32) -> u8 {
     // SAFETY: called through `VT` by the context's library.
     let context = unsafe { context(host) };
-    u8::from(shield(|| log::enabled(context, level)).unwrap_or(false))
+    u8::from(shield(|| log::enabled(context, level, "")).unwrap_or(false))
 }
 
 unsafe extern "C" fn metric(

@@ -87,6 +87,8 @@ fn come_up(args: &[OsString], parse: Parse, channel: &Channel) -> anyhow::Result
     let marks = Marks::new(page.try_clone().context("copy the page for notes")?);
     keep_place(&mut config, boot.place.as_ref())?;
     sys::fault::install(page, running_tag, log::flush_in_signal).context("prepare for faults")?;
+    // What plugins print at the start is known as theirs, too.
+    log::take_streams().context("take the standard streams")?;
     let sockets = sockets_of(sockets, &boot.listen)?;
     let copies: std::io::Result<Vec<_>> = sockets.data.iter().map(Socket::try_clone).collect();
     let given = boot.given.clone();
@@ -193,7 +195,7 @@ impl Led<'_> {
     ) -> anyhow::Result<()> {
         let Some(worker) = self.until_started(started).await? else { return Ok(()) };
         // What is complained from here on is no reason why it does not come up.
-        log::take_streams(stderr).context("take standard error over")?;
+        log::redirect(stderr);
         self.say(&Report::Ready);
         loop {
             let news = tokio::select! {

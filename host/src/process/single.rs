@@ -10,7 +10,6 @@ use std::{
 };
 
 use anyhow::Context as _;
-use rustix::io::fcntl_dupfd_cloexec;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
@@ -53,8 +52,7 @@ pub fn serve(mut config: Config) -> anyhow::Result<()> {
 }
 
 async fn host(config: Config) -> anyhow::Result<u8> {
-    let log = fcntl_dupfd_cloexec(std::io::stderr(), 3)?;
-    let output = log::take_streams(log).context("take the standard streams")?;
+    let output = log::take_streams().context("take the standard streams")?;
     // Before anything else, so that a signal at the start is not lost.
     let mut signals = Signals::new().context("install the signal handlers")?;
     let state = StateDir::open(&config.state_dir)?;

@@ -71,6 +71,7 @@ pub(crate) mod object;
 mod objects;
 pub(crate) mod on_heap;
 pub(crate) mod pairs;
+pub(crate) mod prints;
 mod real;
 pub(crate) mod registry;
 pub mod resolved;

@@ -60,6 +60,7 @@ pub use self::{
         gone::tag_of_gone,
         heap,
         ledger::{is_ending, purge_thread},
+        prints::{Printer, set_printer},
         registry::Record,
         resolved, running_library, running_tag, self_test,
         signals::FAULTS,

@@ -7,7 +7,10 @@
 use std::fmt::Display;
 
 use super::{Context, Host};
-use crate::abi::{Header, Str, level, metric};
+use crate::{
+    abi::{Header, Str, level, metric},
+    logging::{self, Line, Log, Value},
+};
 
 /// How much a log line matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,18 +44,19 @@ impl Context {
     /// Writes a line to the host's log. Keep `message` constant and put the data into `fields`.
     pub fn log(&self, level: Level, message: &str, fields: &[(&str, &dyn Display)]) {
         let Host { data, vt } = self.host();
-        // SAFETY: the table lives as long as the library.
-        let (enabled, log) = unsafe { ((*vt).log_enabled, (*vt).log) };
-        // SAFETY: `data` belongs to the table.
-        if unsafe { enabled(data, level.code()) } == 0 {
+        let (log, level) = (Log { host: data, vt }, level.code());
+        if !log.is_heard(level, self.name()) {
             return;
         }
-        let values: Vec<String> = fields.iter().map(|(_, value)| value.to_string()).collect();
-        let fields: Vec<Header> =
-            fields.iter().zip(&values).map(|((name, _), value)| pair(name, value)).collect();
-        let (target, message) = (text(self.name()), text(message));
-        // SAFETY: every text lives until the call returns.
-        unsafe { log(data, level.code(), target, message, fields.as_ptr(), fields.len()) }
+        let fields = fields.iter().map(|(name, value)| (*name, Value::Text(value.to_string())));
+        log.write(&Line {
+            level,
+            request: logging::request_here(),
+            target: self.name(),
+            message,
+            fields: &fields.collect(),
+            spans: &[],
+        });
     }
 
     /// A line for an operator who must act.

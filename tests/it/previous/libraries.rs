@@ -61,6 +61,11 @@ fn a_service_runs_on_the_host_of_before() {
         assert_eq!((answer.status, &*answer.text()), (status, text), "{target}");
     }
     Socket::open(host.data(), "/socket").unwrap().echo("over the border").unwrap();
+    // It takes a line of the log as text, with all that is known of it.
+    host.deploy(&fault("logs"), "libnotes_v1.so").swapped();
+    host.get("/notes/events").assert_status(200);
+    host.assert_logged("saved 2 rows");
+    host.assert_logged("span=\\\"outer{user=7 note=a b}:inner{late=1.5}");
     host.deploy(&before.fault("whoami"), "libhandler_v2.so").swapped();
     check_serves(&host, "2");
     let retired = || wire::list(&host.status(), "/retired");

@@ -41,3 +41,13 @@ fn a_service_unloads() {
 fn a_handler_with_a_runtime_unloads() {
     check("tokio_handler", "/handler/", "blocking false");
 }
+
+#[test]
+fn a_service_that_logs_unloads() {
+    check("logs", "/tasks", "told");
+}
+
+#[test]
+fn a_service_with_a_subscriber_of_its_own_unloads() {
+    check("own_subscriber", "/", "told");
+}

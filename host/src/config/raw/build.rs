@@ -34,7 +34,8 @@ impl RawConfig {
         }
         config.follow_links = self.follow_links.unwrap_or(config.follow_links);
         config.mounts = self.mount.unwrap_or_default().into_iter().map(|RawMount(m)| m).collect();
-        for (Name(name), RawPlugin { memory, table }) in self.plugin {
+        for (Name(name), RawPlugin { memory, log, table }) in self.plugin {
+            config.plugin_log.extend(log.map(|levels| (name.clone(), levels)));
             config.memory.extend(memory.map(|rule| (name.clone(), rule)));
             config.plugin_config.insert(name, json(table));
         }

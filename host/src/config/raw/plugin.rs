@@ -6,12 +6,16 @@
 use serde::{Deserialize, Deserializer, de::Error as _};
 
 use super::values::{MIB, Size, TIB};
-use crate::config::{MemoryPolicy, MemoryRule};
+use crate::{
+    config::{MemoryPolicy, MemoryRule},
+    log::Levels,
+};
 
 /// `[plugin.NAME]`, as typed.
 #[derive(Clone, Debug, Default)]
 pub struct RawPlugin {
     pub(super) memory: Option<MemoryRule>,
+    pub(super) log: Option<Levels>,
     /// All of it.
     pub(super) table: toml::Table,
 }
@@ -21,6 +25,7 @@ pub struct RawPlugin {
 struct Ours {
     memory_max: Option<Size<MIB, TIB>>,
     memory_policy: Option<RawMemoryPolicy>,
+    log: Option<Levels>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -34,10 +39,11 @@ enum RawMemoryPolicy {
 impl<'de> Deserialize<'de> for RawPlugin {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let table = toml::Table::deserialize(deserializer)?;
-        let Ours { memory_max, memory_policy } = table.clone().try_into().map_err(|error| {
-            // Only the message: its place would be one in the table.
-            D::Error::custom(toml::de::Error::message(&error))
-        })?;
+        let Ours { memory_max, memory_policy, log } =
+            table.clone().try_into().map_err(|error| {
+                // Only the message: its place would be one in the table.
+                D::Error::custom(toml::de::Error::message(&error))
+            })?;
         let policy = match memory_policy {
             None | Some(RawMemoryPolicy::Warn) => MemoryPolicy::Warn,
             Some(RawMemoryPolicy::Refuse) => MemoryPolicy::Refuse,
@@ -47,7 +53,7 @@ impl<'de> Deserialize<'de> for RawPlugin {
             return Err(D::Error::custom("`memory_policy` needs a `memory_max`"));
         }
         let memory = memory_max.map(|max| MemoryRule { max: max.into(), policy });
-        Ok(Self { memory, table })
+        Ok(Self { memory, log, table })
     }
 }
 
@@ -69,6 +75,8 @@ mod tests {
             ("memory_max = '64MB'", "is not a size"),
             ("memory_max = 1000", "outside the bounds"),
             ("memory_max = true", "boolean"),
+            ("log = 'loud'", "is not a plugin's log levels: write"),
+            ("log = 3", "integer"),
             ("memory_policy = 'warn'", "needs a `memory_max`"),
             ("memory_max = '1GiB'\nmemory_policy = 'kill'", "`withdraw`"),
         ] {

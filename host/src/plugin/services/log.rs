@@ -6,35 +6,51 @@
 use std::io::Write as _;
 
 use hotseat_plugin_api::abi::level;
-use tracing::{Level, level_filters::LevelFilter};
+use tracing::Level;
 
 use hotseat_unload::is_ending;
 
 use super::{Context, LogTo, PanicReport};
-use crate::log;
+use crate::log::{self, Line};
 
-/// Whether a line of `level` would be written. Levels that this build does not know are not.
-pub(super) fn enabled(context: &Context, level: u32) -> bool {
-    if context.log_to == LogTo::Stderr {
-        return (level::ERROR..=level::INFO).contains(&level);
-    }
-    macro_rules! enabled {
-        ($level:ident) => {
-            if is_ending() {
-                Level::$level <= LevelFilter::current()
-            } else {
-                tracing::enabled!(target: "plugin", Level::$level)
-            }
-        };
-    }
+/// Levels that this build does not know are not written.
+fn known(level: u32) -> Option<Level> {
     match level {
-        level::ERROR => enabled!(ERROR),
-        level::WARN => enabled!(WARN),
-        level::INFO => enabled!(INFO),
-        level::DEBUG => enabled!(DEBUG),
-        level::TRACE => enabled!(TRACE),
-        _ => false,
+        level::ERROR => Some(Level::ERROR),
+        level::WARN => Some(Level::WARN),
+        level::INFO => Some(Level::INFO),
+        level::DEBUG => Some(Level::DEBUG),
+        level::TRACE => Some(Level::TRACE),
+        _ => None,
     }
+}
+
+/// Whether a line of `level` from `module` would be written.
+pub(super) fn enabled(context: &Context, level: u32, module: &str) -> bool {
+    known(level).is_some_and(|level| is_heard(context, level, module))
+}
+
+fn is_heard(context: &Context, level: Level, module: &str) -> bool {
+    if context.log_to == LogTo::Stderr {
+        return level <= Level::INFO;
+    }
+    context.heard.is_heard(level, module).unwrap_or_else(|| {
+        macro_rules! enabled {
+            ($level:ident) => {
+                tracing::enabled!(target: "plugin", Level::$level)
+            };
+        }
+        if is_ending() {
+            return level <= log::hosts_level();
+        }
+        match level {
+            Level::ERROR => enabled!(ERROR),
+            Level::WARN => enabled!(WARN),
+            Level::INFO => enabled!(INFO),
+            Level::DEBUG => enabled!(DEBUG),
+            Level::TRACE => enabled!(TRACE),
+        }
+    })
 }
 
 /// Whether the host's log cannot be used here, or not any more.
@@ -53,19 +69,14 @@ fn plain(context: &Context, text: &str) {
     let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
-/// Writes one line. The plugin's own fields are one field of the event.
-pub(super) fn write(
-    context: &Context,
-    level: u32,
-    module: &str,
-    message: &str,
-    fields: &[(String, String)],
-) {
-    let joined = if is_plain(context) { log::pairs(fields) } else { log::fields(fields) };
+/// Writes one line that was asked for by [`enabled`]. `request` is 0 where it belongs to none.
+pub(super) fn write(context: &Context, level: u32, request: u64, module: &str, line: &Line) {
+    let Some(level) = known(level) else { return };
     if is_plain(context) {
-        let space = if joined.is_empty() { "" } else { " " };
-        return plain(context, &format!("{module}: {message}{space}{joined}"));
+        return plain(context, &format!("{module}: {}", line.text()));
     }
+    let request = (request != 0).then_some(request);
+    let (message, fields, spans) = (line.message(), line.fields(), line.spans());
     macro_rules! event {
         ($level:ident) => {
             tracing::event!(
@@ -73,19 +84,21 @@ pub(super) fn write(
                 Level::$level,
                 plugin = context.plugin.as_str(),
                 generation = context.generation.0,
+                request,
                 module,
-                fields = (!joined.is_empty()).then_some(joined.as_str()),
+                fields,
+                spans,
                 "{message}"
             )
         };
     }
-    match level {
-        level::ERROR => event!(ERROR),
-        level::WARN => event!(WARN),
-        level::INFO => event!(INFO),
-        level::DEBUG => event!(DEBUG),
-        _ => event!(TRACE),
-    }
+    log::write_heard(|| match level {
+        Level::ERROR => event!(ERROR),
+        Level::WARN => event!(WARN),
+        Level::INFO => event!(INFO),
+        Level::DEBUG => event!(DEBUG),
+        Level::TRACE => event!(TRACE),
+    });
 }
 
 /// Writes what a panic hook reported.

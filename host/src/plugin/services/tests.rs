@@ -39,6 +39,8 @@ fn context(played: &Played, runtime: &tokio::runtime::Runtime) -> (Context, Arc<
         record: Arc::clone(played.record()),
         services,
         log_to: LogTo::Tracing,
+        heard: Arc::default(),
+        _prints: None,
     };
     (context, sink)
 }

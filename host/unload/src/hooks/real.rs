@@ -85,6 +85,9 @@ pub(super) type Hsearch = unsafe extern "C" fn(Entry, c_int) -> *mut Entry;
 pub(super) type Hdestroy = unsafe extern "C" fn();
 pub(super) type Addseverity = unsafe extern "C" fn(c_int, *const c_char) -> c_int;
 
+/// As `C-unwind` as [`Routine`].
+pub(super) type Write = unsafe extern "C-unwind" fn(c_int, *const c_void, usize) -> isize;
+
 pub(super) type Socketpair = unsafe extern "C" fn(c_int, c_int, c_int, *mut c_int) -> c_int;
 
 struct Slot {
@@ -143,6 +146,7 @@ slots! {
     PTHREAD_EXIT c"pthread_exit"
     SIGALTSTACK c"sigaltstack"
     SOCKETPAIR c"socketpair"
+    WRITE c"write"
     TIMER_CREATE c"timer_create"
     TIMER_DELETE c"timer_delete"
     MQ_NOTIFY c"mq_notify"
@@ -211,6 +215,11 @@ pub(super) fn malloc_usable_size() -> *const c_void {
 /// Where it is: a function that can be called with anything.
 pub(super) fn getppid() -> *mut c_void {
     GETPPID.address()
+}
+
+pub(super) fn write() -> Option<Write> {
+    // SAFETY: as above.
+    unsafe { std::mem::transmute::<*mut c_void, Option<Write>>(WRITE.address()) }
 }
 
 pub(super) fn socketpair() -> Option<Socketpair> {
