@@ -162,6 +162,8 @@ pub struct MountRule {
     pub prefix: String,
     /// The plugin that serves it.
     pub plugin: PluginName,
+    /// Its time to the head of an answer here; `None`: [`Limits::plugin_time`].
+    pub plugin_time: Option<Duration>,
 }
 
 /// How much memory a generation's heap may hold, and what is done when it holds more.

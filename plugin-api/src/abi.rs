@@ -441,15 +441,16 @@ pub struct RequestVt {
     pub take_body: unsafe extern "C" fn(data: *const (), out: *mut Stream) -> u8,
     /// Bytes of the body still to come, without taking it.
     pub body_len: unsafe extern "C" fn(data: *const ()) -> u64,
-    /// What is left of the time that the answer's head may take, [`NO_DEADLINE`] where there is no
-    /// limit. Units: nanoseconds. Since 1.4.
-    pub time_left: Option<unsafe extern "C" fn(data: *const ()) -> u64>,
+    /// When the time is up that the answer's head may take, [`NO_DEADLINE`] where there is no limit; it
+    /// moves on while the handler waits for its client's body. Units: nanoseconds of
+    /// `CLOCK_MONOTONIC`. Since 1.4.
+    pub deadline: Option<unsafe extern "C" fn(data: *const ()) -> u64>,
     /// A future that ends when the client has gone, or has closed its side. Of the request's thread.
     /// Since 1.4.
     pub client_gone: Option<unsafe extern "C" fn(data: *const ()) -> Future<Done>>,
 }
 
-/// [`RequestVt::time_left`] of a request that may take any time.
+/// [`RequestVt::deadline`] of a request that may take any time.
 pub const NO_DEADLINE: u64 = u64::MAX;
 
 /// Log levels of [`HostVt::log`].

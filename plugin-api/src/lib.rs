@@ -122,6 +122,8 @@
 //! | bodies in both directions, trailers, SSE, `Body::from_stream` | as in a program of its own; a request's body can be read in a task of another thread, each piece is brought there |
 //! | `tokio::time`, `net`, `spawn`, `spawn_blocking`, `block_in_place` | within a service, or a handler with `runtime = "tokio"` |
 //! | the request's number, the client, [`Context`] | the extension `RequestInfo` |
+//! | the time that is left for an answer | `RequestInfo::time_left`, `deadline`; in a [`Handler`] those of [`Request`] |
+//! | a client that goes | its call is dropped; one that only closes its side goes on being served: [`Request::client_gone`] tells a [`Handler`], and with `half_close = false` the host drops the call |
 //! | the drain | `RequestInfo::context`, then [`Context::draining`]; end event streams there |
 //! | a pool, a client, a task that runs on | in the application's state; it is dropped within the runtime at the end of its version, and what was spawned ends with the runtime |
 //! | `tracing`, `log` | events, spans and records of the plugin and all that it depends on are in the host's log, with the number of their request |
@@ -195,7 +197,7 @@ pub use body::{Body, BodyError};
 pub use context::{Context, Draining, Level};
 pub use error::{Error, Result};
 pub use handler::Handler;
-pub use request::{HeaderIter, Request};
+pub use request::{ClientGone, HeaderIter, Request};
 pub use response::{BodyWriter, Content, Response};
 #[cfg(feature = "runtime")]
 pub use runtime::RuntimeOptions;

@@ -15,6 +15,7 @@ mod connections;
 mod control;
 mod controls;
 mod crash;
+mod deadlines;
 mod demo;
 mod deploy;
 mod edge;

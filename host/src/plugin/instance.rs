@@ -72,6 +72,14 @@ impl Instance {
         self.library.context().lease(holding)
     }
 
+    /// A future of the host that this plugin polls.
+    pub(super) fn lend_future<F>(&self, make: impl FnOnce() -> F) -> abi::Future<abi::Done>
+    where
+        F: Future<Output = ()> + Unpin,
+    {
+        services::lend(self.library.context(), make)
+    }
+
     /// What the last panic of this library on this thread said, once. Host-owned.
     #[must_use]
     pub fn take_panic(&self) -> Option<PanicReport> {

@@ -295,6 +295,14 @@ unsafe extern "C" fn blocking(host: *const (), job: abi::Job) -> abi::Future<abi
     future::blocking(context, job)
 }
 
+/// A future of another part of the host, for the library of `context` to poll.
+pub(super) fn lend<F>(context: &Context, make: impl FnOnce() -> F) -> abi::Future<abi::Done>
+where
+    F: Future<Output = ()> + Unpin,
+{
+    future::lend(context, make)
+}
+
 /// The report of this thread's last panic in `library`, once.
 pub(super) fn take_panic(library: LibraryId) -> Option<PanicReport> {
     panics::take(library)

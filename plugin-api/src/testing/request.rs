@@ -139,7 +139,7 @@ static REQUEST: RequestVt = RequestVt {
     size: crate::abi::size_of_u32::<RequestVt>(),
     take_body,
     body_len,
-    time_left: None,
+    deadline: None,
     client_gone: None,
 };
 

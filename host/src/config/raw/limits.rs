@@ -4,7 +4,9 @@
 //! line of each limit are made. Knows nothing of files or precedence.
 //! Invariant: the tests below hold the table against [`Limits`]: every field, every default.
 
-use super::values::{Count, GIB, HOUR, KIB, MIB, MINUTE, SECOND, Setting, Size, TIB, Time};
+use super::values::{
+    Count, GIB, HOUR, KIB, MIB, MINUTE, PluginTime, SECOND, Setting, Size, TIB, Time,
+};
 use crate::config::Limits;
 
 fn describe<T: Setting>(meaning: &str, default: &str) -> String {
@@ -67,7 +69,7 @@ limits! {
         "What is read away of a body that its handler leaves unread; beyond it the connection closes";
     unread_time: Time<1, HOUR> = "30s", "HOTSEAT_UNREAD_TIME",
         "How long reading it away, or the close after it, may take";
-    plugin_time: Time<1, { 24 * HOUR }> = "60s", "HOTSEAT_PLUGIN_TIME",
+    plugin_time: PluginTime = "60s", "HOTSEAT_PLUGIN_TIME",
         "A plugin's time to the head of its response, but for waiting for its client's body";
     connections_count: Count<1, 1_000_000> = "10000", "HOTSEAT_CONNECTIONS_COUNT",
         "Open connections of the data plane";

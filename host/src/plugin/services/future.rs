@@ -140,6 +140,25 @@ pub(super) fn sleep(context: &Context, duration: Duration) -> abi::Future<abi::D
     shield(timer).unwrap_or_else(panicked)
 }
 
+/// Ends well.
+struct Ending<F>(F);
+
+impl<F: Future<Output = ()> + Unpin> Future for Ending<F> {
+    type Output = Outcome;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Outcome> {
+        Pin::new(&mut self.0).poll(cx).map(Ok)
+    }
+}
+
+/// A future of another part of the host.
+pub(super) fn lend<F>(context: &Context, make: impl FnOnce() -> F) -> abi::Future<abi::Done>
+where
+    F: Future<Output = ()> + Unpin,
+{
+    shield(|| boxed(context, Ending(make()))).unwrap_or_else(panicked)
+}
+
 /// The end of a job, or that there is no room for it.
 struct Blocking(Result<JobEnd, QueueFull>);
 
