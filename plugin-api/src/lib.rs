@@ -22,7 +22,8 @@
 //!   process first ([`Context::is_preflight`]) and then, for the same bytes, in the host.
 //! - [`Handler::call`] is asynchronous and must not block: [`Context::sleep`] waits and
 //!   [`Context::blocking`] runs blocking code on the host's own pool.
-//! - An `Err` or a panic answers 500 and is reported; it harms no other request.
+//! - An `Err` or a panic answers 500 and is reported; it harms no other request. An error type of
+//!   one's own that says what is answered for it is an [`IntoResponse`].
 //! - When another version takes the seat, requests begun here end here. [`Handler::drain`] and
 //!   [`Context::draining`] tell, so that endless streams can end. Then [`Handler::stop`] is called and
 //!   the handler dropped: a runtime or a pool in a field ends its threads there.
@@ -198,7 +199,7 @@ pub use context::{Context, Draining, Level};
 pub use error::{Error, Result};
 pub use handler::Handler;
 pub use request::{ClientGone, HeaderIter, Request};
-pub use response::{BodyWriter, Content, Response};
+pub use response::{BodyWriter, Content, IntoResponse, Response, ResultExt};
 #[cfg(feature = "runtime")]
 pub use runtime::RuntimeOptions;
 #[cfg(feature = "service")]

@@ -7,6 +7,7 @@
 mod answer;
 mod content;
 mod fields;
+mod into;
 mod stream;
 mod writer;
 
@@ -23,6 +24,7 @@ use crate::{
 use fields::Fields;
 
 pub use content::Content;
+pub use into::{IntoResponse, ResultExt};
 pub use writer::BodyWriter;
 
 /// What the client gets. Begins as 200 unless said otherwise.
