@@ -150,11 +150,13 @@ soak-upgrade: build test-plugins ## upgrade under load: UPGRADES=100, NGINX=20, 
 	HOTSEAT_SLOW=1 $(CARGO) test --locked -p hotseat --test it -- --nocapture --test-threads 1 \
 	  proxied:: crash::killed
 
-bench: build ## compare with axum, hyper and nginx, and time 200 swaps (needs wrk)
+bench: build ## compare with axum, hyper and nginx, an axum plugin with its program, and time 200 swaps (needs wrk)
 	$(CARGO) build --locked --release $(PLUGIN_ARGS)
 	$(CARGO) build --locked --release -p hotseat-test-plugins --examples
 	$(CARGO) build --locked --release -p hotseat-test-support --bins
 	target/release/bench serving --host $(HOTSEAT) --rounds $(ROUNDS)
+	$(CARGO) build --locked --release -p hotseat-test-plugins-service --example stock_app --bin stock_app
+	target/release/bench services --host $(HOTSEAT) --rounds $(ROUNDS)
 	target/release/bench swaps --host $(HOTSEAT)
 	@if ls host/benches/*.rs >/dev/null 2>&1; then $(CARGO) bench --locked -p hotseat; fi
 
