@@ -154,7 +154,7 @@ fn main() -> anyhow::Result<()> {
         plugin: plugin.clone(),
         label: version.label.clone(),
         generation: version.generation,
-        config: None,
+        settings: hotseat::config::plugin::PluginSettings::default(),
         services,
         tried: Vec::new(),
         load_time: config.limits.load_time,
@@ -171,7 +171,7 @@ fn main() -> anyhow::Result<()> {
     // The reaper would remove the file that it is told: none.
     let file = PrivateFile::on_disk(PathBuf::new());
     let parts = (instance, file);
-    let loaded = Loaded::new(plugin.clone(), version, parts, None, hands);
+    let loaded = Loaded::new(plugin.clone(), version, parts, Default::default(), hands);
     let routes = Arc::new(Routes::default());
     routes.store(Table::build(&[], &BTreeMap::from([(plugin, Some(Arc::new(loaded)))])));
 

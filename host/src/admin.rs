@@ -34,6 +34,7 @@ mod forward;
 mod guard;
 mod health;
 mod order;
+mod reload;
 mod serve;
 mod text;
 mod upgrade;
@@ -119,6 +120,7 @@ pub fn router(backend: Backend) -> Router {
         .route("/v1/plugins/{name}", get(view::plugin).delete(order::delete_plugin))
         .route("/v1/upgrade", get(upgrade::get).post(upgrade::post))
         .route("/v1/lame-duck", post(upgrade::post_lame_duck))
+        .route("/v1/reload-config", post(reload::post))
         .route("/v1/events", get(events::stream))
         .route("/metrics", get(view::metrics))
         .route("/version", get(view::version))

@@ -107,6 +107,7 @@ fn dispatch(command: Command, rest: &[OsString], work: &Work) -> u8 {
         Command::History(args) => remote::history(args),
         Command::Rollback(args) => remote::rollback(args),
         Command::Upgrade(args) => upgrade::upgrade(args),
+        Command::ReloadConfig(args) => remote::reload_config(args),
         Command::LameDuck(args) => upgrade::lame_duck(args),
     }
 }

@@ -5,12 +5,12 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use crate::{
-    ids::PluginName,
-    log::{Bounds, Levels},
-};
+use crate::{ids::PluginName, log::Bounds};
+
+use self::plugin::PluginTable;
 
 mod nesting;
+pub mod plugin;
 pub mod raw;
 
 /// Everything a host needs to know before it binds a port.
@@ -34,12 +34,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Configured mounts; a plugin named here is mounted only here.
     pub mounts: Vec<MountRule>,
-    /// What each plugin's `Context::config` returns, as JSON text.
-    pub plugin_config: std::collections::BTreeMap<PluginName, String>,
-    /// Which of a plugin's log lines are written, where that is not for the host's filter to say.
-    pub plugin_log: std::collections::BTreeMap<PluginName, Levels>,
-    /// How much memory a plugin's heap may hold. Default: any.
-    pub memory: std::collections::BTreeMap<PluginName, MemoryRule>,
+    /// Each plugin's own table.
+    pub plugins: std::collections::BTreeMap<PluginName, PluginTable>,
     /// Data threads. Default: the number of cores.
     pub threads: usize,
     /// What to do with a library that cannot be unmapped.
@@ -81,9 +77,7 @@ impl Default for Config {
             follow_links: false,
             state_dir: PathBuf::from("./.hotseat"),
             mounts: Vec::new(),
-            plugin_config: std::collections::BTreeMap::new(),
-            plugin_log: std::collections::BTreeMap::new(),
-            memory: std::collections::BTreeMap::new(),
+            plugins: std::collections::BTreeMap::new(),
             threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             unload: UnloadPolicy::Allow,
             recycle: Recycle::Off,

@@ -22,8 +22,10 @@ mod line;
 pub mod order;
 pub mod pipeline;
 pub mod record;
+pub mod reload;
 pub mod renewal;
 pub mod room;
+pub mod settings;
 pub mod tried;
 pub mod upkeep;
 

@@ -43,6 +43,7 @@ mod stuck;
 mod upgrade;
 
 use std::{
+    cell::RefCell,
     ffi::OsString,
     os::fd::OwnedFd,
     rc::Rc,
@@ -69,7 +70,7 @@ use self::{
     upgrade::{Pending, Upgrade},
 };
 use crate::{
-    link::{ConfigFile, Order, Settings},
+    link::{ConfigFile, Order, Settings, Veiled},
     log,
     state::StateDir,
     status::{Classes, ProcessStatus, Totals},
@@ -84,6 +85,8 @@ struct Plan {
     args: Vec<OsString>,
     settings: Settings,
     file: ConfigFile,
+    /// What workers have made of the plugins' settings in `file`: reloads, and the values of secrets.
+    standing: RefCell<Option<Veiled>>,
     binary: Rc<Pinned>,
     /// The host version of the binary.
     version: String,

@@ -66,8 +66,8 @@ impl Metrics {
         }
     }
 
-    /// An order ended. `verb` is `deploy`, `rollback`, `unload` or `withdraw`, `outcome` the change or the
-    /// refusal's code.
+    /// An order ended. `verb` is `deploy`, `rollback`, `unload`, `reload` or `withdraw`, `outcome` the
+    /// change or the refusal's code.
     pub fn order_ended(&self, verb: &'static str, outcome: &'static str) {
         *lock(&self.orders).entry((verb.into(), outcome.into())).or_default() += 1;
     }

@@ -422,6 +422,8 @@ pub struct GenerationStatus {
     pub holder_count: usize,
     /// Its heap; `None`: it has no arena, or an allocator of its own.
     pub heap: Option<Heap>,
+    /// A short digest of the settings that it was given, by which another one's are told apart.
+    pub config: Option<String>,
     /// What each load of it leaves behind, if that is worth a word.
     pub leaves: Option<Leaves>,
     /// What this process had more of when it was unloaded than at the unload before: what its swap has

@@ -46,8 +46,8 @@ use crate::{
     artifact::Store,
     config::Config,
     deploy::{
-        candidate::Workshop, ceiling::CeilingThread, desk::Desk, pipeline::Pipeline,
-        record::Record, room::Room, upkeep::Upkeep,
+        ceiling::CeilingThread, desk::Desk, pipeline::Pipeline, record::Record, settings::Settings,
+        upkeep::Upkeep,
     },
     event::{Events, Phase},
     metrics::Metrics,
@@ -103,6 +103,7 @@ pub struct Worker {
     events: Events,
     metrics: Arc<Metrics>,
     store: Arc<Store>,
+    settings: Arc<Settings>,
     reaper: Reaper,
     record: Arc<Record>,
     drains: Arc<Drains>,
@@ -132,9 +133,9 @@ impl Worker {
         birth: Birth,
         halt: &Halt,
     ) -> anyhow::Result<Self> {
-        let Birth { lead, legacy, withdraw, counters, lame_duck, first } = birth;
+        let Birth { lead, legacy, settings, withdraw, counters, lame_duck, first } = birth;
         let config = Arc::new(config);
-        let base = parts::Base::open(&config, state, legacy, &lead)?;
+        let base = parts::Base::open(&config, state, (legacy, settings), &lead)?;
         counters.iter().for_each(|it| counts::add(&base.metrics, &base.tally, it));
         let never_unload = parts::broken_hooks();
         let pool = parts::start_pool(&config.limits)?;
@@ -154,16 +155,9 @@ impl Worker {
         let watcher = parts::start_watcher(&config, &base, !first)?;
         let services = Services { metrics: base.metrics.clone(), timer, blocking: pool };
         let reports = parts::reports(&base, lead, residents);
-        let parts::Base { events, roster, metrics, store, record, desk, routes, upkeep, .. } = base;
-        let workshop = Workshop {
-            config: config.clone(),
-            store: store.clone(),
-            services,
-            reaper: reaper.handle(),
-            roster,
-            events: events.clone(),
-            room: Room::new((!config.single).then_some(config.limits.static_tls)),
-        };
+        let workshop = parts::workshop(&config, &base, services, reaper.handle());
+        let parts::Base { events, metrics, store, settings, record, desk, routes, upkeep, .. } =
+            base;
         let pipeline = Pipeline {
             workshop,
             record: record.clone(),
@@ -193,6 +187,7 @@ impl Worker {
             events,
             metrics,
             store,
+            settings,
             reaper,
             record,
             drains,

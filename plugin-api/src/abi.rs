@@ -722,8 +722,10 @@ pub struct NewArgs {
     /// The plugin's own configuration as JSON text; absent when there is none.
     pub config: Str,
     /// Where `config` comes from, for messages: JSON text, an object with `file` (its path), `line`
-    /// (of the plugin's table) and `lines` (of each key in it, by its path: `db.pool`, `list[0]`).
-    /// Absent when it comes from no file. Since 1.4.
+    /// (of the plugin's table) and `lines` (of each key in it, by its path: `db.pool`, `list[0]`);
+    /// with `secrets`, the paths of texts that no message may have in it, and `host`, the keys of the
+    /// table that the host reads itself. Each may be missing. Absent when `config` comes from no file.
+    /// Since 1.4.
     pub config_places: Str,
 }
 

@@ -9,6 +9,8 @@
 mod blocking;
 mod drain;
 mod telemetry;
+#[cfg(feature = "config")]
+mod typed;
 
 use std::{fmt, future::Future, pin::pin, sync::Arc, task::Poll, time::Duration};
 
@@ -37,6 +39,8 @@ struct Inner {
     generation: u64,
     preflight: bool,
     config: Option<String>,
+    #[cfg(feature = "config")]
+    config_places: Option<String>,
     host: Host,
     drain: Drain,
 }
@@ -78,6 +82,10 @@ impl Context {
                 generation: arg!(generation),
                 preflight: arg!(flags) & new_flags::PREFLIGHT != 0,
                 config: (!config.ptr.is_null()).then(|| text(config)),
+                #[cfg(feature = "config")]
+                config_places: crate::entry!(args => NewArgs.config_places)
+                    .filter(|it| !it.ptr.is_null())
+                    .map(text),
                 host: Host { data: arg!(host), vt: arg!(host_vt) },
                 drain: Drain::default(),
             }),
@@ -109,7 +117,9 @@ impl Context {
         self.inner.preflight
     }
 
-    /// The plugin's own configuration as JSON text, if the host has one.
+    /// The plugin's own configuration as JSON text, if the host has one: its table `[plugin.NAME]`,
+    /// with the keys that the host reads itself (`memory_max` and its like), and with the values of
+    /// its secrets. Print none of it. `config_as` makes a type of it.
     #[must_use]
     pub fn config(&self) -> Option<&str> {
         self.inner.config.as_deref()

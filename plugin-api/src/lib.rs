@@ -88,6 +88,43 @@
 //! # fn main() {}
 //! ```
 //!
+//! # Settings
+//! The table `[plugin.NAME]` of the host's configuration is the plugin's own.
+//! `Context::config_as` makes a type of it (the feature `config`, which is on by default; the crate
+//! needs `serde` itself):
+//!
+//! ```
+//! # #[cfg(feature = "config")]
+//! # mod plugin {
+//! use hotseat_plugin_api::{Context, Handler, Request, Response, Result};
+//! use serde::Deserialize;
+//!
+//! #[derive(Deserialize)]
+//! #[serde(deny_unknown_fields)]
+//! struct Settings {
+//!     room: String,
+//!     #[serde(default)]
+//!     pool: Vec<u8>,
+//! }
+//!
+//! struct Shop(Settings);
+//!
+//! impl Handler for Shop {
+//!     fn new(context: &Context) -> Result<Self> { Ok(Self(context.config_as()?)) }
+//!     async fn call(&self, _: Request<'_>) -> Result<Response> {
+//!         Ok(Response::text(self.0.room.clone()))
+//!     }
+//! }
+//! # }
+//! # fn main() {}
+//! ```
+//!
+//! What does not fit refuses the deploy and names the line of the file
+//! (``/etc/hotseat.toml:14: [plugin.shop] pool[1]: invalid value: integer `300`, expected u8``); what
+//! served before serves on. The operator may write `file:/path` or `env:NAME` for any text, and the
+//! plugin gets the value: do not print it. Settings of an instance never change: when the operator
+//! changes them (`hotseat reload-config`), a new instance of the same library takes the seat.
+//!
 //! # Axum, tower and tokio
 //! With the feature `axum` an axum application is a plugin by one line, and so is any
 //! `tower::Service` with the feature `service`:

@@ -11,6 +11,7 @@ mod boot;
 mod carried;
 mod children;
 mod cli;
+mod configured;
 mod connections;
 mod control;
 mod controls;

@@ -141,6 +141,10 @@ pub(super) fn plugins(plugins: &[PluginStatus]) -> String {
             let _ = writeln!(page, "note: {}: {}", plugin.name, one_line(&leaves.text));
         }
     }
+    let config = |it: &PluginStatus| Some((it.name.clone(), it.active.as_ref()?.config.clone()?));
+    for (plugin, config) in plugins.iter().filter_map(config) {
+        let _ = writeln!(page, "config: {plugin}: {config}");
+    }
     for (plugin, heap) in plugins.iter().filter_map(|it| Some((it, it.active.as_ref()?.heap?))) {
         let [live, held, peak] = [heap.live, heap.held, heap.peak].map(unit::bytes);
         let _ = writeln!(page, "heap: {}: {live} live, {held} held, {peak} at most", plugin.name);

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 pub(super) use self::{
     happened::{Event, History, Missed},
-    order::{Deployed, Order, Orders},
+    order::{Deployed, Order, Orders, Reloaded},
     picture::{Plugin, Plugins, Status, Unwritable},
     upgrade::{LameDuck, LastUpgrade, Upgraded},
 };

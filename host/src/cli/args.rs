@@ -99,6 +99,16 @@ Exit codes:
   7  another upgrade runs, or too many processes drain
   64 wrong usage";
 
+const RELOAD_EXAMPLES: &str = "\
+The host reads its configuration file again, and the files that secrets are in. Each plugin in traffic
+whose settings have changed is deployed again, the same bytes with the new settings: all of them, or
+none if one does not take them. For any other setting an upgrade is needed; the answer names them.
+
+Examples:
+  hotseat reload-config
+
+Exit codes: 0 done, or nothing has changed; 1 failed, 2 refused and nothing changed, 64 wrong usage";
+
 const LAME_DUCK_EXAMPLES: &str = "\
 A lame duck serves everything, but `/readyz` says no, so that load balancers send the next clients
 elsewhere.
@@ -143,6 +153,9 @@ pub enum Command {
     /// Replace the host's binary and settings while it serves
     #[command(after_help = UPGRADE_EXAMPLES)]
     Upgrade(UpgradeArgs),
+    /// Have plugins serve with their settings as the configuration says them now
+    #[command(after_help = RELOAD_EXAMPLES)]
+    ReloadConfig(RemoteArgs),
     /// Ask load balancers for no more traffic, or for traffic again
     #[command(after_help = LAME_DUCK_EXAMPLES)]
     LameDuck(LameDuckArgs),

@@ -77,6 +77,10 @@ pub(super) fn rollback(args: RollbackArgs) -> u8 {
     ask(remote, Method::POST, "/v1/rollback".to_owned(), body.to_string())
 }
 
+pub(super) fn reload_config(remote: RemoteArgs) -> u8 {
+    ask(remote, Method::POST, "/v1/reload-config".to_owned(), String::new())
+}
+
 /// Says a condition in the body, where a host that does not know it refuses the order instead of
 /// carrying it out without. Without one nothing is said, so that such a host takes the order.
 fn expect(body: &mut serde_json::Value, if_generation: Option<u64>) {

@@ -14,7 +14,6 @@ use std::{
 
 use serde::{Deserialize, Deserializer};
 
-pub use self::refusal::ConfigError;
 use self::{
     address::{Account, ControlAt, ListenAt, Name, Prefix, RawMount},
     file::{FileText, Surroundings},
@@ -23,14 +22,17 @@ use self::{
     plugin::RawPlugin,
     values::Count,
 };
+pub use self::{changed::changed_keys, refusal::ConfigError};
 use super::Config;
 use crate::log::{Filter, LogFormat, LogSettings};
 
 pub mod address;
 mod build;
+mod changed;
 pub mod file;
 pub mod lifecycle;
 pub mod limits;
+mod places;
 pub mod plugin;
 mod refusal;
 pub mod values;
@@ -220,7 +222,13 @@ impl RawConfig {
     pub fn load_text(self, file: &FileText, around: &Surroundings) -> Result<Loaded, ConfigError> {
         // Clap has seen only each mount by itself.
         distinct(self.mount.as_deref().unwrap_or_default()).map_err(ConfigError::Clash)?;
-        let (config, log) = self.or(file::parse(file)?).build(around);
+        let (mut config, log) = self.or(file::parse(file)?).build(around);
+        if let Some(path) = file.path.as_deref().filter(|_| !config.plugins.is_empty()) {
+            let mut places = places::of(path, &file.text);
+            for (name, table) in &mut config.plugins {
+                table.places = places.remove(name.as_str());
+            }
+        }
         let too_many = |name: &str| format!("there are more than {LIST_COUNT} {name}");
         let clash = if config.probes.len() > LIST_COUNT {
             Some(too_many("probes"))

@@ -231,33 +231,24 @@ impl Record {
     /// # Errors
     /// [`ManifestError`]; nothing has changed then.
     pub fn commit(&self, plugin: &PluginName, commit: Commit) -> Result<(), ManifestError> {
+        self.commit_all(&[(plugin.clone(), commit)])
+    }
+
+    /// Commits versions of several plugins by one write.
+    ///
+    /// # Errors
+    /// [`ManifestError`]; nothing has changed then.
+    pub fn commit_all(&self, commits: &[(PluginName, Commit)]) -> Result<(), ManifestError> {
         self.change(|manifest| {
-            let versions = manifest.plugins.entry(plugin.clone()).or_default();
-            let committed_at = SystemTime::now();
-            match &commit.target {
-                Some(target) => {
-                    versions.commit_rollback(target, commit.generation, committed_at);
-                }
-                None => versions.commit(VersionEntry {
-                    generation: commit.generation,
-                    digest: commit.digest,
-                    label: commit.label.clone(),
-                    committed_at,
-                    rolled_back: false,
-                    from: None,
-                }),
-            }
-            manifest.changed_last = Some(plugin.clone());
-            for (path, seen) in &mut manifest.seen {
-                let is_file = commit.file.as_ref() == Some(path);
-                if seen.digest == commit.digest && (is_file || seen.fate == Fate::Held) {
-                    seen.fate = Fate::Ended;
-                }
+            for (plugin, commit) in commits {
+                enter(manifest, plugin, commit);
             }
         })?;
-        self.book().changes.note(plugin);
-        self.warnings().remove(plugin);
-        self.notes().retain(|_, note| note.digest != Some(commit.digest));
+        for (plugin, commit) in commits {
+            self.book().changes.note(plugin);
+            self.warnings().remove(plugin);
+            self.notes().retain(|_, note| note.digest != Some(commit.digest));
+        }
         Ok(())
     }
 
@@ -452,6 +443,32 @@ impl Record {
     pub fn flush(&self) {
         if !self.syncer.flush(FLUSH_TIME) {
             tracing::warn!("the state may not be on the disk yet");
+        }
+    }
+}
+
+/// Writes a commit into the manifest.
+fn enter(manifest: &mut Manifest, plugin: &PluginName, commit: &Commit) {
+    let versions = manifest.plugins.entry(plugin.clone()).or_default();
+    let committed_at = SystemTime::now();
+    match &commit.target {
+        Some(target) => {
+            versions.commit_rollback(target, commit.generation, committed_at);
+        }
+        None => versions.commit(VersionEntry {
+            generation: commit.generation,
+            digest: commit.digest,
+            label: commit.label.clone(),
+            committed_at,
+            rolled_back: false,
+            from: None,
+        }),
+    }
+    manifest.changed_last = Some(plugin.clone());
+    for (path, seen) in &mut manifest.seen {
+        let is_file = commit.file.as_ref() == Some(path);
+        if seen.digest == commit.digest && (is_file || seen.fate == Fate::Held) {
+            seen.fate = Fate::Ended;
         }
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ConfigFile, Deed, Happened, Numbers, Past};
+use super::{ConfigFile, Deed, Happened, Numbers, Past, Veiled};
 use crate::{
     config::{HookPhase, Listen},
     ids::LockId,
@@ -62,6 +62,10 @@ pub struct Boot {
     /// The digest, in hex, under which the manifest of the worker before is carried.
     #[serde(default)]
     pub manifest: Option<String>,
+    /// What workers that began with the same reading of the file have made of it: see
+    /// [`Report::Serving`].
+    #[serde(default)]
+    pub standing: Option<Veiled>,
 }
 
 /// Where a host is.
@@ -248,6 +252,10 @@ pub enum Report {
         /// The digest, in hex, of the worker's manifest, which is the last descriptor then.
         #[serde(default)]
         manifest: Option<String>,
+        /// The plugins' own settings as they are in force, for the next worker that begins with this
+        /// reading of the file ([`ConfigFile::read`]); with the last part.
+        #[serde(default)]
+        standing: Option<(String, Veiled)>,
     },
     /// The state folder was lost and made again: the descriptor is its new lock.
     Renewed,

@@ -4,6 +4,7 @@
 //! the code changes. Owns the form in which everything is written down; [`SCHEMA`] says which.
 
 use std::{
+    cell::RefCell,
     ffi::OsString,
     fs::File,
     io::{self, Read as _, Seek as _, Write as _},
@@ -39,7 +40,9 @@ use super::{
 };
 use crate::{
     config::Listen,
-    link::{Beat, Channel, ConfigFile, MASTER_FD, MEMORY_SCHEMA as SCHEMA, Settings, Version},
+    link::{
+        Beat, Channel, ConfigFile, MASTER_FD, MEMORY_SCHEMA as SCHEMA, Settings, Veiled, Version,
+    },
     log,
     serve::Socket,
     state::StateDir,
@@ -54,6 +57,8 @@ pub(super) struct PlanMemory {
     pub(super) args: Vec<OsString>,
     pub(super) settings: Settings,
     pub(super) file: ConfigFile,
+    #[serde(default)]
+    pub(super) standing: Option<Veiled>,
     pub(super) version: String,
     pub(super) digest: Option<String>,
     source: PathBuf,
@@ -150,6 +155,7 @@ impl PlanMemory {
             args: args.to_vec(),
             settings,
             file,
+            standing: None,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             digest: binary.digest.clone(),
             source: binary.source.clone(),
@@ -163,13 +169,25 @@ impl PlanMemory {
         let mut memory =
             Self::new(&plan.args, plan.settings.clone(), plan.file.clone(), &plan.binary);
         memory.version.clone_from(&plan.version);
+        memory.standing.clone_from(&plan.standing.borrow());
         memory.binary = Some(leave.descriptor(plan.binary.descriptor())?);
         memory.workdir = Some(leave.descriptor(plan.workdir.as_fd())?);
         Ok(memory)
     }
 
     fn recall(self) -> io::Result<Plan> {
-        let Self { args, settings, file, version, digest, source, stamp, binary, workdir } = self;
+        let Self {
+            args,
+            settings,
+            file,
+            standing,
+            version,
+            digest,
+            source,
+            stamp,
+            binary,
+            workdir,
+        } = self;
         let binary = match binary {
             Some(number) => Pinned::remembered(inherited::take(number)?, digest, source, stamp),
             None => Pinned::own(&source, digest)?,
@@ -179,7 +197,8 @@ impl PlanMemory {
             None => open_workdir(Path::new("."))?,
         };
         let (binary, workdir) = (Rc::new(binary), Rc::new(workdir));
-        Ok(Plan { args, settings, file, binary, version, workdir })
+        let standing = RefCell::new(standing);
+        Ok(Plan { args, settings, file, standing, binary, version, workdir })
     }
 }
 

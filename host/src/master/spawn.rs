@@ -60,6 +60,7 @@ impl Master {
                 token: self.state.token().map(str::to_owned),
             }),
             manifest: self.manifest.as_ref().map(|(digest, _)| digest.clone()),
+            standing: plan.standing.borrow().clone(),
         };
         let sockets = selected.iter().flatten().map(|bound: &&Bound| descriptor(&bound.socket));
         let page = led.page.try_clone()?;

@@ -29,6 +29,7 @@ fn generation(number: u64, label: &str, life: Life, since: SystemTime) -> Genera
         holders: Vec::new(),
         holder_count: 0,
         heap: None,
+        config: None,
         leaves: None,
         left: None,
         threads: BTreeMap::new(),

@@ -175,7 +175,10 @@ pub(super) fn create(
     request: &LoadRequest,
     flags: u32,
 ) -> Result<*const (), LoadProblem> {
-    let config = request.config.as_deref();
+    let settings = &request.settings;
+    let text = |it: &Option<String>| {
+        it.as_deref().map_or(abi::Str::NONE, |text| abi::Str::new(text.as_bytes()))
+    };
     let arguments = abi::NewArgs {
         size: abi::size_of_u32::<abi::NewArgs>(),
         flags,
@@ -184,8 +187,8 @@ pub(super) fn create(
         name: abi::Str::new(request.plugin.as_str().as_bytes()),
         label: abi::Str::new(request.label.as_str().as_bytes()),
         generation: request.generation.0,
-        config: config.map_or(abi::Str::NONE, |config| abi::Str::new(config.as_bytes())),
-        config_places: abi::Str::NONE,
+        config: text(&settings.json),
+        config_places: text(&settings.places),
     };
     let mut created = MaybeUninit::<abi::Created>::uninit();
     let entered = enter(library.id());
@@ -202,7 +205,7 @@ pub(super) fn create(
         abi::poll::FAILED => {
             // SAFETY: FAILED fills the error's text, which is ours then.
             let error = unsafe { (&raw const (*created.as_ptr()).error).read() };
-            Err(LoadProblem::NewFailed { text: take_text(library.id(), error) })
+            Err(LoadProblem::NewFailed { text: settings.hide(take_text(library.id(), error)) })
         }
         abi::poll::PANICKED => {
             Err(LoadProblem::NewPanicked { report: services::take_panic(library.id()) })

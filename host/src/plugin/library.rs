@@ -20,6 +20,7 @@ use hotseat_unload::{
 
 use super::services::{Context, LogTo, Services};
 use crate::{
+    config::plugin::PluginSettings,
     ids::{Generation, Label, PluginName},
     log,
     sys::mount::forbids_running,
@@ -43,8 +44,8 @@ pub struct LoadRequest {
     pub label: Label,
     /// The load it is.
     pub generation: Generation,
-    /// The plugin's own configuration as JSON text.
-    pub config: Option<String>,
+    /// What it is given of its own settings.
+    pub settings: PluginSettings,
     /// What it may ask of the host.
     pub services: Services,
     /// What it was given of what it needs where it was tried; this process must give it the same.

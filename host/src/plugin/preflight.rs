@@ -27,7 +27,7 @@ use rustix::{
 
 use self::{talk::Heard, wire::Line};
 use crate::{
-    config::{Config, UnloadPolicy},
+    config::{Config, UnloadPolicy, plugin::PluginSettings},
     ids::{Label, PluginName},
     sys::{keep, program, start::start, upbringing},
 };
@@ -51,8 +51,8 @@ pub struct PreflightRequest {
     pub plugin: PluginName,
     /// The version it will be.
     pub label: Label,
-    /// The plugin's own configuration as JSON text.
-    pub config: Option<String>,
+    /// What it is given of its own settings.
+    pub settings: PluginSettings,
     /// The whole time, from the request to the verdict.
     pub time: Duration,
     /// With [`UnloadPolicy::Require`] a library that stays mapped is refused.
@@ -62,12 +62,17 @@ pub struct PreflightRequest {
 }
 
 impl PreflightRequest {
-    /// The private copy at `path` as that version of that plugin, by the settings of a host.
+    /// The private copy at `path` as that version of that plugin, with its own settings and those of a
+    /// host.
     #[must_use]
-    pub fn new(path: PathBuf, (plugin, label): (PluginName, Label), config: &Config) -> Self {
+    pub fn new(
+        path: PathBuf,
+        (plugin, label): (PluginName, Label),
+        (settings, config): (&PluginSettings, &Config),
+    ) -> Self {
         Self {
             path,
-            config: config.plugin_config.get(&plugin).cloned(),
+            settings: settings.clone(),
             plugin,
             label,
             time: config.limits.preflight_time,
@@ -249,6 +254,8 @@ fn judge(
     status: Option<ExitStatus>,
 ) -> Result<Verdict, PreflightError> {
     let Heard { verdict, stage, exited, garbled, output } = heard;
+    let settings = &request.settings;
+    let output = settings.hide(output);
     let wrong = |problem| Err(PreflightError { problem, output });
     match verdict {
         Some(Line::Passed { unmapped, hazards, leaves, resolved }) => {
@@ -258,7 +265,7 @@ fn judge(
             return Ok(Verdict { took, unmapped, hazards, leaves: *leaves, resolved });
         }
         Some(Line::Refused { code, text, hint }) => {
-            return wrong(PreflightProblem::refused(&code, text, hint));
+            return wrong(PreflightProblem::refused(&code, settings.hide(text), hint));
         }
         Some(Line::Stage(_)) | None => {}
     }

@@ -23,11 +23,14 @@ use crate::{
     config::{Config, Limits, Recycle, UnloadPolicy},
     deploy::{
         Withdrawal,
+        candidate::Workshop,
         ceiling::CeilingThread,
         desk::Desk,
         pipeline::{Pipeline, Reports},
         record::{Handed, Record},
         renewal::Renewal,
+        room::Room,
+        settings::{Origin, Settings, Standing, memory_rules},
         upkeep::Upkeep,
     },
     event::{EVENTS_COUNT, Events},
@@ -36,8 +39,8 @@ use crate::{
     plugin::{
         blocking::BlockingPool,
         hooks,
-        reaper::{GRACE, Reaper, ReaperRules, Unloading},
-        services::MetricSink,
+        reaper::{GRACE, Reaper, ReaperHandle, ReaperRules, Unloading},
+        services::{MetricSink, Services},
     },
     route::{Roster, Routes, Tally},
     serve::{DataPlane, HealthSource, Socket},
@@ -56,6 +59,7 @@ pub(super) struct Base {
     pub(super) roster: Roster,
     pub(super) metrics: Arc<Metrics>,
     pub(super) store: Arc<Store>,
+    pub(super) settings: Arc<Settings>,
     pub(super) record: Arc<Record>,
     pub(super) upkeep: (Upkeep, CeilingThread),
     pub(super) desk: Desk,
@@ -68,10 +72,11 @@ impl Base {
     pub(super) fn open(
         config: &Config,
         state: StateDir,
-        legacy: Legacy,
+        (legacy, settings): (Legacy, (Standing, Option<Origin>)),
         lead: &Lead,
     ) -> anyhow::Result<Self> {
         let Legacy { carried, manifest, numbering, deeds } = legacy;
+        let settings = self::settings(config, &state, settings);
         // The handlers of the process are in place, and no plugin is.
         keep::note();
         let limits = &config.limits;
@@ -93,13 +98,14 @@ impl Base {
         desk.number_from(record.first_order(), move |number| given.order_given(number));
         desk.remember(&record.recent());
         let routes = Arc::<Routes>::default();
-        let rules = config.memory.clone();
+        let rules = memory_rules(&config.plugins);
         let ceilings = CeilingThread::start(rules, routes.clone(), desk.clone(), events.clone());
         let ceilings = ceilings.context("start the ceiling thread")?;
         Ok(Self {
             roster: Roster::new(limits.retired_count, events.clone()),
             metrics: Arc::new(Metrics::new(limits.series_count)),
             store,
+            settings,
             record,
             upkeep: (upkeep.context("start the upkeep of the state")?, ceilings),
             desk,
@@ -111,12 +117,44 @@ impl Base {
     }
 }
 
+/// The plugins' own settings: what the worker before has left, else what the file says.
+fn settings(
+    config: &Config,
+    state: &StateDir,
+    (standing, origin): (Standing, Option<Origin>),
+) -> Arc<Settings> {
+    // Of one host, over all its workers.
+    let salt = state.token().unwrap_or_default().to_owned();
+    Arc::new(Settings::new(config.plugins.clone(), standing, origin, salt))
+}
+
+pub(super) fn workshop(
+    config: &Arc<Config>,
+    base: &Base,
+    services: Services,
+    reaper: ReaperHandle,
+) -> Workshop {
+    Workshop {
+        config: config.clone(),
+        settings: base.settings.clone(),
+        store: base.store.clone(),
+        services,
+        reaper,
+        roster: base.roster.clone(),
+        events: base.events.clone(),
+        room: Room::new((!config.single).then_some(config.limits.static_tls)),
+    }
+}
+
 /// Brings what the pipeline does to whoever leads the worker.
 pub(super) fn reports(base: &Base, lead: Lead, residents: Residents) -> Reports {
     let (routes, store, record) = (base.routes.clone(), base.store.clone(), base.record.clone());
+    let settings = base.settings.clone();
     let (serving, wear) = (lead.serving, base.wear.clone());
     Reports {
-        in_traffic: Arc::new(move || serving(traffic::of(&routes.load(), &store, &record))),
+        in_traffic: Arc::new(move || {
+            serving(traffic::of(&routes.load(), &store, &record, &settings))
+        }),
         progress: lead.progress,
         held: lead.held,
         load_failed: Arc::new(move || {

@@ -287,6 +287,7 @@ fn serving(loaded: &Arc<Loaded>, holders: &Holders) -> GenerationStatus {
         holders: Vec::new(),
         holder_count: holders.get(&version.generation).map_or(0, Vec::len),
         heap: loaded.heap(),
+        config: loaded.settings_digest.clone(),
         leaves: loaded.leaves.clone(),
         left: None,
         threads: BTreeMap::new(),

@@ -2,7 +2,7 @@
 //!
 //! Owns how far the settings have to give way to what the system allows. Makes no thread.
 
-use crate::{config::Config, log, sys};
+use crate::{config::Config, deploy::settings::log_levels, log, sys};
 
 /// Descriptors of a worker that serves, besides those of its data threads and listeners. Measured: 25
 /// at rest, and 12 that clients and a deploy by the control plane need on their way.
@@ -27,7 +27,7 @@ fn threads_within(descriptors: u64, data: usize, others: usize) -> usize {
 ///
 /// Call it once, before any thread is made.
 pub fn prepare_process(config: &mut Config) {
-    log::set_levels(&config.plugin_log);
+    log::set_levels(&log_levels(&config.plugins));
     if let Err(error) = sys::process::raise_descriptor_limit() {
         tracing::warn!(%error, "the limit on descriptors could not be raised");
     }

@@ -37,6 +37,7 @@ fn generation(number: usize, label: &str, life: &str, why: Option<&str>) -> serd
         "holder_count": 0,
         "holders": [],
         "heap": null,
+        "config": null,
         "leaves": null,
         "left": null,
         "threads": {},

@@ -142,7 +142,7 @@ fn every_setting_reaches_the_config() {
         hook("HUP", HookPhase::Pre, ["/usr/bin/touch", "/tmp/a b"]),
     ];
     assert_eq!(config.hooks, hooks);
-    let json = &config.plugin_config[&"billing".parse().unwrap()];
+    let json = serde_json::json!(config.plugins[&"billing".parse().unwrap()].table).to_string();
     assert_eq!(json, r#"{"names":["a","b"],"nested":{"on":true},"rate":2.5,"since":"2026-01-02"}"#);
 }
 

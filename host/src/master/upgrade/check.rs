@@ -1,6 +1,6 @@
 //! What a candidate has to stand before a worker hears of it: staging, checking, binding.
 
-use std::{io, os::fd::AsFd as _, path::Path, rc::Rc, time::Instant};
+use std::{cell::RefCell, io, os::fd::AsFd as _, path::Path, rc::Rc, time::Instant};
 
 use super::{BINARIES, Failure, STEP_TIME, Step, failed};
 use crate::{
@@ -175,6 +175,8 @@ impl Master {
             args,
             settings: checked.settings,
             file: checked.file,
+            // Everything was read anew.
+            standing: RefCell::default(),
             binary,
             version: checked.version,
             workdir,

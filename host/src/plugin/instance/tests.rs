@@ -6,10 +6,13 @@ use hotseat_plugin_api::abi::{signal, signal_phase};
 use hotseat_test_support::fault;
 
 use super::*;
-use crate::plugin::{
-    blocking::BlockingPool,
-    load::load,
-    services::{MetricSink, Services},
+use crate::{
+    config::plugin::PluginSettings,
+    plugin::{
+        blocking::BlockingPool,
+        load::load,
+        services::{MetricSink, Services},
+    },
 };
 
 struct Nowhere;
@@ -32,7 +35,10 @@ fn a_plugin_hears_of_signals() {
         plugin: "handler".parse().unwrap(),
         label: "1".parse().unwrap(),
         generation: Generation(1),
-        config: Some(serde_json::json!({ "file": heard }).to_string()),
+        settings: PluginSettings {
+            json: Some(serde_json::json!({ "file": heard }).to_string()),
+            ..PluginSettings::default()
+        },
         services: Services {
             metrics: Arc::new(Nowhere),
             timer: timer.handle().clone(),

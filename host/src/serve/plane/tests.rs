@@ -65,7 +65,7 @@ fn load_gate() -> (Arc<Loaded>, Mutex<Reaper>) {
         plugin: plugin.clone(),
         label: version.label.clone(),
         generation: version.generation,
-        config: None,
+        settings: crate::config::plugin::PluginSettings::default(),
         services: Services {
             metrics: Arc::new(Nowhere),
             timer: handle,
@@ -85,7 +85,7 @@ fn load_gate() -> (Arc<Loaded>, Mutex<Reaper>) {
     let hands = (reaper.handle(), Roster::new(1, Events::new(1)));
     // The reaper would remove the file that it is told: none.
     let parts = (instance, PrivateFile::on_disk(PathBuf::new()));
-    let loaded = Loaded::new(plugin, version, parts, None, hands);
+    let loaded = Loaded::new(plugin, version, parts, Default::default(), hands);
     (Arc::new(loaded), Mutex::new(reaper))
 }
 
