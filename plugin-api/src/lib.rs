@@ -141,6 +141,7 @@
 
 #[doc(hidden)]
 pub mod abi;
+mod blocking_handler;
 mod body;
 mod context;
 mod error;
@@ -180,8 +181,12 @@ mod tests;
 pub use bytes::Bytes;
 pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 
+pub use blocking_handler::{Blocking, BlockingHandler, OwnedRequest};
 pub use body::{Body, BodyError};
-pub use context::{Context, Draining, Level};
+pub use context::{
+    BlockingError, Context, Draining, Level, Outcome, Period, SpawnError, Subscription, Task,
+    TaskError, Topic, TopicError, TopicMessage,
+};
 pub use error::{Error, Result};
 pub use handler::Handler;
 pub use request::{HeaderIter, Request};

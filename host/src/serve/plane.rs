@@ -40,6 +40,7 @@ use super::{
 };
 use crate::{
     config::{Config, Limits},
+    plugin::desk::DataThreads,
     route::{Routes, Tally, View},
 };
 
@@ -112,6 +113,12 @@ impl DataPlane {
     /// Has `told` hear which threads have not turned for `stuck_time`. Once.
     pub fn on_stuck(&self, told: OnStuck) {
         self.watchdog.tell(told);
+    }
+
+    /// Where tasks of plugins run.
+    #[must_use]
+    pub fn threads(&self) -> Arc<dyn DataThreads> {
+        self.balance.clone()
     }
 
     /// Whether any data thread turns.

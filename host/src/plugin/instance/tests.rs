@@ -16,6 +16,10 @@ struct Nowhere;
 
 impl MetricSink for Nowhere {
     fn record(&self, _: &PluginName, _: u32, _: &str, _: &[(&str, &str)], _: f64) {}
+
+    fn beside(&self, _: &PluginName) -> Arc<Beside> {
+        Arc::default()
+    }
 }
 
 const TIME: Duration = Duration::from_secs(20);
@@ -33,11 +37,11 @@ fn a_plugin_hears_of_signals() {
         label: "1".parse().unwrap(),
         generation: Generation(1),
         config: Some(serde_json::json!({ "file": heard }).to_string()),
-        services: Services {
-            metrics: Arc::new(Nowhere),
-            timer: timer.handle().clone(),
-            blocking: Arc::new(BlockingPool::start(1, 1).unwrap()),
-        },
+        services: Services::new(
+            Arc::new(Nowhere),
+            timer.handle().clone(),
+            Arc::new(BlockingPool::start(1, 1).unwrap()),
+        ),
         tried: Vec::new(),
         load_time: TIME,
     };
