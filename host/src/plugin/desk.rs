@@ -38,6 +38,9 @@ pub struct Desk(Mutex<Line>);
 pub trait DataThreads: Send + Sync {
     /// One that turns, if any does, and another one each time.
     fn next(&self) -> Option<Arc<Desk>>;
+
+    /// Whether they are at their end: nothing begins there any more.
+    fn are_ending(&self) -> bool;
 }
 
 #[derive(Default)]

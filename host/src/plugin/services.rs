@@ -72,6 +72,10 @@ impl DataThreads for NoThreads {
     fn next(&self) -> Option<Arc<Desk>> {
         None
     }
+
+    fn are_ending(&self) -> bool {
+        false
+    }
 }
 
 impl Services {

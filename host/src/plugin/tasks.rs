@@ -24,7 +24,7 @@ use hotseat_plugin_api::abi;
 use slab::Slab;
 use tokio::task::AbortHandle;
 
-use hotseat_unload::{LibraryId, Record, enter};
+use hotseat_unload::{Holding, LibraryId, LibraryLease, Record, enter};
 
 use super::{
     desk::{self, DataThreads},
@@ -100,13 +100,16 @@ impl Tasks {
     ) -> Result<(), Refused> {
         let task = {
             let mut state = self.lock();
-            if state.phase == Phase::Ended {
+            if state.phase == Phase::Ended || self.owner.threads.are_ending() {
                 return Err(Refused::Ended);
             }
             if state.all.len() >= self.owner.limit {
                 return Err(Refused::Full);
             }
-            let place = Place { tasks: Arc::clone(self), key: state.all.insert(None) };
+            let lease = LibraryLease::new(Arc::clone(&self.owner.record), Holding::Task);
+            let lease = lease.ok_or(Refused::Ended)?;
+            let key = state.all.insert(None);
+            let place = Place { tasks: Arc::clone(self), key, _lease: lease };
             self.owner.beside.tasks.add(1);
             let task = Task { future, place: Some(place) };
             if state.phase == Phase::Waiting {
@@ -173,6 +176,8 @@ impl fmt::Debug for Tasks {
 struct Place {
     tasks: Arc<Tasks>,
     key: usize,
+    /// By which it is seen that there are tasks.
+    _lease: LibraryLease,
 }
 
 impl Keep for Place {
@@ -218,7 +223,7 @@ impl Task {
 
     /// Begins it on the calling thread.
     fn begin(self) {
-        let Place { tasks, key } = self.place();
+        let Place { tasks, key, .. } = self.place();
         let (tasks, key) = (Arc::clone(tasks), *key);
         let ended = tasks.lock().phase == Phase::Ended;
         if ended {

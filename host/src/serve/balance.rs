@@ -25,6 +25,7 @@ pub(super) struct Balance {
     seats: Vec<Seat>,
     turn: AtomicUsize,
     task_turn: AtomicUsize,
+    ending: AtomicBool,
     /// Connections closed for newcomers, and when that was said last, in milliseconds.
     evicted: AtomicU64,
     evicted_said: AtomicU64,
@@ -79,6 +80,7 @@ impl Balance {
             seats,
             turn: AtomicUsize::new(0),
             task_turn: AtomicUsize::new(0),
+            ending: AtomicBool::new(false),
             evicted,
             evicted_said,
         }
@@ -119,6 +121,11 @@ impl Balance {
     /// That of a thread.
     pub(super) fn desk(&self, core: usize) -> Arc<Desk> {
         self.seats[core].desk.clone()
+    }
+
+    /// No task begins from here on: what a thread runs goes with it, and may not go on elsewhere.
+    pub(super) fn begin_end(&self) {
+        self.ending.store(true, Ordering::Release);
     }
 
     pub(super) fn moved(&self, from: usize, to: usize) {
@@ -239,6 +246,10 @@ impl DataThreads for Balance {
         let (turn, count) = (self.task_turn.fetch_add(1, Ordering::Relaxed), self.cores());
         let next = (0..count).map(|step| &self.seats[turn.wrapping_add(step) % count]);
         next.min_by_key(|seat| seat.pulse.is_blocked()).map(|seat| seat.desk.clone())
+    }
+
+    fn are_ending(&self) -> bool {
+        self.ending.load(Ordering::Acquire)
     }
 }
 

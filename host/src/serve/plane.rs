@@ -155,6 +155,7 @@ impl DataPlane {
     /// Ends the threads and whatever is still in flight. A thread that a handler blocks is left
     /// to the end of the process.
     pub fn end(&self) {
+        self.balance.begin_end();
         self.balance.tell(|| Message::End);
         self.watchdog.end();
         let until = Instant::now() + CUT_GRACE + ask::ANSWER_TIME;
