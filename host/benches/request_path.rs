@@ -30,6 +30,7 @@ use hotseat::{
     },
     route::{Loaded, Roster, Routes, Table},
     serve::in_process,
+    status::Beside,
     sys::private::PrivateFile,
 };
 use http::{Response, header};

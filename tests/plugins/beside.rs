@@ -209,7 +209,7 @@ impl Beside {
             Poll::Ready(())
         })
         .await;
-        std::mem::forget(subscription);
+        let _leaked = std::mem::ManuallyDrop::new(subscription);
         Ok(())
     }
 

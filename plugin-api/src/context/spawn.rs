@@ -195,7 +195,7 @@ impl Future for Spawned {
         let polled = work.as_mut().poll(cx);
         self.polled = false;
         if let Poll::Ready(result) = &polled {
-            let end = result.as_ref().map(|()| ()).map_err(|_| TaskError::Failed);
+            let end = result.as_ref().copied().map_err(|_| TaskError::Failed);
             self.end(end);
         }
         polled
@@ -324,16 +324,17 @@ impl Context {
         let work: Work = Box::pin(work);
         let shared = Arc::<Shared>::default();
         let spawned = Spawned { work: Some(work), polled: false, shared: shared.clone() };
-        // In a preflight, where none runs, whoever awaits it hears that at once.
-        if !self.is_preflight() {
-            self.hand_over(spawned)?;
-        }
+        self.hand_over(spawned)?;
         Ok(Task { shared })
     }
 
     fn hand_over(&self, spawned: Spawned) -> Result<(), SpawnError> {
         let Host { data, vt } = self.host();
         let begin = entry!(vt => HostVt.spawn).flatten().ok_or(SpawnError::Unsupported)?;
+        // None runs there, and whoever awaits it hears that at once.
+        if self.is_preflight() {
+            return Ok(());
+        }
         let task = export(spawned);
         let (raw, free) = (task.data, task.drop);
         // SAFETY: `data` belongs to the table; the task is `Send`, as the ABI asks.

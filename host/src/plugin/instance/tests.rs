@@ -11,6 +11,7 @@ use crate::plugin::{
     load::load,
     services::{MetricSink, Services},
 };
+use crate::status::Beside;
 
 struct Nowhere;
 

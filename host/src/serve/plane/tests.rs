@@ -31,7 +31,7 @@ use crate::{
     },
     route::{Loaded, Roster, Table},
     serve::{Plane, Socket, bind},
-    status::Address,
+    status::{Address, Beside},
     sys::private::PrivateFile,
 };
 
