@@ -108,9 +108,18 @@ impl Metrics {
         lock(&self.beside).entry(plugin.clone()).or_default().clone()
     }
 
+    /// Of every plugin that is loaded, or of which something was counted: not of one that was only tried.
+    fn beside_all(&self) -> BTreeMap<PluginName, Arc<Beside>> {
+        let mut all = lock(&self.beside);
+        let counted = |it: &Beside| it.totals().iter().any(|(_, count)| count.get() > 0);
+        all.retain(|_, it| Arc::strong_count(it) > 1 || counted(it));
+        all.clone()
+    }
+
     /// Drops the series of a plugin that is gone for good.
     pub fn forget(&self, plugin: &PluginName) {
         self.series.forget(plugin);
+        lock(&self.beside).retain(|name, it| name != plugin || Arc::strong_count(it) > 1);
     }
 
     /// Everything here that only grows.
@@ -184,7 +193,7 @@ impl Metrics {
             orders: lock(&self.orders).clone(),
             unloads: lock(&self.unloads).clone(),
             dropped: self.series.dropped(),
-            beside: lock(&self.beside).clone(),
+            beside: self.beside_all(),
         };
         let mut registry = Registry::default();
         registry.register_collector(Box::new(host));

@@ -17,7 +17,7 @@ use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     fmt, mem,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
     task::{Poll, Waker},
@@ -43,7 +43,8 @@ pub struct TopicLimits {
 #[derive(Debug)]
 pub struct Topics {
     limits: TopicLimits,
-    plugins: Mutex<HashMap<PluginName, Arc<OfPlugin>>>,
+    /// Those that any library is open of.
+    plugins: Mutex<HashMap<PluginName, Weak<OfPlugin>>>,
 }
 
 impl Topics {
@@ -56,11 +57,18 @@ impl Topics {
     /// Those of one plugin, which all of its generations share.
     pub(super) fn of(&self, plugin: &PluginName, beside: &Arc<Beside>) -> Arc<OfPlugin> {
         let mut plugins = lock(&self.plugins);
-        let made = || {
-            let (limits, beside) = (self.limits, Arc::clone(beside));
-            Arc::new(OfPlugin { limits, beside, next: AtomicU64::new(0), topics: Mutex::default() })
-        };
-        Arc::clone(plugins.entry(plugin.clone()).or_insert_with(made))
+        if let Some(known) = plugins.get(plugin).and_then(Weak::upgrade) {
+            return known;
+        }
+        plugins.retain(|_, of| of.strong_count() > 0);
+        let of = Arc::new(OfPlugin {
+            limits: self.limits,
+            beside: Arc::clone(beside),
+            next: AtomicU64::new(0),
+            topics: Mutex::default(),
+        });
+        plugins.insert(plugin.clone(), Arc::downgrade(&of));
+        of
     }
 }
 
