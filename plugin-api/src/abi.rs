@@ -591,7 +591,7 @@ pub mod topic {
     pub const NAME_BYTES: usize = 128;
     /// The largest capacity; what is beyond counts as this, and 0 as 1. Units: messages.
     pub const CAPACITY: u32 = 65_536;
-    /// [`HostVt::publish`] of a message that is longer than may wait for one subscriber; nobody got it.
+    /// `publish` of a message that is longer than may wait for one subscriber; nobody got it.
     pub const TOO_LONG: u64 = u64::MAX;
     /// The answer: subscribed.
     pub const DONE: u32 = 0;

@@ -11,7 +11,7 @@
 //! - A topic exists while somebody is subscribed to it, and all its subscribers get its messages in one
 //!   order.
 //! - Nothing is woken, and no waker dropped, under a lock: both may run a plugin's code.
-//! - After [`Subscriptions::end`] nothing here leads to the generation's library.
+//! - After the end of a generation's subscriptions nothing here leads to its library.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
