@@ -317,6 +317,14 @@ pub struct Limits {
     pub blocking_threads: usize,
     /// Jobs that wait for the blocking pool. 1,024.
     pub blocking_queue_count: usize,
+    /// Tasks of one generation. 10,000.
+    pub tasks_count: usize,
+    /// Topics of one plugin. 1,000.
+    pub topics_count: usize,
+    /// Subscriptions of topics of one plugin. 10,000.
+    pub subscribers_count: usize,
+    /// What waits for one subscriber of a topic, and so the longest message. Units: bytes. 1 MiB.
+    pub topic_bytes: u64,
     /// Metric series that one plugin may make. 1,000.
     pub series_count: usize,
     /// HTTP/2 streams of one connection. 128.
@@ -408,6 +416,10 @@ impl Default for Limits {
             retired_count: 32,
             blocking_threads: 4 * cores,
             blocking_queue_count: 1024,
+            tasks_count: 10_000,
+            topics_count: 1000,
+            subscribers_count: 10_000,
+            topic_bytes: 1 << 20,
             series_count: 1000,
             h2_streams_count: 128,
             event_streams_count: 64,

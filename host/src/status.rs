@@ -16,10 +16,12 @@ use crate::{
     upgrade::{Outcome, Verdict},
 };
 
+mod beside;
 mod left;
 pub mod residents;
 
 pub use self::{
+    beside::{Beside, Tally},
     left::{Leaves, Left, Swaps},
     residents::Residents,
 };

@@ -51,7 +51,7 @@ use crate::{
     },
     event::{Events, Phase},
     metrics::Metrics,
-    plugin::{reaper::Reaper, services::Services},
+    plugin::reaper::Reaper,
     route::{Drains, Table},
     serve::{DataPlane, Socket},
     state::StateDir,
@@ -153,7 +153,7 @@ impl Worker {
         let (control, timer) = Control::start(&sockets.control, &sockets.health, door, backend)
             .context("start the control plane")?;
         let watcher = parts::start_watcher(&config, &base, !first)?;
-        let services = Services { metrics: base.metrics.clone(), timer, blocking: pool };
+        let services = parts::services(&config.limits, &base, &plane, (timer, pool));
         let reports = parts::reports(&base, lead, residents);
         let workshop = parts::workshop(&config, &base, services, reaper.handle());
         let parts::Base { events, metrics, store, settings, record, desk, routes, upkeep, .. } =
@@ -212,6 +212,7 @@ impl Worker {
         if let Some(sockets) = &*lock(&self.sockets) {
             self.plane.accept(&sockets.data).context("accept connections")?;
         }
+        self.picture.routes.serve();
         self.control.set(Door::Open, Door::Open);
         self.picture.stage.enter(if self.lame_duck { Stage::LameDuck } else { Stage::Serving });
         self.events.publish(Phase::Ready, |_| ());

@@ -194,7 +194,8 @@ pub struct WakerVt {
 /// [`READY`](poll::READY).
 ///
 /// # Threads
-/// Polled and dropped on one thread, the one that made it.
+/// Polled and dropped on one thread, the one that made it. Those of [`HostVt`], and tasks
+/// ([`HostVt::spawn`]), may go to another thread between two calls.
 #[repr(C)]
 #[derive(Debug, StableAbi)]
 pub struct Future<T> {
@@ -532,7 +533,8 @@ pub struct HostVt {
         Option<unsafe extern "C" fn(host: *const (), level: u32, target: Str) -> u8>,
     /// Writes a log line with all that is known of it; borrowed for the call. Since 1.4.
     pub log_record: Option<unsafe extern "C" fn(host: *const (), record: *const LogRecord)>,
-    /// Runs `task`, which the host owns from now on, on a data thread: see [`spawn`]. Since 1.4.
+    /// Runs `task` on a data thread: see [`spawn`]. The host owns it from now on, unless it refuses
+    /// it. Since 1.4.
     pub spawn: Option<unsafe extern "C" fn(host: *const (), task: Future<Done>, flags: u32) -> u32>,
     /// Reads or changes one value of the plugin's cells, by one of [`cell`]'s operations. `expected`
     /// is the version that the value must have for a change (0: there is none); `out` is filled with
@@ -547,24 +549,59 @@ pub struct HostVt {
             out: *mut CellValue,
         ) -> u32,
     >,
-    /// Gives `message` to all that are subscribed to the plugin's `topic` now; how many. Since 1.4.
+    /// Gives a copy of `message` to all that are subscribed to the plugin's `topic` now; how many, or
+    /// [`topic::TOO_LONG`]. Since 1.4.
     pub publish: Option<unsafe extern "C" fn(host: *const (), topic: Str, message: Str) -> u64>,
-    /// Subscribes to the plugin's `topic`; at most `capacity` messages wait. Since 1.4.
-    pub subscribe:
-        Option<unsafe extern "C" fn(host: *const (), topic: Str, capacity: u32) -> Subscription>,
+    /// Subscribes to the plugin's `topic`; at most `capacity` messages wait. `out` is filled when the
+    /// answer, one of [`topic`]'s, is `DONE`. Since 1.4.
+    pub subscribe: Option<
+        unsafe extern "C" fn(
+            host: *const (),
+            topic: Str,
+            capacity: u32,
+            out: *mut Subscription,
+        ) -> u32,
+    >,
+    /// As [`blocking`](Self::blocking), for a job that is of use to nobody but who waits for it: if
+    /// it has not begun when the future is dropped, it is dropped too. Since 1.4.
+    pub blocking_call: Option<unsafe extern "C" fn(host: *const (), job: Job) -> Future<Done>>,
 }
 
 /// How [`HostVt::spawn`] runs a task, and how it answers.
 ///
-/// A task is polled and dropped on one data thread, by one call at a time, and dropped there at the
-/// latest after the generation's last request and before `stop`. In a preflight none runs.
+/// It begins when the generation serves; from its first poll on it is polled, and dropped, on one data
+/// thread. At the latest it is dropped after the generation's last request and before `stop`, on any
+/// thread if it has not begun. In a preflight none begins.
 pub mod spawn {
     /// A flag: on the calling thread, if that is a data thread.
     pub const HERE: u32 = 1;
     /// The answer: it will run.
     pub const ACCEPTED: u32 = 0;
-    /// The answer: it was dropped, because the generation is at its end, or has too many.
-    pub const REFUSED: u32 = 1;
+    /// The answer: the generation has too many; it is still the caller's.
+    pub const FULL: u32 = 1;
+    /// The answer: the generation is at its end; it is still the caller's.
+    pub const ENDED: u32 = 2;
+}
+
+/// Bounds and answers of [`HostVt::publish`] and [`HostVt::subscribe`].
+///
+/// A topic belongs to the plugin's name, in one process, and is there while somebody is subscribed to
+/// it.
+pub mod topic {
+    /// The longest name; the shortest has one byte. Units: bytes.
+    pub const NAME_BYTES: usize = 128;
+    /// The largest capacity; what is beyond counts as this, and 0 as 1. Units: messages.
+    pub const CAPACITY: u32 = 65_536;
+    /// `publish` of a message that is longer than may wait for one subscriber; nobody got it.
+    pub const TOO_LONG: u64 = u64::MAX;
+    /// The answer: subscribed.
+    pub const DONE: u32 = 0;
+    /// The answer: the plugin has too many topics, or too many subscriptions.
+    pub const FULL: u32 = 1;
+    /// The answer: the generation is at its end.
+    pub const ENDED: u32 = 2;
+    /// The answer: the name is empty or too long.
+    pub const BAD_NAME: u32 = 3;
 }
 
 /// Operations and answers of [`HostVt::cell`].
@@ -623,7 +660,7 @@ pub struct Subscription {
 pub struct SubscriptionVt {
     /// Units: bytes of this struct in the host's build.
     pub size: u32,
-    /// `READY` (a message), `PENDING` or `END`: nobody can publish any more.
+    /// `READY` (a message), `PENDING` or `END`: the generation is at its end.
     pub poll_next:
         unsafe extern "C" fn(data: *mut (), waker: *const Waker, out: *mut Message) -> u32,
     /// Ends it; called once.

@@ -29,6 +29,24 @@
 //!   the handler dropped: a runtime or a pool in a field ends its threads there.
 //! - [`Handler::signal`] hears of the signals that the host gets, before and after it acts on them.
 //!
+//! # Beside requests
+//!
+//! | what | how |
+//! |---|---|
+//! | work that belongs to no request | [`Context::spawn`]: a task on the host's data threads, from when the version serves until after its last request |
+//! | work that comes again and again | [`Context::every`], once at a time; it ends when another version takes the seat |
+//! | to end one, to await its end | [`Task::abort`], `task.await`; a [`Task`] that is dropped goes on |
+//! | an error, a panic of a task | ends it alone, is logged and counted; [`TaskError`] tells who awaits it |
+//! | to tell other requests, tasks, cores and versions something | [`Context::topic`], [`Topic::publish`], [`Topic::subscribe`]; in one process, and nothing is kept |
+//! | a reader that does not keep up | loses the oldest messages, and [`TopicMessage::missed`] says how many |
+//! | one piece of code that blocks | [`Context::blocking`]; [`BlockingError::Full`] is best answered with 503 |
+//! | a plugin whose code blocks | [`BlockingHandler`], exported as [`Blocking<T>`](Blocking); a full pool is 503 with `Retry-After` |
+//! | too many of anything | an error: [`SpawnError`], [`TopicError`]; the host's settings bound them |
+//!
+//! On a host of binary interface 1.3 or before tasks and topics are [`SpawnError::Unsupported`] and
+//! [`TopicError::Unsupported`]. While the host itself is upgraded two workers are there for a moment
+//! (`soak_time`), each with the tasks and the topics of its own.
+//!
 //! # Rules for code that can be unloaded
 //! A thread that outlives the handler's drop keeps the library in memory. So does an address of it
 //! that another library keeps (a callback): take it back in `stop`. Capture no backtraces.
@@ -167,7 +185,7 @@
 //! | `tracing`, `log` | events, spans and records of the plugin and all that it depends on are in the host's log, with the number of their request |
 //! | a subscriber or logger of one's own | set in the function that makes the application, it takes the place of the host's |
 //! | `println!`, `eprintln!` | in the host's log, with plugin and generation |
-//! | `std::thread::sleep`, a lock that is held for long | never: `spawn_blocking` or [`Context::blocking`] |
+//! | `std::thread::sleep`, a lock that is held for long | never: `spawn_blocking` or [`Context::blocking`], whose pool the host bounds |
 //! | a runtime in a static | never: its threads outlive the version, which stays in memory |
 //! | an `EnterGuard` of a runtime that is held over an `.await` | never: the thread polls other requests meanwhile, and they would run in your runtime |
 //!
@@ -191,6 +209,7 @@
 
 #[doc(hidden)]
 pub mod abi;
+mod blocking_handler;
 mod body;
 mod context;
 mod error;
@@ -231,8 +250,12 @@ mod tests;
 pub use bytes::Bytes;
 pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 
+pub use blocking_handler::{Blocking, BlockingHandler, OwnedRequest};
 pub use body::{Body, BodyError};
-pub use context::{Context, Draining, Level};
+pub use context::{
+    BlockingError, Context, Draining, Level, Outcome, Period, SpawnError, Subscription, Task,
+    TaskError, Topic, TopicError, TopicMessage,
+};
 pub use error::{Error, Result};
 pub use handler::Handler;
 pub use request::{ClientGone, HeaderIter, Request};

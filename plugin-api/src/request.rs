@@ -32,6 +32,7 @@ use crate::{
 
 pub use fields::HeaderIter;
 pub(crate) use fields::to_map;
+pub(crate) use query::value as query_value;
 
 /// Reads one field of the host's head. Fields are read one by one: a reference to the whole would
 /// claim bytes that an older host does not have.

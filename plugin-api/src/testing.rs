@@ -215,6 +215,7 @@ static HOST_VT: HostVt = HostVt {
     cell: None,
     publish: None,
     subscribe: None,
+    blocking_call: None,
 };
 
 /// A future of the plugin, dropped as a host would.

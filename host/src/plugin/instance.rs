@@ -123,8 +123,14 @@ impl Instance {
         Some(unsafe { test(self.instance) })
     }
 
-    /// Stops what the instance started. May block as long as the plugin likes.
+    /// It serves from here on: its tasks begin.
+    pub fn begin_tasks(&self) {
+        self.library.context().tasks().begin();
+    }
+
+    /// Stops what the instance started, its tasks first. May block as long as the plugin likes.
     pub(super) fn stop(&self) {
+        self.library.context().end_beside();
         if let Some(Some(stop)) = entry!(self.vt() => InstanceVt.stop) {
             let _entered = enter(self.library());
             // SAFETY: an entry of this library with its own live instance.

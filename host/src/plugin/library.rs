@@ -101,15 +101,12 @@ pub(super) fn open(request: &LoadRequest, log_to: LogTo) -> Result<Library, Load
             }
         }
     })?;
-    let context = Arc::new(Context {
-        plugin: request.plugin.clone(),
-        generation: request.generation,
-        record: Arc::clone(library.record()),
-        services: request.services.clone(),
-        log_to,
-        heard: log::levels_of(&request.plugin),
-        _prints: prints,
-    });
+    let context = Arc::new(Context::new(
+        (request.plugin.clone(), request.generation),
+        Arc::clone(library.record()),
+        request.services.clone(),
+        (log_to, prints),
+    ));
     library.keep(context.clone());
     let root = CStr::from_bytes_with_nul(ROOT_SYMBOL).ok().and_then(|name| library.symbol(name));
     let library = Library { library, root: root.unwrap_or(std::ptr::null()), context };
@@ -164,6 +161,8 @@ impl Library {
 
     /// Ends a failed load: closes the library if that can be done at once.
     pub(super) fn give_up(self, problem: LoadProblem) -> LoadError {
+        // What `new` has spawned never ran.
+        self.context.end_beside();
         match self.library.close_soon(QUIET_TIME, QUIET_TIME) {
             Ok(()) => problem.into(),
             Err(CloseError::Held(library, why)) => LoadError::held(problem, library, why),

@@ -41,11 +41,12 @@ use crate::{
         hooks,
         reaper::{GRACE, Reaper, ReaperHandle, ReaperRules, Unloading},
         services::{MetricSink, Services},
+        topics::{TopicLimits, Topics},
     },
     route::{Roster, Routes, Tally},
     serve::{DataPlane, HealthSource, Socket},
     state::{StateDir, history::Entry},
-    status::{Address, Left},
+    status::{Address, Beside, Left},
     sys::{clock::since_boot, keep},
     watch::{WatchConfig, Watcher},
 };
@@ -287,6 +288,26 @@ pub(super) fn start_pool(limits: &Limits) -> anyhow::Result<Arc<BlockingPool>> {
     Ok(Arc::new(pool.context("start the blocking pool")?))
 }
 
+/// What plugins may ask of this worker.
+pub(super) fn services(
+    limits: &Limits,
+    base: &Base,
+    plane: &DataPlane,
+    (timer, blocking): (tokio::runtime::Handle, Arc<BlockingPool>),
+) -> Services {
+    let topics = TopicLimits {
+        topics_count: limits.topics_count,
+        subscribers_count: limits.subscribers_count,
+        waiting_bytes: usize::try_from(limits.topic_bytes).unwrap_or(usize::MAX),
+    };
+    Services {
+        threads: plane.threads(),
+        tasks_count: limits.tasks_count,
+        topics: Topics::new(topics),
+        ..Services::new(base.metrics.clone(), timer, blocking)
+    }
+}
+
 pub(super) fn start_watcher(
     config: &Config,
     base: &Base,
@@ -355,6 +376,10 @@ impl MetricSink for Metrics {
         value: f64,
     ) {
         Self::record(self, plugin, kind, name, labels, value);
+    }
+
+    fn beside(&self, plugin: &PluginName) -> Arc<Beside> {
+        Self::beside(self, plugin)
     }
 }
 

@@ -164,6 +164,14 @@ limits! {
         "Threads of the blocking pool";
     blocking_queue_count: Count<1, 1_000_000> = "1024", "HOTSEAT_BLOCKING_QUEUE_COUNT",
         "Jobs that wait for the blocking pool";
+    tasks_count: Count<1, 1_000_000> = "10000", "HOTSEAT_TASKS_COUNT",
+        "Tasks that one version of a plugin may have beside its requests";
+    topics_count: Count<1, 1_000_000> = "1000", "HOTSEAT_TOPICS_COUNT",
+        "Topics that one plugin may have";
+    subscribers_count: Count<1, 1_000_000> = "10000", "HOTSEAT_SUBSCRIBERS_COUNT",
+        "Subscriptions of topics that one plugin may have";
+    topic_bytes: Size<1, GIB> = "1MiB", "HOTSEAT_TOPIC_BYTES",
+        "What may wait for one subscriber of a topic, and so the longest message";
     series_count: Count<1, 100_000> = "1000", "HOTSEAT_SERIES_COUNT",
         "Metric series that one plugin may make";
     h2_streams_count: Count<1, 10_000> = "128", "HOTSEAT_H2_STREAMS_COUNT",

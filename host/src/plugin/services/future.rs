@@ -19,7 +19,7 @@ use hotseat_unload::{Holding, LibraryLease, Record};
 
 use super::Context;
 use crate::plugin::{
-    blocking::{JobEnd, QueueFull},
+    blocking::{BlockingPool, JobEnd, QueueFull},
     release,
     shield::shield,
     waker,
@@ -173,10 +173,44 @@ impl Future for Blocking {
     }
 }
 
+/// Hands `job` to the pool; it is counted where there is no room.
+fn submit(context: &Context, job: abi::Job) -> Result<JobEnd, QueueFull> {
+    let end = context.services.blocking.submit(job, context.lease(Holding::Job));
+    context.beside.blocking_rejected.add(u64::from(end.is_err()));
+    end
+}
+
 pub(super) fn blocking(context: &Context, job: abi::Job) -> abi::Future<abi::Done> {
+    let submit = || boxed(context, Blocking(submit(context, job)));
+    shield(submit).unwrap_or_else(panicked)
+}
+
+/// As [`Blocking`]; a job that waits goes with it.
+struct Call {
+    job: Blocking,
+    pool: Arc<BlockingPool>,
+}
+
+impl Future for Call {
+    type Output = Outcome;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Outcome> {
+        Pin::new(&mut self.job).poll(cx)
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if let Ok(end) = &self.job.0 {
+            self.pool.call_off(end);
+        }
+    }
+}
+
+pub(super) fn blocking_call(context: &Context, job: abi::Job) -> abi::Future<abi::Done> {
     let submit = || {
-        let lease = context.lease(Holding::Job);
-        boxed(context, Blocking(context.services.blocking.submit(job, lease)))
+        let pool = context.services.blocking.clone();
+        boxed(context, Call { job: Blocking(submit(context, job)), pool })
     };
     shield(submit).unwrap_or_else(panicked)
 }

@@ -31,7 +31,7 @@ use crate::{
     },
     route::{Loaded, Roster, Table},
     serve::{Plane, Socket, bind},
-    status::Address,
+    status::{Address, Beside},
     sys::private::PrivateFile,
 };
 
@@ -39,6 +39,10 @@ struct Nowhere;
 
 impl MetricSink for Nowhere {
     fn record(&self, _: &PluginName, _: u32, _: &str, _: &[(&str, &str)], _: f64) {}
+
+    fn beside(&self, _: &PluginName) -> Arc<Beside> {
+        Arc::default()
+    }
 }
 
 /// The `gate` plugin at `/`.
@@ -66,11 +70,11 @@ fn load_gate() -> (Arc<Loaded>, Mutex<Reaper>) {
         label: version.label.clone(),
         generation: version.generation,
         settings: crate::config::plugin::PluginSettings::default(),
-        services: Services {
-            metrics: Arc::new(Nowhere),
-            timer: handle,
-            blocking: Arc::new(BlockingPool::start(1, 1).unwrap()),
-        },
+        services: Services::new(
+            Arc::new(Nowhere),
+            handle,
+            Arc::new(BlockingPool::start(1, 1).unwrap()),
+        ),
         tried: Vec::new(),
         load_time: Duration::from_secs(10),
     };

@@ -12,6 +12,7 @@ use crate::{
         blocking::BlockingPool,
         services::{MetricSink, Services},
     },
+    status::Beside,
 };
 
 /// Jobs that wait at most; a child runs one `new` and one `self_test`.
@@ -23,6 +24,10 @@ struct NoMetrics;
 
 impl MetricSink for NoMetrics {
     fn record(&self, _: &PluginName, _: u32, _: &str, _: &[(&str, &str)], _: f64) {}
+
+    fn beside(&self, _: &PluginName) -> Arc<Beside> {
+        Arc::default()
+    }
 }
 
 /// What the candidate is offered.
@@ -50,7 +55,7 @@ impl Offered {
             });
         })?;
         let blocking = Arc::new(BlockingPool::start(1, JOBS_MAX)?);
-        Ok(Self { services: Services { metrics: Arc::new(NoMetrics), timer, blocking } })
+        Ok(Self { services: Services::new(Arc::new(NoMetrics), timer, blocking) })
     }
 
     pub(super) fn services(&self) -> Services {
