@@ -31,6 +31,7 @@ pub use prepare::prepare_process;
 
 use std::{
     collections::BTreeMap,
+    os::fd::AsRawFd as _,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -46,12 +47,12 @@ use crate::{
     artifact::Store,
     config::Config,
     deploy::{
-        candidate::Workshop, ceiling::CeilingThread, desk::Desk, pipeline::Pipeline,
-        record::Record, room::Room, upkeep::Upkeep,
+        candidate::Workshop, ceiling::CeilingThread, desk::Desk, keeping::Keeping,
+        pipeline::Pipeline, record::Record, room::Room, upkeep::Upkeep,
     },
     event::{Events, Phase},
     metrics::Metrics,
-    plugin::{reaper::Reaper, services::Services},
+    plugin::reaper::Reaper,
     route::{Drains, Table},
     serve::{DataPlane, Socket},
     state::StateDir,
@@ -107,7 +108,7 @@ pub struct Worker {
     record: Arc<Record>,
     drains: Arc<Drains>,
     watcher: Mutex<Option<Watcher>>,
-    _upkeep: (Upkeep, CeilingThread),
+    upkeep: (Upkeep, CeilingThread, Keeping),
     /// Comes back, with everything that serves, once the desk is closed.
     pipeline: Mutex<Receiver<Pipeline>>,
     control: Control,
@@ -152,7 +153,7 @@ impl Worker {
         let (control, timer) = Control::start(&sockets.control, &sockets.health, door, backend)
             .context("start the control plane")?;
         let watcher = parts::start_watcher(&config, &base, !first)?;
-        let services = Services { metrics: base.metrics.clone(), timer, blocking: pool };
+        let services = parts::services(&base, timer, pool);
         let reports = parts::reports(&base, lead, residents);
         let parts::Base { events, roster, metrics, store, record, desk, routes, upkeep, .. } = base;
         let workshop = Workshop {
@@ -197,7 +198,7 @@ impl Worker {
             record,
             drains,
             watcher: Mutex::new(watcher),
-            _upkeep: upkeep,
+            upkeep,
             pipeline: Mutex::new(pipeline),
             control,
             relay,
@@ -260,6 +261,12 @@ impl Worker {
         self.control.set(Door::Left, Door::Left);
     }
 
+    /// The number of the descriptor of the cells; `None`: there are none.
+    #[must_use]
+    pub fn cells_number(&self) -> Option<i32> {
+        Some(self.picture.cells.descriptor()?.as_raw_fd())
+    }
+
     /// Requests that reached a plugin, and those of them that ended with a status of 500 or above,
     /// a panic or a time-out.
     #[must_use]
@@ -314,6 +321,7 @@ impl Worker {
             left => tracing::warn!(left, "plugins did not stop in time"),
         }
         self.control.end();
+        self.upkeep.2.end();
         self.record.settle_numbers(self.desk.next_number(), self.events.last());
         self.record.flush();
     }

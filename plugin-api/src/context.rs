@@ -1,12 +1,13 @@
 //! What an instance knows of itself and may ask of its host.
 //!
-//! Owns the author's side of the host's services: log, metrics, timer, blocking pool, drain
+//! Owns the author's side of the host's services: log, metrics, timer, blocking pool, cells, drain
 //! notice. Knows nothing of requests.
 //! Invariant: the host's table stays valid as long as the library is loaded, so a clone may be
 //! kept anywhere that is gone by then: in the handler, its threads and its bodies.
 #![expect(unsafe_code, reason = "calls the host's table of services")]
 
 mod blocking;
+mod cell;
 mod drain;
 mod telemetry;
 
@@ -18,6 +19,7 @@ use crate::{
     host_future::HostFuture,
 };
 
+pub use cell::{Cell, CellError, Versioned};
 pub use drain::Draining;
 pub(crate) use drain::{Drain, Phase};
 pub use telemetry::Level;

@@ -28,6 +28,16 @@
 //!   the handler dropped: a runtime or a pool in a field ends its threads there.
 //! - [`Handler::signal`] hears of the signals that the host gets, before and after it acts on them.
 //!
+//! # What is to outlive a version
+//! A new version begins with an empty instance, and so does each worker of the host. What is to go
+//! on (a counter, a session, where a job stands) is kept by the host in *cells*, by the plugin's name
+//! and a key: [`Context::cell`]. All versions that run, in all processes of the host, see the same
+//! values at the same time, and change them without losing anybody's change
+//! ([`Cell::update`], [`Cell::set_if`]). They outlive swaps, upgrades, crashes and `kill -9` of a
+//! worker; where the operator says so (`cells_on_disk`) the end of the host, too. What exactly is
+//! promised stands at [`Cell`]. The next version has to read what this one writes: add fields, and
+//! keep their meaning.
+//!
 //! # Rules for code that can be unloaded
 //! A thread that outlives the handler's drop keeps the library in memory. So does an address of it
 //! that another library keeps (a callback): take it back in `stop`. Capture no backtraces.
@@ -181,7 +191,7 @@ pub use bytes::Bytes;
 pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 
 pub use body::{Body, BodyError};
-pub use context::{Context, Draining, Level};
+pub use context::{Cell, CellError, Context, Draining, Level, Versioned};
 pub use error::{Error, Result};
 pub use handler::Handler;
 pub use request::{HeaderIter, Request};

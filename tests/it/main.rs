@@ -9,6 +9,7 @@ use hotseat_test_support::{Host, fault, start_host};
 mod blocked;
 mod boot;
 mod carried;
+mod cells;
 mod children;
 mod cli;
 mod connections;

@@ -87,7 +87,7 @@ pub fn run(path: &Path, config: &Config) -> Result<CheckReport, Refusal> {
     let copy = |bytes: &[u8]| store.private_copy(Generation(0), staged.digest, bytes);
     let version = (staged.plugin.clone(), staged.label.clone());
     let waiting = Waiting::start(config.limits.static_tls);
-    let tried = try_library(waiting, (&staged.bytes, Some(path)), copy, version, config);
+    let tried = try_library(waiting, (&staged.bytes, Some(path)), copy, version, (config, None));
     let Tried { verdict, notes, .. } = tried.map_err(|error| -> Refusal { Arc::new(error) })?;
     let broken = hooks::complaint().map(str::to_owned);
     let notes = staged.notes.into_iter().chain(notes).chain(verdict.left_behind());

@@ -204,7 +204,7 @@ impl Workshop {
         let copy = |bytes: &[u8]| copy(&self.store, subject.generation, subject.digest, bytes);
         let version = (subject.plugin.clone(), subject.label.clone());
         let library = (&*bytes, author.as_deref());
-        let tried = try_library(waiting, library, copy, version, &self.config)?;
+        let tried = try_library(waiting, library, copy, version, self.surroundings())?;
         let Tried { verdict, notes: more, file } = tried;
         notes.extend(more);
         notes.extend(verdict.stays());
@@ -223,6 +223,11 @@ impl Workshop {
         Ok(Passed { subject, bytes, notes, took, leaves, resolved, file })
     }
 
+    /// What a candidate is tried in.
+    fn surroundings(&self) -> (&Config, Option<PathBuf>) {
+        (&self.config, self.services.cells.file())
+    }
+
     /// Whether the library at `path` would come through its preflight by now, and this process has what it
     /// needs. Says nothing to anybody, and uses no number.
     ///
@@ -234,7 +239,7 @@ impl Workshop {
         let copy = |bytes: &[u8]| self.store.trial_copy(staged.digest, bytes);
         let version = (staged.plugin, staged.label);
         let library = (&*staged.bytes, Some(path));
-        let tried = try_library(waiting, library, copy, version, &self.config)?;
+        let tried = try_library(waiting, library, copy, version, self.surroundings())?;
         Ok(agrees(&tried.verdict.resolved)?)
     }
 

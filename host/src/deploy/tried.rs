@@ -3,7 +3,7 @@
 //! Owns which of the two is loaded. Invariant: what the child has run and unloaded is, byte for byte,
 //! what is loaded; whatever that is, its identity is the digest of what its author made.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::{
     artifact::{
@@ -61,7 +61,7 @@ pub struct Tried {
 /// A library that is marked to stay loaded is tried without its marks; if it does not end cleanly
 /// so, they may be there for a reason, and it is tried as it is.
 ///
-/// `waiting` is the child of the first try.
+/// `waiting` is the child of the first try; of the cells in the file of the last argument it sees a copy.
 ///
 /// # Errors
 /// [`CandidateError::Store`], [`CandidateError::Preflight`], [`CandidateError::Companion`].
@@ -70,12 +70,13 @@ pub fn try_library(
     (bytes, author): (&[u8], Option<&Path>),
     copy: impl Fn(&[u8]) -> Result<PrivateFile, StoreError>,
     version: (PluginName, Label),
-    config: &Config,
+    (config, cells): (&Config, Option<PathBuf>),
 ) -> Result<Tried, CandidateError> {
     let mut waiting = Some(waiting);
     let mut run = |copied: &[u8], note: Option<String>| -> Result<Tried, CandidateError> {
         let file = copy(copied)?;
-        let request = PreflightRequest::new(file.path().to_owned(), version.clone(), config);
+        let path = file.path().to_owned();
+        let request = PreflightRequest::new(path, version.clone(), config, cells.clone());
         let file = PrivateCopy::new(file);
         let tried = match waiting.take() {
             Some(waiting) => waiting.run(&request),

@@ -62,6 +62,10 @@ pub struct Boot {
     /// The digest, in hex, under which the manifest of the worker before is carried.
     #[serde(default)]
     pub manifest: Option<String>,
+    /// The name, in the place of a digest, under which the cells are carried; without it the worker
+    /// makes its own.
+    #[serde(default)]
+    pub cells: Option<String>,
 }
 
 /// Where a host is.
@@ -164,6 +168,8 @@ pub enum Order {
         /// As in [`Boot::counters`].
         counters: String,
     },
+    /// Say where your cells are: the master of before had none.
+    Cells,
     /// A signal came; plugins want to know.
     Signal {
         /// Without `SIG`.
@@ -294,6 +300,11 @@ pub enum Report {
     Happened {
         /// What.
         event: Happened,
+    },
+    /// To [`Order::Cells`].
+    Cells {
+        /// The number of their descriptor in the worker.
+        number: i32,
     },
     /// A signal that was meant for the master.
     Told {

@@ -53,6 +53,8 @@ pub struct PreflightRequest {
     pub label: Label,
     /// The plugin's own configuration as JSON text.
     pub config: Option<String>,
+    /// The file of the host's cells, of which the child gets a copy of its own.
+    pub cells: Option<PathBuf>,
     /// The whole time, from the request to the verdict.
     pub time: Duration,
     /// With [`UnloadPolicy::Require`] a library that stays mapped is refused.
@@ -62,11 +64,18 @@ pub struct PreflightRequest {
 }
 
 impl PreflightRequest {
-    /// The private copy at `path` as that version of that plugin, by the settings of a host.
+    /// The private copy at `path` as that version of that plugin, by the settings of a host, with its
+    /// cells.
     #[must_use]
-    pub fn new(path: PathBuf, (plugin, label): (PluginName, Label), config: &Config) -> Self {
+    pub fn new(
+        path: PathBuf,
+        (plugin, label): (PluginName, Label),
+        config: &Config,
+        cells: Option<PathBuf>,
+    ) -> Self {
         Self {
             path,
+            cells,
             config: config.plugin_config.get(&plugin).cloned(),
             plugin,
             label,

@@ -1,4 +1,4 @@
-//! What a plugin may ask of the host: log, metrics, panic reports, timers, blocking work.
+//! What a plugin may ask of the host: log, metrics, panic reports, timers, blocking work, cells.
 //!
 //! Owns the functions behind `abi::HostVt` and the context that is their first argument. Knows
 //! nothing of what the answers are used for. Invariants: nothing unwinds into a plugin; every
@@ -12,8 +12,12 @@ use hotseat_plugin_api::abi;
 use hotseat_unload::{Holding, LibraryId, LibraryLease, Record};
 
 use super::{blocking::BlockingPool, shield::shield};
-use crate::ids::{Generation, PluginName};
+use crate::{
+    cells::CellStore,
+    ids::{Generation, PluginName},
+};
 
+mod cell;
 mod future;
 mod log;
 mod panics;
@@ -43,6 +47,8 @@ pub struct Services {
     pub timer: tokio::runtime::Handle,
     /// Where blocking work runs.
     pub blocking: Arc<BlockingPool>,
+    /// Where values are kept.
+    pub cells: Arc<dyn CellStore>,
 }
 
 impl fmt::Debug for Services {
@@ -98,7 +104,7 @@ pub(super) static VT: abi::HostVt = abi::HostVt {
     log_enabled_for: None,
     log_record: None,
     spawn: None,
-    cell: None,
+    cell: Some(cell),
     publish: None,
     subscribe: None,
 };
@@ -135,6 +141,25 @@ unsafe fn pairs(fields: *const abi::Header, n: usize) -> Vec<(String, String)> {
         (name, value)
     };
     fields.iter().map(pair).collect()
+}
+
+/// Host-owned bytes as the ABI has them.
+fn owned(bytes: Vec<u8>) -> abi::Bytes {
+    unsafe extern "C" fn free(owner: *mut (), ptr: *const u8, len: usize) {
+        // SAFETY: pointer, length and capacity of the vector that `owned` took apart.
+        drop(unsafe { Vec::from_raw_parts(ptr.cast_mut(), len, owner.addr()) });
+    }
+    if bytes.is_empty() {
+        let dangling = std::ptr::NonNull::dangling().as_ptr();
+        return abi::Bytes { ptr: dangling, len: 0, owner: std::ptr::null_mut(), drop: None };
+    }
+    let mut bytes = std::mem::ManuallyDrop::new(bytes);
+    abi::Bytes {
+        ptr: bytes.as_mut_ptr(),
+        len: bytes.len(),
+        owner: std::ptr::without_provenance_mut(bytes.capacity()),
+        drop: Some(free),
+    }
 }
 
 unsafe extern "C" fn log(
@@ -211,6 +236,25 @@ unsafe extern "C" fn blocking(host: *const (), job: abi::Job) -> abi::Future<abi
     // SAFETY: called through `VT` by the context's library.
     let context = unsafe { context(host) };
     future::blocking(context, job)
+}
+
+unsafe extern "C" fn cell(
+    host: *const (),
+    operation: u32,
+    key: abi::Str,
+    expected: u64,
+    value: abi::Str,
+    out: *mut abi::CellValue,
+) -> u32 {
+    // SAFETY: called through `VT` by the context's library.
+    let context = unsafe { context(host) };
+    // SAFETY: alive for the call.
+    let (key, value) = unsafe { (key.bytes(), value.bytes()) };
+    let said = shield(|| cell::carry_out(context, operation, key, expected, value));
+    let (code, version, bytes) = said.unwrap_or_else(cell::broken);
+    // SAFETY: the caller's out value has room for it.
+    unsafe { out.write(abi::CellValue { version, bytes: owned(bytes) }) };
+    code
 }
 
 /// The report of this thread's last panic in `library`, once.

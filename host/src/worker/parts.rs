@@ -3,6 +3,8 @@
 //! Owns what each thread is given; [`Worker::start`](super::Worker::start) owns the order.
 
 use std::{
+    os::fd::OwnedFd,
+    path::Path,
     sync::{
         Arc, OnceLock,
         mpsc::{self, Receiver},
@@ -11,6 +13,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use tokio::runtime::Handle;
 
 use super::{
     Halt, Lead, Legacy, Numbering, Sockets,
@@ -20,11 +23,13 @@ use super::{
 };
 use crate::{
     artifact::Store,
+    cells::{self, CellError, Cells},
     config::{Config, Limits, Recycle, UnloadPolicy},
     deploy::{
         Withdrawal,
         ceiling::CeilingThread,
         desk::Desk,
+        keeping::Keeping,
         pipeline::{Pipeline, Reports},
         record::{Handed, Record},
         renewal::Renewal,
@@ -37,11 +42,11 @@ use crate::{
         blocking::BlockingPool,
         hooks,
         reaper::{GRACE, Reaper, ReaperRules, Unloading},
-        services::MetricSink,
+        services::{MetricSink, Services},
     },
     route::{Roster, Routes, Tally},
     serve::{DataPlane, HealthSource, Socket},
-    state::{StateDir, history::Entry},
+    state::{self, StateDir, history::Entry},
     status::{Address, Left},
     sys::{clock::since_boot, keep},
     watch::{WatchConfig, Watcher},
@@ -57,11 +62,12 @@ pub(super) struct Base {
     pub(super) metrics: Arc<Metrics>,
     pub(super) store: Arc<Store>,
     pub(super) record: Arc<Record>,
-    pub(super) upkeep: (Upkeep, CeilingThread),
+    pub(super) upkeep: (Upkeep, CeilingThread, Keeping),
     pub(super) desk: Desk,
     pub(super) routes: Arc<Routes>,
     pub(super) tally: Tally,
     pub(super) wear: Arc<Wear>,
+    pub(super) cells: Arc<Cells>,
 }
 
 impl Base {
@@ -71,7 +77,8 @@ impl Base {
         legacy: Legacy,
         lead: &Lead,
     ) -> anyhow::Result<Self> {
-        let Legacy { carried, manifest, numbering, deeds } = legacy;
+        let Legacy { carried, manifest, numbering, cells, deeds } = legacy;
+        let cells = Arc::new(self::cells(config, cells, state.path())?);
         // The handlers of the process are in place, and no plugin is.
         keep::note();
         let limits = &config.limits;
@@ -85,6 +92,8 @@ impl Base {
         // A worker that did not come up may have written them.
         deeds.into_iter().filter(is_new).for_each(|deed| record.append(deed));
         let (store, record) = (Arc::new(store), Arc::new(record));
+        let keeping = Keeping::start(&record, &cells, &config.cells_on_disk)
+            .context("start the thread that keeps cells")?;
         let upkeep = Upkeep::start(&record, &store, limits.state_probe);
         let events = events
             .unwrap_or_else(|| Events::after(EVENTS_COUNT, record.first_event().saturating_sub(1)));
@@ -101,14 +110,40 @@ impl Base {
             metrics: Arc::new(Metrics::new(limits.series_count)),
             store,
             record,
-            upkeep: (upkeep.context("start the upkeep of the state")?, ceilings),
+            upkeep: (upkeep.context("start the upkeep of the state")?, ceilings, keeping),
             desk,
             routes,
             tally: Tally::default(),
             wear: Arc::default(),
+            cells,
             events,
         })
     }
+}
+
+/// The cells of the host, or new ones, with what the disk has of them.
+///
+/// # Errors
+/// Those that there are would be lost.
+fn cells(config: &Config, file: Option<OwnedFd>, folder: &Path) -> anyhow::Result<Cells> {
+    let made = file.map_or_else(cells::make, Ok);
+    let file = match made {
+        Ok(file) => file,
+        Err(error) => {
+            let why = match CellError::from(error) {
+                CellError::Unavailable(why) => why,
+                other => other.to_string(),
+            };
+            tracing::warn!("plugins have no cells: the system gives no file for them: {why}");
+            return Ok(Cells::unavailable(why));
+        }
+    };
+    let cells = Cells::adopt(file, config.limits.of_cells())?;
+    let kept = config.cells_on_disk.iter().cloned();
+    if let Err(error) = cells.seed(|| state::cells::read(folder, kept)) {
+        tracing::error!(%error, "the cells on the disk could not be taken in");
+    }
+    Ok(cells)
 }
 
 /// Brings what the pipeline does to whoever leads the worker.
@@ -223,6 +258,7 @@ pub(super) fn picture(
         record: base.record.clone(),
         plane: OnceLock::new(),
         wear: base.wear.clone(),
+        cells: base.cells.clone(),
         lead,
     }))
 }
@@ -247,6 +283,12 @@ pub(super) fn start_plane(
 pub(super) fn start_pool(limits: &Limits) -> anyhow::Result<Arc<BlockingPool>> {
     let pool = BlockingPool::start(limits.blocking_threads, limits.blocking_queue_count);
     Ok(Arc::new(pool.context("start the blocking pool")?))
+}
+
+/// What plugins may ask for; `timer` is that of their own threads.
+pub(super) fn services(base: &Base, timer: Handle, blocking: Arc<BlockingPool>) -> Services {
+    let (metrics, cells) = (base.metrics.clone(), base.cells.clone());
+    Services { metrics, timer, blocking, cells }
 }
 
 pub(super) fn start_watcher(

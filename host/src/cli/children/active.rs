@@ -6,6 +6,8 @@
 //! full disk or a temporary folder from which nothing may be mapped.
 //! Invariant: what is accepted here is accepted at the start of a worker with the same settings.
 
+use std::path::PathBuf;
+
 use hotseat_plugin_api::abi::{ABI_MAJOR, ABI_MINOR};
 
 use super::carried::Carried;
@@ -14,6 +16,7 @@ use crate::{
         elf::{self, ElfError, marks},
         store::{self, StoreError},
     },
+    cells,
     config::Config,
     error::{Coded, Kind},
     ids::{Label, PluginName},
@@ -134,7 +137,8 @@ fn try_version(
         facts => facts.ok(),
     };
     let named = (plugin.clone(), version.label.clone());
-    if unloads_unmarked(config, &bytes, &named) {
+    let cells = carried.place(cells::CARGO);
+    if unloads_unmarked(config, &bytes, &named, cells.clone()) {
         return Ok(());
     }
     // Where nothing may be run, a worker loads by way of memory; where that fails, it is the loader that
@@ -143,7 +147,7 @@ fn try_version(
         .and_then(|_| PrivateFile::in_memory("hotseat-trial.so", &bytes).ok())
         .filter(|memory| memory.path().exists());
     let path = memory.as_ref().map_or(path, |memory| memory.path().to_owned());
-    let request = PreflightRequest::new(path, named, config);
+    let request = PreflightRequest::new(path, named, config, cells);
     preflight::run(&request).map(drop).map_err(|error| {
         // The other codes of that kind name both versions themselves.
         let layout = error.code() == "layout_mismatch";
@@ -152,11 +156,16 @@ fn try_version(
 }
 
 /// Whether a library that is marked to stay comes through without its marks, as a worker loads it then.
-fn unloads_unmarked(config: &Config, bytes: &[u8], named: &(PluginName, Label)) -> bool {
+fn unloads_unmarked(
+    config: &Config,
+    bytes: &[u8],
+    named: &(PluginName, Label),
+    cells: Option<PathBuf>,
+) -> bool {
     let Some(unmarked) = marks::without(bytes) else { return false };
     let memory = PrivateFile::in_memory("hotseat-trial.so", &unmarked.bytes);
     let Ok(memory) = memory.map(|it| it.path().to_owned()) else { return false };
     memory.exists()
-        && preflight::run(&PreflightRequest::new(memory, named.clone(), config))
+        && preflight::run(&PreflightRequest::new(memory, named.clone(), config, cells))
             .is_ok_and(|verdict| verdict.unmapped)
 }

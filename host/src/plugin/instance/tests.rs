@@ -6,6 +6,7 @@ use hotseat_plugin_api::abi::{signal, signal_phase};
 use hotseat_test_support::fault;
 
 use super::*;
+use crate::cells::Cells;
 use crate::plugin::{
     blocking::BlockingPool,
     load::load,
@@ -37,6 +38,7 @@ fn a_plugin_hears_of_signals() {
             metrics: Arc::new(Nowhere),
             timer: timer.handle().clone(),
             blocking: Arc::new(BlockingPool::start(1, 1).unwrap()),
+            cells: Arc::new(Cells::unavailable("none here")),
         },
         tried: Vec::new(),
         load_time: TIME,

@@ -82,7 +82,7 @@ fn set_up(tested: bool) -> io::Result<(Voice, Offered, LoadRequest)> {
         label: request.label.parse().map_err(io::Error::other)?,
         generation: Generation(0),
         config: request.config,
-        services: offered.services(),
+        services: offered.services(request.cells),
         tried: Vec::new(),
         // The parent's clock decides.
         load_time: Duration::MAX,

@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::*;
+use crate::cells::Cells;
 use crate::plugin::{tests::Played, waker::HostWaker};
 
 #[derive(Default)]
@@ -32,6 +33,7 @@ fn context(played: &Played, runtime: &tokio::runtime::Runtime) -> (Context, Arc<
         metrics: Arc::clone(&sink) as Arc<dyn MetricSink>,
         timer: runtime.handle().clone(),
         blocking: Arc::new(BlockingPool::start(1, 1).unwrap()),
+        cells: Arc::new(Cells::unavailable("none here")),
     };
     let context = Context {
         plugin: "played".parse().unwrap(),

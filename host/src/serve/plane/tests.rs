@@ -19,6 +19,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use super::*;
 use crate::{
     artifact,
+    cells::Cells,
     config::Listen,
     event::Events,
     ids::{Generation, PluginName, Version},
@@ -70,6 +71,7 @@ fn load_gate() -> (Arc<Loaded>, Mutex<Reaper>) {
             metrics: Arc::new(Nowhere),
             timer: handle,
             blocking: Arc::new(BlockingPool::start(1, 1).unwrap()),
+            cells: Arc::new(Cells::unavailable("none here")),
         },
         tried: Vec::new(),
         load_time: Duration::from_secs(10),
