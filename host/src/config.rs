@@ -5,7 +5,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use crate::{ids::PluginName, log::Bounds};
+use crate::{cells, ids::PluginName, log::Bounds};
 
 use self::plugin::PluginTable;
 
@@ -36,6 +36,8 @@ pub struct Config {
     pub mounts: Vec<MountRule>,
     /// Each plugin's own table.
     pub plugins: std::collections::BTreeMap<PluginName, PluginTable>,
+    /// Plugins whose cells are kept on the disk, too. Default: none.
+    pub cells_on_disk: std::collections::BTreeSet<PluginName>,
     /// Data threads. Default: the number of cores.
     pub threads: usize,
     /// What to do with a library that cannot be unmapped.
@@ -78,6 +80,7 @@ impl Default for Config {
             state_dir: PathBuf::from("./.hotseat"),
             mounts: Vec::new(),
             plugins: std::collections::BTreeMap::new(),
+            cells_on_disk: std::collections::BTreeSet::new(),
             threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             unload: UnloadPolicy::Allow,
             recycle: Recycle::Off,
@@ -334,6 +337,14 @@ pub struct Limits {
     /// Descriptors that no data connection gets, for the control plane, deploys, logs, upgrades and
     /// plugins; where that is more than half of all, half. 512.
     pub descriptor_reserve_count: usize,
+    /// A value of a cell. 1 MiB.
+    pub cell_bytes: u64,
+    /// Cells of a plugin. 1,000.
+    pub cells_count: usize,
+    /// Keys and values of a plugin's cells. 16 MiB.
+    pub cells_bytes: u64,
+    /// Those of all plugins. 256 MiB.
+    pub cells_total_bytes: u64,
 }
 
 impl Limits {
@@ -345,6 +356,17 @@ impl Limits {
             flush_time: self.log_flush_time,
             repeat_count: self.log_repeat_count,
             repeat_time: self.log_repeat_time,
+        }
+    }
+
+    /// Those of cells.
+    #[must_use]
+    pub fn of_cells(&self) -> cells::Bounds {
+        cells::Bounds {
+            value_bytes: self.cell_bytes,
+            count: self.cells_count as u64,
+            bytes: self.cells_bytes,
+            total_bytes: self.cells_total_bytes,
         }
     }
 
@@ -424,6 +446,10 @@ impl Default for Limits {
             h2_streams_count: 128,
             event_streams_count: 64,
             descriptor_reserve_count: 512,
+            cell_bytes: 1 << 20,
+            cells_count: 1000,
+            cells_bytes: 16 << 20,
+            cells_total_bytes: 256 << 20,
         }
     }
 }

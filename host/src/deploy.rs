@@ -18,6 +18,7 @@ pub mod companions;
 pub mod condition;
 pub mod desk;
 mod failed;
+pub mod keeping;
 mod line;
 pub mod order;
 pub mod pipeline;

@@ -55,6 +55,8 @@ pub struct Status {
     pub census: Option<String>,
     /// Every plugin that is configured or committed, by name.
     pub plugins: Vec<PluginStatus>,
+    /// What plugins keep in cells, by name; those that are not loaded any more among them.
+    pub cells: Vec<CellsStatus>,
     /// Generations that left traffic, newest first, at most 32 of the finished ones.
     pub retired: Vec<GenerationStatus>,
     /// Libraries that are still mapped although their generation ended.
@@ -373,6 +375,19 @@ pub struct PluginStatus {
     pub warning: Option<String>,
     /// Requests since start, errors and panics among them.
     pub counts: Counts,
+}
+
+/// The cells of one plugin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CellsStatus {
+    /// Whose.
+    pub plugin: PluginName,
+    /// How many.
+    pub count: u64,
+    /// Keys and values. Units: bytes.
+    pub bytes: u64,
+    /// Whether they outlive the host.
+    pub on_disk: bool,
 }
 
 /// A version whose bytes are kept.

@@ -31,6 +31,7 @@ pub use prepare::prepare_process;
 
 use std::{
     collections::BTreeMap,
+    os::fd::AsRawFd as _,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -46,8 +47,8 @@ use crate::{
     artifact::Store,
     config::Config,
     deploy::{
-        ceiling::CeilingThread, desk::Desk, pipeline::Pipeline, record::Record, settings::Settings,
-        upkeep::Upkeep,
+        ceiling::CeilingThread, desk::Desk, keeping::Keeping, pipeline::Pipeline, record::Record,
+        settings::Settings, upkeep::Upkeep,
     },
     event::{Events, Phase},
     metrics::Metrics,
@@ -108,7 +109,7 @@ pub struct Worker {
     record: Arc<Record>,
     drains: Arc<Drains>,
     watcher: Mutex<Option<Watcher>>,
-    _upkeep: (Upkeep, CeilingThread),
+    upkeep: (Upkeep, CeilingThread, Keeping),
     /// Comes back, with everything that serves, once the desk is closed.
     pipeline: Mutex<Receiver<Pipeline>>,
     control: Control,
@@ -192,7 +193,7 @@ impl Worker {
             record,
             drains,
             watcher: Mutex::new(watcher),
-            _upkeep: upkeep,
+            upkeep,
             pipeline: Mutex::new(pipeline),
             control,
             relay,
@@ -256,6 +257,12 @@ impl Worker {
         self.control.set(Door::Left, Door::Left);
     }
 
+    /// The number of the descriptor of the cells; `None`: there are none.
+    #[must_use]
+    pub fn cells_number(&self) -> Option<i32> {
+        Some(self.picture.cells.descriptor()?.as_raw_fd())
+    }
+
     /// Requests that reached a plugin, and those of them that ended with a status of 500 or above,
     /// a panic or a time-out.
     #[must_use]
@@ -310,6 +317,7 @@ impl Worker {
             left => tracing::warn!(left, "plugins did not stop in time"),
         }
         self.control.end();
+        self.upkeep.2.end();
         self.record.settle_numbers(self.desk.next_number(), self.events.last());
         self.record.flush();
     }

@@ -537,8 +537,8 @@ pub struct HostVt {
     /// it. Since 1.4.
     pub spawn: Option<unsafe extern "C" fn(host: *const (), task: Future<Done>, flags: u32) -> u32>,
     /// Reads or changes one value of the plugin's cells, by one of [`cell`]'s operations. `expected`
-    /// is the version that the value must have for a change (0: there is none); `out` is filled with
-    /// what is there now, whatever the answer is, one of [`cell`]'s. Since 1.4.
+    /// is the version that the value must have for a change with a condition (0: there is none);
+    /// `out` is filled whatever the answer is, one of [`cell`]'s. Since 1.4.
     pub cell: Option<
         unsafe extern "C" fn(
             host: *const (),
@@ -606,30 +606,40 @@ pub mod topic {
 
 /// Operations and answers of [`HostVt::cell`].
 pub mod cell {
-    /// Reads.
+    /// Reads; `out` is the value.
     pub const GET: u32 = 0;
-    /// Writes `value` if the version is `expected`.
+    /// Writes `value` if the version is `expected`; `out.version` is that of the value then.
     pub const SET_IF: u32 = 1;
     /// Removes the value if the version is `expected`.
     pub const REMOVE_IF: u32 = 2;
+    /// As [`SET_IF`], whatever is there.
+    pub const SET: u32 = 3;
+    /// As [`REMOVE_IF`], whatever is there.
+    pub const REMOVE: u32 = 4;
+    /// Lists all keys, in order; in `out.bytes`, a line feed behind each.
+    pub const LIST: u32 = 5;
 
-    /// The answer: done; `out` is the value as it is now.
+    /// The answer: done; `out` is what the operation says.
     pub const DONE: u32 = 0;
-    /// The answer: another version is there; `out` is that.
+    /// The answer: another version is there; `out` is the value as it is.
     pub const CONFLICT: u32 = 1;
-    /// The answer: there is no room for it; `out` is what stays.
+    /// The answer: there is no room for it; `out.bytes` says of what.
     pub const FULL: u32 = 2;
     /// The answer: it cannot be done; `out.bytes` is the reason's text.
     pub const FAILED: u32 = 3;
+    /// The answer: the value is longer than one may be; `out.bytes` says how long.
+    pub const TOO_LONG: u32 = 4;
+    /// The answer: the key is none; `out.bytes` says what one is.
+    pub const BAD_KEY: u32 = 5;
 }
 
 /// A value of the host's, as a plugin gets it.
 #[repr(C)]
 #[derive(Debug, StableAbi)]
 pub struct CellValue {
-    /// Counts up with each change of any value of the plugin; 0: there is none.
+    /// Counts up with each change of any value of the plugin; 0: there is no value.
     pub version: u64,
-    /// The value; empty when there is none.
+    /// The value, or what the answer says; empty when there is none.
     pub bytes: Bytes,
 }
 

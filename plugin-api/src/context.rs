@@ -1,12 +1,13 @@
 //! What an instance knows of itself and may ask of its host.
 //!
 //! Owns the author's side of the host's services: log, metrics, timer, blocking pool, tasks, topics,
-//! drain notice. Knows nothing of requests.
+//! cells, drain notice. Knows nothing of requests.
 //! Invariant: the host's table stays valid as long as the library is loaded, so a clone may be
 //! kept anywhere that is gone by then: in the handler, its threads and its bodies.
 #![expect(unsafe_code, reason = "calls the host's table of services")]
 
 mod blocking;
+mod cell;
 mod drain;
 mod spawn;
 mod telemetry;
@@ -24,6 +25,7 @@ use crate::{
 };
 
 pub use blocking::BlockingError;
+pub use cell::{Cell, CellError, Versioned};
 pub use drain::Draining;
 pub(crate) use drain::{Drain, Phase};
 pub use spawn::{Outcome, Period, SpawnError, Task, TaskError};

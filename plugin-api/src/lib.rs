@@ -47,6 +47,16 @@
 //! [`TopicError::Unsupported`]. While the host itself is upgraded two workers are there for a moment
 //! (`soak_time`), each with the tasks and the topics of its own.
 //!
+//! # What is to outlive a version
+//! A new version begins with an empty instance, and so does each worker of the host. What is to go
+//! on (a counter, a session, where a job stands) is kept by the host in *cells*, by the plugin's name
+//! and a key: [`Context::cell`]. All versions that run, in all processes of the host, see the same
+//! values at the same time, and change them without losing anybody's change
+//! ([`Cell::update`], [`Cell::set_if`]). They outlive swaps, upgrades, crashes and `kill -9` of a
+//! worker; where the operator says so (`cells_on_disk`) the end of the host, too. What exactly is
+//! promised stands at [`Cell`]. The next version has to read what this one writes: add fields, and
+//! keep their meaning.
+//!
 //! # Rules for code that can be unloaded
 //! A thread that outlives the handler's drop keeps the library in memory. So does an address of it
 //! that another library keeps (a callback): take it back in `stop`. Capture no backtraces.
@@ -253,8 +263,8 @@ pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 pub use blocking_handler::{Blocking, BlockingHandler, OwnedRequest};
 pub use body::{Body, BodyError};
 pub use context::{
-    BlockingError, Context, Draining, Level, Outcome, Period, SpawnError, Subscription, Task,
-    TaskError, Topic, TopicError, TopicMessage,
+    BlockingError, Cell, CellError, Context, Draining, Level, Outcome, Period, SpawnError,
+    Subscription, Task, TaskError, Topic, TopicError, TopicMessage, Versioned,
 };
 pub use error::{Error, Result};
 pub use handler::Handler;

@@ -11,6 +11,7 @@ mod wakers;
 
 use std::{
     cell::RefCell,
+    collections::BTreeMap,
     marker::PhantomData,
     mem::MaybeUninit,
     ptr,
@@ -21,10 +22,10 @@ use std::{
 };
 
 use crate::{
-    Handler,
+    Context, Handler,
     abi::{
-        self, Answer, Bytes, Created, Done, Future, Growing, Header, HostVt, Job, NewArgs, Str,
-        Waker, poll,
+        self, Answer, Bytes, CellValue, Created, Done, Future, Growing, Header, HostVt, Job,
+        NewArgs, Str, Waker, poll,
     },
     owned::OwnedBytes,
     shim,
@@ -38,6 +39,7 @@ pub(crate) use wakers::FakeWaker;
 #[derive(Debug, Default)]
 pub(crate) struct Host {
     pub(crate) lines: Mutex<Vec<String>>,
+    pub(crate) cells: Mutex<BTreeMap<String, (u64, Vec<u8>)>>,
     pub(crate) pool_is_full: AtomicBool,
     pub(crate) clock_stands: AtomicBool,
     /// Polls of timers that came with a waker of the host's own.
@@ -201,7 +203,46 @@ unsafe extern "C" fn blocking(data: *const (), job: Job) -> Future<Done> {
     unsafe { timer(data, Some(job)) }
 }
 
-static HOST_VT: HostVt = HostVt {
+unsafe extern "C" fn cell(
+    data: *const (),
+    operation: u32,
+    key: Str,
+    expected: u64,
+    value: Str,
+    out: *mut CellValue,
+) -> u32 {
+    use abi::cell::{CONFLICT, DONE, GET, LIST, REMOVE, REMOVE_IF, SET, SET_IF, TOO_LONG};
+    // SAFETY: our own data.
+    let mut kept = lock(&unsafe { host(data) }.cells);
+    // SAFETY: the plugin lends its texts for the call.
+    let value = unsafe { value.bytes() }.to_vec();
+    let key = text(key);
+    let now = kept.get(&key).cloned();
+    let version = now.as_ref().map_or(0, |(version, _)| *version);
+    let (code, version, bytes) = match operation {
+        GET => (DONE, version, now.map(|it| it.1).unwrap_or_default()),
+        LIST => (DONE, 0, kept.keys().flat_map(|key| format!("{key}\n").into_bytes()).collect()),
+        SET_IF | REMOVE_IF if version != expected => {
+            (CONFLICT, version, now.map(|it| it.1).unwrap_or_default())
+        }
+        SET | SET_IF if value.len() > 100 => (TOO_LONG, 0, b"100 bytes are allowed".to_vec()),
+        SET | SET_IF => {
+            kept.insert(key, (version + 1, value));
+            (DONE, version + 1, Vec::new())
+        }
+        REMOVE | REMOVE_IF => {
+            kept.remove(&key);
+            (DONE, 0, Vec::new())
+        }
+        other => panic!("no operation: {other}"),
+    };
+    // SAFETY: room for the result.
+    unsafe { out.write(CellValue { version, bytes: OwnedBytes::from(bytes).into_abi() }) };
+    code
+}
+
+/// The functions of the host.
+const FUNCTIONS: HostVt = HostVt {
     size: crate::abi::size_of_u32::<HostVt>(),
     log,
     log_enabled,
@@ -212,10 +253,19 @@ static HOST_VT: HostVt = HostVt {
     log_enabled_for: None,
     log_record: None,
     spawn: None,
-    cell: None,
+    cell: Some(cell),
     publish: None,
     subscribe: None,
     blocking_call: None,
+};
+
+static HOST_VT: HostVt = FUNCTIONS;
+
+/// What a host of ABI 1.3 has.
+static BEFORE_VT: HostVt = {
+    #[expect(clippy::cast_possible_truncation, reason = "the place of a field")]
+    let size = std::mem::offset_of!(HostVt, log_enabled_for) as u32;
+    HostVt { size, ..FUNCTIONS }
 };
 
 /// A future of the plugin, dropped as a host would.
@@ -267,18 +317,34 @@ pub(crate) struct Instance<H: Handler> {
 }
 
 /// Makes one; `Err` is the code and the text.
-pub(crate) fn create<H: Handler>(host: &'static Host) -> Result<Instance<H>, (u32, String)> {
-    let args = NewArgs {
+fn args(host: &'static Host, host_vt: *const HostVt) -> NewArgs {
+    NewArgs {
         size: crate::abi::size_of_u32::<NewArgs>(),
         flags: 0,
         host: ptr::from_ref(host).cast(),
-        host_vt: &HOST_VT,
+        host_vt,
         name: Str::new(b"fake"),
         label: Str::new(b"7"),
         generation: 42,
         config: Str::new(b"{}"),
         config_places: Str::NONE,
-    };
+    }
+}
+
+/// The surroundings of an instance that there is not.
+pub(crate) fn context(host: &'static Host) -> Context {
+    // SAFETY: alive for the call, and the table for ever.
+    unsafe { Context::from_args(&args(host, &HOST_VT)) }
+}
+
+/// The same at a host of before.
+pub(crate) fn context_of_before() -> Context {
+    // SAFETY: as above.
+    unsafe { Context::from_args(&args(Host::new(), &BEFORE_VT)) }
+}
+
+pub(crate) fn create<H: Handler>(host: &'static Host) -> Result<Instance<H>, (u32, String)> {
+    let args = args(host, &HOST_VT);
     let mut out = MaybeUninit::<Created>::uninit();
     // SAFETY: the arguments live for the call, and `out` has room.
     let code = unsafe { shim::new::<H>(Growing { ptr: &raw const args }, out.as_mut_ptr()) };

@@ -4,6 +4,7 @@
 //! Invariant: nothing here reaches into the SDK but through the ABI.
 
 mod bodies;
+mod cells;
 #[cfg(feature = "websocket")]
 mod websocket;
 

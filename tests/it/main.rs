@@ -10,6 +10,7 @@ mod beside;
 mod blocked;
 mod boot;
 mod carried;
+mod cells;
 mod children;
 mod cli;
 mod configured;

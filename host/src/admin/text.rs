@@ -8,8 +8,11 @@ use std::{
     path::Path,
 };
 
-pub(super) use self::process::outcome;
 use self::table::Table;
+pub(super) use self::{
+    cells::{cells, keys, value},
+    process::outcome,
+};
 use super::{answer::one_line, wire::time::rfc3339};
 use crate::state::history::Entry;
 use crate::status::{
@@ -18,6 +21,7 @@ use crate::status::{
 };
 use crate::sys::clock::Now;
 
+mod cells;
 mod process;
 mod table;
 mod unit;
@@ -62,6 +66,7 @@ fn write_status(page: &mut String, status: &Status, working_dir: &Path, now: &No
             writeln!(page, "heap: of the process beside that, C libraries included: {rest} live")?;
         }
     }
+    cells::write(page, &status.cells)?;
     if let lines @ 1.. = status.all_log_dropped() {
         writeln!(page, "log: {lines} lines were dropped, because nobody took them in time")?;
     }

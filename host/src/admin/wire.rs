@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub(super) use self::{
+    cells::{Cell, Cells, Keys, Removed},
     happened::{Event, History, Missed},
     order::{Deployed, Order, Orders, Reloaded},
     picture::{Plugin, Plugins, Status, Unwritable},
@@ -18,6 +19,7 @@ pub(super) use self::{
 };
 use crate::status;
 
+mod cells;
 mod happened;
 mod order;
 mod picture;

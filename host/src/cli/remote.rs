@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{
     DONE, FAILED, REFUSED,
-    args::{HistoryArgs, LoadArgs, RemoteArgs, RollbackArgs, UnloadArgs},
+    args::{CellsArgs, HistoryArgs, LoadArgs, RemoteArgs, RollbackArgs, UnloadArgs},
     check::{absolute, refusal_object},
     client::{self, Question, Reply},
     complain, say,
@@ -67,6 +67,23 @@ pub(super) fn status(remote: RemoteArgs) -> u8 {
 pub(super) fn history(args: HistoryArgs) -> u8 {
     let HistoryArgs { limit, remote } = args;
     ask(remote, Method::GET, format!("/v1/history?limit={limit}"), String::new())
+}
+
+pub(super) fn cells(args: CellsArgs) -> u8 {
+    let CellsArgs { plugin, key, remove, remote } = args;
+    let parts = plugin.iter().map(|it| it.as_str().to_owned()).chain(key.map(|key| encoded(&key)));
+    let path = parts.fold("/v1/cells".to_owned(), |path, part| path + "/" + &part);
+    let method = if remove { Method::DELETE } else { Method::GET };
+    ask(remote, method, path, String::new())
+}
+
+/// A text as one step of a path.
+fn encoded(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let step = |byte| {
+        if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }
+    };
+    text.bytes().map(step).collect()
 }
 
 pub(super) fn rollback(args: RollbackArgs) -> u8 {

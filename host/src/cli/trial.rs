@@ -23,7 +23,10 @@ use crate::{
     },
     error::{Coded, Kind},
     ids::Generation,
-    plugin::{hooks, preflight::Waiting},
+    plugin::{
+        hooks,
+        preflight::{Given, Waiting},
+    },
 };
 
 /// The folder for the private copy cannot be made.
@@ -92,8 +95,8 @@ pub fn run(path: &Path, config: &Config) -> Result<CheckReport, Refusal> {
     let settings = settings_of(&config.plugins, &staged.plugin, &Secrets::new());
     let settings = settings.map_err(|error| -> Refusal { Arc::new(error) })?;
     let waiting = Waiting::start(config.limits.static_tls);
-    let given = (&settings, config);
-    let tried = try_library(waiting, (&staged.bytes, Some(path)), copy, version, given);
+    let given = Given { settings: &settings, config, cells: None };
+    let tried = try_library(waiting, (&staged.bytes, Some(path)), copy, version, &given);
     let Tried { verdict, notes, .. } = tried.map_err(|error| -> Refusal { Arc::new(error) })?;
     let broken = hooks::complaint().map(str::to_owned);
     let notes = staged.notes.into_iter().chain(notes).chain(verdict.left_behind());

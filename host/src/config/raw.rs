@@ -131,6 +131,11 @@ pub struct RawConfig {
     #[arg(long, env = "HOTSEAT_RECYCLE", hide_env_values = true, value_name = "WHEN")]
     #[arg(help_heading = "Plugins")]
     pub recycle: Option<RawRecycle>,
+    /// Plugins whose cells are kept on the disk as well, so that they outlive the whole host; may be
+    /// given several times [default: none]
+    #[arg(long, env = "HOTSEAT_CELLS_ON_DISK", hide_env_values = true, value_name = "PLUGIN")]
+    #[arg(value_delimiter = ',', help_heading = "Plugins")]
+    pub cells_on_disk: Option<Vec<Name>>,
 
     /// Where state is kept, one host a folder [default: $STATE_DIRECTORY, else ./.hotseat]
     #[arg(long, env = "HOTSEAT_STATE_DIR", hide_env_values = true, value_name = "DIR")]
@@ -259,6 +264,7 @@ impl RawConfig {
             trusted_owners: self.trusted_owners.or(below.trusted_owners),
             unload: self.unload.or(below.unload),
             recycle: self.recycle.or(below.recycle),
+            cells_on_disk: self.cells_on_disk.or(below.cells_on_disk),
             state_dir: self.state_dir.or(below.state_dir),
             threads: self.threads.or(below.threads),
             half_close: self.half_close.or(below.half_close),

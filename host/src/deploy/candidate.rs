@@ -27,7 +27,7 @@ use crate::{
         hooks,
         library::{LoadError, LoadProblem, LoadRequest, agrees},
         load::load,
-        preflight::{PreflightError, Waiting},
+        preflight::{Given, PreflightError, Waiting},
         reaper::ReaperHandle,
         services::Services,
     },
@@ -218,7 +218,8 @@ impl Workshop {
         let copy = |bytes: &[u8]| copy(&self.store, subject.generation, subject.digest, bytes);
         let version = (subject.plugin.clone(), subject.label.clone());
         let library = (&*bytes, author.as_deref());
-        let tried = try_library(waiting, library, copy, version, (&settings, &self.config))?;
+        let given = self.given(&settings);
+        let tried = try_library(waiting, library, copy, version, &given)?;
         let Tried { verdict, notes: more, file } = tried;
         notes.extend(more);
         notes.extend(verdict.stays());
@@ -237,6 +238,11 @@ impl Workshop {
         Ok(Passed { subject, bytes, notes, took, settings, leaves, resolved, file })
     }
 
+    /// What a candidate is tried with.
+    fn given<'a>(&'a self, settings: &'a PluginSettings) -> Given<'a> {
+        Given { settings, config: &self.config, cells: self.services.cells.file() }
+    }
+
     /// Whether the library at `path` would come through its preflight by now, and this process has what it
     /// needs. Says nothing to anybody, and uses no number.
     ///
@@ -249,7 +255,8 @@ impl Workshop {
         let settings = self.settings.fresh(&staged.plugin)?;
         let version = (staged.plugin, staged.label);
         let library = (&*staged.bytes, Some(path));
-        let tried = try_library(waiting, library, copy, version, (&settings, &self.config))?;
+        let given = self.given(&settings);
+        let tried = try_library(waiting, library, copy, version, &given)?;
         Ok(agrees(&tried.verdict.resolved)?)
     }
 

@@ -36,14 +36,15 @@ pub use self::{
 use super::Withdrawal;
 use crate::{
     artifact::Store,
+    cells::Copied,
     error::Coded as _,
     ids::{Digest, Generation, Label, PluginName},
     state::{
         Fate, History, Loaded, Manifest, ManifestError, ManifestFile, Note, Numbers, RollbackError,
-        StateDir, Syncer, VersionEntry, Versions, Witness, history::Entry,
+        StateDir, Syncer, VersionEntry, Versions, Witness, cells, history::Entry,
     },
     status::{KeptVersion, Unwritable},
-    sys::marks::Marks,
+    sys::{marks::Marks, path::PathError},
 };
 
 /// How long the end of the host waits for the disk.
@@ -201,6 +202,31 @@ impl Record {
             }
         }
         *warnings = told;
+    }
+
+    /// Writes down what the cells of a plugin are; its way to the disk is not waited for. False:
+    /// another worker of the host writes.
+    ///
+    /// # Errors
+    /// What was written before is still there then.
+    pub fn keep_cells(&self, plugin: &PluginName, copied: &Copied) -> Result<bool, PathError> {
+        // With the pen, so that nothing older than what the next worker writes comes after it.
+        let _pen = self.pen();
+        if self.is_sealed() {
+            return Ok(false);
+        }
+        if self.dir.is_lost() {
+            let lost = std::io::ErrorKind::NotFound;
+            return Err(PathError::new("find", self.dir.path(), "--state-dir", lost));
+        }
+        self.syncer.file(cells::write(self.dir.path(), plugin, copied)?);
+        Ok(true)
+    }
+
+    /// Whether the folder has cells of a plugin.
+    #[must_use]
+    pub fn has_cells(&self, plugin: &PluginName) -> bool {
+        cells::is_there(self.dir.path(), plugin)
     }
 
     fn pen(&self) -> MutexGuard<'_, ManifestFile> {

@@ -10,9 +10,8 @@ use crate::{
         StoreError,
         elf::{self, marks, places},
     },
-    config::{Config, plugin::PluginSettings},
     ids::{Label, PluginName},
-    plugin::preflight::{self, PreflightError, PreflightRequest, Verdict, Waiting},
+    plugin::preflight::{self, Given, PreflightError, PreflightRequest, Verdict, Waiting},
     sys::{private::PrivateFile, start::start},
 };
 
@@ -70,7 +69,7 @@ pub fn try_library(
     (bytes, author): (&[u8], Option<&Path>),
     copy: impl Fn(&[u8]) -> Result<PrivateFile, StoreError>,
     version: (PluginName, Label),
-    given: (&PluginSettings, &Config),
+    given: &Given<'_>,
 ) -> Result<Tried, CandidateError> {
     let mut waiting = Some(waiting);
     let mut run = |copied: &[u8], note: Option<String>| -> Result<Tried, CandidateError> {

@@ -66,6 +66,10 @@ pub struct Boot {
     /// [`Report::Serving`].
     #[serde(default)]
     pub standing: Option<Veiled>,
+    /// The name, in the place of a digest, under which the cells are carried; without it the worker
+    /// makes its own.
+    #[serde(default)]
+    pub cells: Option<String>,
 }
 
 /// Where a host is.
@@ -168,6 +172,8 @@ pub enum Order {
         /// As in [`Boot::counters`].
         counters: String,
     },
+    /// Say where your cells are: the master of before had none.
+    Cells,
     /// A signal came; plugins want to know.
     Signal {
         /// Without `SIG`.
@@ -302,6 +308,11 @@ pub enum Report {
     Happened {
         /// What.
         event: Happened,
+    },
+    /// To [`Order::Cells`].
+    Cells {
+        /// The number of their descriptor in the worker.
+        number: i32,
     },
     /// A signal that was meant for the master.
     Told {

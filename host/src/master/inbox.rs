@@ -89,6 +89,7 @@ impl Master {
                 self.lame_duck = on;
                 notify::status(if on { "lame duck" } else { "serving" });
             }
+            Report::Cells { number: descriptor } => self.told_of_cells(number, descriptor),
             Report::Told { name } => self.told_of(number, &name),
             // Its queue is empty; whoever listens there next shall find it free.
             Report::Shut => self.sockets.0[0].drain(..).for_each(|it| it.end()),

@@ -138,6 +138,7 @@ fn begin(origin: Origin, plan: PlanMemory) -> anyhow::Result<Master> {
         contents: Vec::new(),
         cargo: Vec::new(),
         manifest: None,
+        cells: None,
         counters: None,
         lame_duck: false,
         next_number: 1,

@@ -96,6 +96,8 @@ pub(super) struct Running {
     cargo: Vec<(Version, Option<RawFd>)>,
     #[serde(default)]
     manifest: Option<(String, RawFd)>,
+    #[serde(default)]
+    cells: Option<RawFd>,
     counters: Option<String>,
     lame_duck: bool,
     next_number: u64,
@@ -285,6 +287,7 @@ fn write_down(master: &mut Master, leave: &mut Leave) -> io::Result<Memory> {
     let manifest = manifest.map(|(digest, text)| {
         Ok::<_, io::Error>((digest.clone(), leave.descriptor(text.as_fd())?))
     });
+    let cells = master.cells.as_ref().map(|cells| leave.descriptor(cells.as_fd()));
     Ok(Memory {
         schema: SCHEMA,
         origin: master.origin.clone(),
@@ -297,6 +300,7 @@ fn write_down(master: &mut Master, leave: &mut Leave) -> io::Result<Memory> {
             workers,
             cargo,
             manifest: manifest.transpose()?,
+            cells: cells.transpose()?,
             state_dir: Some(master.state.path().to_owned()),
             token: master.state.token().map(str::to_owned),
             counters: master.counters.clone(),
@@ -348,6 +352,7 @@ pub(super) fn go_on(origin: Origin, plan: PlanMemory, running: Running) -> io::R
         .manifest
         .map(|(digest, number)| Ok::<_, io::Error>((digest, Rc::new(inherited::take(number)?))));
     let manifest = manifest.transpose()?;
+    let cells = running.cells.map(inherited::take).transpose()?;
     let mut workers = Vec::new();
     for memory in running.workers {
         workers.extend(memory.recall(&cargo, manifest.as_ref())?);
@@ -361,7 +366,7 @@ pub(super) fn go_on(origin: Origin, plan: PlanMemory, running: Running) -> io::R
     // What a master of another version has left besides is nobody's.
     inherited::keep_all();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "the master goes on in a new image");
-    Ok(Master {
+    let mut master = Master {
         pid_file: running.pid_file.map(PidFile::remembered),
         origin,
         plan,
@@ -382,6 +387,7 @@ pub(super) fn go_on(origin: Origin, plan: PlanMemory, running: Running) -> io::R
         contents: running.contents,
         cargo,
         manifest,
+        cells,
         counters: running.counters,
         lame_duck: running.lame_duck,
         next_number: running.next_number,
@@ -397,7 +403,9 @@ pub(super) fn go_on(origin: Origin, plan: PlanMemory, running: Running) -> io::R
         wants_image: false,
         forgets: true,
         aborted: 0,
-    })
+    };
+    master.ask_for_cells();
+    Ok(master)
 }
 
 /// A master of before did not say it: then the time of day is trusted once more.

@@ -59,6 +59,7 @@ pub(crate) fn empty(started: SystemTime) -> Status {
         never_unload: None,
         census: None,
         plugins: Vec::new(),
+        cells: Vec::new(),
         retired: Vec::new(),
         resident_count: 0,
         own_answers: BTreeMap::new(),

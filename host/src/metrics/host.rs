@@ -139,6 +139,13 @@ impl HostFamilies {
         gauges(encoder, "hotseat_generations", help, rows)?;
         self.heaps(encoder)?;
         self.beside(encoder)?;
+        let cells = self.status.cells.iter();
+        let rows = cells.map(|it| ([("plugin", it.plugin.as_str())], it.count));
+        gauges(encoder, "hotseat_cells", "Values that a plugin keeps with the host.", rows)?;
+        let cells = self.status.cells.iter();
+        let rows = cells.map(|it| ([("plugin", it.plugin.as_str())], it.bytes));
+        let help = "What these and their keys come to.";
+        gauges(encoder, "hotseat_cells_bytes", help, rows)?;
         left::encode(&self.status, encoder)?;
         let rows =
             self.dropped.iter().map(|(p, why, n)| ([("plugin", p.as_str()), ("reason", *why)], *n));

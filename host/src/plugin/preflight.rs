@@ -53,6 +53,8 @@ pub struct PreflightRequest {
     pub label: Label,
     /// What it is given of its own settings.
     pub settings: PluginSettings,
+    /// The file of the host's cells, of which the child gets a copy of its own.
+    pub cells: Option<PathBuf>,
     /// The whole time, from the request to the verdict.
     pub time: Duration,
     /// With [`UnloadPolicy::Require`] a library that stays mapped is refused.
@@ -61,18 +63,26 @@ pub struct PreflightRequest {
     pub static_tls: usize,
 }
 
+/// What a candidate is tried with.
+#[derive(Clone, Debug)]
+pub struct Given<'a> {
+    /// Its own settings.
+    pub settings: &'a PluginSettings,
+    /// Those of the host.
+    pub config: &'a Config,
+    /// The file of the host's cells, of which the child gets a copy of its own.
+    pub cells: Option<PathBuf>,
+}
+
 impl PreflightRequest {
-    /// The private copy at `path` as that version of that plugin, with its own settings and those of a
-    /// host.
+    /// The private copy at `path` as that version of that plugin, with what it is given.
     #[must_use]
-    pub fn new(
-        path: PathBuf,
-        (plugin, label): (PluginName, Label),
-        (settings, config): (&PluginSettings, &Config),
-    ) -> Self {
+    pub fn new(path: PathBuf, (plugin, label): (PluginName, Label), given: &Given<'_>) -> Self {
+        let Given { settings, config, cells } = given;
         Self {
             path,
-            settings: settings.clone(),
+            settings: (*settings).clone(),
+            cells: cells.clone(),
             plugin,
             label,
             time: config.limits.preflight_time,

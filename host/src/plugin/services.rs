@@ -1,4 +1,5 @@
-//! What a plugin may ask of the host: log, metrics, panic reports, timers, blocking work, tasks, topics.
+//! What a plugin may ask of the host: log, metrics, panic reports, timers, blocking work, tasks, topics,
+//! cells.
 //!
 //! Owns the functions behind `abi::HostVt` and the context that is their first argument. Knows
 //! nothing of what the answers are used for. Invariants: nothing unwinds into a plugin; every
@@ -20,11 +21,13 @@ use super::{
     topics::{self, Subscriptions, TopicLimits, Topics},
 };
 use crate::{
+    cells::{CellStore, Cells},
     ids::{Generation, PluginName},
     log::{Heard, Line, Pairs, Prints, Span, levels_of},
     status::Beside,
 };
 
+mod cell;
 mod future;
 mod log;
 mod panics;
@@ -64,6 +67,8 @@ pub struct Services {
     pub tasks_count: usize,
     /// What generations of a plugin tell each other.
     pub topics: Arc<Topics>,
+    /// Where values are kept.
+    pub cells: Arc<dyn CellStore>,
 }
 
 /// There are none: tasks are dropped.
@@ -96,6 +101,7 @@ impl Services {
             threads: Arc::new(NoThreads),
             tasks_count: 64,
             topics: Topics::new(topics),
+            cells: Arc::new(Cells::unavailable("nobody keeps them here")),
         }
     }
 }
@@ -202,7 +208,7 @@ pub(super) static VT: abi::HostVt = abi::HostVt {
     log_enabled_for: Some(log_enabled_for),
     log_record: Some(log_record),
     spawn: Some(spawn),
-    cell: None,
+    cell: Some(cell),
     publish: Some(publish),
     subscribe: Some(subscribe),
     blocking_call: Some(blocking_call),
@@ -240,6 +246,25 @@ unsafe fn pairs(fields: *const abi::Header, n: usize) -> Vec<(String, String)> {
         (name, value)
     };
     fields.iter().map(pair).collect()
+}
+
+/// Host-owned bytes as the ABI has them.
+fn owned(bytes: Vec<u8>) -> abi::Bytes {
+    unsafe extern "C" fn free(owner: *mut (), ptr: *const u8, len: usize) {
+        // SAFETY: pointer, length and capacity of the vector that `owned` took apart.
+        drop(unsafe { Vec::from_raw_parts(ptr.cast_mut(), len, owner.addr()) });
+    }
+    if bytes.is_empty() {
+        let dangling = std::ptr::NonNull::dangling().as_ptr();
+        return abi::Bytes { ptr: dangling, len: 0, owner: std::ptr::null_mut(), drop: None };
+    }
+    let mut bytes = std::mem::ManuallyDrop::new(bytes);
+    abi::Bytes {
+        ptr: bytes.as_mut_ptr(),
+        len: bytes.len(),
+        owner: std::ptr::without_provenance_mut(bytes.capacity()),
+        drop: Some(free),
+    }
 }
 
 unsafe extern "C" fn log(
@@ -457,6 +482,25 @@ unsafe extern "C" fn subscribe(
         Err(topics::Refused::Ended) => abi::topic::ENDED,
         Err(topics::Refused::BadName) => abi::topic::BAD_NAME,
     }
+}
+
+unsafe extern "C" fn cell(
+    host: *const (),
+    operation: u32,
+    key: abi::Str,
+    expected: u64,
+    value: abi::Str,
+    out: *mut abi::CellValue,
+) -> u32 {
+    // SAFETY: called through `VT` by the context's library.
+    let context = unsafe { context(host) };
+    // SAFETY: alive for the call.
+    let (key, value) = unsafe { (key.bytes(), value.bytes()) };
+    let said = shield(|| cell::carry_out(context, operation, key, expected, value));
+    let (code, version, bytes) = said.unwrap_or_else(cell::broken);
+    // SAFETY: the caller's out value has room for it.
+    unsafe { out.write(abi::CellValue { version, bytes: owned(bytes) }) };
+    code
 }
 
 /// The report of this thread's last panic in `library`, once.

@@ -19,7 +19,9 @@ use tokio::{
 };
 
 use self::{
-    birth::{Newborn, keep_place, listen_to_master, settings_of, sockets_of, take_manifest},
+    birth::{
+        Newborn, keep_place, listen_to_master, settings_of, sockets_of, take_manifest, take_named,
+    },
     exit::Way,
     mail::Mail,
     signals::Signals,
@@ -109,10 +111,11 @@ fn come_up(args: &[OsString], parse: Parse, channel: &Channel) -> anyhow::Result
     let next = boot.numbers.map(numbers_of);
     let numbering = Numbering { events: events.clone(), next, marks: Some(marks) };
     let manifest = take_manifest(&mut carried, boot.manifest.as_deref());
+    let cells = take_named(&mut carried, boot.cells.as_deref());
     let deeds = boot.deeds.into_iter().map(entry_of).collect();
     let birth = Birth {
         lead: mail.lead(),
-        legacy: Legacy { carried, manifest, numbering, deeds },
+        legacy: Legacy { carried, manifest, numbering, cells, deeds },
         settings,
         withdraw: withdrawals_of(boot.withdraw, &boot.contents),
         counters: boot.counters.clone(),
@@ -329,6 +332,11 @@ impl Led<'_> {
             Order::Note { deed } => note(&self.keeper, worker, deed),
             Order::Inherit { counters } => worker.add_counters(&counters),
             Order::Signal { name, phase } => worker.signal(&name, phase),
+            Order::Cells => {
+                if let Some(number) = worker.cells_number() {
+                    self.say(&Report::Cells { number });
+                }
+            }
             order @ (Order::Boot(_)
             | Order::Start
             | Order::Drain

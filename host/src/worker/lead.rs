@@ -139,6 +139,8 @@ pub struct Legacy {
     pub manifest: Option<Manifest>,
     /// Where numbers come from.
     pub numbering: Numbering,
+    /// The file of the cells; `None`: there is none yet.
+    pub cells: Option<OwnedFd>,
     /// To be written into the history before anything is loaded.
     pub deeds: Vec<Entry>,
 }

@@ -3,6 +3,8 @@
 //! Owns what each thread is given; [`Worker::start`](super::Worker::start) owns the order.
 
 use std::{
+    os::fd::OwnedFd,
+    path::Path,
     sync::{
         Arc, OnceLock,
         mpsc::{self, Receiver},
@@ -20,12 +22,14 @@ use super::{
 };
 use crate::{
     artifact::Store,
+    cells::{self, CellError, Cells},
     config::{Config, Limits, Recycle, UnloadPolicy},
     deploy::{
         Withdrawal,
         candidate::Workshop,
         ceiling::CeilingThread,
         desk::Desk,
+        keeping::Keeping,
         pipeline::{Pipeline, Reports},
         record::{Handed, Record},
         renewal::Renewal,
@@ -45,7 +49,7 @@ use crate::{
     },
     route::{Roster, Routes, Tally},
     serve::{DataPlane, HealthSource, Socket},
-    state::{StateDir, history::Entry},
+    state::{self, StateDir, history::Entry},
     status::{Address, Beside, Left},
     sys::{clock::since_boot, keep},
     watch::{WatchConfig, Watcher},
@@ -62,11 +66,12 @@ pub(super) struct Base {
     pub(super) store: Arc<Store>,
     pub(super) settings: Arc<Settings>,
     pub(super) record: Arc<Record>,
-    pub(super) upkeep: (Upkeep, CeilingThread),
+    pub(super) upkeep: (Upkeep, CeilingThread, Keeping),
     pub(super) desk: Desk,
     pub(super) routes: Arc<Routes>,
     pub(super) tally: Tally,
     pub(super) wear: Arc<Wear>,
+    pub(super) cells: Arc<Cells>,
 }
 
 impl Base {
@@ -76,8 +81,9 @@ impl Base {
         (legacy, settings): (Legacy, (Standing, Option<Origin>)),
         lead: &Lead,
     ) -> anyhow::Result<Self> {
-        let Legacy { carried, manifest, numbering, deeds } = legacy;
+        let Legacy { carried, manifest, numbering, cells, deeds } = legacy;
         let settings = self::settings(config, &state, settings);
+        let cells = Arc::new(self::cells(config, cells, state.path())?);
         // The handlers of the process are in place, and no plugin is.
         keep::note();
         let limits = &config.limits;
@@ -91,6 +97,8 @@ impl Base {
         // A worker that did not come up may have written them.
         deeds.into_iter().filter(is_new).for_each(|deed| record.append(deed));
         let (store, record) = (Arc::new(store), Arc::new(record));
+        let keeping = Keeping::start(&record, &cells, &config.cells_on_disk)
+            .context("start the thread that keeps cells")?;
         let upkeep = Upkeep::start(&record, &store, limits.state_probe);
         let events = events
             .unwrap_or_else(|| Events::after(EVENTS_COUNT, record.first_event().saturating_sub(1)));
@@ -108,11 +116,12 @@ impl Base {
             store,
             settings,
             record,
-            upkeep: (upkeep.context("start the upkeep of the state")?, ceilings),
+            upkeep: (upkeep.context("start the upkeep of the state")?, ceilings, keeping),
             desk,
             routes,
             tally: Tally::default(),
             wear: Arc::default(),
+            cells,
             events,
         })
     }
@@ -145,6 +154,31 @@ pub(super) fn workshop(
         events: base.events.clone(),
         room: Room::new((!config.single).then_some(config.limits.static_tls)),
     }
+}
+
+/// The cells of the host, or new ones, with what the disk has of them.
+///
+/// # Errors
+/// Those that there are would be lost.
+fn cells(config: &Config, file: Option<OwnedFd>, folder: &Path) -> anyhow::Result<Cells> {
+    let made = file.map_or_else(cells::make, Ok);
+    let file = match made {
+        Ok(file) => file,
+        Err(error) => {
+            let why = match CellError::from(error) {
+                CellError::Unavailable(why) => why,
+                other => other.to_string(),
+            };
+            tracing::warn!("plugins have no cells: the system gives no file for them: {why}");
+            return Ok(Cells::unavailable(why));
+        }
+    };
+    let cells = Cells::adopt(file, config.limits.of_cells())?;
+    let kept = config.cells_on_disk.iter().cloned();
+    if let Err(error) = cells.seed(|| state::cells::read(folder, kept)) {
+        tracing::error!(%error, "the cells on the disk could not be taken in");
+    }
+    Ok(cells)
 }
 
 /// Brings what the pipeline does to whoever leads the worker.
@@ -262,6 +296,7 @@ pub(super) fn picture(
         record: base.record.clone(),
         plane: OnceLock::new(),
         wear: base.wear.clone(),
+        cells: base.cells.clone(),
         lead,
     }))
 }
@@ -304,6 +339,7 @@ pub(super) fn services(
         threads: plane.threads(),
         tasks_count: limits.tasks_count,
         topics: Topics::new(topics),
+        cells: base.cells.clone(),
         ..Services::new(base.metrics.clone(), timer, blocking)
     }
 }

@@ -108,6 +108,7 @@ async fn the_status_object_is_complete() {
         "files": [],
         "never_unload": null,
         "census": null,
+        "cells": [],
         "plugins": [handler()],
         "retired": [
             draining(),

@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, path::Path};
 use serde::Serialize;
 
 use super::{
+    cells::KeptCells,
     order::Order,
     time::rfc3339,
     upgrade::{Classes, Process, Upgrade},
@@ -34,6 +35,7 @@ pub(in crate::admin) struct Status {
     never_unload: Option<String>,
     census: Option<String>,
     plugins: Vec<Plugin>,
+    cells: Vec<KeptCells>,
     retired: Vec<Generation>,
     resident_count: usize,
     residents: Vec<Residents>,
@@ -66,6 +68,7 @@ impl Status {
             never_unload,
             census,
             plugins,
+            cells,
             retired,
             resident_count,
             cores,
@@ -99,6 +102,7 @@ impl Status {
             never_unload: never_unload.clone(),
             census: census.clone(),
             plugins: plugins.iter().map(Plugin::new).collect(),
+            cells: cells.iter().map(KeptCells::new).collect(),
             retired: retired.iter().map(Generation::new).collect(),
             resident_count: *resident_count,
             residents: status.residents().into_iter().map(Residents::new).collect(),

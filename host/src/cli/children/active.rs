@@ -14,13 +14,14 @@ use crate::{
         elf::{self, ElfError, marks},
         store::{self, StoreError},
     },
+    cells,
     config::{
         Config,
-        plugin::{PluginSettings, SecretError, Secrets, settings_of},
+        plugin::{SecretError, Secrets, settings_of},
     },
     error::{Coded, Kind},
     ids::{Label, PluginName},
-    plugin::preflight::{self, PreflightError, PreflightRequest},
+    plugin::preflight::{self, Given, PreflightError, PreflightRequest},
     route::{MountTaken, check_mount},
     state::{Manifest, ManifestError, VersionEntry},
     sys::{mount::forbids_running, private::PrivateFile},
@@ -142,8 +143,8 @@ fn try_version(
     let named = (plugin.clone(), version.label.clone());
     // Read anew, as the worker will.
     let settings = settings_of(&config.plugins, plugin, &Secrets::new())?;
-    let given = (&settings, config);
-    if unloads_unmarked(given, &bytes, &named) {
+    let given = Given { settings: &settings, config, cells: carried.place(cells::CARGO) };
+    if unloads_unmarked(&given, &bytes, &named) {
         return Ok(());
     }
     // Where nothing may be run, a worker loads by way of memory; where that fails, it is the loader that
@@ -152,7 +153,7 @@ fn try_version(
         .and_then(|_| PrivateFile::in_memory("hotseat-trial.so", &bytes).ok())
         .filter(|memory| memory.path().exists());
     let path = memory.as_ref().map_or(path, |memory| memory.path().to_owned());
-    let request = PreflightRequest::new(path, named, given);
+    let request = PreflightRequest::new(path, named, &given);
     preflight::run(&request).map(drop).map_err(|error| {
         // The other codes of that kind name both versions themselves.
         let layout = error.code() == "layout_mismatch";
@@ -161,11 +162,7 @@ fn try_version(
 }
 
 /// Whether a library that is marked to stay comes through without its marks, as a worker loads it then.
-fn unloads_unmarked(
-    given: (&PluginSettings, &Config),
-    bytes: &[u8],
-    named: &(PluginName, Label),
-) -> bool {
+fn unloads_unmarked(given: &Given<'_>, bytes: &[u8], named: &(PluginName, Label)) -> bool {
     let Some(unmarked) = marks::without(bytes) else { return false };
     let memory = PrivateFile::in_memory("hotseat-trial.so", &unmarked.bytes);
     let Ok(memory) = memory.map(|it| it.path().to_owned()) else { return false };

@@ -51,6 +51,8 @@ impl RawConfig {
             None | Some(RawRecycle::Off) => Recycle::Off,
             Some(RawRecycle::Auto) => Recycle::Auto,
         };
+        let kept = self.cells_on_disk.unwrap_or_default();
+        config.cells_on_disk = kept.into_iter().map(|Name(name)| name).collect();
         if let Some(state_dir) = self.state_dir.or_else(|| around.state_directory.clone()) {
             config.state_dir = state_dir;
         }

@@ -180,6 +180,14 @@ limits! {
         "Open event streams of the control plane; its other connections are not among them";
     descriptor_reserve_count: Count<1, 1_000_000> = "512", "HOTSEAT_DESCRIPTOR_RESERVE_COUNT",
         "Descriptors that no connection of the data plane gets; where they are most, half of all";
+    cell_bytes: Size<KIB, { 64 * MIB }> = "1MiB", "HOTSEAT_CELL_BYTES",
+        "One value that a plugin keeps in a cell";
+    cells_count: Count<1, 65_536> = "1000", "HOTSEAT_CELLS_COUNT",
+        "Cells of one plugin";
+    cells_bytes: Size<KIB, { 64 * GIB }> = "16MiB", "HOTSEAT_CELLS_BYTES",
+        "Keys and values of one plugin's cells";
+    cells_total_bytes: Size<KIB, TIB> = "256MiB", "HOTSEAT_CELLS_TOTAL_BYTES",
+        "Keys and values of all plugins' cells, also of those that are not loaded any more";
 }
 
 #[cfg(test)]

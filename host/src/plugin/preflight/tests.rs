@@ -17,6 +17,7 @@ fn request(time: Duration, unload_policy: UnloadPolicy) -> PreflightRequest {
         path: PathBuf::from("/nowhere.so"),
         plugin: "played".parse().unwrap(),
         label: "1".parse().unwrap(),
+        cells: None,
         settings: crate::config::plugin::PluginSettings::default(),
         time,
         unload_policy,

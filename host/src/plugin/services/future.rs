@@ -17,7 +17,7 @@ use tokio::{runtime::Handle, time::Sleep};
 
 use hotseat_unload::{Holding, LibraryLease, Record};
 
-use super::Context;
+use super::{Context, owned};
 use crate::plugin::{
     blocking::{BlockingPool, JobEnd, QueueFull},
     release,
@@ -66,7 +66,7 @@ unsafe extern "C" fn poll<F: Future<Output = Outcome> + Unpin>(
         Some(Poll::Ready(Err(text))) => (abi::poll::FAILED, text),
         None => return abi::poll::PANICKED,
     };
-    let done = abi::Done { error: owned(error) };
+    let done = abi::Done { error: owned(error.into_bytes()) };
     // SAFETY: the caller's out value has room for it.
     unsafe { out.write(done) };
     code
@@ -90,25 +90,6 @@ unsafe extern "C" fn free<F>(data: *mut ()) {
     let boxed = unsafe { Box::from_raw(data.cast::<Boxed<F>>()) };
     // A timer's end drops its waker inside the runtime's lock.
     shield(|| release::scope(|| drop(boxed)));
-}
-
-/// Host-owned text as ABI bytes.
-fn owned(text: String) -> abi::Bytes {
-    unsafe extern "C" fn free(owner: *mut (), ptr: *const u8, len: usize) {
-        // SAFETY: pointer, length and capacity of the vector that `owned` took apart.
-        drop(unsafe { Vec::from_raw_parts(ptr.cast_mut(), len, owner.addr()) });
-    }
-    if text.is_empty() {
-        let dangling = std::ptr::NonNull::dangling().as_ptr();
-        return abi::Bytes { ptr: dangling, len: 0, owner: std::ptr::null_mut(), drop: None };
-    }
-    let mut text = std::mem::ManuallyDrop::new(text.into_bytes());
-    abi::Bytes {
-        ptr: text.as_mut_ptr(),
-        len: text.len(),
-        owner: std::ptr::without_provenance_mut(text.capacity()),
-        drop: Some(free),
-    }
 }
 
 /// A timer that is made at its first poll, where the runtime is known.

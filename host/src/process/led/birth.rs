@@ -113,13 +113,21 @@ pub(super) fn take_manifest(
     carried: &mut Vec<(Digest, OwnedFd)>,
     digest: Option<&str>,
 ) -> Option<Manifest> {
-    let digest: Digest = digest?.parse().ok()?;
-    let at = carried.iter().position(|(it, _)| *it == digest)?;
-    let file = File::from(carried.swap_remove(at).1);
+    let file = File::from(take_named(carried, digest)?);
     let mut text = vec![0; usize::try_from(file.metadata().ok()?.len()).ok()?];
     // By position: the offset is shared with every process that has this file open.
     file.read_exact_at(&mut text, 0).ok()?;
     Manifest::from_text(&text)
+}
+
+/// The file among what was carried here by a digest, or by a name in the place of one.
+pub(super) fn take_named(
+    carried: &mut Vec<(Digest, OwnedFd)>,
+    name: Option<&str>,
+) -> Option<OwnedFd> {
+    let name: Digest = name?.parse().ok()?;
+    let at = carried.iter().position(|(it, _)| *it == name)?;
+    Some(carried.swap_remove(at).1)
 }
 
 /// The sockets that descriptors are, by plane.

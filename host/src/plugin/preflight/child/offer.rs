@@ -1,12 +1,13 @@
 //! The host's services in a child: the same functions, with plain lines for a log and no metrics.
 
-use std::{io, sync::Arc, thread};
+use std::{io, path::PathBuf, sync::Arc, thread};
 
 use tokio::{runtime, sync::mpsc, sync::mpsc::error::TrySendError};
 
 use hotseat_unload::purge::{PurgeRequest, register_thread};
 
 use crate::{
+    cells::Trial,
     ids::PluginName,
     plugin::{
         blocking::BlockingPool,
@@ -58,8 +59,9 @@ impl Offered {
         Ok(Self { services: Services::new(Arc::new(NoMetrics), timer, blocking) })
     }
 
-    pub(super) fn services(&self) -> Services {
-        self.services.clone()
+    /// With a copy of the cells that are in the file at `cells`.
+    pub(super) fn services(&self, cells: Option<PathBuf>) -> Services {
+        Services { cells: Arc::new(Trial::of(cells)), ..self.services.clone() }
     }
 
     /// The runtime that the timers belong to.
