@@ -298,7 +298,10 @@ fn full_pool_is_an_error() {
     let request = FakeRequest::get("/blocking");
     let (code, answer) = instance.call(&request).finish();
     let text = answer.map(|it| take(it.bytes));
-    assert_eq!((code, text.as_deref()), (poll::FAILED, Some("the host's blocking pool has no room")));
+    assert_eq!(
+        (code, text.as_deref()),
+        (poll::FAILED, Some("the host's blocking pool has no room"))
+    );
 }
 
 #[test]
