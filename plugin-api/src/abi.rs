@@ -194,7 +194,8 @@ pub struct WakerVt {
 /// [`READY`](poll::READY).
 ///
 /// # Threads
-/// Polled and dropped on one thread, the one that made it.
+/// Polled and dropped on one thread, the one that made it. Those of [`HostVt`], and tasks
+/// ([`HostVt::spawn`]), may go to another thread between two calls.
 #[repr(C)]
 #[derive(Debug, StableAbi)]
 pub struct Future<T> {
@@ -531,11 +532,12 @@ pub struct HostVt {
         Option<unsafe extern "C" fn(host: *const (), level: u32, target: Str) -> u8>,
     /// Writes a log line with all that is known of it; borrowed for the call. Since 1.4.
     pub log_record: Option<unsafe extern "C" fn(host: *const (), record: *const LogRecord)>,
-    /// Runs `task`, which the host owns from now on, on a data thread: see [`spawn`]. Since 1.4.
+    /// Runs `task` on a data thread: see [`spawn`]. The host owns it from now on, unless it refuses
+    /// it. Since 1.4.
     pub spawn: Option<unsafe extern "C" fn(host: *const (), task: Future<Done>, flags: u32) -> u32>,
     /// Reads or changes one value of the plugin's cells, by one of [`cell`]'s operations. `expected`
-    /// is the version that the value must have for a change (0: there is none); `out` is filled with
-    /// what is there now, whatever the answer is, one of [`cell`]'s. Since 1.4.
+    /// is the version that the value must have for a change with a condition (0: there is none);
+    /// `out` is filled whatever the answer is, one of [`cell`]'s. Since 1.4.
     pub cell: Option<
         unsafe extern "C" fn(
             host: *const (),
@@ -546,52 +548,97 @@ pub struct HostVt {
             out: *mut CellValue,
         ) -> u32,
     >,
-    /// Gives `message` to all that are subscribed to the plugin's `topic` now; how many. Since 1.4.
+    /// Gives a copy of `message` to all that are subscribed to the plugin's `topic` now; how many, or
+    /// [`topic::TOO_LONG`]. Since 1.4.
     pub publish: Option<unsafe extern "C" fn(host: *const (), topic: Str, message: Str) -> u64>,
-    /// Subscribes to the plugin's `topic`; at most `capacity` messages wait. Since 1.4.
-    pub subscribe:
-        Option<unsafe extern "C" fn(host: *const (), topic: Str, capacity: u32) -> Subscription>,
+    /// Subscribes to the plugin's `topic`; at most `capacity` messages wait. `out` is filled when the
+    /// answer, one of [`topic`]'s, is `DONE`. Since 1.4.
+    pub subscribe: Option<
+        unsafe extern "C" fn(
+            host: *const (),
+            topic: Str,
+            capacity: u32,
+            out: *mut Subscription,
+        ) -> u32,
+    >,
+    /// As [`blocking`](Self::blocking), for a job that is of use to nobody but who waits for it: if
+    /// it has not begun when the future is dropped, it is dropped too. Since 1.4.
+    pub blocking_call: Option<unsafe extern "C" fn(host: *const (), job: Job) -> Future<Done>>,
 }
 
 /// How [`HostVt::spawn`] runs a task, and how it answers.
 ///
-/// A task is polled and dropped on one data thread, by one call at a time, and dropped there at the
-/// latest after the generation's last request and before `stop`. In a preflight none runs.
+/// It begins when the generation serves; from its first poll on it is polled, and dropped, on one data
+/// thread. At the latest it is dropped after the generation's last request and before `stop`, on any
+/// thread if it has not begun. In a preflight none begins.
 pub mod spawn {
     /// A flag: on the calling thread, if that is a data thread.
     pub const HERE: u32 = 1;
     /// The answer: it will run.
     pub const ACCEPTED: u32 = 0;
-    /// The answer: it was dropped, because the generation is at its end, or has too many.
-    pub const REFUSED: u32 = 1;
+    /// The answer: the generation has too many; it is still the caller's.
+    pub const FULL: u32 = 1;
+    /// The answer: the generation is at its end; it is still the caller's.
+    pub const ENDED: u32 = 2;
+}
+
+/// Bounds and answers of [`HostVt::publish`] and [`HostVt::subscribe`].
+///
+/// A topic belongs to the plugin's name, in one process, and is there while somebody is subscribed to
+/// it.
+pub mod topic {
+    /// The longest name; the shortest has one byte. Units: bytes.
+    pub const NAME_BYTES: usize = 128;
+    /// The largest capacity; what is beyond counts as this, and 0 as 1. Units: messages.
+    pub const CAPACITY: u32 = 65_536;
+    /// The answer of `publish`: the message is longer than may wait for one subscriber; nobody got it.
+    pub const TOO_LONG: u64 = u64::MAX;
+    /// The answer: subscribed.
+    pub const DONE: u32 = 0;
+    /// The answer: the plugin has too many topics, or too many subscriptions.
+    pub const FULL: u32 = 1;
+    /// The answer: the generation is at its end.
+    pub const ENDED: u32 = 2;
+    /// The answer: the name is empty or too long.
+    pub const BAD_NAME: u32 = 3;
 }
 
 /// Operations and answers of [`HostVt::cell`].
 pub mod cell {
-    /// Reads.
+    /// Reads; `out` is the value.
     pub const GET: u32 = 0;
-    /// Writes `value` if the version is `expected`.
+    /// Writes `value` if the version is `expected`; `out.version` is that of the value then.
     pub const SET_IF: u32 = 1;
     /// Removes the value if the version is `expected`.
     pub const REMOVE_IF: u32 = 2;
+    /// As [`SET_IF`], whatever is there.
+    pub const SET: u32 = 3;
+    /// As [`REMOVE_IF`], whatever is there.
+    pub const REMOVE: u32 = 4;
+    /// Lists all keys, in order; in `out.bytes`, a line feed behind each.
+    pub const LIST: u32 = 5;
 
-    /// The answer: done; `out` is the value as it is now.
+    /// The answer: done; `out` is what the operation says.
     pub const DONE: u32 = 0;
-    /// The answer: another version is there; `out` is that.
+    /// The answer: another version is there; `out` is the value as it is.
     pub const CONFLICT: u32 = 1;
-    /// The answer: there is no room for it; `out` is what stays.
+    /// The answer: there is no room for it; `out.bytes` says of what.
     pub const FULL: u32 = 2;
     /// The answer: it cannot be done; `out.bytes` is the reason's text.
     pub const FAILED: u32 = 3;
+    /// The answer: the value is longer than one may be; `out.bytes` says how long.
+    pub const TOO_LONG: u32 = 4;
+    /// The answer: the key is none; `out.bytes` says what one is.
+    pub const BAD_KEY: u32 = 5;
 }
 
 /// A value of the host's, as a plugin gets it.
 #[repr(C)]
 #[derive(Debug, StableAbi)]
 pub struct CellValue {
-    /// Counts up with each change of any value of the plugin; 0: there is none.
+    /// Counts up with each change of any value of the plugin; 0: there is no value.
     pub version: u64,
-    /// The value; empty when there is none.
+    /// The value, or what the answer says; empty when there is none.
     pub bytes: Bytes,
 }
 
@@ -622,7 +669,7 @@ pub struct Subscription {
 pub struct SubscriptionVt {
     /// Units: bytes of this struct in the host's build.
     pub size: u32,
-    /// `READY` (a message), `PENDING` or `END`: nobody can publish any more.
+    /// `READY` (a message), `PENDING` or `END`: the generation is at its end.
     pub poll_next:
         unsafe extern "C" fn(data: *mut (), waker: *const Waker, out: *mut Message) -> u32,
     /// Ends it; called once.

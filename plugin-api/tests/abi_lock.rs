@@ -13,7 +13,7 @@ use hotseat_plugin_api::abi::{
     LogRecord, LogSpan, Message, NewArgs, RequestHead, RequestVt, StateBlob, Str, Stream, StreamVt,
     Subscription, SubscriptionVt, Upgrade, Waker, WakerVt, body, cell, drain, field,
     heap::{self, CHUNK, Cell, Figures},
-    level, metric, new_flags, poll, root, signal, signal_phase, spawn,
+    level, metric, new_flags, poll, root, signal, signal_phase, spawn, topic,
 };
 use hotseat_plugin_api::abi::{IO_PENDING, NO_DEADLINE, UNKNOWN_LEN};
 
@@ -56,7 +56,9 @@ fn fingerprint() -> String {
         new_flags::PREFLIGHT, drain::REQUESTED, drain::LAST_CALL,
         signal::HUP, signal::USR1, signal::USR2, signal::INT, signal::TERM, signal::QUIT,
         signal::TSTP, signal_phase::PRE, signal_phase::POST,
-        NO_DEADLINE, spawn::HERE, spawn::ACCEPTED, spawn::REFUSED,
+        NO_DEADLINE, spawn::HERE, spawn::ACCEPTED, spawn::FULL, spawn::ENDED,
+        topic::NAME_BYTES, topic::CAPACITY, topic::TOO_LONG,
+        topic::DONE, topic::FULL, topic::ENDED, topic::BAD_NAME,
         cell::GET, cell::SET_IF, cell::REMOVE_IF,
         cell::DONE, cell::CONFLICT, cell::FULL, cell::FAILED,
         field::TEXT, field::I64, field::U64, field::F64, field::BOOL,
@@ -110,7 +112,7 @@ fn growing(out: &mut String) {
         RequestVt { size, take_body, body_len, time_left, client_gone }
         HostVt {
             size, log, log_enabled, metric, panicked, sleep, blocking, log_enabled_for, log_record,
-            spawn, cell, publish, subscribe,
+            spawn, cell, publish, subscribe, blocking_call,
         }
         SubscriptionVt { size, poll_next, drop }
         LogRecord {

@@ -108,6 +108,7 @@ pub(super) static VT: abi::HostVt = abi::HostVt {
     cell: None,
     publish: None,
     subscribe: None,
+    blocking_call: None,
 };
 
 /// # Safety
