@@ -23,11 +23,15 @@ HAS_NEXTEST := $(shell $(CARGO) nextest --version 2>/dev/null)
 HAS_DENY := $(shell $(CARGO) deny --version 2>/dev/null)
 HAS_SSL := $(shell test -e /usr/include/openssl/ssl.h && echo yes)
 
-# The example plugins, by their folders, so that a new one needs no line here.
-PLUGIN_PACKAGES := $(shell awk -F '"' '/^name = / { print $$2; nextfile }' plugins/*/Cargo.toml)
+# Larger examples, which `make run` does not build.
+APPLICATIONS := notes chat upstream
+APPLICATION_ARGS := $(foreach it,$(APPLICATIONS),-p $(it))
+
+# The other example plugins, by their folders, so that a new one needs no line here.
+PLUGIN_PACKAGES := $(filter-out $(APPLICATIONS),$(shell awk -F '"' '/^name = / { print $$2; nextfile }' plugins/*/Cargo.toml))
 PLUGIN_ARGS := $(foreach it,$(PLUGIN_PACKAGES),-p $(it))
 
-.PHONY: help build plugins run demo fresh fmt lint doc test test-one test-static test-packages test-plugins previous soak soak-upgrade bench \
+.PHONY: help build plugins examples run demo fresh fmt lint doc test test-one test-static test-packages test-plugins previous soak soak-upgrade bench \
         fuzz chaos chaos-minute real-plugins real-packages deny hooks packages ci clean-tree
 
 help: ## show this list
@@ -40,6 +44,12 @@ plugins: ## build the example plugins and put them into target/plugins/
 	$(CARGO) build --locked --release $(PLUGIN_ARGS)
 	@mkdir -p target/plugins
 	@for it in $(EXAMPLES); do install -m 0644 target/release/lib$$it.so target/plugins/; done
+	@echo "target/plugins/: $$(cd target/plugins && echo *.so)"
+
+examples: ## build the larger examples (notes, chat, upstream) and put them into target/plugins/
+	$(CARGO) build --locked --release $(APPLICATION_ARGS)
+	@mkdir -p target/plugins
+	@for it in $(APPLICATIONS); do install -m 0644 target/release/lib$$it.so target/plugins/; done
 	@echo "target/plugins/: $$(cd target/plugins && echo *.so)"
 
 run: build plugins ## start the host with the example plugins; a second run goes on where the first ended
@@ -83,6 +93,7 @@ test-plugins: previous ## build what the tests load
 	$(CARGO) build --locked $(PLUGIN_ARGS)
 	$(CARGO) build --locked -p hotseat-test-plugins -p hotseat-real-plugins -p hotseat-unload --examples
 	$(CARGO) build --locked -p hotseat-test-plugins-service --examples --bins
+	$(CARGO) build --locked $(APPLICATION_ARGS)
 	$(CARGO) build --locked -p hotseat-test-support --bin faulty --bin chaos
 
 # A workspace of its own in a target folder of its own: nothing of it is built twice, and nothing of
@@ -152,11 +163,13 @@ soak-upgrade: build test-plugins ## upgrade under load: UPGRADES=100, NGINX=20, 
 	HOTSEAT_SLOW=1 $(CARGO) test --locked -p hotseat --test it -- --nocapture --test-threads 1 \
 	  proxied:: crash::killed
 
-bench: build ## compare with axum, hyper and nginx, and time 200 swaps (needs wrk)
+bench: build ## compare with axum, hyper and nginx, an axum plugin with its program, and time 200 swaps (needs wrk)
 	$(CARGO) build --locked --release $(PLUGIN_ARGS)
 	$(CARGO) build --locked --release -p hotseat-test-plugins --examples
 	$(CARGO) build --locked --release -p hotseat-test-support --bins
 	target/release/bench serving --host $(HOTSEAT) --rounds $(ROUNDS)
+	$(CARGO) build --locked --release -p hotseat-test-plugins-service --example stock_app --bin stock_app
+	target/release/bench services --host $(HOTSEAT) --rounds $(ROUNDS)
 	target/release/bench swaps --host $(HOTSEAT)
 	@if ls host/benches/*.rs >/dev/null 2>&1; then $(CARGO) bench --locked -p hotseat; fi
 

@@ -30,6 +30,7 @@ use hotseat::{
     },
     route::{Loaded, Roster, Routes, Table},
     serve::in_process,
+    status::Beside,
     sys::private::PrivateFile,
 };
 use http::{Response, header};
@@ -127,6 +128,10 @@ struct Nowhere;
 
 impl MetricSink for Nowhere {
     fn record(&self, _: &PluginName, _: u32, _: &str, _: &[(&str, &str)], _: f64) {}
+
+    fn beside(&self, _: &PluginName) -> Arc<Beside> {
+        Arc::default()
+    }
 }
 
 /// A handler that answers a literal, built beside this bench by `make bench`.
@@ -140,11 +145,11 @@ fn library() -> anyhow::Result<PathBuf> {
 fn main() -> anyhow::Result<()> {
     let config = Config { limits: Limits::default(), ..Config::default() };
     let timer = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let services = Services {
-        metrics: Arc::new(Nowhere),
-        timer: timer.handle().clone(),
-        blocking: Arc::new(BlockingPool::start(1, 1)?),
-    };
+    let services = Services::new(
+        Arc::new(Nowhere),
+        timer.handle().clone(),
+        Arc::new(BlockingPool::start(1, 1)?),
+    );
     let path = library()?;
     let digest = artifact::digest(&std::fs::read(&path)?);
     let version = Version { generation: Generation(1), label: "1".parse()?, digest };
@@ -154,7 +159,7 @@ fn main() -> anyhow::Result<()> {
         plugin: plugin.clone(),
         label: version.label.clone(),
         generation: version.generation,
-        config: None,
+        settings: hotseat::config::plugin::PluginSettings::default(),
         services,
         tried: Vec::new(),
         load_time: config.limits.load_time,
@@ -171,7 +176,7 @@ fn main() -> anyhow::Result<()> {
     // The reaper would remove the file that it is told: none.
     let file = PrivateFile::on_disk(PathBuf::new());
     let parts = (instance, file);
-    let loaded = Loaded::new(plugin.clone(), version, parts, None, hands);
+    let loaded = Loaded::new(plugin.clone(), version, parts, Default::default(), hands);
     let routes = Arc::new(Routes::default());
     routes.store(Table::build(&[], &BTreeMap::from([(plugin, Some(Arc::new(loaded)))])));
 

@@ -16,6 +16,7 @@ pub use self::{
     serve::{Connection, Door, Listener, Transport, serve},
 };
 use crate::{
+    cells::Cells,
     deploy::desk::Desk,
     event::Events,
     ids::Peer,
@@ -27,6 +28,7 @@ use crate::{
 
 mod answer;
 mod body;
+mod cells;
 mod condition;
 mod events;
 mod fault;
@@ -34,6 +36,7 @@ mod forward;
 mod guard;
 mod health;
 mod order;
+mod reload;
 mod serve;
 mod text;
 mod upgrade;
@@ -85,6 +88,8 @@ pub struct Backend {
     pub history: HistorySource,
     /// What became of an order.
     pub order: OrderSource,
+    /// What plugins keep.
+    pub cells: Arc<Cells>,
     /// The counters that `/metrics` prints.
     pub metrics: Arc<Metrics>,
     /// Where upgrades are asked for.
@@ -117,8 +122,12 @@ pub fn router(backend: Backend) -> Router {
         .route("/v1/rollback", post(order::post_rollback))
         .route("/v1/plugins", get(view::plugins))
         .route("/v1/plugins/{name}", get(view::plugin).delete(order::delete_plugin))
+        .route("/v1/cells", get(cells::all))
+        .route("/v1/cells/{name}", get(cells::keys).delete(cells::remove_all))
+        .route("/v1/cells/{name}/{*key}", get(cells::value).delete(cells::remove))
         .route("/v1/upgrade", get(upgrade::get).post(upgrade::post))
         .route("/v1/lame-duck", post(upgrade::post_lame_duck))
+        .route("/v1/reload-config", post(reload::post))
         .route("/v1/events", get(events::stream))
         .route("/metrics", get(view::metrics))
         .route("/version", get(view::version))

@@ -105,8 +105,10 @@ fn dispatch(command: Command, rest: &[OsString], work: &Work) -> u8 {
         Command::Unload(args) => remote::unload(args),
         Command::Status(args) => remote::status(args),
         Command::History(args) => remote::history(args),
+        Command::Cells(args) => remote::cells(args),
         Command::Rollback(args) => remote::rollback(args),
         Command::Upgrade(args) => upgrade::upgrade(args),
+        Command::ReloadConfig(args) => remote::reload_config(args),
         Command::LameDuck(args) => upgrade::lame_duck(args),
     }
 }

@@ -5,12 +5,12 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use crate::{
-    ids::PluginName,
-    log::{Bounds, Levels},
-};
+use crate::{cells, ids::PluginName, log::Bounds};
+
+use self::plugin::PluginTable;
 
 mod nesting;
+pub mod plugin;
 pub mod raw;
 
 /// Everything a host needs to know before it binds a port.
@@ -34,12 +34,10 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Configured mounts; a plugin named here is mounted only here.
     pub mounts: Vec<MountRule>,
-    /// What each plugin's `Context::config` returns, as JSON text.
-    pub plugin_config: std::collections::BTreeMap<PluginName, String>,
-    /// Which of a plugin's log lines are written, where that is not for the host's filter to say.
-    pub plugin_log: std::collections::BTreeMap<PluginName, Levels>,
-    /// How much memory a plugin's heap may hold. Default: any.
-    pub memory: std::collections::BTreeMap<PluginName, MemoryRule>,
+    /// Each plugin's own table.
+    pub plugins: std::collections::BTreeMap<PluginName, PluginTable>,
+    /// Plugins whose cells are kept on the disk, too. Default: none.
+    pub cells_on_disk: std::collections::BTreeSet<PluginName>,
     /// Data threads. Default: the number of cores.
     pub threads: usize,
     /// What to do with a library that cannot be unmapped.
@@ -81,9 +79,8 @@ impl Default for Config {
             follow_links: false,
             state_dir: PathBuf::from("./.hotseat"),
             mounts: Vec::new(),
-            plugin_config: std::collections::BTreeMap::new(),
-            plugin_log: std::collections::BTreeMap::new(),
-            memory: std::collections::BTreeMap::new(),
+            plugins: std::collections::BTreeMap::new(),
+            cells_on_disk: std::collections::BTreeSet::new(),
             threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             unload: UnloadPolicy::Allow,
             recycle: Recycle::Off,
@@ -162,6 +159,8 @@ pub struct MountRule {
     pub prefix: String,
     /// The plugin that serves it.
     pub plugin: PluginName,
+    /// Its time to the head of an answer here; `None`: [`Limits::plugin_time`].
+    pub plugin_time: Option<Duration>,
 }
 
 /// How much memory a generation's heap may hold, and what is done when it holds more.
@@ -321,6 +320,14 @@ pub struct Limits {
     pub blocking_threads: usize,
     /// Jobs that wait for the blocking pool. 1,024.
     pub blocking_queue_count: usize,
+    /// Tasks of one generation. 10,000.
+    pub tasks_count: usize,
+    /// Topics of one plugin. 1,000.
+    pub topics_count: usize,
+    /// Subscriptions of topics of one plugin. 10,000.
+    pub subscribers_count: usize,
+    /// What waits for one subscriber of a topic, and so the longest message. Units: bytes. 1 MiB.
+    pub topic_bytes: u64,
     /// Metric series that one plugin may make. 1,000.
     pub series_count: usize,
     /// HTTP/2 streams of one connection. 128.
@@ -330,6 +337,14 @@ pub struct Limits {
     /// Descriptors that no data connection gets, for the control plane, deploys, logs, upgrades and
     /// plugins; where that is more than half of all, half. 512.
     pub descriptor_reserve_count: usize,
+    /// A value of a cell. 1 MiB.
+    pub cell_bytes: u64,
+    /// Cells of a plugin. 1,000.
+    pub cells_count: usize,
+    /// Keys and values of a plugin's cells. 16 MiB.
+    pub cells_bytes: u64,
+    /// Those of all plugins. 256 MiB.
+    pub cells_total_bytes: u64,
 }
 
 impl Limits {
@@ -341,6 +356,17 @@ impl Limits {
             flush_time: self.log_flush_time,
             repeat_count: self.log_repeat_count,
             repeat_time: self.log_repeat_time,
+        }
+    }
+
+    /// Those of cells.
+    #[must_use]
+    pub fn of_cells(&self) -> cells::Bounds {
+        cells::Bounds {
+            value_bytes: self.cell_bytes,
+            count: self.cells_count as u64,
+            bytes: self.cells_bytes,
+            total_bytes: self.cells_total_bytes,
         }
     }
 
@@ -412,10 +438,18 @@ impl Default for Limits {
             retired_count: 32,
             blocking_threads: 4 * cores,
             blocking_queue_count: 1024,
+            tasks_count: 10_000,
+            topics_count: 1000,
+            subscribers_count: 10_000,
+            topic_bytes: 1 << 20,
             series_count: 1000,
             h2_streams_count: 128,
             event_streams_count: 64,
             descriptor_reserve_count: 512,
+            cell_bytes: 1 << 20,
+            cells_count: 1000,
+            cells_bytes: 16 << 20,
+            cells_total_bytes: 256 << 20,
         }
     }
 }

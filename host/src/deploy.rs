@@ -18,12 +18,15 @@ pub mod companions;
 pub mod condition;
 pub mod desk;
 mod failed;
+pub mod keeping;
 mod line;
 pub mod order;
 pub mod pipeline;
 pub mod record;
+pub mod reload;
 pub mod renewal;
 pub mod room;
+pub mod settings;
 pub mod tried;
 pub mod upkeep;
 

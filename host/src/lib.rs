@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod artifact;
+pub mod cells;
 pub mod cli;
 pub mod config;
 pub mod deploy;

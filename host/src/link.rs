@@ -13,7 +13,7 @@ pub mod wire;
 pub use self::{
     channel::{Channel, Received},
     happened::{Deed, Happened, Numbers, Past},
-    settings::{ConfigFile, Settings},
+    settings::{ConfigFile, Settings, Veiled},
     wire::{Asked, Beat, Boot, Order, Place, Report, StuckThread, Version},
 };
 

@@ -1,6 +1,6 @@
 //! The `hotseat` binary: hands the command line what it needs, and nothing else.
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, process::ExitCode, sync::Arc};
 
 use hotseat::{
     cli::{
@@ -8,7 +8,8 @@ use hotseat::{
         settings::{ServeSettings, serve_settings},
         trial,
     },
-    config::raw::file::FileText,
+    config::raw::{Loaded, file::FileText},
+    deploy::{desk::Refusal, settings::Origin},
     link::{ConfigFile, MASTER_FD, Settings},
     log, master,
     plugin::preflight,
@@ -32,20 +33,23 @@ fn main() -> ExitCode {
 
 fn serve(args: Vec<OsString>, settings: ServeSettings) -> anyhow::Result<()> {
     ignore_writing();
-    if !settings.loaded.config.single {
-        let file = ConfigFile { path: settings.file.path, text: settings.file.text };
-        return Err(master::launch(args, Settings::of(&settings.loaded), file));
+    let ServeSettings { loaded, file } = settings;
+    if loaded.config.single {
+        let origin = Origin { file, reread: Arc::new(move || parse(&args, None)) };
+        return process::serve(loaded.config, origin);
     }
-    process::serve(settings.loaded.config)
+    let file = ConfigFile::read_now(file.path, file.text);
+    Err(master::launch(args, Settings::of(&loaded), file))
 }
 
 fn worker(args: &[OsString]) -> anyhow::Result<()> {
     ignore_writing();
-    process::led::run(args, |args, file| {
-        let file = FileText { path: file.path, text: file.text };
-        match serve_settings(args, Some(file)) {
-            Ok(settings) => Ok(settings.loaded),
-            Err(error) => Err(Box::new(error)),
-        }
-    })
+    process::led::run(args, parse)
+}
+
+fn parse(args: &[OsString], file: Option<FileText>) -> Result<(Loaded, FileText), Refusal> {
+    match serve_settings(args, file) {
+        Ok(settings) => Ok((settings.loaded, settings.file)),
+        Err(error) => Err(Arc::new(error)),
+    }
 }

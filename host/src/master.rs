@@ -15,12 +15,13 @@
 //! defined below, is everybody's.
 //! - `binary` `child` `complaints` `crash` `notify` `origin` `pid_file` `probe` `sockets`: parts
 //! - `led`: a worker
-//! - `happened` `deeds`: what outlives workers
+//! - `happened` `deeds` `cells`: what outlives workers
 //! - `blame` `upgrade` `hooks` `signals` `inbox` `spawn` `stop` `stuck`: what moves the host on
 //! - `memory` `launch`: what an image leaves and begins with
 
 mod binary;
 mod blame;
+mod cells;
 mod child;
 mod complaints;
 mod crash;
@@ -43,6 +44,7 @@ mod stuck;
 mod upgrade;
 
 use std::{
+    cell::RefCell,
     ffi::OsString,
     os::fd::OwnedFd,
     rc::Rc,
@@ -69,7 +71,7 @@ use self::{
     upgrade::{Pending, Upgrade},
 };
 use crate::{
-    link::{ConfigFile, Order, Settings},
+    link::{ConfigFile, Order, Settings, Veiled},
     log,
     state::StateDir,
     status::{Classes, ProcessStatus, Totals},
@@ -84,6 +86,8 @@ struct Plan {
     args: Vec<OsString>,
     settings: Settings,
     file: ConfigFile,
+    /// What workers have made of the plugins' settings in `file`: reloads, and the values of secrets.
+    standing: RefCell<Option<Veiled>>,
     binary: Rc<Pinned>,
     /// The host version of the binary.
     version: String,
@@ -124,6 +128,8 @@ pub struct Master {
     cargo: Cargo,
     /// The manifest of the worker that has it in traffic.
     manifest: Option<Text>,
+    /// What plugins keep beyond their versions and workers; `None`: no worker was given any.
+    cells: Option<OwnedFd>,
     /// What was counted when the last worker was frozen.
     counters: Option<String>,
     lame_duck: bool,

@@ -10,7 +10,7 @@ use std::{
     borrow::Cow,
     collections::BTreeMap,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -18,7 +18,10 @@ use std::{
 use prometheus_client::{encoding::text, registry::Registry};
 
 use self::{host::HostFamilies, series::PluginSeries};
-use crate::{ids::PluginName, status::Status};
+use crate::{
+    ids::PluginName,
+    status::{Beside, Status},
+};
 
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -48,6 +51,8 @@ pub struct Metrics {
     /// Of the processes before this one.
     evicted: AtomicU64,
     log_dropped: AtomicU64,
+    /// By plugin.
+    beside: Mutex<BTreeMap<PluginName, Arc<Beside>>>,
     series: PluginSeries,
 }
 
@@ -55,19 +60,20 @@ impl Metrics {
     /// A plugin may make at most `series_count` series of its own.
     #[must_use]
     pub fn new(series_count: usize) -> Self {
-        let (orders, unloads, own_answers) = Default::default();
+        let (orders, unloads, own_answers, beside) = Default::default();
         Self {
             orders,
             unloads,
             own_answers,
             evicted: AtomicU64::new(0),
             log_dropped: AtomicU64::new(0),
+            beside,
             series: PluginSeries::new(series_count),
         }
     }
 
-    /// An order ended. `verb` is `deploy`, `rollback`, `unload` or `withdraw`, `outcome` the change or the
-    /// refusal's code.
+    /// An order ended. `verb` is `deploy`, `rollback`, `unload`, `reload` or `withdraw`, `outcome` the
+    /// change or the refusal's code.
     pub fn order_ended(&self, verb: &'static str, outcome: &'static str) {
         *lock(&self.orders).entry((verb.into(), outcome.into())).or_default() += 1;
     }
@@ -96,9 +102,24 @@ impl Metrics {
         self.series.record(plugin, kind, name, labels, value);
     }
 
+    /// What is counted of a plugin beside its requests, in all of its generations.
+    #[must_use]
+    pub fn beside(&self, plugin: &PluginName) -> Arc<Beside> {
+        lock(&self.beside).entry(plugin.clone()).or_default().clone()
+    }
+
+    /// Of every plugin that is loaded, or of which something was counted: not of one that was only tried.
+    fn beside_all(&self) -> BTreeMap<PluginName, Arc<Beside>> {
+        let mut all = lock(&self.beside);
+        let counted = |it: &Beside| it.totals().iter().any(|(_, count)| count.get() > 0);
+        all.retain(|_, it| Arc::strong_count(it) > 1 || counted(it));
+        all.clone()
+    }
+
     /// Drops the series of a plugin that is gone for good.
     pub fn forget(&self, plugin: &PluginName) {
         self.series.forget(plugin);
+        lock(&self.beside).retain(|name, it| name != plugin || Arc::strong_count(it) > 1);
     }
 
     /// Everything here that only grows.
@@ -116,6 +137,12 @@ impl Metrics {
         }
         for (code, count) in &*lock(&self.own_answers) {
             totals.add_own_answers(code, *count);
+        }
+        for (plugin, beside) in &*lock(&self.beside) {
+            let counted = beside.totals().into_iter().filter(|(_, count)| count.get() > 0);
+            let rows =
+                counted.map(|(what, count)| (plugin.to_string(), what.to_owned(), count.get()));
+            totals.beside.extend(rows);
         }
         totals.add_evicted(self.evicted.load(Ordering::Relaxed));
         totals.add_log_dropped(self.log_dropped.load(Ordering::Relaxed));
@@ -136,6 +163,14 @@ impl Metrics {
         self.log_dropped.fetch_add(totals.log_dropped, Ordering::Relaxed);
         for (code, count) in &totals.own_answers {
             *lock(&self.own_answers).entry(code.clone().into()).or_default() += count;
+        }
+        for (plugin, what, count) in &totals.beside {
+            let Ok(plugin) = plugin.parse() else { continue };
+            let beside = self.beside(&plugin);
+            let known = beside.totals().into_iter().find(|(name, _)| name == what);
+            if let Some((_, counted)) = known {
+                counted.add(*count);
+            }
         }
         for (plugin, reason, count) in &totals.dropped {
             self.series.add_dropped(plugin, reason, *count);
@@ -158,6 +193,7 @@ impl Metrics {
             orders: lock(&self.orders).clone(),
             unloads: lock(&self.unloads).clone(),
             dropped: self.series.dropped(),
+            beside: self.beside_all(),
         };
         let mut registry = Registry::default();
         registry.register_collector(Box::new(host));

@@ -18,7 +18,7 @@
 //! - `shield` `heap` `hooks` `desk`: the ground: panics that stay here, memory that is lent, what is seen,
 //!   what threads ask of each other
 //! - `lent` `release` `waker` `header`: what crosses the border, and how it is let go of
-//! - `body` `blocking` `services`: what the host lends and offers
+//! - `body` `blocking` `tasks` `topics` `services`: what the host lends and offers
 //! - `library` `instance` `load`: a library, what lives in it, how it comes to be
 //! - `exchange` `future` `stream` `upgrade` `call`: a request, its answer, a conversation
 //! - `preflight` `reaper`: before the first request, and after the last
@@ -42,6 +42,8 @@ pub mod release;
 pub mod services;
 mod shield;
 pub mod stream;
+mod tasks;
+pub mod topics;
 pub mod upgrade;
 pub mod waker;
 

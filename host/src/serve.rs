@@ -11,7 +11,7 @@
 //! # Order of the files
 //! Each imports only from those before it, which `tests/it/tidy` reads here.
 //! - `own` `clock` `pulse` `task`: the host's own answers, the time, what a thread is at
-//! - `conn` `limit` `io` `bind_error` `socket` `passing`: a connection, its times, its bytes, its way to another process
+//! - `client_gone` `conn` `limit` `io` `bind_error` `socket` `passing`: a connection, its times, its bytes, its way to another process
 //! - `rest` `inbound` `hold` `aside` `outbound`: bodies, who is in flight, what a connection does next
 //! - `rules` `answering` `converse`: from a call to its answer, and on after a 101
 //! - `mail` `balance` `ebb` `watchdog`: what threads tell and know of each other
@@ -22,6 +22,7 @@ mod answering;
 mod aside;
 mod balance;
 mod bind_error;
+mod client_gone;
 mod clock;
 mod conn;
 mod connection;

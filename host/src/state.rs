@@ -1,12 +1,13 @@
 //! What outlives a process: what boots, what was kept, what happened.
 //!
 //! Owns the state folder (with `artifact::Store`): its lock, `manifest.json`, `numbers.json`,
-//! `history.jsonl`.
+//! `history.jsonl`, `cells/`.
 //! Knows nothing of libraries being loaded or routed. Entry points: [`StateDir::open`],
 //! [`ManifestFile`], [`History::open`].
 //! Invariant: kill -9 at any moment leaves a folder that boots; a power cut does from the moment
 //! that [`Syncer`] has caught up.
 
+pub mod cells;
 mod folder;
 pub mod history;
 pub mod manifest;

@@ -16,10 +16,12 @@ use crate::{
     upgrade::{Outcome, Verdict},
 };
 
+mod beside;
 mod left;
 pub mod residents;
 
 pub use self::{
+    beside::{Beside, Tally},
     left::{Leaves, Left, Swaps},
     residents::Residents,
 };
@@ -53,6 +55,8 @@ pub struct Status {
     pub census: Option<String>,
     /// Every plugin that is configured or committed, by name.
     pub plugins: Vec<PluginStatus>,
+    /// What plugins keep in cells, by name; those that are not loaded any more among them.
+    pub cells: Vec<CellsStatus>,
     /// Generations that left traffic, newest first, at most 32 of the finished ones.
     pub retired: Vec<GenerationStatus>,
     /// Libraries that are still mapped although their generation ended.
@@ -373,6 +377,19 @@ pub struct PluginStatus {
     pub counts: Counts,
 }
 
+/// The cells of one plugin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CellsStatus {
+    /// Whose.
+    pub plugin: PluginName,
+    /// How many.
+    pub count: u64,
+    /// Keys and values. Units: bytes.
+    pub bytes: u64,
+    /// Whether they outlive the host.
+    pub on_disk: bool,
+}
+
 /// A version whose bytes are kept.
 #[derive(Clone, Debug)]
 pub struct KeptVersion {
@@ -422,6 +439,8 @@ pub struct GenerationStatus {
     pub holder_count: usize,
     /// Its heap; `None`: it has no arena, or an allocator of its own.
     pub heap: Option<Heap>,
+    /// A short digest of the settings that it was given, by which another one's are told apart.
+    pub config: Option<String>,
     /// What each load of it leaves behind, if that is worth a word.
     pub leaves: Option<Leaves>,
     /// What this process had more of when it was unloaded than at the unload before: what its swap has

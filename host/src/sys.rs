@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of plugins or requests.
 
+pub mod byte_lock;
 pub mod clock;
 pub mod disk;
 pub mod fault;

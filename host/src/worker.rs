@@ -31,6 +31,7 @@ pub use prepare::prepare_process;
 
 use std::{
     collections::BTreeMap,
+    os::fd::AsRawFd as _,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -46,12 +47,12 @@ use crate::{
     artifact::Store,
     config::Config,
     deploy::{
-        candidate::Workshop, ceiling::CeilingThread, desk::Desk, pipeline::Pipeline,
-        record::Record, room::Room, upkeep::Upkeep,
+        ceiling::CeilingThread, desk::Desk, keeping::Keeping, pipeline::Pipeline, record::Record,
+        settings::Settings, upkeep::Upkeep,
     },
     event::{Events, Phase},
     metrics::Metrics,
-    plugin::{reaper::Reaper, services::Services},
+    plugin::reaper::Reaper,
     route::{Drains, Table},
     serve::{DataPlane, Socket},
     state::StateDir,
@@ -103,11 +104,12 @@ pub struct Worker {
     events: Events,
     metrics: Arc<Metrics>,
     store: Arc<Store>,
+    settings: Arc<Settings>,
     reaper: Reaper,
     record: Arc<Record>,
     drains: Arc<Drains>,
     watcher: Mutex<Option<Watcher>>,
-    _upkeep: (Upkeep, CeilingThread),
+    upkeep: (Upkeep, CeilingThread, Keeping),
     /// Comes back, with everything that serves, once the desk is closed.
     pipeline: Mutex<Receiver<Pipeline>>,
     control: Control,
@@ -132,9 +134,9 @@ impl Worker {
         birth: Birth,
         halt: &Halt,
     ) -> anyhow::Result<Self> {
-        let Birth { lead, legacy, withdraw, counters, lame_duck, first } = birth;
+        let Birth { lead, legacy, settings, withdraw, counters, lame_duck, first } = birth;
         let config = Arc::new(config);
-        let base = parts::Base::open(&config, state, legacy, &lead)?;
+        let base = parts::Base::open(&config, state, (legacy, settings), &lead)?;
         counters.iter().for_each(|it| counts::add(&base.metrics, &base.tally, it));
         let never_unload = parts::broken_hooks();
         let pool = parts::start_pool(&config.limits)?;
@@ -152,18 +154,11 @@ impl Worker {
         let (control, timer) = Control::start(&sockets.control, &sockets.health, door, backend)
             .context("start the control plane")?;
         let watcher = parts::start_watcher(&config, &base, !first)?;
-        let services = Services { metrics: base.metrics.clone(), timer, blocking: pool };
+        let services = parts::services(&config.limits, &base, &plane, (timer, pool));
         let reports = parts::reports(&base, lead, residents);
-        let parts::Base { events, roster, metrics, store, record, desk, routes, upkeep, .. } = base;
-        let workshop = Workshop {
-            config: config.clone(),
-            store: store.clone(),
-            services,
-            reaper: reaper.handle(),
-            roster,
-            events: events.clone(),
-            room: Room::new((!config.single).then_some(config.limits.static_tls)),
-        };
+        let workshop = parts::workshop(&config, &base, services, reaper.handle());
+        let parts::Base { events, metrics, store, settings, record, desk, routes, upkeep, .. } =
+            base;
         let pipeline = Pipeline {
             workshop,
             record: record.clone(),
@@ -193,11 +188,12 @@ impl Worker {
             events,
             metrics,
             store,
+            settings,
             reaper,
             record,
             drains,
             watcher: Mutex::new(watcher),
-            _upkeep: upkeep,
+            upkeep,
             pipeline: Mutex::new(pipeline),
             control,
             relay,
@@ -217,6 +213,7 @@ impl Worker {
         if let Some(sockets) = &*lock(&self.sockets) {
             self.plane.accept(&sockets.data).context("accept connections")?;
         }
+        self.picture.routes.serve();
         self.control.set(Door::Open, Door::Open);
         self.picture.stage.enter(if self.lame_duck { Stage::LameDuck } else { Stage::Serving });
         self.events.publish(Phase::Ready, |_| ());
@@ -258,6 +255,12 @@ impl Worker {
         self.record.leave();
         self.begin_stop();
         self.control.set(Door::Left, Door::Left);
+    }
+
+    /// The number of the descriptor of the cells; `None`: there are none.
+    #[must_use]
+    pub fn cells_number(&self) -> Option<i32> {
+        Some(self.picture.cells.descriptor()?.as_raw_fd())
     }
 
     /// Requests that reached a plugin, and those of them that ended with a status of 500 or above,
@@ -314,6 +317,7 @@ impl Worker {
             left => tracing::warn!(left, "plugins did not stop in time"),
         }
         self.control.end();
+        self.upkeep.2.end();
         self.record.settle_numbers(self.desk.next_number(), self.events.last());
         self.record.flush();
     }

@@ -442,15 +442,16 @@ pub struct RequestVt {
     pub take_body: unsafe extern "C" fn(data: *const (), out: *mut Stream) -> u8,
     /// Bytes of the body still to come, without taking it.
     pub body_len: unsafe extern "C" fn(data: *const ()) -> u64,
-    /// What is left of the time that the answer's head may take, [`NO_DEADLINE`] where there is no
-    /// limit. Units: nanoseconds. Since 1.4.
-    pub time_left: Option<unsafe extern "C" fn(data: *const ()) -> u64>,
+    /// When the time is up that the answer's head may take, [`NO_DEADLINE`] where there is no limit; it
+    /// moves on while the handler waits for its client's body. Units: nanoseconds of
+    /// `CLOCK_MONOTONIC`. Since 1.4.
+    pub deadline: Option<unsafe extern "C" fn(data: *const ()) -> u64>,
     /// A future that ends when the client has gone, or has closed its side. Of the request's thread.
     /// Since 1.4.
     pub client_gone: Option<unsafe extern "C" fn(data: *const ()) -> Future<Done>>,
 }
 
-/// [`RequestVt::time_left`] of a request that may take any time.
+/// [`RequestVt::deadline`] of a request that may take any time.
 pub const NO_DEADLINE: u64 = u64::MAX;
 
 /// Log levels of [`HostVt::log`].
@@ -591,7 +592,7 @@ pub mod topic {
     pub const NAME_BYTES: usize = 128;
     /// The largest capacity; what is beyond counts as this, and 0 as 1. Units: messages.
     pub const CAPACITY: u32 = 65_536;
-    /// The answer of `publish`: the message is longer than may wait for one subscriber; nobody got it.
+    /// `publish` of a message that is longer than may wait for one subscriber; nobody got it.
     pub const TOO_LONG: u64 = u64::MAX;
     /// The answer: subscribed.
     pub const DONE: u32 = 0;
@@ -768,8 +769,10 @@ pub struct NewArgs {
     /// The plugin's own configuration as JSON text; absent when there is none.
     pub config: Str,
     /// Where `config` comes from, for messages: JSON text, an object with `file` (its path), `line`
-    /// (of the plugin's table) and `lines` (of each key in it, by its path: `db.pool`, `list[0]`).
-    /// Absent when it comes from no file. Since 1.4.
+    /// (of the plugin's table) and `lines` (of each key in it, by its path: `db.pool`, `list[0]`);
+    /// with `secrets`, the paths of texts that no message may have in it, and `host`, the keys of the
+    /// table that the host reads itself. Each may be missing. Absent when `config` comes from no file.
+    /// Since 1.4.
     pub config_places: Str,
 }
 

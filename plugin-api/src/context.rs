@@ -1,14 +1,19 @@
 //! What an instance knows of itself and may ask of its host.
 //!
-//! Owns the author's side of the host's services: log, metrics, timer, blocking pool, drain
-//! notice. Knows nothing of requests.
+//! Owns the author's side of the host's services: log, metrics, timer, blocking pool, tasks, topics,
+//! cells, drain notice. Knows nothing of requests.
 //! Invariant: the host's table stays valid as long as the library is loaded, so a clone may be
 //! kept anywhere that is gone by then: in the handler, its threads and its bodies.
 #![expect(unsafe_code, reason = "calls the host's table of services")]
 
 mod blocking;
+mod cell;
 mod drain;
+mod spawn;
 mod telemetry;
+mod topic;
+#[cfg(feature = "config")]
+mod typed;
 
 use std::{
     fmt,
@@ -21,13 +26,18 @@ use std::{
 
 use crate::{
     Result,
-    abi::{HostVt, NewArgs, Str, new_flags},
-    host_future::HostFuture,
+    abi::{HostVt, Job, NewArgs, Str, new_flags},
+    entry,
+    host_future::FreeFuture,
 };
 
+pub use blocking::BlockingError;
+pub use cell::{Cell, CellError, Versioned};
 pub use drain::Draining;
 pub(crate) use drain::{Drain, Phase};
+pub use spawn::{Outcome, Period, SpawnError, Task, TaskError};
 pub use telemetry::Level;
+pub use topic::{Subscription, Topic, TopicError, TopicMessage};
 
 /// The surroundings of an instance. Cheap to clone; keep one in the handler.
 ///
@@ -44,8 +54,12 @@ struct Inner {
     generation: u64,
     preflight: bool,
     config: Option<String>,
+    #[cfg(feature = "config")]
+    config_places: Option<String>,
     host: Host,
     drain: Drain,
+    #[cfg(feature = "runtime")]
+    runtime: std::sync::OnceLock<tokio::runtime::Handle>,
 }
 
 #[derive(Clone, Copy)]
@@ -85,8 +99,14 @@ impl Context {
                 generation: arg!(generation),
                 preflight: arg!(flags) & new_flags::PREFLIGHT != 0,
                 config: (!config.ptr.is_null()).then(|| text(config)),
+                #[cfg(feature = "config")]
+                config_places: crate::entry!(args => NewArgs.config_places)
+                    .filter(|it| !it.ptr.is_null())
+                    .map(text),
                 host: Host { data: arg!(host), vt: arg!(host_vt) },
                 drain: Drain::default(),
+                #[cfg(feature = "runtime")]
+                runtime: std::sync::OnceLock::new(),
             }),
         }
     }
@@ -116,7 +136,9 @@ impl Context {
         self.inner.preflight
     }
 
-    /// The plugin's own configuration as JSON text, if the host has one.
+    /// The plugin's own configuration as JSON text, if the host has one: its table `[plugin.NAME]`,
+    /// with the keys that the host reads itself (`memory_max` and its like), and with the values of
+    /// its secrets. Print none of it. `config_as` makes a type of it.
     #[must_use]
     pub fn config(&self) -> Option<&str> {
         self.inner.config.as_deref()
@@ -133,7 +155,7 @@ impl Context {
         // SAFETY: the table lives as long as the library.
         let sleep = unsafe { (*vt).sleep };
         // SAFETY: `data` belongs to the table; the future is new and ours.
-        let timer = unsafe { HostFuture::new(sleep(data, nanos)) };
+        let timer = unsafe { FreeFuture::new(sleep(data, nanos)) };
         async move {
             if let Err(error) = timer.await {
                 panic!("the host's timer failed: {error}");
@@ -152,28 +174,69 @@ impl Context {
         Instant::now()
     }
 
-    /// Runs `f` on the host's bounded pool for blocking code.
+    /// Runs `f` on the host's bounded pool for blocking code, within the plugin's own runtime if it has
+    /// one.
     ///
     /// # Errors
-    /// When the pool's queue is full (`f` then never runs), or when `f` panicked.
+    /// [`BlockingError::Full`] when the pool has no room: `f` then never runs, and a client is best
+    /// answered with 503. [`BlockingError::Panicked`] when `f` did.
     ///
     /// # Cancellation
     /// `f` runs to its end even when nobody waits for it any more; its result is then dropped.
-    pub async fn blocking<T, F>(&self, f: F) -> Result<T>
+    pub async fn blocking<T, F>(&self, f: F) -> Result<T, BlockingError>
     where
         T: Send + 'static,
         F: FnOnce() -> T + Send + 'static,
     {
+        blocking::run(self.in_runtime(f), |job| self.submit(job, false)).await
+    }
+
+    /// As [`blocking`](Self::blocking), but `f` is dropped if the future is before it has begun, and
+    /// what it panics with goes on in the future.
+    pub(crate) async fn blocking_call<T, F>(&self, f: F) -> Result<T, BlockingError>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        blocking::call(self.in_runtime(f), |job| self.submit(job, true)).await
+    }
+
+    /// `f`, within the plugin's own runtime wherever it is called.
+    fn in_runtime<T, F: FnOnce() -> T>(&self, f: F) -> impl FnOnce() -> T + use<T, F> {
+        #[cfg(feature = "runtime")]
+        let runtime = self.runtime();
+        move || {
+            #[cfg(feature = "runtime")]
+            let _entered = runtime.as_ref().map(tokio::runtime::Handle::enter);
+            f()
+        }
+    }
+
+    /// Hands a job to the host; one that nobody but the caller `waits` for goes with the future, where
+    /// the host knows that.
+    fn submit(&self, job: Job, waits: bool) -> FreeFuture {
         let Host { data, vt } = self.inner.host;
+        let call = entry!(vt => HostVt.blocking_call).flatten().filter(|_| waits);
         // SAFETY: the table lives as long as the library.
-        let submit = unsafe { (*vt).blocking };
-        blocking::run(f, |job| {
-            // SAFETY: `data` belongs to the table, which takes the job over.
-            let future = unsafe { submit(data, job) };
-            // SAFETY: the future is new and ours.
-            unsafe { HostFuture::new(future) }
-        })
-        .await
+        let submit = call.unwrap_or(unsafe { (*vt).blocking });
+        // SAFETY: `data` belongs to the table, which takes the job over.
+        let future = unsafe { submit(data, job) };
+        // SAFETY: the future is new and ours.
+        unsafe { FreeFuture::new(future) }
+    }
+
+    /// The plugin's own runtime, or that of the code that calls.
+    #[cfg(feature = "runtime")]
+    pub(crate) fn runtime(&self) -> Option<tokio::runtime::Handle> {
+        let own = self.inner.runtime.get().cloned();
+        own.or_else(|| tokio::runtime::Handle::try_current().ok())
+    }
+
+    /// All of the plugin's code runs within `runtime`. Once.
+    #[cfg(feature = "runtime")]
+    pub(crate) fn set_runtime(&self, runtime: tokio::runtime::Handle) {
+        let set = self.inner.runtime.set(runtime);
+        debug_assert!(set.is_ok(), "an instance has one runtime");
     }
 
     /// Ends when another version has taken the seat and this one should come to its end.

@@ -32,6 +32,31 @@ impl HostFuture {
     }
 }
 
+/// One of the host's services, which is bound to no thread: a timer, the end of a job.
+#[derive(Debug)]
+pub(crate) struct FreeFuture(HostFuture);
+
+// SAFETY: by the ABI a future of the table of services may go to another thread between two calls.
+unsafe impl Send for FreeFuture {}
+
+impl FreeFuture {
+    /// # Safety
+    /// `raw` was just made by a function of the host's table of services and belongs to the caller
+    /// alone.
+    pub(crate) unsafe fn new(raw: abi::Future<Done>) -> Self {
+        // SAFETY: the caller's promise.
+        Self(unsafe { HostFuture::new(raw) })
+    }
+}
+
+impl Future for FreeFuture {
+    type Output = Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        Pin::new(&mut self.0).poll(cx)
+    }
+}
+
 impl Future for HostFuture {
     type Output = Result<()>;
 

@@ -22,11 +22,40 @@
 //!   process first ([`Context::is_preflight`]) and then, for the same bytes, in the host.
 //! - [`Handler::call`] is asynchronous and must not block: [`Context::sleep`] waits and
 //!   [`Context::blocking`] runs blocking code on the host's own pool.
-//! - An `Err` or a panic answers 500 and is reported; it harms no other request.
+//! - An `Err` or a panic answers 500 and is reported; it harms no other request. An error type of
+//!   one's own that says what is answered for it is an [`IntoResponse`].
 //! - When another version takes the seat, requests begun here end here. [`Handler::drain`] and
 //!   [`Context::draining`] tell, so that endless streams can end. Then [`Handler::stop`] is called and
 //!   the handler dropped: a runtime or a pool in a field ends its threads there.
 //! - [`Handler::signal`] hears of the signals that the host gets, before and after it acts on them.
+//!
+//! # Beside requests
+//!
+//! | what | how |
+//! |---|---|
+//! | work that belongs to no request | [`Context::spawn`]: a task on the host's data threads, from when the version serves until after its last request |
+//! | work that comes again and again | [`Context::every`], once at a time; it ends when another version takes the seat |
+//! | to end one, to await its end | [`Task::abort`], `task.await`; a [`Task`] that is dropped goes on |
+//! | an error, a panic of a task | ends it alone, is logged and counted; [`TaskError`] tells who awaits it |
+//! | to tell other requests, tasks, cores and versions something | [`Context::topic`], [`Topic::publish`], [`Topic::subscribe`]; in one process, and nothing is kept |
+//! | a reader that does not keep up | loses the oldest messages, and [`TopicMessage::missed`] says how many |
+//! | one piece of code that blocks | [`Context::blocking`]; [`BlockingError::Full`] is best answered with 503 |
+//! | a plugin whose code blocks | [`BlockingHandler`], exported as [`Blocking<T>`](Blocking); a full pool is 503 with `Retry-After` |
+//! | too many of anything | an error: [`SpawnError`], [`TopicError`]; the host's settings bound them |
+//!
+//! On a host of binary interface 1.3 or before tasks and topics are [`SpawnError::Unsupported`] and
+//! [`TopicError::Unsupported`]. While the host itself is upgraded two workers are there for a moment
+//! (`soak_time`), each with the tasks and the topics of its own.
+//!
+//! # What is to outlive a version
+//! A new version begins with an empty instance, and so does each worker of the host. What is to go
+//! on (a counter, a session, where a job stands) is kept by the host in *cells*, by the plugin's name
+//! and a key: [`Context::cell`]. All versions that run, in all processes of the host, see the same
+//! values at the same time, and change them without losing anybody's change
+//! ([`Cell::update`], [`Cell::set_if`]). They outlive swaps, upgrades, crashes and `kill -9` of a
+//! worker; where the operator says so (`cells_on_disk`) the end of the host, too. What exactly is
+//! promised stands at [`Cell`]. The next version has to read what this one writes: add fields, and
+//! keep their meaning.
 //!
 //! # Rules for code that can be unloaded
 //! A thread that outlives the handler's drop keeps the library in memory. So does an address of it
@@ -87,6 +116,43 @@
 //! # fn main() {}
 //! ```
 //!
+//! # Settings
+//! The table `[plugin.NAME]` of the host's configuration is the plugin's own.
+//! `Context::config_as` makes a type of it (the feature `config`, which is on by default; the crate
+//! needs `serde` itself):
+//!
+//! ```
+//! # #[cfg(feature = "config")]
+//! # mod plugin {
+//! use hotseat_plugin_api::{Context, Handler, Request, Response, Result};
+//! use serde::Deserialize;
+//!
+//! #[derive(Deserialize)]
+//! #[serde(deny_unknown_fields)]
+//! struct Settings {
+//!     room: String,
+//!     #[serde(default)]
+//!     pool: Vec<u8>,
+//! }
+//!
+//! struct Shop(Settings);
+//!
+//! impl Handler for Shop {
+//!     fn new(context: &Context) -> Result<Self> { Ok(Self(context.config_as()?)) }
+//!     async fn call(&self, _: Request<'_>) -> Result<Response> {
+//!         Ok(Response::text(self.0.room.clone()))
+//!     }
+//! }
+//! # }
+//! # fn main() {}
+//! ```
+//!
+//! What does not fit refuses the deploy and names the line of the file
+//! (``/etc/hotseat.toml:14: [plugin.shop] pool[1]: invalid value: integer `300`, expected u8``); what
+//! served before serves on. The operator may write `file:/path` or `env:NAME` for any text, and the
+//! plugin gets the value: do not print it. Settings of an instance never change: when the operator
+//! changes them (`hotseat reload-config`), a new instance of the same library takes the seat.
+//!
 //! # Axum, tower and tokio
 //! With the feature `axum` an axum application is a plugin by one line, and so is any
 //! `tower::Service` with the feature `service`:
@@ -122,12 +188,14 @@
 //! | bodies in both directions, trailers, SSE, `Body::from_stream` | as in a program of its own; a request's body can be read in a task of another thread, each piece is brought there |
 //! | `tokio::time`, `net`, `spawn`, `spawn_blocking`, `block_in_place` | within a service, or a handler with `runtime = "tokio"` |
 //! | the request's number, the client, [`Context`] | the extension `RequestInfo` |
+//! | the time that is left for an answer | `RequestInfo::time_left`, `deadline`; in a [`Handler`] those of [`Request`] |
+//! | a client that goes | its call is dropped; one that only closes its side goes on being served: [`Request::client_gone`] tells a [`Handler`], and with `half_close = false` the host drops the call |
 //! | the drain | `RequestInfo::context`, then [`Context::draining`]; end event streams there |
 //! | a pool, a client, a task that runs on | in the application's state; it is dropped within the runtime at the end of its version, and what was spawned ends with the runtime |
 //! | `tracing`, `log` | events, spans and records of the plugin and all that it depends on are in the host's log, with the number of their request |
 //! | a subscriber or logger of one's own | set in the function that makes the application, it takes the place of the host's |
 //! | `println!`, `eprintln!` | in the host's log, with plugin and generation |
-//! | `std::thread::sleep`, a lock that is held for long | never: `spawn_blocking` or [`Context::blocking`] |
+//! | `std::thread::sleep`, a lock that is held for long | never: `spawn_blocking` or [`Context::blocking`], whose pool the host bounds |
 //! | a runtime in a static | never: its threads outlive the version, which stays in memory |
 //! | an `EnterGuard` of a runtime that is held over an `.await` | never: the thread polls other requests meanwhile, and they would run in your runtime |
 //!
@@ -227,6 +295,7 @@
 
 #[doc(hidden)]
 pub mod abi;
+mod blocking_handler;
 mod body;
 mod context;
 mod error;
@@ -267,12 +336,16 @@ mod tests;
 pub use bytes::Bytes;
 pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 
+pub use blocking_handler::{Blocking, BlockingHandler, OwnedRequest};
 pub use body::{Body, BodyError};
-pub use context::{Context, Draining, Level};
+pub use context::{
+    BlockingError, Cell, CellError, Context, Draining, Level, Outcome, Period, SpawnError,
+    Subscription, Task, TaskError, Topic, TopicError, TopicMessage, Versioned,
+};
 pub use error::{Error, Result};
 pub use handler::Handler;
-pub use request::{HeaderIter, Request};
-pub use response::{BodyWriter, Content, Response};
+pub use request::{ClientGone, HeaderIter, Request};
+pub use response::{BodyWriter, Content, IntoResponse, Response, ResultExt};
 #[cfg(feature = "runtime")]
 pub use runtime::RuntimeOptions;
 #[cfg(feature = "service")]

@@ -11,22 +11,28 @@ mod query;
 use std::{
     borrow::Cow,
     fmt,
+    future::Future,
     marker::PhantomData,
     mem::MaybeUninit,
     net::{SocketAddr, SocketAddrV6},
+    pin::Pin,
+    task::{self, Poll},
+    time::{Duration, Instant},
 };
 
 use http::{Method, Version};
 
 use crate::{
     Body, Context, Result,
-    abi::{Address, RequestHead, Str},
+    abi::{Address, NO_DEADLINE, RequestHead, Str},
     entry,
+    host_future::HostFuture,
     owned::OwnedStream,
 };
 
 pub use fields::HeaderIter;
 pub(crate) use fields::to_map;
+pub(crate) use query::value as query_value;
 
 /// Reads one field of the host's head. Fields are read one by one: a reference to the whole would
 /// claim bytes that an older host does not have.
@@ -144,6 +150,41 @@ impl<'a> Request<'a> {
         head!(self, id)
     }
 
+    /// What is left of the time to the head of the answer; nothing is cut before it is up. It stands
+    /// still while the handler waits for its client's body. `None`: there is no limit, or a host of ABI
+    /// 1.3 or before does not tell.
+    #[must_use]
+    pub fn time_left(&self) -> Option<Duration> {
+        self.deadline_on_clock()?.time_left()
+    }
+
+    pub(crate) fn deadline_on_clock(&self) -> Option<Deadline> {
+        Deadline::of(self.head)
+    }
+
+    /// When that time is up, as far as it is known now.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        Some(self.context.now() + self.time_left()?)
+    }
+
+    /// Ends when the client has gone, or has closed its side; over HTTP/2 never.
+    ///
+    /// A client whose connection breaks off has its call dropped, whatever it waits for. One that only
+    /// closes its side may still wait for the answer (`half_close`), and most that do so have gone: a
+    /// handler that works for long may give up then. Under a host of ABI 1.3 or before it never ends.
+    #[must_use = "a future does nothing until it is awaited"]
+    pub fn client_gone(&self) -> ClientGone {
+        let (data, vt) = (head!(self, data), head!(self, vt));
+        let Some(Some(gone)) = entry!(vt => RequestVt.client_gone) else {
+            return ClientGone { future: None, here: PhantomData };
+        };
+        // SAFETY: `data` belongs to the table.
+        let future = unsafe { gone(data) };
+        // SAFETY: the future is new and ours.
+        ClientGone { future: Some(unsafe { HostFuture::new(future) }), here: PhantomData }
+    }
+
     /// The HTTP version.
     #[must_use]
     pub fn version(&self) -> Version {
@@ -222,6 +263,68 @@ impl<'a> Request<'a> {
         // SAFETY: the ABI says that the texts of a head are UTF-8.
         unsafe { std::str::from_utf8_unchecked(bytes) }
     }
+}
+
+/// See [`Request::client_gone`].
+pub struct ClientGone {
+    future: Option<HostFuture>,
+    // Of the request's thread.
+    here: PhantomData<*const ()>,
+}
+
+impl Future for ClientGone {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<()> {
+        match &mut self.future {
+            // An error means that nobody looks any more.
+            Some(future) => Pin::new(future).poll(cx).map(|_| ()),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl fmt::Debug for ClientGone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClientGone")
+    }
+}
+
+/// When a request's time is up, on the system's own clock.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadline(Duration);
+
+impl Deadline {
+    fn of(head: *const RequestHead) -> Option<Self> {
+        // SAFETY: the head lives for the call, and these fields are in every version.
+        let (data, vt) = unsafe { ((*head).data, (*head).vt) };
+        let deadline = entry!(vt => RequestVt.deadline)??;
+        // SAFETY: `data` belongs to the table.
+        let nanos = unsafe { deadline(data) };
+        (nanos != NO_DEADLINE).then(|| Self(Duration::from_nanos(nanos)))
+    }
+
+    pub(crate) fn time_left(self) -> Option<Duration> {
+        #[cfg(any(test, feature = "testing"))]
+        if let Some(now) = crate::testing::monotonic() {
+            return Some(self.0.saturating_sub(now));
+        }
+        Some(self.0.saturating_sub(monotonic()?))
+    }
+}
+
+/// The time of the deadline's clock.
+pub(crate) fn monotonic() -> Option<Duration> {
+    let mut now = MaybeUninit::<libc::timespec>::uninit();
+    // SAFETY: writes one time, or fails.
+    let rc = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, now.as_mut_ptr()) };
+    if rc != 0 {
+        return None;
+    }
+    // SAFETY: it was written.
+    let now = unsafe { now.assume_init() };
+    let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
+    Some(Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or_default()))
 }
 
 impl fmt::Debug for Request<'_> {

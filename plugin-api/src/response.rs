@@ -7,6 +7,7 @@
 mod answer;
 mod content;
 mod fields;
+mod into;
 mod stream;
 mod writer;
 
@@ -23,6 +24,7 @@ use crate::{
 use fields::Fields;
 
 pub use content::Content;
+pub use into::{IntoResponse, ResultExt};
 pub use writer::BodyWriter;
 
 /// What the client gets. Begins as 200 unless said otherwise.
@@ -47,7 +49,34 @@ pub(crate) enum Payload {
     Upgrade(OwnedUpgrade),
 }
 
+/// A response whose body is whole, so that it may go to another thread.
+pub(crate) struct Whole {
+    status: StatusCode,
+    fields: Fields,
+    body: Option<OwnedBytes>,
+    fault: Option<Error>,
+}
+
+impl From<Whole> for Response {
+    fn from(whole: Whole) -> Self {
+        let Whole { status, fields, body, fault } = whole;
+        let payload = body.map_or(Payload::Empty, Payload::Bytes);
+        Self { status, fields, payload, fault }
+    }
+}
+
 impl Response {
+    /// The same, for another thread. `None`: its body is produced while it is sent.
+    pub(crate) fn into_whole(self) -> Option<Whole> {
+        let Self { status, fields, payload, fault } = self;
+        let body = match payload {
+            Payload::Empty => None,
+            Payload::Bytes(bytes) => Some(bytes),
+            Payload::Stream(_) | Payload::Upgrade(_) => return None,
+        };
+        Some(Whole { status, fields, body, fault })
+    }
+
     /// Text, as `text/plain; charset=utf-8`. A literal is not copied.
     pub fn text(text: impl Into<Cow<'static, str>>) -> Self {
         Self::typed("text/plain; charset=utf-8", Payload::Bytes(text.into().into()))

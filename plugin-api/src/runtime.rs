@@ -114,6 +114,7 @@ impl<H, O> Drop for InRuntime<H, O> {
 impl<H: Handler, O: Options> Handler for InRuntime<H, O> {
     fn new(context: &Context) -> Result<Self> {
         let runtime = Runtime::start(context.name(), O::OPTIONS)?;
+        context.set_runtime(runtime.handle().clone());
         let entered = runtime.handle().enter();
         let handler = H::new(context);
         drop(entered);

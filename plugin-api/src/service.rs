@@ -6,8 +6,13 @@
 //! the host's bytes; what the service answers crosses as it is.
 
 use std::{
-    error::Error as StdError, fmt, future::poll_fn, marker::PhantomData, net::SocketAddr,
+    error::Error as StdError,
+    fmt,
+    future::poll_fn,
+    marker::PhantomData,
+    net::SocketAddr,
     ptr::NonNull,
+    time::{Duration, Instant},
 };
 
 use http::{Extensions, StatusCode, Uri, header};
@@ -17,6 +22,7 @@ use crate::{
     Context, Error, Handler, Request, Response, Result,
     abi::{Str, root::Root},
     export::{self, Place},
+    request::Deadline,
 };
 
 mod body;
@@ -41,6 +47,7 @@ pub struct RequestInfo {
     peer: Option<SocketAddr>,
     context: Context,
     original: Option<Uri>,
+    deadline: Option<Deadline>,
 }
 
 impl RequestInfo {
@@ -55,6 +62,7 @@ impl RequestInfo {
             peer: request.peer_addr(),
             context: request.context().clone(),
             original,
+            deadline: request.deadline_on_clock(),
         })
     }
 
@@ -68,6 +76,20 @@ impl RequestInfo {
     #[must_use]
     pub fn peer(&self) -> Option<SocketAddr> {
         self.peer
+    }
+
+    /// What is left of the time to the head of the answer, as the mount or the host allows it; without
+    /// what the application has waited for its client's body. `None`: there is no limit, or an older
+    /// host does not tell.
+    #[must_use]
+    pub fn time_left(&self) -> Option<Duration> {
+        self.deadline?.time_left()
+    }
+
+    /// When that time is up.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        Some(Instant::now() + self.time_left()?)
     }
 
     /// The surroundings of the instance that answers: generation, drain, configuration.

@@ -27,7 +27,7 @@ mod services;
 #[cfg(feature = "websocket")]
 mod socket;
 #[cfg(test)]
-mod steps;
+pub(crate) mod steps;
 mod tasks;
 mod topics;
 mod upload;
@@ -297,6 +297,11 @@ pub(crate) fn hears_panics() -> bool {
 /// The host of the kit that the calling thread belongs to.
 pub(crate) fn host_here() -> Option<(*const (), *const HostVt)> {
     Some((world::current()?.data(), &raw const services::VT))
+}
+
+/// The time of the kit that the calling thread belongs to, as `CLOCK_MONOTONIC` has it.
+pub(crate) fn monotonic() -> Option<Duration> {
+    Some(world::current()?.clock.monotonic())
 }
 
 /// The time of a kit, if `vt` is of one.

@@ -4,6 +4,7 @@
 //! Invariant: nothing here reaches into the SDK but through the ABI.
 
 mod bodies;
+mod cells;
 mod kit;
 #[cfg(all(feature = "axum", feature = "testing"))]
 mod service;
@@ -296,7 +297,7 @@ fn blocking_code_runs_in_the_pool() {
 fn full_pool_is_an_error() {
     let kit = kit();
     kit.refuse_blocking(true);
-    assert_eq!(kit.get("/blocking").send().error(), Some("the pool's queue is full"));
+    assert_eq!(kit.get("/blocking").send().error(), Some("the host's blocking pool has no room"));
     kit.refuse_blocking(false);
     assert_eq!(kit.get("/blocking").send().text(), "42");
 }

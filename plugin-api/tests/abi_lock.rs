@@ -109,7 +109,7 @@ fn growing(out: &mut String) {
             size, version, id, method, path, query, original_path, host, peer, headers, data, vt,
             authority, scheme, peer_address,
         }
-        RequestVt { size, take_body, body_len, time_left, client_gone }
+        RequestVt { size, take_body, body_len, deadline, client_gone }
         HostVt {
             size, log, log_enabled, metric, panicked, sleep, blocking, log_enabled_for, log_record,
             spawn, cell, publish, subscribe, blocking_call,

@@ -6,15 +6,19 @@
 
 use hotseat_test_support::{Host, fault, start_host};
 
+mod beside;
 mod blocked;
 mod boot;
 mod carried;
+mod cells;
 mod children;
 mod cli;
+mod configured;
 mod connections;
 mod control;
 mod controls;
 mod crash;
+mod deadlines;
 mod demo;
 mod deploy;
 mod edge;

@@ -3,10 +3,11 @@
 //!
 //! Owns the pairs that the scenarios go through. What is read by another release: libraries
 //! (`libraries`); messages between master and worker, and the memory of a master (`upgrades`,
-//! `mixed`); the state folder (`folder`).
+//! `mixed`); the state folder (`folder`); cells, where only one of them has any (`cells`).
 
 use hotseat_test_support::{Answer, Builder, Host, Release, eventually};
 
+mod cells;
 mod folder;
 mod libraries;
 mod mixed;

@@ -75,7 +75,8 @@ impl<S: stream::Stream<Item = u8>> Pieces for S {}
 async fn prints() -> &'static str {
     print!("printed in ");
     println!("two pieces");
-    eprintln!("printed {} as an {}", "just", "error");
+    let (how, what) = ("just", "error");
+    eprintln!("printed {how} as an {what}");
     let threads = [1, 2].map(|it| std::thread::spawn(move || println!("printed by thread {it}")));
     for thread in threads {
         // A thread that only prints does not panic.

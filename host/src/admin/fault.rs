@@ -91,7 +91,7 @@ pub(super) async fn not_found(form: Form, uri: Uri) -> Response {
         "not_found",
         format!("there is nothing at `{}`", uri.path()),
         "GET / shows the status; `/v1/status`, `/v1/deploys`, `/v1/history`, `/v1/plugins`, \
-         `/v1/events`, `/v1/upgrade`, `/v1/lame-duck`, `/metrics`, `/readyz`, `/livez` and `/version` are there too",
+         `/v1/cells`, `/v1/events`, `/v1/upgrade`, `/v1/lame-duck`, `/v1/reload-config`, `/metrics`, `/readyz`, `/livez` and `/version` are there too",
     )
     .answer(form)
 }

@@ -136,7 +136,7 @@ pub(super) fn named(name: Result<Path<String>, PathRejection>) -> Result<PluginN
     plugin_name(&name.map(|Path(name)| name).unwrap_or_default())
 }
 
-fn plugin_name(text: &str) -> Result<PluginName, Fault> {
+pub(super) fn plugin_name(text: &str) -> Result<PluginName, Fault> {
     text.parse().map_err(|error: crate::ids::IdError| {
         let hint = "`hotseat status` lists the names";
         Fault::new(StatusCode::BAD_REQUEST, "bad_name", error.to_string(), hint)

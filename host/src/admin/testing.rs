@@ -13,6 +13,8 @@ use tower_service::Service;
 
 use super::{Backend, Connection, Door, EventPlaces, Relay, Transport, router};
 use crate::{
+    cells::{Cells, make},
+    config::Limits,
     deploy::{
         desk::{Desk, Outcome, Refusal},
         order::{Change, Deployed, Order},
@@ -83,6 +85,7 @@ pub(crate) fn plane_with(status: Status, change: impl FnOnce(&mut Backend)) -> P
             Box::pin(async move { vec![history_line(); count] })
         }),
         order: Arc::new(|number| Box::pin(async move { (number == 1).then(history_line) })),
+        cells: Arc::new(Cells::adopt(make().unwrap(), Limits::default().of_cells()).unwrap()),
         metrics: Arc::new(Metrics::new(10)),
         upgrade: Arc::new(|_| Box::pin(async { no_master() })),
         lame_duck: Arc::new(|_, _| Box::pin(async { true })),

@@ -8,8 +8,11 @@ use std::{
     path::Path,
 };
 
-pub(super) use self::process::outcome;
 use self::table::Table;
+pub(super) use self::{
+    cells::{cells, keys, value},
+    process::outcome,
+};
 use super::{answer::one_line, wire::time::rfc3339};
 use crate::state::history::Entry;
 use crate::status::{
@@ -18,6 +21,7 @@ use crate::status::{
 };
 use crate::sys::clock::Now;
 
+mod cells;
 mod process;
 mod table;
 mod unit;
@@ -62,6 +66,7 @@ fn write_status(page: &mut String, status: &Status, working_dir: &Path, now: &No
             writeln!(page, "heap: of the process beside that, C libraries included: {rest} live")?;
         }
     }
+    cells::write(page, &status.cells)?;
     if let lines @ 1.. = status.all_log_dropped() {
         writeln!(page, "log: {lines} lines were dropped, because nobody took them in time")?;
     }
@@ -140,6 +145,10 @@ pub(super) fn plugins(plugins: &[PluginStatus]) -> String {
         if let Some(leaves) = leaves {
             let _ = writeln!(page, "note: {}: {}", plugin.name, one_line(&leaves.text));
         }
+    }
+    let config = |it: &PluginStatus| Some((it.name.clone(), it.active.as_ref()?.config.clone()?));
+    for (plugin, config) in plugins.iter().filter_map(config) {
+        let _ = writeln!(page, "config: {plugin}: {config}");
     }
     for (plugin, heap) in plugins.iter().filter_map(|it| Some((it, it.active.as_ref()?.heap?))) {
         let [live, held, peak] = [heap.live, heap.held, heap.peak].map(unit::bytes);

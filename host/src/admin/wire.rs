@@ -11,13 +11,15 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub(super) use self::{
+    cells::{Cell, Cells, Keys, Removed},
     happened::{Event, History, Missed},
-    order::{Deployed, Order, Orders},
+    order::{Deployed, Order, Orders, Reloaded},
     picture::{Plugin, Plugins, Status, Unwritable},
     upgrade::{LameDuck, LastUpgrade, Upgraded},
 };
 use crate::status;
 
+mod cells;
 mod happened;
 mod order;
 mod picture;

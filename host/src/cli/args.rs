@@ -78,6 +78,17 @@ Examples:
 
 Exit codes: 0 it serves, 1 failed, 2 refused and nothing changed, 64 wrong usage";
 
+const CELLS_EXAMPLES: &str = "\
+Cells are values that a plugin keeps beyond its versions. They stay when it is unloaded.
+
+Examples:
+  hotseat cells                                  who has how many
+  hotseat cells shop                             the keys of this plugin
+  hotseat cells shop visits                      one value
+  hotseat cells shop --remove                    all of them go
+
+Exit codes: 0 done, 1 failed, 2 refused, 64 wrong usage";
+
 const UPGRADE_EXAMPLES: &str = "\
 A new process with the new binary and settings takes over; the one before finishes what it has.
 No connection is refused meanwhile, and the host's process id stays. If the new process fails, or
@@ -98,6 +109,16 @@ Exit codes:
   6  the new process turned bad; the one before serves again
   7  another upgrade runs, or too many processes drain
   64 wrong usage";
+
+const RELOAD_EXAMPLES: &str = "\
+The host reads its configuration file again, and the files that secrets are in. Each plugin in traffic
+whose settings have changed is deployed again, the same bytes with the new settings: all of them, or
+none if one does not take them. For any other setting an upgrade is needed; the answer names them.
+
+Examples:
+  hotseat reload-config
+
+Exit codes: 0 done, or nothing has changed; 1 failed, 2 refused and nothing changed, 64 wrong usage";
 
 const LAME_DUCK_EXAMPLES: &str = "\
 A lame duck serves everything, but `/readyz` says no, so that load balancers send the next clients
@@ -137,12 +158,18 @@ pub enum Command {
     Status(RemoteArgs),
     /// Show what was done, newest first
     History(HistoryArgs),
+    /// Show what plugins keep with the host, and remove it
+    #[command(after_help = CELLS_EXAMPLES)]
+    Cells(CellsArgs),
     /// Return to a version before
     #[command(after_help = ROLLBACK_EXAMPLES)]
     Rollback(RollbackArgs),
     /// Replace the host's binary and settings while it serves
     #[command(after_help = UPGRADE_EXAMPLES)]
     Upgrade(UpgradeArgs),
+    /// Have plugins serve with their settings as the configuration says them now
+    #[command(after_help = RELOAD_EXAMPLES)]
+    ReloadConfig(RemoteArgs),
     /// Ask load balancers for no more traffic, or for traffic again
     #[command(after_help = LAME_DUCK_EXAMPLES)]
     LameDuck(LameDuckArgs),
@@ -224,6 +251,21 @@ pub struct HistoryArgs {
     #[arg(long, value_name = "COUNT", default_value = "50")]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=10_000))]
     pub limit: u16,
+    /// The host.
+    #[command(flatten)]
+    pub remote: RemoteArgs,
+}
+
+/// `hotseat cells`.
+#[derive(Debug, Args)]
+pub struct CellsArgs {
+    /// The plugin whose keys are listed [default: all plugins, with what they have]
+    pub plugin: Option<PluginName>,
+    /// The key whose value is shown
+    pub key: Option<String>,
+    /// Remove the value, or without a key all values of the plugin
+    #[arg(long, requires = "plugin")]
+    pub remove: bool,
     /// The host.
     #[command(flatten)]
     pub remote: RemoteArgs,

@@ -42,7 +42,7 @@ pub(super) fn settings(arguments: &[OsString]) -> u8 {
         memory: MEMORY_SCHEMA,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         settings: Settings::of(&found.loaded),
-        file: ConfigFile { path: found.file.path, text: found.file.text },
+        file: ConfigFile::read_now(found.file.path, found.file.text),
         warnings: found.loaded.config.warnings(),
     })
 }

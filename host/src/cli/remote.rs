@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{
     DONE, FAILED, REFUSED,
-    args::{HistoryArgs, LoadArgs, RemoteArgs, RollbackArgs, UnloadArgs},
+    args::{CellsArgs, HistoryArgs, LoadArgs, RemoteArgs, RollbackArgs, UnloadArgs},
     check::{absolute, refusal_object},
     client::{self, Question, Reply},
     complain, say,
@@ -69,12 +69,33 @@ pub(super) fn history(args: HistoryArgs) -> u8 {
     ask(remote, Method::GET, format!("/v1/history?limit={limit}"), String::new())
 }
 
+pub(super) fn cells(args: CellsArgs) -> u8 {
+    let CellsArgs { plugin, key, remove, remote } = args;
+    let parts = plugin.iter().map(|it| it.as_str().to_owned()).chain(key.map(|key| encoded(&key)));
+    let path = parts.fold("/v1/cells".to_owned(), |path, part| path + "/" + &part);
+    let method = if remove { Method::DELETE } else { Method::GET };
+    ask(remote, method, path, String::new())
+}
+
+/// A text as one step of a path.
+fn encoded(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let step = |byte| {
+        if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }
+    };
+    text.bytes().map(step).collect()
+}
+
 pub(super) fn rollback(args: RollbackArgs) -> u8 {
     let RollbackArgs { name, to, if_generation, remote } = args;
     let plugin = name.as_ref().map(PluginName::as_str);
     let mut body = json!({ "plugin": plugin, "to": to });
     expect(&mut body, if_generation);
     ask(remote, Method::POST, "/v1/rollback".to_owned(), body.to_string())
+}
+
+pub(super) fn reload_config(remote: RemoteArgs) -> u8 {
+    ask(remote, Method::POST, "/v1/reload-config".to_owned(), String::new())
 }
 
 /// Says a condition in the body, where a host that does not know it refuses the order instead of

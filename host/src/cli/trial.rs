@@ -13,14 +13,20 @@ use std::{
 use super::check::CheckReport;
 use crate::{
     artifact::{StageRules, Store, StoreError, VerifyError, stage},
-    config::Config,
+    config::{
+        Config,
+        plugin::{Secrets, settings_of},
+    },
     deploy::{
         desk::Refusal,
         tried::{Tried, try_library},
     },
     error::{Coded, Kind},
     ids::Generation,
-    plugin::{hooks, preflight::Waiting},
+    plugin::{
+        hooks,
+        preflight::{Given, Waiting},
+    },
 };
 
 /// The folder for the private copy cannot be made.
@@ -86,8 +92,11 @@ pub fn run(path: &Path, config: &Config) -> Result<CheckReport, Refusal> {
         Store::open(&folder.0).map_err(|error: StoreError| -> Refusal { Arc::new(error) })?;
     let copy = |bytes: &[u8]| store.private_copy(Generation(0), staged.digest, bytes);
     let version = (staged.plugin.clone(), staged.label.clone());
+    let settings = settings_of(&config.plugins, &staged.plugin, &Secrets::new());
+    let settings = settings.map_err(|error| -> Refusal { Arc::new(error) })?;
     let waiting = Waiting::start(config.limits.static_tls);
-    let tried = try_library(waiting, (&staged.bytes, Some(path)), copy, version, config);
+    let given = Given { settings: &settings, config, cells: None };
+    let tried = try_library(waiting, (&staged.bytes, Some(path)), copy, version, &given);
     let Tried { verdict, notes, .. } = tried.map_err(|error| -> Refusal { Arc::new(error) })?;
     let broken = hooks::complaint().map(str::to_owned);
     let notes = staged.notes.into_iter().chain(notes).chain(verdict.left_behind());

@@ -81,6 +81,19 @@ impl Config {
                 ));
             }
         }
+        for rule in &self.mounts {
+            let (Some(time), drain) = (rule.plugin_time, self.limits.upgrade_drain) else {
+                continue;
+            };
+            if time > drain {
+                let (prefix, time) = (&rule.prefix, typed(time));
+                lines.push(format!(
+                    "`plugin_time` ({time}) of the mount `{prefix}` is longer than `upgrade_drain` ({}): a \
+                     request may be cut when its worker is replaced; set `upgrade_drain` to {time} or more",
+                    typed(drain)
+                ));
+            }
+        }
         let idle = self.limits.idle_time;
         if idle <= NGINX_KEEPALIVE {
             lines.push(format!(
@@ -140,7 +153,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Hook, HookPhase};
+    use crate::config::{Hook, HookPhase, MountRule};
 
     #[track_caller]
     fn check(change: impl FnOnce(&mut Config), expected: &[&str]) {
@@ -171,6 +184,17 @@ mod tests {
 
     #[test]
     fn what_does_not_nest_is_named_with_its_cure() {
+        check(
+            |config| {
+                let (plugin, prefix) = ("handler".parse().unwrap(), "/slow".to_owned());
+                let plugin_time = Some(s(120));
+                config.mounts.push(MountRule { host: None, prefix, plugin, plugin_time });
+            },
+            &[
+                "`plugin_time` (120s) of the mount `/slow` is longer than `upgrade_drain` (60s): a request \
+               may be cut when its worker is replaced; set `upgrade_drain` to 120s or more",
+            ],
+        );
         check(
             |config| {
                 config.limits.plugin_time = s(61);

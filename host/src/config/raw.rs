@@ -14,7 +14,6 @@ use std::{
 
 use serde::{Deserialize, Deserializer};
 
-pub use self::refusal::ConfigError;
 use self::{
     address::{Account, ControlAt, ListenAt, Name, Prefix, RawMount},
     file::{FileText, Surroundings},
@@ -23,14 +22,17 @@ use self::{
     plugin::RawPlugin,
     values::Count,
 };
+pub use self::{changed::changed_keys, refusal::ConfigError};
 use super::Config;
 use crate::log::{Filter, LogFormat, LogSettings};
 
 pub mod address;
 mod build;
+mod changed;
 pub mod file;
 pub mod lifecycle;
 pub mod limits;
+mod places;
 pub mod plugin;
 mod refusal;
 pub mod values;
@@ -129,6 +131,11 @@ pub struct RawConfig {
     #[arg(long, env = "HOTSEAT_RECYCLE", hide_env_values = true, value_name = "WHEN")]
     #[arg(help_heading = "Plugins")]
     pub recycle: Option<RawRecycle>,
+    /// Plugins whose cells are kept on the disk as well, so that they outlive the whole host; may be
+    /// given several times [default: none]
+    #[arg(long, env = "HOTSEAT_CELLS_ON_DISK", hide_env_values = true, value_name = "PLUGIN")]
+    #[arg(value_delimiter = ',', help_heading = "Plugins")]
+    pub cells_on_disk: Option<Vec<Name>>,
 
     /// Where state is kept, one host a folder [default: $STATE_DIRECTORY, else ./.hotseat]
     #[arg(long, env = "HOTSEAT_STATE_DIR", hide_env_values = true, value_name = "DIR")]
@@ -220,7 +227,13 @@ impl RawConfig {
     pub fn load_text(self, file: &FileText, around: &Surroundings) -> Result<Loaded, ConfigError> {
         // Clap has seen only each mount by itself.
         distinct(self.mount.as_deref().unwrap_or_default()).map_err(ConfigError::Clash)?;
-        let (config, log) = self.or(file::parse(file)?).build(around);
+        let (mut config, log) = self.or(file::parse(file)?).build(around);
+        if let Some(path) = file.path.as_deref().filter(|_| !config.plugins.is_empty()) {
+            let mut places = places::of(path, &file.text);
+            for (name, table) in &mut config.plugins {
+                table.places = places.remove(name.as_str());
+            }
+        }
         let too_many = |name: &str| format!("there are more than {LIST_COUNT} {name}");
         let clash = if config.probes.len() > LIST_COUNT {
             Some(too_many("probes"))
@@ -251,6 +264,7 @@ impl RawConfig {
             trusted_owners: self.trusted_owners.or(below.trusted_owners),
             unload: self.unload.or(below.unload),
             recycle: self.recycle.or(below.recycle),
+            cells_on_disk: self.cells_on_disk.or(below.cells_on_disk),
             state_dir: self.state_dir.or(below.state_dir),
             threads: self.threads.or(below.threads),
             half_close: self.half_close.or(below.half_close),

@@ -183,6 +183,8 @@ fn load(
     version: &VersionEntry,
 ) -> Result<Loaded, CandidateError> {
     let waiting = workshop.waiting();
+    // It goes on with what it was given before.
+    let settings = workshop.settings.kept(plugin)?;
     let bytes = workshop.store.read(version.digest)?;
     let subject = Subject {
         order: None,
@@ -191,6 +193,6 @@ fn load(
         digest: version.digest,
         generation: version.generation,
     };
-    let candidate = Candidate { subject, bytes, author: None, notes: Vec::new() };
+    let candidate = Candidate { subject, bytes, author: None, notes: Vec::new(), settings };
     workshop.load(workshop.preflight(waiting, candidate)?)
 }

@@ -11,11 +11,15 @@ use super::{
     companions::{self, NotTaken},
     failed::FailedLoad,
     room::{NoRoom, Room},
+    settings::Settings,
     tried::{NO_ROOM, PrivateCopy, Tried, try_library},
 };
 use crate::{
     artifact::{StageError, StageRules, Staged, Store, StoreError, VerifyError, elf, stage},
-    config::{Config, UnloadPolicy},
+    config::{
+        Config, UnloadPolicy,
+        plugin::{PluginSettings, SecretError},
+    },
     error::{Coded, Kind},
     event::{Event, Events, Phase},
     ids::{Digest, Generation, Label, PluginName, Version},
@@ -23,7 +27,7 @@ use crate::{
         hooks,
         library::{LoadError, LoadProblem, LoadRequest, agrees},
         load::load,
-        preflight::{PreflightError, Waiting},
+        preflight::{Given, PreflightError, Waiting},
         reaper::ReaperHandle,
         services::Services,
     },
@@ -56,6 +60,9 @@ pub enum CandidateError {
     /// As before, because other loads have used something up.
     #[error(transparent)]
     NoRoom(#[from] NoRoom),
+    /// What its own settings refer to.
+    #[error(transparent)]
+    Settings(#[from] SecretError),
 }
 
 impl CandidateError {
@@ -68,6 +75,7 @@ impl CandidateError {
             Self::Companion(error) => error,
             Self::Load(error) => error,
             Self::NoRoom(error) => error,
+            Self::Settings(error) => error,
         }
     }
 }
@@ -83,7 +91,8 @@ impl CandidateError {
             | Self::Verify(_)
             | Self::Store(_)
             | Self::Preflight(_)
-            | Self::Companion(_) => false,
+            | Self::Companion(_)
+            | Self::Settings(_) => false,
         }
     }
 }
@@ -107,6 +116,8 @@ impl Coded for CandidateError {
 pub struct Workshop {
     /// Limits and policies.
     pub config: Arc<Config>,
+    /// The plugins' own.
+    pub settings: Arc<Settings>,
     /// Artifacts and private copies.
     pub store: Arc<Store>,
     /// What a plugin may ask of the host.
@@ -147,6 +158,8 @@ pub struct Candidate {
     pub author: Option<PathBuf>,
     /// What there is to say about it.
     pub notes: Vec<String>,
+    /// What it is given.
+    pub settings: PluginSettings,
 }
 
 /// A candidate that a child has loaded, run and unloaded.
@@ -160,6 +173,7 @@ pub struct Passed {
     pub notes: Vec<String>,
     /// How long the child took.
     pub took: Duration,
+    settings: PluginSettings,
     leaves: Option<Leaves>,
     /// What the child's loader has given it of what it needs.
     resolved: Vec<Resolved>,
@@ -195,7 +209,7 @@ impl Workshop {
         waiting: Waiting,
         candidate: Candidate,
     ) -> Result<Passed, CandidateError> {
-        let Candidate { subject, bytes, author, mut notes } = candidate;
+        let Candidate { subject, bytes, author, mut notes, settings } = candidate;
         let copy = match subject.order {
             Some(_) => Store::private_copy,
             // What was acknowledged serves, whatever has become of the disk.
@@ -204,7 +218,8 @@ impl Workshop {
         let copy = |bytes: &[u8]| copy(&self.store, subject.generation, subject.digest, bytes);
         let version = (subject.plugin.clone(), subject.label.clone());
         let library = (&*bytes, author.as_deref());
-        let tried = try_library(waiting, library, copy, version, &self.config)?;
+        let given = self.given(&settings);
+        let tried = try_library(waiting, library, copy, version, &given)?;
         let Tried { verdict, notes: more, file } = tried;
         notes.extend(more);
         notes.extend(verdict.stays());
@@ -220,7 +235,12 @@ impl Workshop {
         notes.extend(companions::replaced(&verdict.resolved));
         self.publish(Phase::Passed, &subject);
         let (took, resolved) = (verdict.took, verdict.resolved);
-        Ok(Passed { subject, bytes, notes, took, leaves, resolved, file })
+        Ok(Passed { subject, bytes, notes, took, settings, leaves, resolved, file })
+    }
+
+    /// What a candidate is tried with.
+    fn given<'a>(&'a self, settings: &'a PluginSettings) -> Given<'a> {
+        Given { settings, config: &self.config, cells: self.services.cells.file() }
     }
 
     /// Whether the library at `path` would come through its preflight by now, and this process has what it
@@ -232,9 +252,11 @@ impl Workshop {
         let waiting = self.waiting();
         let staged = self.stage(path)?;
         let copy = |bytes: &[u8]| self.store.trial_copy(staged.digest, bytes);
+        let settings = self.settings.fresh(&staged.plugin)?;
         let version = (staged.plugin, staged.label);
         let library = (&*staged.bytes, Some(path));
-        let tried = try_library(waiting, library, copy, version, &self.config)?;
+        let given = self.given(&settings);
+        let tried = try_library(waiting, library, copy, version, &given)?;
         Ok(agrees(&tried.verdict.resolved)?)
     }
 
@@ -243,7 +265,7 @@ impl Workshop {
     /// # Errors
     /// [`CandidateError::Load`].
     pub fn load(&self, passed: Passed) -> Result<Loaded, CandidateError> {
-        let Passed { subject, mut file, bytes, leaves, resolved, .. } = passed;
+        let Passed { subject, mut file, bytes, settings, leaves, resolved, .. } = passed;
         let static_tls = elf::static_tls(&bytes);
         let Some(copy) = file.take() else { unreachable!("taken only here") };
         let limits = &self.config.limits;
@@ -253,7 +275,7 @@ impl Workshop {
             plugin: subject.plugin.clone(),
             label: subject.label.clone(),
             generation: subject.generation,
-            config: self.config.plugin_config.get(&subject.plugin).cloned(),
+            settings: settings.clone(),
             services: self.services.clone(),
             tried: resolved,
             load_time: limits.load_time,
@@ -276,7 +298,8 @@ impl Workshop {
             self.room.take(generation, bytes);
         }
         self.publish(Phase::Loaded, &subject);
-        Ok(Loaded::new(plugin, version, (instance, copy), leaves, hands))
+        let digest = self.settings.digest(&settings);
+        Ok(Loaded::new(plugin, version, (instance, copy), (settings, digest, leaves), hands))
     }
 
     /// Says that a step is done.

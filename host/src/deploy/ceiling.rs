@@ -4,7 +4,13 @@
 //! under whatever locks of a plugin that may be. Invariant: requests pay nothing for it; those of a
 //! plugin that is refused find no lease in their thread's view of the table.
 
-use std::{collections::BTreeMap, io, ops::ControlFlow, sync::Arc, thread};
+use std::{
+    collections::BTreeMap,
+    io,
+    ops::ControlFlow,
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+};
 
 use hotseat_unload::heap;
 
@@ -27,7 +33,7 @@ struct News {
 /// Has generations watched; clones reach the same thread.
 #[derive(Clone, Debug)]
 pub struct Ceilings {
-    rules: Arc<BTreeMap<PluginName, MemoryRule>>,
+    rules: Arc<Mutex<BTreeMap<PluginName, MemoryRule>>>,
     inbox: Arc<Inbox<News>>,
 }
 
@@ -49,7 +55,7 @@ struct Keeper {
 }
 
 impl CeilingThread {
-    /// Starts the thread, if there is a rule.
+    /// Starts the thread. It is there without a rule as well: a reload may bring some.
     ///
     /// # Errors
     /// The system's own, when the thread cannot be started.
@@ -59,11 +65,9 @@ impl CeilingThread {
         desk: Desk,
         events: Events,
     ) -> io::Result<Self> {
-        let ceilings = Ceilings { rules: Arc::new(rules), inbox: Arc::default() };
-        if !ceilings.rules.is_empty() {
-            let keeper = Keeper { ceilings: ceilings.clone(), routes, desk, events };
-            thread::Builder::new().name("ceiling".to_owned()).spawn(move || keeper.run())?;
-        }
+        let ceilings = Ceilings { rules: Arc::new(Mutex::new(rules)), inbox: Arc::default() };
+        let keeper = Keeper { ceilings: ceilings.clone(), routes, desk, events };
+        thread::Builder::new().name("ceiling".to_owned()).spawn(move || keeper.run())?;
         Ok(Self(ceilings))
     }
 
@@ -75,9 +79,18 @@ impl CeilingThread {
 }
 
 impl Ceilings {
+    /// Other rules count from now on, for whatever is watched after this.
+    pub fn go_by(&self, rules: BTreeMap<PluginName, MemoryRule>) {
+        *self.rules.lock().unwrap_or_else(PoisonError::into_inner) = rules;
+    }
+
+    fn rule(&self, plugin: &PluginName) -> Option<MemoryRule> {
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner).get(plugin).copied()
+    }
+
     /// From now on the generation, which is in traffic, is watched. Once is enough.
     pub fn watch(&self, loaded: &Loaded) {
-        let Some(rule) = self.rules.get(&loaded.plugin).filter(|_| loaded.begin_watch()) else {
+        let Some(rule) = self.rule(&loaded.plugin).filter(|_| loaded.begin_watch()) else {
             return;
         };
         let inbox = self.inbox.clone();
@@ -103,7 +116,7 @@ impl Keeper {
     }
 
     fn look(&self, loaded: &Loaded) {
-        let Some(rule) = self.ceilings.rules.get(&loaded.plugin) else { return };
+        let Some(rule) = self.ceilings.rule(&loaded.plugin) else { return };
         let over = heap::is_over(loaded.instance().library());
         if loaded.over().is_some() == over {
             return;

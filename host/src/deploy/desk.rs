@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 use super::{
     amend::Withdrawal,
     order::{Change, Deployed, Order},
+    reload::Reloaded,
 };
 use crate::{
     error::{Coded, Kind},
@@ -49,6 +50,9 @@ pub enum DeskError {
         /// The queue's bound.
         limit: usize,
     },
+    /// A reload is to begin that will read what this one would.
+    #[error("a reload of the configuration is waiting already")]
+    ReloadWaits,
     /// The host is stopping.
     #[error("the host is stopping")]
     Stopping,
@@ -64,6 +68,7 @@ impl Coded for DeskError {
     fn code(&self) -> &'static str {
         match self {
             Self::Busy { .. } => "queue_full",
+            Self::ReloadWaits => "reload_waiting",
             Self::Stopping => "stopping",
             Self::Frozen => "worker_frozen",
             Self::Broken => "deploy_thread_ended",
@@ -72,7 +77,7 @@ impl Coded for DeskError {
 
     fn kind(&self) -> Kind {
         match self {
-            Self::Busy { .. } | Self::Frozen => Kind::Busy,
+            Self::Busy { .. } | Self::ReloadWaits | Self::Frozen => Kind::Busy,
             Self::Stopping => Kind::Stopping,
             Self::Broken => Kind::Host,
         }
@@ -81,6 +86,9 @@ impl Coded for DeskError {
     fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Busy { .. } => "try again in a second, or raise `queue_count`".to_owned(),
+            Self::ReloadWaits => {
+                "it reads the file when its turn comes; try again in a second".to_owned()
+            }
             Self::Stopping => "send it to the host that is started next".to_owned(),
             Self::Frozen => "send it again on a new connection".to_owned(),
             Self::Broken => {
@@ -135,8 +143,25 @@ pub enum Work {
     Reconcile(SyncSender<()>),
     /// Something that serves is not to do so any longer.
     Withdraw(Withdrawal),
+    /// The plugins' own settings may have changed.
+    Reload(ReloadJob),
     /// Nothing is to change: find out whether a file would be accepted by now.
     Trial(Trial),
+}
+
+/// Somebody wants the plugins' settings read anew.
+#[derive(Debug)]
+pub struct ReloadJob {
+    /// The process that asks, as far as known.
+    pub by: Option<Peer>,
+    answer: oneshot::Sender<Result<Reloaded, Refusal>>,
+}
+
+impl ReloadJob {
+    /// Tells whoever waits, if somebody still does.
+    pub fn answer(self, done: Result<Reloaded, Refusal>) {
+        let _ = self.answer.send(done);
+    }
 }
 
 /// A file that was refused, to be tried again without a word.
@@ -169,6 +194,7 @@ struct State {
     reconcile: Option<SyncSender<()>>,
     /// One of each generation at most.
     withdraw: VecDeque<Withdrawal>,
+    reload: Option<ReloadJob>,
     /// Only when nothing else is to be done.
     trial: Option<Trial>,
     running: Option<OrderStatus>,
@@ -189,6 +215,8 @@ impl State {
             && let Some(withdrawal) = self.withdraw.pop_front()
         {
             Work::Withdraw(withdrawal)
+        } else if let Some(job) = self.reload.take() {
+            Work::Reload(job)
         } else if let Some(job) = self.waiting.pop_front() {
             self.running = Some(describe(&job, "running"));
             Work::Order(job)
@@ -331,7 +359,7 @@ impl Desk {
     pub(crate) fn take(&self) -> Option<Job> {
         match self.next()? {
             Work::Order(job) => Some(job),
-            Work::Reconcile(_) | Work::Withdraw(_) | Work::Trial(_) => None,
+            Work::Reconcile(_) | Work::Withdraw(_) | Work::Reload(_) | Work::Trial(_) => None,
         }
     }
 
@@ -342,6 +370,30 @@ impl Desk {
                 state.withdraw.push_back(withdrawal);
             }
         });
+    }
+
+    /// Has the plugins' settings read anew, before the next order.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit); one may wait.
+    pub fn reload(
+        &self,
+        by: Option<Peer>,
+    ) -> Result<oneshot::Receiver<Result<Reloaded, Refusal>>, DeskError> {
+        self.shared.state.tell(|state| {
+            if state.frozen {
+                return Err(DeskError::Frozen);
+            }
+            if let Some(why) = state.closed {
+                return Err(why);
+            }
+            if state.reload.is_some() {
+                return Err(DeskError::ReloadWaits);
+            }
+            let (answer, receiver) = oneshot::channel();
+            state.reload = Some(ReloadJob { by, answer });
+            Ok(receiver)
+        })
     }
 
     /// Has the file at `path` tried once nothing else is to be done.
@@ -417,7 +469,9 @@ impl Desk {
     /// Waits until no order waits or runs, at most `patience`. Whether that is so.
     #[must_use]
     pub fn settle(&self, patience: Duration) -> bool {
-        self.shared.state.wait_for(patience, |state| state.waiting.is_empty() && !state.busy)
+        self.shared.state.wait_for(patience, |state| {
+            state.waiting.is_empty() && state.reload.is_none() && !state.busy
+        })
     }
 
     /// Refuses everything that waits and all that comes.
@@ -426,12 +480,15 @@ impl Desk {
     }
 
     fn close_with(&self, why: DeskError) {
-        let waiting = self.shared.state.tell(|state| {
+        let (waiting, reload) = self.shared.state.tell(|state| {
             state.closed = Some(why);
             // Whoever waits for either hears that nobody will answer.
             (state.trial, state.reconcile) = (None, None);
-            std::mem::take(&mut state.waiting)
+            (std::mem::take(&mut state.waiting), state.reload.take())
         });
+        if let Some(job) = reload {
+            job.answer(Err(Arc::new(why)));
+        }
         for job in waiting {
             let _ = job.answer.send(Err(Arc::new(why)));
         }

@@ -98,7 +98,7 @@ impl Coded for NoSuchPlugin {
     }
 }
 
-fn refuse(error: impl Coded + Send + Sync + 'static) -> Refusal {
+pub(super) fn refuse(error: impl Coded + Send + Sync + 'static) -> Refusal {
     Arc::new(error)
 }
 
@@ -141,6 +141,7 @@ impl Pipeline {
                     let _ = done.try_send(());
                 }
                 Work::Withdraw(withdrawal) => self.take_back(&withdrawal),
+                Work::Reload(job) => self.attend_to_reload(job, desk),
                 Work::Trial(trial) => {
                     let verdict = self.workshop.trial(&trial.path);
                     trial.answer(verdict.map_err(|error| error.code()));
@@ -192,7 +193,7 @@ impl Pipeline {
     ///
     /// # Errors
     /// The order is to go on there.
-    fn make_room(&self, bytes: &[u8]) -> Result<(), Refusal> {
+    pub(super) fn make_room(&self, bytes: &[u8]) -> Result<(), Refusal> {
         let Some(wanted) = elf::static_tls(bytes) else { return Ok(()) };
         let serving = self.active.values().flatten().map(|loaded| loaded.version.generation);
         match self.workshop.room.short(wanted, serving) {
@@ -268,8 +269,9 @@ impl Pipeline {
         if previous.as_ref().is_some_and(|previous| subject.label < previous.label) {
             notes.push(format!("downgrade: {} is below what served before", subject.label));
         }
+        let settings = self.workshop.settings.fresh(&subject.plugin).map_err(refuse)?;
         let author = Some(path.to_owned());
-        let candidate = Candidate { subject, bytes: staged.bytes, author, notes };
+        let candidate = Candidate { subject, bytes: staged.bytes, author, notes, settings };
         let passed = self.workshop.preflight(waiting, candidate).map_err(refuse)?;
         let file = (source == Source::Folder).then(|| path.to_owned());
         self.bring_up(passed, Origin::File(file), started)
@@ -303,7 +305,8 @@ impl Pipeline {
             Some(_) => Vec::new(),
             None => vec![format!("no plugin was named: `{}` changed last", subject.plugin)],
         };
-        let candidate = Candidate { subject, bytes, author: None, notes };
+        let settings = self.workshop.settings.fresh(&subject.plugin).map_err(refuse)?;
+        let candidate = Candidate { subject, bytes, author: None, notes, settings };
         let passed = self.workshop.preflight(waiting, candidate).map_err(refuse)?;
         self.bring_up(passed, Origin::Kept(target), started)
     }
@@ -323,22 +326,7 @@ impl Pipeline {
         };
         let subject = passed.subject.clone();
         let (bytes, notes, preflight) = (passed.bytes.clone(), passed.notes.clone(), passed.took);
-        let loaded = self.workshop.load(passed).map_err(|error| self.named(error));
-        if loaded.is_err() {
-            (self.reports.load_failed)();
-        }
-        if let Err(CandidateError::Load(error)) = &loaded
-            && error.holds_the_loader()
-        {
-            self.given_up = (self.reports.held)(subject.generation);
-        }
-        if let Err(error) = &loaded
-            && error.is_of_this_worker()
-            && self.renewal.wait(&error.to_string())
-        {
-            return Err(refuse(DeskError::Frozen));
-        }
-        let loaded = loaded.map_err(refuse)?;
+        let loaded = self.load(passed)?;
         let artifact = self.workshop.store.keep(subject.digest, &bytes);
         let artifact = artifact.map_err(|error| refuse(CandidateError::Store(error)))?;
         let from = target.as_ref().map(|target| target.generation);
@@ -361,6 +349,27 @@ impl Pipeline {
         Ok(Deployed { change, plugin, version, previous, from, preflight, swapped_in, notes })
     }
 
+    /// Loads what has passed, or says so where another worker is to do it.
+    pub(super) fn load(&mut self, passed: Passed) -> Result<Loaded, Refusal> {
+        let generation = passed.subject.generation;
+        let loaded = self.workshop.load(passed).map_err(|error| self.named(error));
+        if loaded.is_err() {
+            (self.reports.load_failed)();
+        }
+        if let Err(CandidateError::Load(error)) = &loaded
+            && error.holds_the_loader()
+        {
+            self.given_up = (self.reports.held)(generation);
+        }
+        if let Err(error) = &loaded
+            && error.is_of_this_worker()
+            && self.renewal.wait(&error.to_string())
+        {
+            return Err(refuse(DeskError::Frozen));
+        }
+        loaded.map_err(refuse)
+    }
+
     /// Makes `loaded` what serves; what served before is retired.
     pub(super) fn swap(&mut self, plugin: &PluginName, loaded: Arc<Loaded>) -> Option<Version> {
         let before = self.active.insert(plugin.clone(), Some(loaded)).flatten();
@@ -370,11 +379,12 @@ impl Pipeline {
 
     /// Has the next request meet what is active.
     pub(super) fn store_table(&self) {
+        self.workshop.settings.serve(&self.active);
         self.routes.store(Table::build(&self.workshop.config.mounts, &self.active));
         self.active.values().flatten().for_each(|loaded| self.reports.ceilings.watch(loaded));
     }
 
-    fn retire(&mut self, loaded: Arc<Loaded>) -> Version {
+    pub(super) fn retire(&mut self, loaded: Arc<Loaded>) -> Version {
         let version = loaded.version.clone();
         self.left_heap = loaded.heap();
         self.workshop.roster.retired(&loaded);

@@ -36,14 +36,15 @@ pub use self::{
 use super::Withdrawal;
 use crate::{
     artifact::Store,
+    cells::Copied,
     error::Coded as _,
     ids::{Digest, Generation, Label, PluginName},
     state::{
         Fate, History, Loaded, Manifest, ManifestError, ManifestFile, Note, Numbers, RollbackError,
-        StateDir, Syncer, VersionEntry, Versions, Witness, history::Entry,
+        StateDir, Syncer, VersionEntry, Versions, Witness, cells, history::Entry,
     },
     status::{KeptVersion, Unwritable},
-    sys::marks::Marks,
+    sys::{marks::Marks, path::PathError},
 };
 
 /// How long the end of the host waits for the disk.
@@ -203,6 +204,31 @@ impl Record {
         *warnings = told;
     }
 
+    /// Writes down what the cells of a plugin are; its way to the disk is not waited for. False:
+    /// another worker of the host writes.
+    ///
+    /// # Errors
+    /// What was written before is still there then.
+    pub fn keep_cells(&self, plugin: &PluginName, copied: &Copied) -> Result<bool, PathError> {
+        // With the pen, so that nothing older than what the next worker writes comes after it.
+        let _pen = self.pen();
+        if self.is_sealed() {
+            return Ok(false);
+        }
+        if self.dir.is_lost() {
+            let lost = std::io::ErrorKind::NotFound;
+            return Err(PathError::new("find", self.dir.path(), "--state-dir", lost));
+        }
+        self.syncer.file(cells::write(self.dir.path(), plugin, copied)?);
+        Ok(true)
+    }
+
+    /// Whether the folder has cells of a plugin.
+    #[must_use]
+    pub fn has_cells(&self, plugin: &PluginName) -> bool {
+        cells::is_there(self.dir.path(), plugin)
+    }
+
     fn pen(&self) -> MutexGuard<'_, ManifestFile> {
         self.pen.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -231,33 +257,24 @@ impl Record {
     /// # Errors
     /// [`ManifestError`]; nothing has changed then.
     pub fn commit(&self, plugin: &PluginName, commit: Commit) -> Result<(), ManifestError> {
+        self.commit_all(&[(plugin.clone(), commit)])
+    }
+
+    /// Commits versions of several plugins by one write.
+    ///
+    /// # Errors
+    /// [`ManifestError`]; nothing has changed then.
+    pub fn commit_all(&self, commits: &[(PluginName, Commit)]) -> Result<(), ManifestError> {
         self.change(|manifest| {
-            let versions = manifest.plugins.entry(plugin.clone()).or_default();
-            let committed_at = SystemTime::now();
-            match &commit.target {
-                Some(target) => {
-                    versions.commit_rollback(target, commit.generation, committed_at);
-                }
-                None => versions.commit(VersionEntry {
-                    generation: commit.generation,
-                    digest: commit.digest,
-                    label: commit.label.clone(),
-                    committed_at,
-                    rolled_back: false,
-                    from: None,
-                }),
-            }
-            manifest.changed_last = Some(plugin.clone());
-            for (path, seen) in &mut manifest.seen {
-                let is_file = commit.file.as_ref() == Some(path);
-                if seen.digest == commit.digest && (is_file || seen.fate == Fate::Held) {
-                    seen.fate = Fate::Ended;
-                }
+            for (plugin, commit) in commits {
+                enter(manifest, plugin, commit);
             }
         })?;
-        self.book().changes.note(plugin);
-        self.warnings().remove(plugin);
-        self.notes().retain(|_, note| note.digest != Some(commit.digest));
+        for (plugin, commit) in commits {
+            self.book().changes.note(plugin);
+            self.warnings().remove(plugin);
+            self.notes().retain(|_, note| note.digest != Some(commit.digest));
+        }
         Ok(())
     }
 
@@ -452,6 +469,32 @@ impl Record {
     pub fn flush(&self) {
         if !self.syncer.flush(FLUSH_TIME) {
             tracing::warn!("the state may not be on the disk yet");
+        }
+    }
+}
+
+/// Writes a commit into the manifest.
+fn enter(manifest: &mut Manifest, plugin: &PluginName, commit: &Commit) {
+    let versions = manifest.plugins.entry(plugin.clone()).or_default();
+    let committed_at = SystemTime::now();
+    match &commit.target {
+        Some(target) => {
+            versions.commit_rollback(target, commit.generation, committed_at);
+        }
+        None => versions.commit(VersionEntry {
+            generation: commit.generation,
+            digest: commit.digest,
+            label: commit.label.clone(),
+            committed_at,
+            rolled_back: false,
+            from: None,
+        }),
+    }
+    manifest.changed_last = Some(plugin.clone());
+    for (path, seen) in &mut manifest.seen {
+        let is_file = commit.file.as_ref() == Some(path);
+        if seen.digest == commit.digest && (is_file || seen.fate == Fate::Held) {
+            seen.fate = Fate::Ended;
         }
     }
 }

@@ -10,9 +10,8 @@ use crate::{
         StoreError,
         elf::{self, marks, places},
     },
-    config::Config,
     ids::{Label, PluginName},
-    plugin::preflight::{self, PreflightError, PreflightRequest, Verdict, Waiting},
+    plugin::preflight::{self, Given, PreflightError, PreflightRequest, Verdict, Waiting},
     sys::{private::PrivateFile, start::start},
 };
 
@@ -56,7 +55,7 @@ pub struct Tried {
 }
 
 /// Tries bytes, of which `copy` makes private files, as that version of a plugin; they are those of the
-/// file that its author gave, if it is known.
+/// file that its author gave, if it is known. `given` are its own settings and those of the host.
 ///
 /// A library that is marked to stay loaded is tried without its marks; if it does not end cleanly
 /// so, they may be there for a reason, and it is tried as it is.
@@ -70,12 +69,12 @@ pub fn try_library(
     (bytes, author): (&[u8], Option<&Path>),
     copy: impl Fn(&[u8]) -> Result<PrivateFile, StoreError>,
     version: (PluginName, Label),
-    config: &Config,
+    given: &Given<'_>,
 ) -> Result<Tried, CandidateError> {
     let mut waiting = Some(waiting);
     let mut run = |copied: &[u8], note: Option<String>| -> Result<Tried, CandidateError> {
         let file = copy(copied)?;
-        let request = PreflightRequest::new(file.path().to_owned(), version.clone(), config);
+        let request = PreflightRequest::new(file.path().to_owned(), version.clone(), given);
         let file = PrivateCopy::new(file);
         let tried = match waiting.take() {
             Some(waiting) => waiting.run(&request),

@@ -4,13 +4,14 @@
 //! reads its settings itself, from the text that was checked ([`ConfigFile`]): that travels with
 //! the order to boot, so a file that changes between check and boot changes nothing.
 
-use std::{path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     config::{Hook, Limits, Listen, raw::Loaded},
     log::{self, LogFormat},
+    sys::process::random_word,
 };
 
 /// The configuration file as it was when it was checked.
@@ -20,6 +21,29 @@ pub struct ConfigFile {
     pub path: Option<PathBuf>,
     /// What it said.
     pub text: String,
+    /// Which reading of it this is, so that what grew from it is not taken for another one's. A master
+    /// of before keeps none, and nothing that grew.
+    #[serde(default)]
+    pub read: Option<String>,
+}
+
+impl ConfigFile {
+    /// A file that was just read.
+    #[must_use]
+    pub fn read_now(path: Option<PathBuf>, text: String) -> Self {
+        Self { path, text, read: Some(random_word()) }
+    }
+}
+
+/// A text that is only handed on, and stands in no log.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Veiled(pub String);
+
+impl fmt::Debug for Veiled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Veiled")
+    }
 }
 
 /// The part of the settings that concerns the process.

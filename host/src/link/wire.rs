@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ConfigFile, Deed, Happened, Numbers, Past};
+use super::{ConfigFile, Deed, Happened, Numbers, Past, Veiled};
 use crate::{
     config::{HookPhase, Listen},
     ids::LockId,
@@ -62,6 +62,14 @@ pub struct Boot {
     /// The digest, in hex, under which the manifest of the worker before is carried.
     #[serde(default)]
     pub manifest: Option<String>,
+    /// What workers that began with the same reading of the file have made of it: see
+    /// [`Report::Serving`].
+    #[serde(default)]
+    pub standing: Option<Veiled>,
+    /// The name, in the place of a digest, under which the cells are carried; without it the worker
+    /// makes its own.
+    #[serde(default)]
+    pub cells: Option<String>,
 }
 
 /// Where a host is.
@@ -164,6 +172,8 @@ pub enum Order {
         /// As in [`Boot::counters`].
         counters: String,
     },
+    /// Say where your cells are: the master of before had none.
+    Cells,
     /// A signal came; plugins want to know.
     Signal {
         /// Without `SIG`.
@@ -248,6 +258,10 @@ pub enum Report {
         /// The digest, in hex, of the worker's manifest, which is the last descriptor then.
         #[serde(default)]
         manifest: Option<String>,
+        /// The plugins' own settings as they are in force, for the next worker that begins with this
+        /// reading of the file ([`ConfigFile::read`]); with the last part.
+        #[serde(default)]
+        standing: Option<(String, Veiled)>,
     },
     /// The state folder was lost and made again: the descriptor is its new lock.
     Renewed,
@@ -294,6 +308,11 @@ pub enum Report {
     Happened {
         /// What.
         event: Happened,
+    },
+    /// To [`Order::Cells`].
+    Cells {
+        /// The number of their descriptor in the worker.
+        number: i32,
     },
     /// A signal that was meant for the master.
     Told {

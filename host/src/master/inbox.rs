@@ -2,9 +2,12 @@
 
 use std::{collections::BTreeMap, os::fd::OwnedFd, rc::Rc};
 
-use super::{Led, Master, Role, notify, upgrade::Pending};
+use super::{
+    Led, Master, Role, notify,
+    upgrade::{Pending, Upgrade},
+};
 use crate::{
-    link::{Order, PROTO, Report, Version},
+    link::{Order, PROTO, Report, Veiled, Version},
     metrics,
 };
 
@@ -39,7 +42,10 @@ impl Master {
             Report::Happened { event } => self.happened(event),
             Report::Progress { text } => self.comes_up(number, text),
             Report::Failed { text } => self.cannot(number, text),
-            Report::Serving { begins, ends, list, manifest } => {
+            Report::Serving { begins, ends, list, manifest, standing } => {
+                if let Some((read, text)) = standing {
+                    self.keep_standing(&read, text);
+                }
                 self.serves(number, begins, list, descriptors, manifest);
                 let front = self.front().map(|worker| worker.number);
                 if ends && front == Some(number) {
@@ -83,6 +89,7 @@ impl Master {
                 self.lame_duck = on;
                 notify::status(if on { "lame duck" } else { "serving" });
             }
+            Report::Cells { number: descriptor } => self.told_of_cells(number, descriptor),
             Report::Told { name } => self.told_of(number, &name),
             // Its queue is empty; whoever listens there next shall find it free.
             Report::Shut => self.sockets.0[0].drain(..).for_each(|it| it.end()),
@@ -188,6 +195,18 @@ impl Master {
         }
         if let Some(text) = manifest.zip(descriptors.next()) {
             worker.manifest = Some((text.0, Rc::new(text.1)));
+        }
+    }
+
+    /// What has become of the plugins' settings of one reading of the file is what the next worker of
+    /// the same reading begins with, whichever worker says so.
+    fn keep_standing(&self, read: &str, text: Veiled) {
+        let candidate = self.upgrade.as_ref().and_then(Upgrade::plan);
+        let plans = [Some(&self.plan), self.previous.as_ref(), candidate];
+        let of_it =
+            plans.into_iter().flatten().find(|plan| plan.file.read.as_deref() == Some(read));
+        if let Some(plan) = of_it {
+            plan.standing.replace(Some(text));
         }
     }
 

@@ -6,6 +6,7 @@
 //! another binary.
 
 use std::{
+    cell::RefCell,
     ffi::OsString,
     path::Path,
     rc::Rc,
@@ -110,6 +111,7 @@ fn begin(origin: Origin, plan: PlanMemory) -> anyhow::Result<Master> {
         args: plan.args,
         settings: plan.settings,
         file: plan.file,
+        standing: RefCell::new(plan.standing),
         binary: Rc::new(binary),
         version: plan.version,
         workdir: Rc::new(open_workdir(Path::new(".")).context("open the working directory")?),
@@ -136,6 +138,7 @@ fn begin(origin: Origin, plan: PlanMemory) -> anyhow::Result<Master> {
         contents: Vec::new(),
         cargo: Vec::new(),
         manifest: None,
+        cells: None,
         counters: None,
         lame_duck: false,
         next_number: 1,

@@ -4,6 +4,7 @@
 //! the code changes. Owns the form in which everything is written down; [`SCHEMA`] says which.
 
 use std::{
+    cell::RefCell,
     ffi::OsString,
     fs::File,
     io::{self, Read as _, Seek as _, Write as _},
@@ -39,7 +40,9 @@ use super::{
 };
 use crate::{
     config::Listen,
-    link::{Beat, Channel, ConfigFile, MASTER_FD, MEMORY_SCHEMA as SCHEMA, Settings, Version},
+    link::{
+        Beat, Channel, ConfigFile, MASTER_FD, MEMORY_SCHEMA as SCHEMA, Settings, Veiled, Version,
+    },
     log,
     serve::Socket,
     state::StateDir,
@@ -54,6 +57,8 @@ pub(super) struct PlanMemory {
     pub(super) args: Vec<OsString>,
     pub(super) settings: Settings,
     pub(super) file: ConfigFile,
+    #[serde(default)]
+    pub(super) standing: Option<Veiled>,
     pub(super) version: String,
     pub(super) digest: Option<String>,
     source: PathBuf,
@@ -91,6 +96,8 @@ pub(super) struct Running {
     cargo: Vec<(Version, Option<RawFd>)>,
     #[serde(default)]
     manifest: Option<(String, RawFd)>,
+    #[serde(default)]
+    cells: Option<RawFd>,
     counters: Option<String>,
     lame_duck: bool,
     next_number: u64,
@@ -150,6 +157,7 @@ impl PlanMemory {
             args: args.to_vec(),
             settings,
             file,
+            standing: None,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             digest: binary.digest.clone(),
             source: binary.source.clone(),
@@ -163,13 +171,25 @@ impl PlanMemory {
         let mut memory =
             Self::new(&plan.args, plan.settings.clone(), plan.file.clone(), &plan.binary);
         memory.version.clone_from(&plan.version);
+        memory.standing.clone_from(&plan.standing.borrow());
         memory.binary = Some(leave.descriptor(plan.binary.descriptor())?);
         memory.workdir = Some(leave.descriptor(plan.workdir.as_fd())?);
         Ok(memory)
     }
 
     fn recall(self) -> io::Result<Plan> {
-        let Self { args, settings, file, version, digest, source, stamp, binary, workdir } = self;
+        let Self {
+            args,
+            settings,
+            file,
+            standing,
+            version,
+            digest,
+            source,
+            stamp,
+            binary,
+            workdir,
+        } = self;
         let binary = match binary {
             Some(number) => Pinned::remembered(inherited::take(number)?, digest, source, stamp),
             None => Pinned::own(&source, digest)?,
@@ -179,7 +199,8 @@ impl PlanMemory {
             None => open_workdir(Path::new("."))?,
         };
         let (binary, workdir) = (Rc::new(binary), Rc::new(workdir));
-        Ok(Plan { args, settings, file, binary, version, workdir })
+        let standing = RefCell::new(standing);
+        Ok(Plan { args, settings, file, standing, binary, version, workdir })
     }
 }
 
@@ -266,6 +287,7 @@ fn write_down(master: &mut Master, leave: &mut Leave) -> io::Result<Memory> {
     let manifest = manifest.map(|(digest, text)| {
         Ok::<_, io::Error>((digest.clone(), leave.descriptor(text.as_fd())?))
     });
+    let cells = master.cells.as_ref().map(|cells| leave.descriptor(cells.as_fd()));
     Ok(Memory {
         schema: SCHEMA,
         origin: master.origin.clone(),
@@ -278,6 +300,7 @@ fn write_down(master: &mut Master, leave: &mut Leave) -> io::Result<Memory> {
             workers,
             cargo,
             manifest: manifest.transpose()?,
+            cells: cells.transpose()?,
             state_dir: Some(master.state.path().to_owned()),
             token: master.state.token().map(str::to_owned),
             counters: master.counters.clone(),
@@ -329,6 +352,7 @@ pub(super) fn go_on(origin: Origin, plan: PlanMemory, running: Running) -> io::R
         .manifest
         .map(|(digest, number)| Ok::<_, io::Error>((digest, Rc::new(inherited::take(number)?))));
     let manifest = manifest.transpose()?;
+    let cells = running.cells.map(inherited::take).transpose()?;
     let mut workers = Vec::new();
     for memory in running.workers {
         workers.extend(memory.recall(&cargo, manifest.as_ref())?);
@@ -342,7 +366,7 @@ pub(super) fn go_on(origin: Origin, plan: PlanMemory, running: Running) -> io::R
     // What a master of another version has left besides is nobody's.
     inherited::keep_all();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "the master goes on in a new image");
-    Ok(Master {
+    let mut master = Master {
         pid_file: running.pid_file.map(PidFile::remembered),
         origin,
         plan,
@@ -363,6 +387,7 @@ pub(super) fn go_on(origin: Origin, plan: PlanMemory, running: Running) -> io::R
         contents: running.contents,
         cargo,
         manifest,
+        cells,
         counters: running.counters,
         lame_duck: running.lame_duck,
         next_number: running.next_number,
@@ -378,7 +403,9 @@ pub(super) fn go_on(origin: Origin, plan: PlanMemory, running: Running) -> io::R
         wants_image: false,
         forgets: true,
         aborted: 0,
-    })
+    };
+    master.ask_for_cells();
+    Ok(master)
 }
 
 /// A master of before did not say it: then the time of day is trusted once more.

@@ -15,7 +15,10 @@ use super::{
     notify,
     sockets::{Bound, Sockets, descriptor},
 };
-use crate::link::{Boot, Deed, Order, Place};
+use crate::{
+    cells::CARGO,
+    link::{Boot, Deed, Order, Place},
+};
 
 /// A worker that is killed sooner than that has hardly served: whoever kills may do so again at once.
 const BRIEF_TIME: Duration = Duration::from_secs(2);
@@ -35,6 +38,7 @@ impl Master {
         led.told = past.last;
         let numbers = self.next_numbers();
         let deeds = self.deeds_to_begin_with();
+        self.make_cells();
         led.deeds = deeds.len();
         self.next_number += 1;
         let selected = self.sockets.selected(added, &plan.settings);
@@ -60,6 +64,8 @@ impl Master {
                 token: self.state.token().map(str::to_owned),
             }),
             manifest: self.manifest.as_ref().map(|(digest, _)| digest.clone()),
+            standing: plan.standing.borrow().clone(),
+            cells: self.cells.as_ref().map(|_| CARGO.to_owned()),
         };
         let sockets = selected.iter().flatten().map(|bound: &&Bound| descriptor(&bound.socket));
         let page = led.page.try_clone()?;
@@ -68,6 +74,10 @@ impl Master {
             sockets.chain([page.as_fd(), stderr.as_fd()]).collect();
         led.try_tell(&Order::Boot(Box::new(boot)), &descriptors)?;
         led.carry(&self.cargo, self.manifest.as_ref())?;
+        if let Some(cells) = &self.cells {
+            let digests = vec![CARGO.to_owned()];
+            led.try_tell(&Order::Carry { digests }, &[cells.as_fd()])?;
+        }
         led.try_tell(&Order::Start, &[])?;
         // An upgrade looks at the clock itself; the first start of all is its starter's to bound.
         if self.upgrade.is_none() && self.announced {

@@ -123,6 +123,11 @@ pub(super) struct Upgrade {
 }
 
 impl Upgrade {
+    /// What the candidate is started by, once that is known.
+    pub(super) fn plan(&self) -> Option<&Rc<Plan>> {
+        self.plan.as_ref()
+    }
+
     pub(super) fn task(&self) -> Option<&Task> {
         match &self.step {
             Step::Staging(task) | Step::Checking(task, _) => Some(task),

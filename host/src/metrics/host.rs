@@ -2,7 +2,7 @@
 //!
 //! Owns their names and help lines. Keeps nothing between two scrapes.
 
-use std::{collections::BTreeMap, fmt, time::UNIX_EPOCH};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::UNIX_EPOCH};
 
 use prometheus_client::{
     collector::Collector,
@@ -12,7 +12,8 @@ use prometheus_client::{
 
 use super::{Ends, Word, left};
 use crate::{
-    status::{Blocked, Classes, Counts, GenerationStatus, Heap, Life, Status},
+    ids::PluginName,
+    status::{Beside, Blocked, Classes, Counts, GenerationStatus, Heap, Life, Status, Tally},
     sys::clock::Now,
     upgrade::Verdict,
 };
@@ -29,6 +30,7 @@ pub(super) struct HostFamilies {
     pub(super) own_answers: BTreeMap<Word, u64>,
     /// Plugin and reason.
     pub(super) dropped: Vec<(String, &'static str, u64)>,
+    pub(super) beside: BTreeMap<PluginName, Arc<Beside>>,
 }
 
 /// What is counted of each plugin.
@@ -49,6 +51,25 @@ const HEAP_GAUGES: [OfHeap; 3] = [
     ("hotseat_heap_bytes", "Memory that the heap of what serves holds.", |heap| heap.held),
     ("hotseat_heap_peak_bytes", "The most that it has held.", |heap| heap.peak),
     ("hotseat_heap_live_bytes", "What of it is in use.", |heap| heap.live),
+];
+
+/// What is shown of what plugins do beside their requests.
+type OfBeside = (&'static str, &'static str, fn(&Beside) -> &Tally);
+
+const BESIDE_GAUGES: [OfBeside; 2] = [
+    ("hotseat_tasks", "Tasks of the plugin, of all its generations.", |it| &it.tasks),
+    ("hotseat_topic_subscribers", "Subscriptions of the plugin's topics.", |it| &it.subscribers),
+];
+
+const BESIDE_COUNTERS: [OfBeside; 4] = [
+    ("hotseat_task_panics", "Tasks that panicked.", |it| &it.task_panics),
+    ("hotseat_topic_published", "Messages published in topics.", |it| &it.published),
+    ("hotseat_topic_missed", "Messages that a subscriber did not take in time.", |it| &it.missed),
+    (
+        "hotseat_blocking_rejected",
+        "Jobs of the plugin for which the blocking pool had no room.",
+        |it| &it.blocking_rejected,
+    ),
 ];
 
 fn of(generation: &GenerationStatus) -> [(&'static str, String); 2] {
@@ -117,11 +138,34 @@ impl HostFamilies {
         let help = "Generations in memory by where they are in their life.";
         gauges(encoder, "hotseat_generations", help, rows)?;
         self.heaps(encoder)?;
+        self.beside(encoder)?;
+        let cells = self.status.cells.iter();
+        let rows = cells.map(|it| ([("plugin", it.plugin.as_str())], it.count));
+        gauges(encoder, "hotseat_cells", "Values that a plugin keeps with the host.", rows)?;
+        let cells = self.status.cells.iter();
+        let rows = cells.map(|it| ([("plugin", it.plugin.as_str())], it.bytes));
+        let help = "What these and their keys come to.";
+        gauges(encoder, "hotseat_cells_bytes", help, rows)?;
         left::encode(&self.status, encoder)?;
         let rows =
             self.dropped.iter().map(|(p, why, n)| ([("plugin", p.as_str()), ("reason", *why)], *n));
         let help = "Values of plugins' own metrics that were not recorded.";
         counters(encoder, "hotseat_dropped_metrics", help, rows)
+    }
+
+    /// What plugins do beside requests.
+    fn beside(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        for (name, help, read) in BESIDE_GAUGES {
+            let plugins = self.beside.iter();
+            let rows = plugins.map(|(p, beside)| ([("plugin", p.as_str())], read(beside).get()));
+            gauges(encoder, name, help, rows)?;
+        }
+        for (name, help, read) in BESIDE_COUNTERS {
+            let plugins = self.beside.iter();
+            let rows = plugins.map(|(p, beside)| ([("plugin", p.as_str())], read(beside).get()));
+            counters(encoder, name, help, rows)?;
+        }
+        Ok(())
     }
 
     /// Of what serves, by generation; of what has left traffic, together: else there would be more

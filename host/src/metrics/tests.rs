@@ -292,3 +292,23 @@ fn counters_travel_to_the_next_process() {
     check(&page);
     assert_eq!(Totals::parse("no JSON"), Totals::default());
 }
+
+#[test]
+fn what_plugins_do_beside_requests_goes_on_in_the_next_process() {
+    let [first, second] = [0; 2].map(|_| Metrics::new(10));
+    let [plugin, tried] = ["handler", "tried"].map(|name| name.parse().unwrap());
+    let beside = first.beside(&plugin);
+    beside.missed.add(3);
+    beside.tasks.add(2);
+    drop(first.beside(&tried));
+    let status = fixture::empty(std::time::SystemTime::now());
+    let page = first.render(&status);
+    assert!(page.contains("hotseat_topic_missed_total{plugin=\"handler\"} 3\n"), "{page}");
+    assert!(page.contains("hotseat_tasks{plugin=\"handler\"} 2\n"), "{page}");
+    assert!(!page.contains("tried"), "{page}");
+    let totals = Totals::parse(&first.totals().to_text());
+    second.add(&totals);
+    second.add(&totals.clone().since(&totals));
+    let there = second.beside(&plugin);
+    assert_eq!((there.missed.get(), there.tasks.get()), (3, 0), "gauges do not travel");
+}

@@ -24,6 +24,8 @@ pub struct Totals {
     pub(super) own_answers: BTreeMap<String, u64>,
     /// Plugin, reason.
     pub(super) dropped: Vec<(String, String, u64)>,
+    /// Plugin, what it is.
+    pub(super) beside: Vec<(String, String, u64)>,
     pub(super) series: Vec<SeriesTotal>,
 }
 
@@ -119,6 +121,7 @@ impl Totals {
         self.log_dropped = self.log_dropped.saturating_sub(earlier.log_dropped);
         subtract(&mut self.orders, &earlier.orders);
         subtract(&mut self.dropped, &earlier.dropped);
+        subtract(&mut self.beside, &earlier.beside);
         for (now, then) in
             [(&mut self.unloads, &earlier.unloads), (&mut self.own_answers, &earlier.own_answers)]
         {

@@ -9,7 +9,7 @@ use std::{
     collections::VecDeque,
     fmt, io,
     ops::ControlFlow,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     task::{Poll, Waker},
     thread,
     time::Instant,
@@ -67,9 +67,13 @@ struct End {
     waker: Option<Waker>,
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn finish(end: &Mutex<End>, outcome: Result<(), String>) {
     let waker = {
-        let mut end = end.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut end = lock(end);
         end.outcome = Some(outcome);
         end.waker.take()
     };
@@ -86,7 +90,7 @@ pub(super) struct JobEnd {
 
 impl JobEnd {
     pub(super) fn poll_end(&mut self, waker: &Waker) -> Poll<Result<(), String>> {
-        let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut end = lock(&self.end);
         if let Some(outcome) = end.outcome.take() {
             return Poll::Ready(outcome);
         }
@@ -186,6 +190,20 @@ impl BlockingPool {
         let all = |queue: &mut Queue| (queue.started == threads).then_some(());
         pool.shared.queue.wait_until(None, all);
         Ok(pool)
+    }
+
+    /// Drops a job that waits, whose end nobody will hear of. One that has begun goes on.
+    pub(super) fn call_off(&self, end: &JobEnd) {
+        if lock(&end.end).outcome.is_some() {
+            return;
+        }
+        let task = {
+            let mut queue = self.shared.queue.lock();
+            let at = queue.tasks.iter().position(|task| Arc::ptr_eq(&task.end, &end.end));
+            at.and_then(|at| queue.tasks.remove(at))
+        };
+        // By plugin code: outside the lock.
+        drop(task);
     }
 
     /// How many jobs wait.

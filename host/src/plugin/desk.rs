@@ -9,6 +9,7 @@ use std::{
     collections::VecDeque,
     fmt, mem,
     pin::Pin,
+    rc::Rc,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -16,19 +17,36 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
+use tokio::task::AbortHandle;
+
 use super::shield::shield;
 
 /// Something to be done on the desk's thread.
 pub(super) type Errand = Box<dyn FnOnce() + Send>;
 
+/// A task of a plugin.
+pub type Task = Pin<Box<dyn Future<Output = ()>>>;
+
+/// Begins a task on the thread that it is called on.
+pub type Begin = dyn Fn(Task) -> AbortHandle;
+
 /// A data thread, as others reach it.
 #[derive(Default)]
-pub(super) struct Desk(Mutex<Line>);
+pub struct Desk(Mutex<Line>);
+
+/// The data threads, as they are found from elsewhere.
+pub trait DataThreads: Send + Sync {
+    /// One that turns, if any does, and another one each time.
+    fn next(&self) -> Option<Arc<Desk>>;
+
+    /// Whether they are at their end: nothing begins there any more.
+    fn are_ending(&self) -> bool;
+}
 
 #[derive(Default)]
 struct Line {
-    /// As many as things of that thread are in use elsewhere, at most twice: each asks for one more
-    /// piece, and goes.
+    /// As many as things of that thread are in use elsewhere, at most twice (each asks for one more
+    /// piece, and goes), and as tasks are on their way to it.
     errands: VecDeque<Errand>,
     /// Of the task that runs them.
     waker: Option<Waker>,
@@ -37,6 +55,7 @@ struct Line {
 
 thread_local! {
     static DESK: RefCell<Option<Arc<Desk>>> = const { RefCell::new(None) };
+    static BEGIN: RefCell<Option<Rc<Begin>>> = const { RefCell::new(None) };
     // 0: it has none yet.
     static HERE: Cell<u64> = const { Cell::new(0) };
 }
@@ -57,6 +76,12 @@ pub(super) fn here() -> u64 {
 #[inline]
 pub(super) fn own() -> Option<Arc<Desk>> {
     DESK.with_borrow(Clone::clone)
+}
+
+/// Begins `task` on the calling thread; it is dropped if that is no data thread, or one at its end.
+pub(super) fn begin(task: Task) -> Option<AbortHandle> {
+    let begin = BEGIN.with_borrow(Clone::clone)?;
+    Some(begin(task))
 }
 
 impl Desk {
@@ -89,10 +114,11 @@ impl fmt::Debug for Desk {
     }
 }
 
-/// Runs the errands of the calling thread, for as long as it is polled there.
-pub fn serve() -> impl Future<Output = ()> {
-    let desk = Arc::<Desk>::default();
+/// Runs the errands of the calling thread, whose desk is `desk`, for as long as it is polled there;
+/// `begin` begins the tasks among them.
+pub fn serve(desk: Arc<Desk>, begin: Rc<Begin>) -> impl Future<Output = ()> {
     DESK.with_borrow_mut(|own| *own = Some(Arc::clone(&desk)));
+    BEGIN.with_borrow_mut(|own| *own = Some(begin));
     Serving(desk)
 }
 
@@ -124,6 +150,7 @@ impl Drop for Serving {
         };
         // A thread that ends has no thread-locals at last.
         let _ = DESK.try_with(|own| own.take());
+        let _ = BEGIN.try_with(|own| own.take());
         for errand in left {
             shield(errand);
         }
@@ -147,6 +174,10 @@ mod tests {
         fn wake(self: Arc<Self>) {
             self.0.unpark();
         }
+    }
+
+    fn serve() -> impl Future<Output = ()> {
+        super::serve(Arc::default(), Rc::new(|_| unreachable!("no task is begun here")))
     }
 
     #[test]

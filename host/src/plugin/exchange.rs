@@ -49,6 +49,12 @@ use super::{
 pub trait Lease: 'static {
     /// The instance that is kept alive.
     fn instance(&self) -> &Instance;
+
+    /// When the time is up that the answer's head may take. Units: nanoseconds of `CLOCK_MONOTONIC`.
+    fn deadline(&self) -> Option<u64>;
+
+    /// Ends when the client has gone, or has closed its side. Keeps nothing of the request.
+    fn client_gone(&self) -> impl Future<Output = ()> + Unpin + 'static;
 }
 
 /// The parts of a path that the mount table knows: where the prefix ends.
@@ -310,8 +316,8 @@ impl<L: Lease, B: RequestBody> Exchange<L, B> {
         size: abi::size_of_u32::<abi::RequestVt>(),
         take_body: Self::take_body,
         body_len: Self::body_len,
-        time_left: None,
-        client_gone: None,
+        deadline: Some(Self::deadline),
+        client_gone: Some(Self::client_gone),
     };
 
     unsafe extern "C" fn take_body(data: *const (), out: *mut abi::Stream) -> u8 {
@@ -331,6 +337,18 @@ impl<L: Lease, B: RequestBody> Exchange<L, B> {
         // SAFETY: the caller gave a place for one stream.
         unsafe { out.write(stream) };
         1
+    }
+
+    unsafe extern "C" fn deadline(data: *const ()) -> u64 {
+        // SAFETY: as in `take_body`; only borrowed here.
+        let this = unsafe { &*data.cast::<State<L, B>>() };
+        shield(|| this.lease.deadline()).flatten().unwrap_or(abi::NO_DEADLINE)
+    }
+
+    unsafe extern "C" fn client_gone(data: *const ()) -> abi::Future<abi::Done> {
+        // SAFETY: as in `deadline`.
+        let this = unsafe { &*data.cast::<State<L, B>>() };
+        this.lease.instance().lend_future(|| this.lease.client_gone())
     }
 
     unsafe extern "C" fn body_len(data: *const ()) -> u64 {

@@ -72,6 +72,14 @@ impl Instance {
         self.library.context().lease(holding)
     }
 
+    /// A future of the host that this plugin polls.
+    pub(super) fn lend_future<F>(&self, make: impl FnOnce() -> F) -> abi::Future<abi::Done>
+    where
+        F: Future<Output = ()> + Unpin,
+    {
+        services::lend(self.library.context(), make)
+    }
+
     /// What the last panic of this library on this thread said, once. Host-owned.
     #[must_use]
     pub fn take_panic(&self) -> Option<PanicReport> {
@@ -115,8 +123,14 @@ impl Instance {
         Some(unsafe { test(self.instance) })
     }
 
-    /// Stops what the instance started. May block as long as the plugin likes.
+    /// It serves from here on: its tasks begin.
+    pub fn begin_tasks(&self) {
+        self.library.context().tasks().begin();
+    }
+
+    /// Stops what the instance started, its tasks first. May block as long as the plugin likes.
     pub(super) fn stop(&self) {
+        self.library.context().end_beside();
         if let Some(Some(stop)) = entry!(self.vt() => InstanceVt.stop) {
             let _entered = enter(self.library());
             // SAFETY: an entry of this library with its own live instance.
@@ -167,7 +181,10 @@ pub(super) fn create(
     request: &LoadRequest,
     flags: u32,
 ) -> Result<*const (), LoadProblem> {
-    let config = request.config.as_deref();
+    let settings = &request.settings;
+    let text = |it: &Option<String>| {
+        it.as_deref().map_or(abi::Str::NONE, |text| abi::Str::new(text.as_bytes()))
+    };
     let arguments = abi::NewArgs {
         size: abi::size_of_u32::<abi::NewArgs>(),
         flags,
@@ -176,8 +193,8 @@ pub(super) fn create(
         name: abi::Str::new(request.plugin.as_str().as_bytes()),
         label: abi::Str::new(request.label.as_str().as_bytes()),
         generation: request.generation.0,
-        config: config.map_or(abi::Str::NONE, |config| abi::Str::new(config.as_bytes())),
-        config_places: abi::Str::NONE,
+        config: text(&settings.json),
+        config_places: text(&settings.places),
     };
     let mut created = MaybeUninit::<abi::Created>::uninit();
     let entered = enter(library.id());
@@ -194,7 +211,7 @@ pub(super) fn create(
         abi::poll::FAILED => {
             // SAFETY: FAILED fills the error's text, which is ours then.
             let error = unsafe { (&raw const (*created.as_ptr()).error).read() };
-            Err(LoadProblem::NewFailed { text: take_text(library.id(), error) })
+            Err(LoadProblem::NewFailed { text: settings.hide(take_text(library.id(), error)) })
         }
         abi::poll::PANICKED => {
             Err(LoadProblem::NewPanicked { report: services::take_panic(library.id()) })

@@ -20,6 +20,7 @@ use hotseat_unload::{
 
 use super::services::{Context, LogTo, Services};
 use crate::{
+    config::plugin::PluginSettings,
     ids::{Generation, Label, PluginName},
     log,
     sys::mount::forbids_running,
@@ -43,8 +44,8 @@ pub struct LoadRequest {
     pub label: Label,
     /// The load it is.
     pub generation: Generation,
-    /// The plugin's own configuration as JSON text.
-    pub config: Option<String>,
+    /// What it is given of its own settings.
+    pub settings: PluginSettings,
     /// What it may ask of the host.
     pub services: Services,
     /// What it was given of what it needs where it was tried; this process must give it the same.
@@ -100,15 +101,12 @@ pub(super) fn open(request: &LoadRequest, log_to: LogTo) -> Result<Library, Load
             }
         }
     })?;
-    let context = Arc::new(Context {
-        plugin: request.plugin.clone(),
-        generation: request.generation,
-        record: Arc::clone(library.record()),
-        services: request.services.clone(),
-        log_to,
-        heard: log::levels_of(&request.plugin),
-        _prints: prints,
-    });
+    let context = Arc::new(Context::new(
+        (request.plugin.clone(), request.generation),
+        Arc::clone(library.record()),
+        request.services.clone(),
+        (log_to, prints),
+    ));
     library.keep(context.clone());
     let root = CStr::from_bytes_with_nul(ROOT_SYMBOL).ok().and_then(|name| library.symbol(name));
     let library = Library { library, root: root.unwrap_or(std::ptr::null()), context };
@@ -163,6 +161,8 @@ impl Library {
 
     /// Ends a failed load: closes the library if that can be done at once.
     pub(super) fn give_up(self, problem: LoadProblem) -> LoadError {
+        // What `new` has spawned never ran.
+        self.context.end_beside();
         match self.library.close_soon(QUIET_TIME, QUIET_TIME) {
             Ok(()) => problem.into(),
             Err(CloseError::Held(library, why)) => LoadError::held(problem, library, why),

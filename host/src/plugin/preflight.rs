@@ -27,7 +27,7 @@ use rustix::{
 
 use self::{talk::Heard, wire::Line};
 use crate::{
-    config::{Config, UnloadPolicy},
+    config::{Config, UnloadPolicy, plugin::PluginSettings},
     ids::{Label, PluginName},
     sys::{keep, program, start::start, upbringing},
 };
@@ -51,8 +51,10 @@ pub struct PreflightRequest {
     pub plugin: PluginName,
     /// The version it will be.
     pub label: Label,
-    /// The plugin's own configuration as JSON text.
-    pub config: Option<String>,
+    /// What it is given of its own settings.
+    pub settings: PluginSettings,
+    /// The file of the host's cells, of which the child gets a copy of its own.
+    pub cells: Option<PathBuf>,
     /// The whole time, from the request to the verdict.
     pub time: Duration,
     /// With [`UnloadPolicy::Require`] a library that stays mapped is refused.
@@ -61,13 +63,26 @@ pub struct PreflightRequest {
     pub static_tls: usize,
 }
 
+/// What a candidate is tried with.
+#[derive(Clone, Debug)]
+pub struct Given<'a> {
+    /// Its own settings.
+    pub settings: &'a PluginSettings,
+    /// Those of the host.
+    pub config: &'a Config,
+    /// The file of the host's cells, of which the child gets a copy of its own.
+    pub cells: Option<PathBuf>,
+}
+
 impl PreflightRequest {
-    /// The private copy at `path` as that version of that plugin, by the settings of a host.
+    /// The private copy at `path` as that version of that plugin, with what it is given.
     #[must_use]
-    pub fn new(path: PathBuf, (plugin, label): (PluginName, Label), config: &Config) -> Self {
+    pub fn new(path: PathBuf, (plugin, label): (PluginName, Label), given: &Given<'_>) -> Self {
+        let Given { settings, config, cells } = given;
         Self {
             path,
-            config: config.plugin_config.get(&plugin).cloned(),
+            settings: (*settings).clone(),
+            cells: cells.clone(),
             plugin,
             label,
             time: config.limits.preflight_time,
@@ -249,6 +264,8 @@ fn judge(
     status: Option<ExitStatus>,
 ) -> Result<Verdict, PreflightError> {
     let Heard { verdict, stage, exited, garbled, output } = heard;
+    let settings = &request.settings;
+    let output = settings.hide(output);
     let wrong = |problem| Err(PreflightError { problem, output });
     match verdict {
         Some(Line::Passed { unmapped, hazards, leaves, resolved }) => {
@@ -258,7 +275,7 @@ fn judge(
             return Ok(Verdict { took, unmapped, hazards, leaves: *leaves, resolved });
         }
         Some(Line::Refused { code, text, hint }) => {
-            return wrong(PreflightProblem::refused(&code, text, hint));
+            return wrong(PreflightProblem::refused(&code, settings.hide(text), hint));
         }
         Some(Line::Stage(_)) | None => {}
     }

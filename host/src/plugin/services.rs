@@ -1,4 +1,5 @@
-//! What a plugin may ask of the host: log, metrics, panic reports, timers, blocking work.
+//! What a plugin may ask of the host: log, metrics, panic reports, timers, blocking work, tasks, topics,
+//! cells.
 //!
 //! Owns the functions behind `abi::HostVt` and the context that is their first argument. Knows
 //! nothing of what the answers are used for. Invariants: nothing unwinds into a plugin; every
@@ -11,15 +12,26 @@ use hotseat_plugin_api::abi;
 
 use hotseat_unload::{Holding, LibraryId, LibraryLease, Record};
 
-use super::{blocking::BlockingPool, shield::shield};
+use super::{
+    blocking::BlockingPool,
+    desk::{DataThreads, Desk},
+    release,
+    shield::shield,
+    tasks::{self, Tasks},
+    topics::{self, Subscriptions, TopicLimits, Topics},
+};
 use crate::{
+    cells::{CellStore, Cells},
     ids::{Generation, PluginName},
-    log::{Heard, Line, Pairs, Prints, Span},
+    log::{Heard, Line, Pairs, Prints, Span, levels_of},
+    status::Beside,
 };
 
+mod cell;
 mod future;
 mod log;
 mod panics;
+mod subscription;
 
 pub use panics::PanicReport;
 
@@ -34,6 +46,9 @@ pub trait MetricSink: Send + Sync {
         labels: &[(&str, &str)],
         value: f64,
     );
+
+    /// What is counted of `plugin` beside its requests.
+    fn beside(&self, plugin: &PluginName) -> Arc<Beside>;
 }
 
 /// The host's side of all plugins; cheap to clone.
@@ -46,6 +61,49 @@ pub struct Services {
     pub timer: tokio::runtime::Handle,
     /// Where blocking work runs.
     pub blocking: Arc<BlockingPool>,
+    /// Where tasks run.
+    pub threads: Arc<dyn DataThreads>,
+    /// How many tasks a generation may have.
+    pub tasks_count: usize,
+    /// What generations of a plugin tell each other.
+    pub topics: Arc<Topics>,
+    /// Where values are kept.
+    pub cells: Arc<dyn CellStore>,
+}
+
+/// There are none: tasks are dropped.
+struct NoThreads;
+
+impl DataThreads for NoThreads {
+    fn next(&self) -> Option<Arc<Desk>> {
+        None
+    }
+
+    fn are_ending(&self) -> bool {
+        false
+    }
+}
+
+impl Services {
+    /// Those of a process without data threads.
+    #[must_use]
+    pub fn new(
+        metrics: Arc<dyn MetricSink>,
+        timer: tokio::runtime::Handle,
+        blocking: Arc<BlockingPool>,
+    ) -> Self {
+        let topics =
+            TopicLimits { topics_count: 64, subscribers_count: 64, waiting_bytes: 1 << 20 };
+        Self {
+            metrics,
+            timer,
+            blocking,
+            threads: Arc::new(NoThreads),
+            tasks_count: 64,
+            topics: Topics::new(topics),
+            cells: Arc::new(Cells::unavailable("nobody keeps them here")),
+        }
+    }
 }
 
 impl fmt::Debug for Services {
@@ -74,9 +132,54 @@ pub(super) struct Context {
     pub(super) heard: Arc<Heard>,
     /// Kept for its drop, behind the library's end.
     pub(super) _prints: Option<Prints>,
+    tasks: Arc<Tasks>,
+    subscriptions: Subscriptions,
+    beside: Arc<Beside>,
 }
 
 impl Context {
+    pub(super) fn new(
+        (plugin, generation): (PluginName, Generation),
+        record: Arc<Record>,
+        services: Services,
+        (log_to, prints): (LogTo, Option<Prints>),
+    ) -> Self {
+        let beside = services.metrics.beside(&plugin);
+        let tasks = Tasks::new(tasks::Owner {
+            plugin: plugin.clone(),
+            generation,
+            record: record.clone(),
+            beside: beside.clone(),
+            threads: services.threads.clone(),
+            limit: services.tasks_count,
+        });
+        let subscriptions = Subscriptions::new(services.topics.of(&plugin, &beside));
+        let heard = levels_of(&plugin);
+        Self {
+            plugin,
+            generation,
+            record,
+            services,
+            log_to,
+            heard,
+            _prints: prints,
+            tasks,
+            subscriptions,
+            beside,
+        }
+    }
+
+    /// Its tasks.
+    pub(super) fn tasks(&self) -> &Tasks {
+        &self.tasks
+    }
+
+    /// Ends what it does beside requests, and waits for that; it can begin no more.
+    pub(super) fn end_beside(&self) {
+        self.tasks.end();
+        self.subscriptions.end();
+    }
+
     pub(super) fn library(&self) -> LibraryId {
         self.record.id()
     }
@@ -104,11 +207,11 @@ pub(super) static VT: abi::HostVt = abi::HostVt {
     blocking,
     log_enabled_for: Some(log_enabled_for),
     log_record: Some(log_record),
-    spawn: None,
-    cell: None,
-    publish: None,
-    subscribe: None,
-    blocking_call: None,
+    spawn: Some(spawn),
+    cell: Some(cell),
+    publish: Some(publish),
+    subscribe: Some(subscribe),
+    blocking_call: Some(blocking_call),
 };
 
 /// # Safety
@@ -143,6 +246,25 @@ unsafe fn pairs(fields: *const abi::Header, n: usize) -> Vec<(String, String)> {
         (name, value)
     };
     fields.iter().map(pair).collect()
+}
+
+/// Host-owned bytes as the ABI has them.
+fn owned(bytes: Vec<u8>) -> abi::Bytes {
+    unsafe extern "C" fn free(owner: *mut (), ptr: *const u8, len: usize) {
+        // SAFETY: pointer, length and capacity of the vector that `owned` took apart.
+        drop(unsafe { Vec::from_raw_parts(ptr.cast_mut(), len, owner.addr()) });
+    }
+    if bytes.is_empty() {
+        let dangling = std::ptr::NonNull::dangling().as_ptr();
+        return abi::Bytes { ptr: dangling, len: 0, owner: std::ptr::null_mut(), drop: None };
+    }
+    let mut bytes = std::mem::ManuallyDrop::new(bytes);
+    abi::Bytes {
+        ptr: bytes.as_mut_ptr(),
+        len: bytes.len(),
+        owner: std::ptr::without_provenance_mut(bytes.capacity()),
+        drop: Some(free),
+    }
 }
 
 unsafe extern "C" fn log(
@@ -294,6 +416,91 @@ unsafe extern "C" fn blocking(host: *const (), job: abi::Job) -> abi::Future<abi
     // SAFETY: called through `VT` by the context's library.
     let context = unsafe { context(host) };
     future::blocking(context, job)
+}
+
+/// A future of another part of the host, for the library of `context` to poll.
+pub(super) fn lend<F>(context: &Context, make: impl FnOnce() -> F) -> abi::Future<abi::Done>
+where
+    F: Future<Output = ()> + Unpin,
+{
+    future::lend(context, make)
+}
+
+unsafe extern "C" fn blocking_call(host: *const (), job: abi::Job) -> abi::Future<abi::Done> {
+    // SAFETY: called through `VT` by the context's library.
+    let context = unsafe { context(host) };
+    future::blocking_call(context, job)
+}
+
+unsafe extern "C" fn spawn(host: *const (), task: abi::Future<abi::Done>, flags: u32) -> u32 {
+    // SAFETY: called through `VT` by the context's library.
+    let context = unsafe { context(host) };
+    let here = flags & abi::spawn::HERE != 0;
+    let spawned = shield(|| release::scope(|| context.tasks.spawn(task, here)));
+    match spawned {
+        // One that panicked in our hands is not the caller's any more.
+        Some(Ok(())) | None => abi::spawn::ACCEPTED,
+        Some(Err(tasks::Refused::Full)) => abi::spawn::FULL,
+        Some(Err(tasks::Refused::Ended)) => abi::spawn::ENDED,
+    }
+}
+
+unsafe extern "C" fn publish(host: *const (), topic: abi::Str, message: abi::Str) -> u64 {
+    // SAFETY: called through `VT` by the context's library.
+    let context = unsafe { context(host) };
+    let publish = || {
+        // SAFETY: arguments are alive for the call.
+        let topic = unsafe { text(topic) };
+        // SAFETY: as above.
+        let message = unsafe { message.bytes() };
+        context.subscriptions.topics().publish(&topic, message)
+    };
+    let count = shield(|| release::scope(publish)).unwrap_or(Some(0));
+    count.map_or(abi::topic::TOO_LONG, |count| count as u64)
+}
+
+unsafe extern "C" fn subscribe(
+    host: *const (),
+    topic: abi::Str,
+    capacity: u32,
+    out: *mut abi::Subscription,
+) -> u32 {
+    // SAFETY: called through `VT` by the context's library.
+    let context = unsafe { context(host) };
+    let subscribe = || {
+        // SAFETY: arguments are alive for the call.
+        let topic = unsafe { text(topic) };
+        context.subscriptions.subscribe(&topic, capacity, &context.record)
+    };
+    match shield(subscribe).unwrap_or(Err(topics::Refused::Ended)) {
+        Ok(reader) => {
+            // SAFETY: the caller gave a place for one subscription.
+            unsafe { out.write(subscription::lend(context, reader)) };
+            abi::topic::DONE
+        }
+        Err(topics::Refused::Full) => abi::topic::FULL,
+        Err(topics::Refused::Ended) => abi::topic::ENDED,
+        Err(topics::Refused::BadName) => abi::topic::BAD_NAME,
+    }
+}
+
+unsafe extern "C" fn cell(
+    host: *const (),
+    operation: u32,
+    key: abi::Str,
+    expected: u64,
+    value: abi::Str,
+    out: *mut abi::CellValue,
+) -> u32 {
+    // SAFETY: called through `VT` by the context's library.
+    let context = unsafe { context(host) };
+    // SAFETY: alive for the call.
+    let (key, value) = unsafe { (key.bytes(), value.bytes()) };
+    let said = shield(|| cell::carry_out(context, operation, key, expected, value));
+    let (code, version, bytes) = said.unwrap_or_else(cell::broken);
+    // SAFETY: the caller's out value has room for it.
+    unsafe { out.write(abi::CellValue { version, bytes: owned(bytes) }) };
+    code
 }
 
 /// The report of this thread's last panic in `library`, once.

@@ -19,7 +19,9 @@ use tokio::{
 };
 
 use self::{
-    birth::{Newborn, keep_place, listen_to_master, sockets_of, take_manifest},
+    birth::{
+        Newborn, keep_place, listen_to_master, settings_of, sockets_of, take_manifest, take_named,
+    },
     exit::Way,
     mail::Mail,
     signals::Signals,
@@ -28,9 +30,11 @@ use hotseat_unload::running_tag;
 
 use super::keeper::Keeper;
 use crate::{
-    config::{Limits, raw::Loaded},
-    deploy::Withdrawal,
-    error::Coded,
+    config::{
+        Limits,
+        raw::{Loaded, file::FileText},
+    },
+    deploy::{Withdrawal, desk::Refusal},
     event::Events,
     ids::{Digest, Generation},
     link::{self, Beat, Channel, ConfigFile, Deed, Happened, Order, PROTO, Received, Report},
@@ -46,8 +50,9 @@ use crate::{
 /// How long a word may take to the master, which always listens.
 const WORD_TIME: Duration = Duration::from_secs(5);
 
-/// Understands the settings of `hotseat serve ARGS` with a file that somebody else has read.
-pub type Parse = fn(&[OsString], ConfigFile) -> Result<Loaded, Box<dyn Coded>>;
+/// Understands the settings of `hotseat serve ARGS` with a file that somebody else has read; without one
+/// it is read anew.
+pub type Parse = fn(&[OsString], Option<FileText>) -> Result<(Loaded, FileText), Refusal>;
 
 /// Runs a worker until its master, or the end of it, says that it is to end; then ends the process.
 ///
@@ -77,9 +82,14 @@ pub fn run(args: &[OsString], parse: Parse) -> anyhow::Result<()> {
 
 fn come_up(args: &[OsString], parse: Parse, channel: &Channel) -> anyhow::Result<()> {
     let Newborn { boot, sockets, page, stderr, mut carried } = listen_to_master(channel)?;
+    let ConfigFile { path, text, read } = boot.file;
+    let file = FileText { path, text };
     // The master's error; a worker is started only with settings that were checked.
-    let loaded = parse(args, boot.file).map_err(|error| anyhow::anyhow!("{error}"))?;
+    let parsed = parse(args, Some(file.clone())).map_err(|error| anyhow::anyhow!("{error}"));
+    let mut loaded = parsed?.0;
     log::start(&loaded.log, &format!("worker-{}", boot.number))?;
+    let origin = (read.clone(), file);
+    let settings = settings_of(&mut loaded.config, boot.standing, (args, parse), origin);
     let mut config = loaded.config;
     // The file that is run has no name of its own.
     let _ = rustix::thread::set_name(c"hotseat");
@@ -96,15 +106,17 @@ fn come_up(args: &[OsString], parse: Parse, channel: &Channel) -> anyhow::Result
     let place = boot.place.as_ref();
     let (lock, token) = place.map(|it| (it.lock, it.token.clone())).unwrap_or_default();
     let state = StateDir::held_by_master(config.state_dir.clone(), lock, token);
-    let mail = Mail::new(channel).context("copy the channel")?;
+    let mail = Mail::new(channel, read).context("copy the channel")?;
     let events = boot.past.map(|past| mail.events(past));
     let next = boot.numbers.map(numbers_of);
     let numbering = Numbering { events: events.clone(), next, marks: Some(marks) };
     let manifest = take_manifest(&mut carried, boot.manifest.as_deref());
+    let cells = take_named(&mut carried, boot.cells.as_deref());
     let deeds = boot.deeds.into_iter().map(entry_of).collect();
     let birth = Birth {
         lead: mail.lead(),
-        legacy: Legacy { carried, manifest, numbering, deeds },
+        legacy: Legacy { carried, manifest, numbering, cells, deeds },
+        settings,
         withdraw: withdrawals_of(boot.withdraw, &boot.contents),
         counters: boot.counters.clone(),
         lame_duck: boot.lame_duck,
@@ -320,6 +332,11 @@ impl Led<'_> {
             Order::Note { deed } => note(&self.keeper, worker, deed),
             Order::Inherit { counters } => worker.add_counters(&counters),
             Order::Signal { name, phase } => worker.signal(&name, phase),
+            Order::Cells => {
+                if let Some(number) = worker.cells_number() {
+                    self.say(&Report::Cells { number });
+                }
+            }
             order @ (Order::Boot(_)
             | Order::Start
             | Order::Drain

@@ -18,6 +18,7 @@ use tokio::{
 use super::{keeper::Keeper, leave::Leaving};
 use crate::{
     config::{Config, Limits, Listen},
+    deploy::settings::{Origin, Standing},
     log,
     serve::{BindError, Plane, Socket, bind},
     state::{StateDir, history::Entry},
@@ -42,16 +43,16 @@ const STRICT: u8 = 3;
 ///
 /// # Errors
 /// The state is locked, an address is taken, a thread cannot be made.
-pub fn serve(mut config: Config) -> anyhow::Result<()> {
+pub fn serve(mut config: Config, origin: Origin) -> anyhow::Result<()> {
     prepare_process(&mut config);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let code = runtime.block_on(host(config))?;
+    let code = runtime.block_on(host(config, origin))?;
     // Not by returning: a library that could not be unloaded may hang the normal end.
     log::flush();
     exit_now(code)
 }
 
-async fn host(config: Config) -> anyhow::Result<u8> {
+async fn host(config: Config, origin: Origin) -> anyhow::Result<u8> {
     let output = log::take_streams().context("take the standard streams")?;
     // Before anything else, so that a signal at the start is not lost.
     let mut signals = Signals::new().context("install the signal handlers")?;
@@ -70,7 +71,7 @@ async fn host(config: Config) -> anyhow::Result<u8> {
     let keeper = Keeper::start()?;
     let halt = Halt::default();
     let told = halt.clone();
-    let mut started = keeper.run(move || begin(config, sockets, state, &told));
+    let mut started = keeper.run(move || begin(config, (sockets, state), origin, &told));
     let (worker, told) = tokio::select! {
         worker = &mut started => {
             let worker = worker.context("the start has ended by a panic")??;
@@ -122,12 +123,13 @@ fn ready_line(sockets: &Sockets) -> anyhow::Result<String> {
 /// Starts the worker and lets it serve, unless the start is given up.
 fn begin(
     config: Config,
-    sockets: Sockets,
-    state: StateDir,
+    (sockets, state): (Sockets, StateDir),
+    origin: Origin,
     halt: &Halt,
 ) -> anyhow::Result<Arc<Worker>> {
     let withdraw = aftermath::take_up(state.path(), &config.limits);
-    let birth = Birth { withdraw, ..Birth::alone() };
+    let settings = (Standing::default(), Some(origin));
+    let birth = Birth { withdraw, settings, ..Birth::alone() };
     let worker = Worker::start(config, sockets, state, birth, halt)?;
     if !halt.is_told() {
         worker.accept()?;

@@ -20,6 +20,7 @@ use hotseat_unload::{
 
 use super::Roster;
 use crate::{
+    config::plugin::PluginSettings,
     ids::{PluginName, Version},
     log,
     plugin::{
@@ -77,6 +78,10 @@ pub struct Loaded {
     pub version: Version,
     /// When it was loaded.
     pub since: SystemTime,
+    /// What it was given of its own settings.
+    pub settings: PluginSettings,
+    /// What these are called; `None`: it has none.
+    pub settings_digest: Option<String>,
     /// What each load of it leaves behind, if that is worth a word.
     pub leaves: Option<Leaves>,
     instance: Option<Instance>,
@@ -95,7 +100,7 @@ impl Loaded {
         plugin: PluginName,
         version: Version,
         (instance, file): (Instance, PrivateFile),
-        leaves: Option<Leaves>,
+        (settings, settings_digest, leaves): (PluginSettings, Option<String>, Option<Leaves>),
         (reaper, roster): (ReaperHandle, Roster),
     ) -> Self {
         let (since, file) = (SystemTime::now(), Some(file));
@@ -103,6 +108,8 @@ impl Loaded {
             plugin,
             version,
             since,
+            settings,
+            settings_digest,
             leaves,
             instance: Some(instance),
             file,

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, OnceLock,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use arc_swap::ArcSwap;
@@ -17,6 +17,8 @@ pub struct Routes {
     table: ArcSwap<Table>,
     epoch: AtomicU64,
     bell: OnceLock<Bell>,
+    /// What is in the table serves, and does not only wait for that.
+    serves: AtomicBool,
 }
 
 impl std::fmt::Debug for Routes {
@@ -36,6 +38,22 @@ impl Routes {
     pub fn store(&self, table: Table) {
         self.table.store(Arc::new(table));
         self.look_again();
+        self.begin_tasks();
+    }
+
+    /// From here on what is in the table serves, and so its tasks run.
+    pub fn serve(&self) {
+        self.serves.store(true, Ordering::SeqCst);
+        self.begin_tasks();
+    }
+
+    /// Whoever comes second, `serve` or `store`, sees what the other has done.
+    fn begin_tasks(&self) {
+        if self.serves.load(Ordering::SeqCst) {
+            let table = self.load();
+            let serving = table.mounts().iter().filter_map(|mount| mount.loaded.as_ref());
+            serving.for_each(|loaded| loaded.instance().begin_tasks());
+        }
     }
 
     /// Has every view read the table anew: one of its generations takes requests, or takes none, from

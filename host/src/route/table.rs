@@ -54,7 +54,7 @@ impl Coded for MountTaken {
 
 fn default_rule(plugin: &PluginName) -> MountRule {
     let prefix = if plugin.as_str() == ROOT_PLUGIN { "/".to_owned() } else { format!("/{plugin}") };
-    MountRule { host: None, prefix, plugin: plugin.clone() }
+    MountRule { host: None, prefix, plugin: plugin.clone(), plugin_time: None }
 }
 
 /// Whether `plugin` has a place: a configured one, or its default if that is free.

@@ -4,7 +4,7 @@
 
 use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
 
-use super::{Counters, Loaded, Routes, Table, Tally};
+use super::{Counters, Loaded, Routes, Table, Tally, table::Mount};
 use crate::{
     ids::{Generation, PluginName},
     plugin::{exchange, instance::Instance},
@@ -41,6 +41,14 @@ impl exchange::Lease for Lease {
     fn instance(&self) -> &Instance {
         self.loaded.instance()
     }
+
+    fn deadline(&self) -> Option<u64> {
+        None
+    }
+
+    fn client_gone(&self) -> impl Future<Output = ()> + Unpin + 'static {
+        std::future::pending()
+    }
 }
 
 /// The table as one data thread sees it.
@@ -59,8 +67,8 @@ pub enum Route<'a> {
     Vacant(&'a PluginName),
     /// Its generation takes no new requests, because it holds more memory than it may.
     Full(&'a PluginName),
-    /// This generation answers; the prefix is so many bytes long.
-    To(&'a Rc<Lease>, usize),
+    /// This generation answers, as the mount says.
+    To(&'a Rc<Lease>, &'a Mount),
 }
 
 impl CoreTable {
@@ -72,7 +80,7 @@ impl CoreTable {
         match &self.leases[at] {
             None if mount.loaded.is_some() => Route::Full(&mount.rule.plugin),
             None => Route::Vacant(&mount.rule.plugin),
-            Some(lease) => Route::To(lease, mount.prefix_len()),
+            Some(lease) => Route::To(lease, mount),
         }
     }
 

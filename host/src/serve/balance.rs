@@ -14,6 +14,7 @@ use std::{
 use tokio::sync::mpsc;
 
 use super::{clock::Moment, mail::Message, pulse::Pulse, socket::Accepted};
+use crate::plugin::desk::{DataThreads, Desk};
 
 /// Messages that may wait for one data thread.
 pub(super) const INBOX_COUNT: usize = 4096;
@@ -23,6 +24,8 @@ pub(super) const INBOX_COUNT: usize = 4096;
 pub(super) struct Balance {
     seats: Vec<Seat>,
     turn: AtomicUsize,
+    task_turn: AtomicUsize,
+    ending: AtomicBool,
     /// Connections closed for newcomers, and when that was said last, in milliseconds.
     evicted: AtomicU64,
     evicted_said: AtomicU64,
@@ -38,6 +41,7 @@ pub(super) struct Seat {
     waiting: Mutex<VecDeque<Accepted>>,
     /// A new table was announced and not looked at yet.
     stale: AtomicBool,
+    desk: Arc<Desk>,
 }
 
 impl Seat {
@@ -48,6 +52,7 @@ impl Seat {
             inbox,
             waiting: Mutex::default(),
             stale: AtomicBool::new(false),
+            desk: Arc::default(),
         }
     }
 
@@ -71,7 +76,14 @@ struct Padded(AtomicUsize);
 impl Balance {
     pub(super) fn new(seats: Vec<Seat>) -> Self {
         let (evicted, evicted_said) = Default::default();
-        Self { seats, turn: AtomicUsize::new(0), evicted, evicted_said }
+        Self {
+            seats,
+            turn: AtomicUsize::new(0),
+            task_turn: AtomicUsize::new(0),
+            ending: AtomicBool::new(false),
+            evicted,
+            evicted_said,
+        }
     }
 
     pub(super) fn seats(&self) -> &[Seat] {
@@ -104,6 +116,16 @@ impl Balance {
         let chosen = chosen.unwrap_or(0);
         self.seats[chosen].connections.0.fetch_add(1, Ordering::Relaxed);
         chosen
+    }
+
+    /// That of a thread.
+    pub(super) fn desk(&self, core: usize) -> Arc<Desk> {
+        self.seats[core].desk.clone()
+    }
+
+    /// No task begins from here on: what a thread runs goes with it, and may not go on elsewhere.
+    pub(super) fn begin_end(&self) {
+        self.ending.store(true, Ordering::Release);
     }
 
     pub(super) fn moved(&self, from: usize, to: usize) {
@@ -215,6 +237,19 @@ impl Balance {
             mpsc::error::TrySendError::Full(message)
             | mpsc::error::TrySendError::Closed(message) => message,
         })
+    }
+}
+
+/// Each in turn, but for those that do not turn as long as another does.
+impl DataThreads for Balance {
+    fn next(&self) -> Option<Arc<Desk>> {
+        let (turn, count) = (self.task_turn.fetch_add(1, Ordering::Relaxed), self.cores());
+        let next = (0..count).map(|step| &self.seats[turn.wrapping_add(step) % count]);
+        next.min_by_key(|seat| seat.pulse.is_blocked()).map(|seat| seat.desk.clone())
+    }
+
+    fn are_ending(&self) -> bool {
+        self.ending.load(Ordering::Acquire)
     }
 }
 

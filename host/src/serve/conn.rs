@@ -3,7 +3,7 @@
 //! Owns no socket and no timer; says which limit has passed at a moment.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     rc::Rc,
     sync::Arc,
     task::{Context, Waker},
@@ -11,6 +11,7 @@ use std::{
 };
 
 use super::{
+    client_gone::{ClientGone, Watchers},
     clock::Moment,
     own::{Own, OwnCounts},
 };
@@ -72,6 +73,8 @@ pub(super) struct Conn {
     /// What `writes` was when the last head came; `None`: answers before it were not all written.
     writes_before: Cell<Option<u32>>,
     waker: RefCell<Option<Waker>>,
+    /// Who waits for the client's end.
+    watchers: OnceCell<Rc<Watchers>>,
     /// The rest of a body that nobody wants is being read away.
     resting: Cell<bool>,
     /// An answer that was asked for may be on its way to the socket.
@@ -123,6 +126,7 @@ impl Conn {
             broken_off: Cell::new(None),
             writes_before: Cell::new(None),
             waker: RefCell::new(None),
+            watchers: OnceCell::new(),
             resting: Cell::new(false),
             answering: Cell::new(false),
             pieces: Cell::new(0),
@@ -372,6 +376,21 @@ impl Conn {
     pub(super) fn abort(&self) {
         self.aborted.set(true);
         self.wake();
+    }
+
+    /// Ends when the client has gone, or has closed its side.
+    pub(super) fn client_gone(&self) -> ClientGone {
+        let watchers = self.watchers.get_or_init(|| {
+            // From now on it is looked for.
+            self.wake();
+            Rc::default()
+        });
+        ClientGone::of(watchers)
+    }
+
+    /// Those who wait for the client's end, while there may be some.
+    pub(super) fn watchers(&self) -> Option<&Watchers> {
+        self.watchers.get().map(|it| &**it).filter(|it| !it.is_over())
     }
 
     pub(super) fn is_aborted(&self) -> bool {

@@ -69,6 +69,7 @@ async fn serve(core: Rc<Core>, stream: Stream, conn: Rc<Conn>, prefix: Bytes) {
     let mut limit = Limit::new(&conn, &core.limits, timer);
     conn.has_read(prefix.len());
     let mut prefix = prefix;
+    let _told = Told(&conn);
     loop {
         let left = match sniff(&stream, &conn, &mut limit, prefix).await {
             Sniffed::Http { h2, read } => {
@@ -95,6 +96,17 @@ async fn serve(core: Rc<Core>, stream: Stream, conn: Rc<Conn>, prefix: Bytes) {
         }
         conn.set_course(core.closing());
         prefix = left;
+    }
+}
+
+/// A connection whose end is told to those who wait for its client's.
+struct Told<'a>(&'a Conn);
+
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        if let Some(watchers) = self.0.watchers() {
+            watchers.tell();
+        }
     }
 }
 

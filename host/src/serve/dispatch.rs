@@ -83,7 +83,7 @@ impl Dispatch {
         let wire = Wire::of(&parts);
         match self.begin(parts, body, abort) {
             Ok((exchange, upload)) => {
-                let time = self.core.limits.plugin_time;
+                let time = exchange.lease().time();
                 Answering::calling(Call::start(exchange), (wire, time, upload), self.aside.clone())
             }
             Err(refusal) => {
@@ -124,8 +124,8 @@ impl Dispatch {
         self.refuse(&parts)?;
         let table = self.core.view.current();
         let name = host.as_ref().and_then(|host| host.as_str());
-        let (lease, prefix) = match table.route(name, parts.uri.path()) {
-            Route::To(lease, prefix) => (lease.clone(), prefix),
+        let (lease, mount) = match table.route(name, parts.uri.path()) {
+            Route::To(lease, mount) => (lease.clone(), mount),
             Route::Vacant(_) => return Err(own::VACANT.into()),
             Route::Full(_) => return Err(own::FULL.into()),
             Route::Nowhere if table.is_empty() => return Err(own::EMPTY.into()),
@@ -137,13 +137,15 @@ impl Dispatch {
         }
         let origin = Origin {
             id: self.core.in_flight.next_id(),
-            prefix: Prefix { len: prefix },
+            prefix: Prefix { len: mount.prefix_len() },
             host,
             peer: self.conn.peer.clone(),
         };
         let upload = body.as_ref().map(Inbound::upload);
         let in_flight = self.core.in_flight.clone();
-        let hold = Hold::new(lease, in_flight, self.conn.clone(), (abort, upload.clone()), now);
+        let time = mount.rule.plugin_time.unwrap_or(limits.plugin_time);
+        let stream = (abort, upload.clone());
+        let hold = Hold::new(lease, in_flight, self.conn.clone(), stream, (now, time));
         let exchange = Exchange::new(parts, body, origin, hold);
         self.core.in_flight.enlist(&exchange);
         Ok((exchange, upload))

@@ -12,6 +12,7 @@ use std::{
 };
 
 use slab::Slab;
+use tokio::time::Instant;
 
 use super::{
     clock::Moment,
@@ -57,6 +58,8 @@ pub(super) struct Hold {
     /// How the request's body comes, if it has one.
     upload: Option<Rc<Upload>>,
     since: Moment,
+    /// What the plugin may take to the head of its answer.
+    time: Duration,
     slot: Cell<usize>,
     doing: Cell<&'static str>,
 }
@@ -145,6 +148,17 @@ impl exchange::Lease for Hold {
     fn instance(&self) -> &Instance {
         self.lease.loaded().instance()
     }
+
+    fn deadline(&self) -> Option<u64> {
+        let waited = |upload: &Rc<Upload>| upload.waited(Instant::now());
+        let waited = self.upload.as_ref().map_or(Duration::ZERO, waited);
+        let begun = Duration::from_millis(self.since.as_millis());
+        u64::try_from((begun + self.time + waited).as_nanos()).ok()
+    }
+
+    fn client_gone(&self) -> impl Future<Output = ()> + Unpin + 'static {
+        self.conn.client_gone()
+    }
 }
 
 impl Hold {
@@ -153,12 +167,12 @@ impl Hold {
         in_flight: Rc<InFlight>,
         conn: Rc<Conn>,
         (stream, upload): (Option<Rc<Abort>>, Option<Rc<Upload>>),
-        since: Moment,
+        (since, time): (Moment, Duration),
     ) -> Self {
         conn.begin_request();
         lease.counters().add(Count::Request);
         let (slot, doing) = (Cell::new(usize::MAX), Cell::new("request"));
-        Self { lease, in_flight, conn, stream, upload, since, slot, doing }
+        Self { lease, in_flight, conn, stream, upload, since, time, slot, doing }
     }
 
     pub(super) fn counters(&self) -> &Counters {
@@ -171,6 +185,11 @@ impl Hold {
 
     pub(super) fn conn(&self) -> &Conn {
         &self.conn
+    }
+
+    /// What the plugin may take to the head of its answer.
+    pub(super) fn time(&self) -> Duration {
+        self.time
     }
 
     pub(super) fn generation(&self) -> Generation {

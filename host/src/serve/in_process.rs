@@ -88,7 +88,7 @@ impl Fixed {
             self.core.in_flight.clone(),
             self.conn.clone(),
             (None, None),
-            now,
+            (now, self.core.limits.plugin_time),
         );
         let body = Outbound::Own(Some(Bytes::from_static(self.body.as_bytes())));
         let mut response = Response::new(body);

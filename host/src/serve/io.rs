@@ -20,6 +20,9 @@ use tokio::{
 
 use super::{conn::Conn, own::Own};
 
+/// How often it is looked whether a peer has closed its side behind what nobody has read yet.
+const CLOSED_LOOK: Duration = Duration::from_millis(100);
+
 /// An accepted socket in the runtime of its core.
 #[derive(Debug)]
 pub(super) enum Stream {
@@ -62,6 +65,19 @@ impl Stream {
     pub(super) async fn gone(&self) {
         // An error of the wait itself means that the socket is of no more use either.
         let _ = either!(self, socket => socket.ready(Interest::ERROR).await);
+    }
+
+    /// Ends when the peer has closed its side, or has gone.
+    pub(super) async fn closed(&self) {
+        loop {
+            match either!(self, socket => socket.ready(Interest::READABLE).await) {
+                Ok(ready) if !ready.is_read_closed() => {}
+                // An error of the wait itself means that the socket is of no more use either.
+                Ok(_) | Err(_) => return,
+            }
+            // There is something to be read, and the runtime says no more than that until it was.
+            tokio::time::sleep(CLOSED_LOOK).await;
+        }
     }
 
     fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<usize>> {

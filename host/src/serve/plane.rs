@@ -40,6 +40,7 @@ use super::{
 };
 use crate::{
     config::{Config, Limits},
+    plugin::desk::DataThreads,
     route::{Routes, Tally, View},
 };
 
@@ -114,6 +115,12 @@ impl DataPlane {
         self.watchdog.tell(told);
     }
 
+    /// Where tasks of plugins run.
+    #[must_use]
+    pub fn threads(&self) -> Arc<dyn DataThreads> {
+        self.balance.clone()
+    }
+
     /// Whether any data thread turns.
     #[must_use]
     pub fn turns(&self) -> bool {
@@ -148,6 +155,7 @@ impl DataPlane {
     /// Ends the threads and whatever is still in flight. A thread that a handler blocks is left
     /// to the end of the process.
     pub fn end(&self) {
+        self.balance.begin_end();
         self.balance.tell(|| Message::End);
         self.watchdog.end();
         let until = Instant::now() + CUT_GRACE + ask::ANSWER_TIME;

@@ -38,6 +38,8 @@ pub(super) enum Doing {
     Stream,
     /// A poll of a plugin; which request is known.
     Request,
+    /// A task of a plugin.
+    Task,
     /// What plugins made goes, or is woken; or the end of a task, and of what it held.
     Destructor,
     Accept,
@@ -51,11 +53,12 @@ pub(super) enum Doing {
 }
 
 impl Doing {
-    const ALL: [(Self, &'static str); 13] = [
+    const ALL: [(Self, &'static str); 14] = [
         (Self::Waiting, "between two turns"),
         (Self::Connection, "connection"),
         (Self::Stream, "stream"),
         (Self::Request, "request"),
+        (Self::Task, "task"),
         (Self::Destructor, "destructor or waker"),
         (Self::Accept, "accept"),
         (Self::TakeOver, "take over"),

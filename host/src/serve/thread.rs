@@ -36,7 +36,10 @@ async fn empty(core: &Core) {
 /// Answers messages until [`Message::End`].
 pub(super) async fn run(core: Rc<Core>, mut inbox: mpsc::Receiver<Message>) {
     let mut accepting: Vec<JoinHandle<()>> = Vec::new();
-    task::spawn(&core.pulse, Doing::Connection, desk::serve());
+    let pulse = core.pulse.clone();
+    let begin = move |plugins| task::spawn(&pulse, Doing::Task, plugins).abort_handle();
+    let serving = desk::serve(core.balance.desk(core.index), Rc::new(begin));
+    task::spawn(&core.pulse, Doing::Connection, serving);
     while let Some(message) = inbox.recv().await {
         match message {
             Message::Park(done) => {

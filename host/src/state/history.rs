@@ -34,12 +34,13 @@ pub struct Entry {
     pub at: SystemTime,
     /// Its number, as in `/v1/deploys`; 0 for what was no order.
     pub order: u64,
-    /// Who asked: `control`, `folder`, `signal`, `crash`, or `host` where nobody did.
+    /// Who asked: `control`, `folder`, `signal`, `crash`, `reload` (of settings), or `host` where
+    /// nobody did.
     pub source: String,
     /// The process that asked, as far as known.
     pub by: Option<Peer>,
-    /// `deploy`, `rollback`, `unload`, `withdraw`, `upgrade`, `lame_duck`, `worker`, `start` or
-    /// `stop`.
+    /// `deploy`, `rollback`, `unload`, `reload`, `withdraw`, `upgrade`, `lame_duck`, `worker`, `start`
+    /// or `stop`.
     pub verb: String,
     /// What was named; only orders have it, since their numbers are given once.
     pub subject: Option<String>,

@@ -45,8 +45,15 @@ const LIMITS: [Resource; 9] = [
 
 /// That of this process. The first call looks; later ones remember.
 pub fn start() -> &'static Start {
-    static START: OnceLock<Start> = OnceLock::new();
     START.get_or_init(Start::look)
+}
+
+static START: OnceLock<Start> = OnceLock::new();
+
+/// The folder that relative paths begin at, if a plugin has changed the process's own since. Does not
+/// look by itself: before the first look nothing can have changed it.
+pub fn way_back() -> Option<PathBuf> {
+    START.get()?.way_back()
 }
 
 impl Start {

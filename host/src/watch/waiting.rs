@@ -1,5 +1,5 @@
 //! Files that were refused for a reason that may go away by itself: an owner, a mode, a library that
-//! is not there, a disk that is full.
+//! or a secret that is not there, a disk that is full.
 //!
 //! Owns the pace at which they are tried again, and what was said of them already. A trial says
 //! nothing to anybody: only what has changed becomes an order.
@@ -23,13 +23,14 @@ const CALM: Duration = Duration::from_secs(30);
 const FRUITLESS_MAX: u32 = 3;
 
 /// Refusals that concern what is around a file, and not what is in it.
-const AROUND: [&str; 7] = [
+const AROUND: [&str; 8] = [
     "companion_not_taken",
     "dlopen_failed",
     "folder_world_writable",
     "foreign_owner",
     "other_copy",
     "permission_denied",
+    "secret_unreadable",
     "world_writable",
 ];
 
@@ -129,7 +130,7 @@ impl Waiting {
 
     fn put_off(&mut self, path: &Path, by: Duration, why: DeskError, now: Instant) {
         let by = match why {
-            DeskError::Busy { .. } | DeskError::Frozen => by,
+            DeskError::Busy { .. } | DeskError::ReloadWaits | DeskError::Frozen => by,
             // For as long as this process lives.
             DeskError::Stopping | DeskError::Broken => by.max(CALM),
         };

@@ -90,6 +90,7 @@ pub(super) fn backend(
                 }
             }
         }),
+        cells: picture.cells.clone(),
         metrics: metrics.clone(),
         upgrade: upgrade(picture, lead, reader.clone())?,
         lame_duck: lame_duck(picture, events, lead, reader),

@@ -135,7 +135,7 @@ impl Worker {
         }
         self.settle_numbers();
         self.record.seal(true);
-        Ok(traffic::of(&self.picture.routes.load(), &self.store, &self.record))
+        Ok(traffic::of(&self.picture.routes.load(), &self.store, &self.record, &self.settings))
     }
 
     /// Has what became of the folder's orders remembered; false: it takes longer.

@@ -6,7 +6,12 @@ use std::{fmt, os::fd::OwnedFd, sync::Arc, time::SystemTime};
 
 use crate::{
     admin::UpgradeDesk,
-    deploy::{Withdrawal, record::OnRenewed, renewal::Ask},
+    deploy::{
+        Withdrawal,
+        record::OnRenewed,
+        renewal::Ask,
+        settings::{Origin, Standing},
+    },
     event::Events,
     ids::{Digest, Generation, PluginName},
     serve::OnStuck,
@@ -39,6 +44,8 @@ pub struct InTraffic {
     pub carried: Vec<Carried>,
     /// The text of the manifest, for a worker that finds none.
     pub manifest: Vec<u8>,
+    /// The plugins' own settings as they are in force.
+    pub standing: Standing,
 }
 
 /// What a worker that takes over again gets of the one that was to succeed it.
@@ -132,6 +139,8 @@ pub struct Legacy {
     pub manifest: Option<Manifest>,
     /// Where numbers come from.
     pub numbering: Numbering,
+    /// The file of the cells; `None`: there is none yet.
+    pub cells: Option<OwnedFd>,
     /// To be written into the history before anything is loaded.
     pub deeds: Vec<Entry>,
 }
@@ -143,6 +152,8 @@ pub struct Birth {
     pub lead: Lead,
     /// What the workers before have left.
     pub legacy: Legacy,
+    /// What the plugins were given before, and where their settings come from.
+    pub settings: (Standing, Option<Origin>),
     /// To be taken out of traffic before anything is loaded.
     pub withdraw: Vec<Withdrawal>,
     /// The counters of the workers before this one, as [`Worker::counters`](super::Worker) gave
@@ -162,6 +173,7 @@ impl Birth {
         Self {
             lead: Lead::nobody(),
             legacy: Legacy::default(),
+            settings: (Standing::default(), None),
             withdraw: Vec::new(),
             counters: None,
             lame_duck: false,

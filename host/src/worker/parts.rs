@@ -3,6 +3,8 @@
 //! Owns what each thread is given; [`Worker::start`](super::Worker::start) owns the order.
 
 use std::{
+    os::fd::OwnedFd,
+    path::Path,
     sync::{
         Arc, OnceLock,
         mpsc::{self, Receiver},
@@ -20,14 +22,19 @@ use super::{
 };
 use crate::{
     artifact::Store,
+    cells::{self, CellError, Cells},
     config::{Config, Limits, Recycle, UnloadPolicy},
     deploy::{
         Withdrawal,
+        candidate::Workshop,
         ceiling::CeilingThread,
         desk::Desk,
+        keeping::Keeping,
         pipeline::{Pipeline, Reports},
         record::{Handed, Record},
         renewal::Renewal,
+        room::Room,
+        settings::{Origin, Settings, Standing, memory_rules},
         upkeep::Upkeep,
     },
     event::{EVENTS_COUNT, Events},
@@ -36,13 +43,14 @@ use crate::{
     plugin::{
         blocking::BlockingPool,
         hooks,
-        reaper::{GRACE, Reaper, ReaperRules, Unloading},
-        services::MetricSink,
+        reaper::{GRACE, Reaper, ReaperHandle, ReaperRules, Unloading},
+        services::{MetricSink, Services},
+        topics::{TopicLimits, Topics},
     },
     route::{Roster, Routes, Tally},
     serve::{DataPlane, HealthSource, Socket},
-    state::{StateDir, history::Entry},
-    status::{Address, Left},
+    state::{self, StateDir, history::Entry},
+    status::{Address, Beside, Left},
     sys::{clock::since_boot, keep},
     watch::{WatchConfig, Watcher},
 };
@@ -56,22 +64,26 @@ pub(super) struct Base {
     pub(super) roster: Roster,
     pub(super) metrics: Arc<Metrics>,
     pub(super) store: Arc<Store>,
+    pub(super) settings: Arc<Settings>,
     pub(super) record: Arc<Record>,
-    pub(super) upkeep: (Upkeep, CeilingThread),
+    pub(super) upkeep: (Upkeep, CeilingThread, Keeping),
     pub(super) desk: Desk,
     pub(super) routes: Arc<Routes>,
     pub(super) tally: Tally,
     pub(super) wear: Arc<Wear>,
+    pub(super) cells: Arc<Cells>,
 }
 
 impl Base {
     pub(super) fn open(
         config: &Config,
         state: StateDir,
-        legacy: Legacy,
+        (legacy, settings): (Legacy, (Standing, Option<Origin>)),
         lead: &Lead,
     ) -> anyhow::Result<Self> {
-        let Legacy { carried, manifest, numbering, deeds } = legacy;
+        let Legacy { carried, manifest, numbering, cells, deeds } = legacy;
+        let settings = self::settings(config, &state, settings);
+        let cells = Arc::new(self::cells(config, cells, state.path())?);
         // The handlers of the process are in place, and no plugin is.
         keep::note();
         let limits = &config.limits;
@@ -85,6 +97,8 @@ impl Base {
         // A worker that did not come up may have written them.
         deeds.into_iter().filter(is_new).for_each(|deed| record.append(deed));
         let (store, record) = (Arc::new(store), Arc::new(record));
+        let keeping = Keeping::start(&record, &cells, &config.cells_on_disk)
+            .context("start the thread that keeps cells")?;
         let upkeep = Upkeep::start(&record, &store, limits.state_probe);
         let events = events
             .unwrap_or_else(|| Events::after(EVENTS_COUNT, record.first_event().saturating_sub(1)));
@@ -93,30 +107,89 @@ impl Base {
         desk.number_from(record.first_order(), move |number| given.order_given(number));
         desk.remember(&record.recent());
         let routes = Arc::<Routes>::default();
-        let rules = config.memory.clone();
+        let rules = memory_rules(&config.plugins);
         let ceilings = CeilingThread::start(rules, routes.clone(), desk.clone(), events.clone());
         let ceilings = ceilings.context("start the ceiling thread")?;
         Ok(Self {
             roster: Roster::new(limits.retired_count, events.clone()),
             metrics: Arc::new(Metrics::new(limits.series_count)),
             store,
+            settings,
             record,
-            upkeep: (upkeep.context("start the upkeep of the state")?, ceilings),
+            upkeep: (upkeep.context("start the upkeep of the state")?, ceilings, keeping),
             desk,
             routes,
             tally: Tally::default(),
             wear: Arc::default(),
+            cells,
             events,
         })
     }
 }
 
+/// The plugins' own settings: what the worker before has left, else what the file says.
+fn settings(
+    config: &Config,
+    state: &StateDir,
+    (standing, origin): (Standing, Option<Origin>),
+) -> Arc<Settings> {
+    // Of one host, over all its workers.
+    let salt = state.token().unwrap_or_default().to_owned();
+    Arc::new(Settings::new(config.plugins.clone(), standing, origin, salt))
+}
+
+pub(super) fn workshop(
+    config: &Arc<Config>,
+    base: &Base,
+    services: Services,
+    reaper: ReaperHandle,
+) -> Workshop {
+    Workshop {
+        config: config.clone(),
+        settings: base.settings.clone(),
+        store: base.store.clone(),
+        services,
+        reaper,
+        roster: base.roster.clone(),
+        events: base.events.clone(),
+        room: Room::new((!config.single).then_some(config.limits.static_tls)),
+    }
+}
+
+/// The cells of the host, or new ones, with what the disk has of them.
+///
+/// # Errors
+/// Those that there are would be lost.
+fn cells(config: &Config, file: Option<OwnedFd>, folder: &Path) -> anyhow::Result<Cells> {
+    let made = file.map_or_else(cells::make, Ok);
+    let file = match made {
+        Ok(file) => file,
+        Err(error) => {
+            let why = match CellError::from(error) {
+                CellError::Unavailable(why) => why,
+                other => other.to_string(),
+            };
+            tracing::warn!("plugins have no cells: the system gives no file for them: {why}");
+            return Ok(Cells::unavailable(why));
+        }
+    };
+    let cells = Cells::adopt(file, config.limits.of_cells())?;
+    let kept = config.cells_on_disk.iter().cloned();
+    if let Err(error) = cells.seed(|| state::cells::read(folder, kept)) {
+        tracing::error!(%error, "the cells on the disk could not be taken in");
+    }
+    Ok(cells)
+}
+
 /// Brings what the pipeline does to whoever leads the worker.
 pub(super) fn reports(base: &Base, lead: Lead, residents: Residents) -> Reports {
     let (routes, store, record) = (base.routes.clone(), base.store.clone(), base.record.clone());
+    let settings = base.settings.clone();
     let (serving, wear) = (lead.serving, base.wear.clone());
     Reports {
-        in_traffic: Arc::new(move || serving(traffic::of(&routes.load(), &store, &record))),
+        in_traffic: Arc::new(move || {
+            serving(traffic::of(&routes.load(), &store, &record, &settings))
+        }),
         progress: lead.progress,
         held: lead.held,
         load_failed: Arc::new(move || {
@@ -223,6 +296,7 @@ pub(super) fn picture(
         record: base.record.clone(),
         plane: OnceLock::new(),
         wear: base.wear.clone(),
+        cells: base.cells.clone(),
         lead,
     }))
 }
@@ -247,6 +321,27 @@ pub(super) fn start_plane(
 pub(super) fn start_pool(limits: &Limits) -> anyhow::Result<Arc<BlockingPool>> {
     let pool = BlockingPool::start(limits.blocking_threads, limits.blocking_queue_count);
     Ok(Arc::new(pool.context("start the blocking pool")?))
+}
+
+/// What plugins may ask of this worker.
+pub(super) fn services(
+    limits: &Limits,
+    base: &Base,
+    plane: &DataPlane,
+    (timer, blocking): (tokio::runtime::Handle, Arc<BlockingPool>),
+) -> Services {
+    let topics = TopicLimits {
+        topics_count: limits.topics_count,
+        subscribers_count: limits.subscribers_count,
+        waiting_bytes: usize::try_from(limits.topic_bytes).unwrap_or(usize::MAX),
+    };
+    Services {
+        threads: plane.threads(),
+        tasks_count: limits.tasks_count,
+        topics: Topics::new(topics),
+        cells: base.cells.clone(),
+        ..Services::new(base.metrics.clone(), timer, blocking)
+    }
 }
 
 pub(super) fn start_watcher(
@@ -317,6 +412,10 @@ impl MetricSink for Metrics {
         value: f64,
     ) {
         Self::record(self, plugin, kind, name, labels, value);
+    }
+
+    fn beside(&self, plugin: &PluginName) -> Arc<Beside> {
+        Self::beside(self, plugin)
     }
 }
 

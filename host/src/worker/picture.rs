@@ -14,6 +14,7 @@ use hotseat_unload::figures;
 
 use super::{Lead, wear::Wear};
 use crate::{
+    cells::{Cells, Usage},
     config::Config,
     deploy::{desk::Desk, record::Record},
     ids::{Generation, PluginName},
@@ -23,8 +24,8 @@ use crate::{
     route::{Loaded, Mount, Roster, Routes, Tally},
     serve::{DataPlane, Health, Stuck},
     status::{
-        Address, Blocked, CoreStatus, GenerationStatus, Holder, Life, PluginStatus, Readiness,
-        Stage, Status,
+        Address, Blocked, CellsStatus, CoreStatus, GenerationStatus, Holder, Life, PluginStatus,
+        Readiness, Stage, Status,
     },
 };
 
@@ -44,6 +45,7 @@ pub(super) struct Picture {
     pub(super) record: Arc<Record>,
     pub(super) plane: OnceLock<Arc<DataPlane>>,
     pub(super) wear: Arc<Wear>,
+    pub(super) cells: Arc<Cells>,
     pub(super) lead: Lead,
 }
 
@@ -143,6 +145,7 @@ impl Picture {
             never_unload: self.never_unload.clone(),
             census: hotseat_unload::complaint().map(str::to_owned),
             plugins: self.plugins(table.mounts(), &holders),
+            cells: self.kept(),
             retired,
             resident_count,
             cores: self.cores(),
@@ -160,6 +163,17 @@ impl Picture {
             totals,
             connections: self.plane().map(|it| it.classes()).unwrap_or_default(),
         }
+    }
+
+    fn kept(&self) -> Vec<CellsStatus> {
+        let on_disk = &self.config.cells_on_disk;
+        let usage = self.cells.usage().unwrap_or_default().into_iter();
+        let some = usage.filter(|it| it.count > 0);
+        some.map(|Usage { plugin, count, bytes, .. }| {
+            let on_disk = on_disk.contains(&plugin);
+            CellsStatus { plugin, count, bytes, on_disk }
+        })
+        .collect()
     }
 
     fn stage(&self) -> Stage {
@@ -287,6 +301,7 @@ fn serving(loaded: &Arc<Loaded>, holders: &Holders) -> GenerationStatus {
         holders: Vec::new(),
         holder_count: holders.get(&version.generation).map_or(0, Vec::len),
         heap: loaded.heap(),
+        config: loaded.settings_digest.clone(),
         leaves: loaded.leaves.clone(),
         left: None,
         threads: BTreeMap::new(),

@@ -3,11 +3,16 @@
 use std::collections::BTreeMap;
 
 use super::{Carried, InTraffic};
-use crate::{artifact::Store, deploy::record::Record, route::Table};
+use crate::{
+    artifact::Store,
+    deploy::{record::Record, settings::Settings},
+    route::Table,
+};
 
 /// Everything that whoever leads the worker holds for the next one.
-pub(super) fn of(table: &Table, store: &Store, record: &Record) -> InTraffic {
-    InTraffic { carried: carried(table, store), manifest: record.manifest() }
+pub(super) fn of(table: &Table, store: &Store, record: &Record, settings: &Settings) -> InTraffic {
+    let (manifest, standing) = (record.manifest(), settings.standing());
+    InTraffic { carried: carried(table, store), manifest, standing }
 }
 
 /// Every plugin that serves, once.

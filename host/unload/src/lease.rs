@@ -18,6 +18,8 @@ pub enum Holding {
     Waker,
     /// A job that waits for the blocking pool or runs there.
     Job,
+    /// A task that a thread of the host runs, which goes before what lives in the library ends.
+    Task,
 }
 
 /// Keeps a library loaded. Drop it after the value that needs it.
@@ -34,6 +36,7 @@ impl LibraryLease {
         let began = match holding {
             Holding::Waker => record.waker_began(),
             Holding::Job => record.job_began(),
+            Holding::Task => record.task_began(),
         };
         began.then_some(Self { record, holding })
     }
@@ -56,6 +59,7 @@ impl Drop for LibraryLease {
         match self.holding {
             Holding::Waker => self.record.waker_ended(),
             Holding::Job => self.record.job_ended(),
+            Holding::Task => self.record.task_ended(),
         }
     }
 }

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 /// The first value of `name`.
-pub(super) fn value<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
+pub(crate) fn value<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
     query.split('&').find_map(|pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         (decode(key) == name).then(|| decode(value))

@@ -21,6 +21,8 @@ use crate::abi::{self, Done, Waker};
 #[derive(Debug)]
 pub(super) struct Clock {
     began: Instant,
+    /// The same by `CLOCK_MONOTONIC`.
+    monotonic: Duration,
     is_real: bool,
     state: Mutex<State>,
 }
@@ -34,7 +36,8 @@ struct State {
 
 impl Clock {
     pub(super) fn new(is_real: bool) -> Self {
-        Self { began: Instant::now(), is_real, state: Mutex::default() }
+        let monotonic = crate::request::monotonic().unwrap_or_default();
+        Self { began: Instant::now(), monotonic, is_real, state: Mutex::default() }
     }
 
     pub(super) fn is_real(&self) -> bool {
@@ -49,6 +52,11 @@ impl Clock {
     /// As a moment.
     pub(super) fn instant(&self) -> Instant {
         self.began + self.now()
+    }
+
+    /// As `CLOCK_MONOTONIC` has it.
+    pub(super) fn monotonic(&self) -> Duration {
+        self.monotonic + self.now()
     }
 
     /// When the next timer ends.

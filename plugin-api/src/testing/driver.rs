@@ -280,14 +280,7 @@ impl Driver {
             if let Some(done) = done() {
                 return done;
             }
-            let left = self.patience.saturating_sub(began.elapsed());
-            if left.is_zero() {
-                panic!(
-                    "{what} has not come to its end within {:?}{}",
-                    self.patience,
-                    self.picture()
-                );
-            }
+            let left = self.left(what, began);
             if self.world.bell.count() == rung {
                 self.idle(rung, left);
             }
@@ -320,13 +313,31 @@ impl Driver {
     /// Lets everything go on that can, without time passing.
     #[track_caller]
     pub(super) fn settle(&self) {
-        let mut is_quiet = false;
-        self.wait(&"what is under way", || {
+        let began = Instant::now();
+        loop {
             let rung = self.world.bell.count();
-            let busy = self.world.pool.running() > 0;
-            is_quiet = is_quiet || (!busy && self.is_quiet(rung, self.patience));
-            (is_quiet && self.world.bell.count() == rung).then_some(())
-        });
+            self.turn();
+            let left = self.left(&"what is under way", began);
+            if self.world.bell.count() != rung {
+                continue;
+            }
+            if self.world.pool.running() > 0 {
+                self.world.bell.wait(rung, left);
+            } else if self.is_quiet(rung, left) {
+                return;
+            }
+        }
+    }
+
+    /// What is left of the patience.
+    #[track_caller]
+    fn left(&self, what: &dyn fmt::Display, began: Instant) -> Duration {
+        let left = self.patience.saturating_sub(began.elapsed());
+        if left.is_zero() {
+            let picture = self.picture();
+            panic!("{what} has not come to its end within {:?}{picture}", self.patience);
+        }
+        left
     }
 
     /// Time passes, from one timer to the next, and everything goes on meanwhile.

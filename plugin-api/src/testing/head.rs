@@ -157,7 +157,7 @@ static VT: RequestVt = RequestVt {
     size: abi::size_of_u32::<RequestVt>(),
     take_body,
     body_len,
-    time_left: Some(time_left),
+    deadline: Some(deadline),
     client_gone: Some(client_gone),
 };
 
@@ -184,11 +184,14 @@ unsafe extern "C" fn body_len(data: *const ()) -> u64 {
     unsafe { inner(data) }.said.body.as_ref().map_or(0, Upload::len)
 }
 
-unsafe extern "C" fn time_left(data: *const ()) -> u64 {
+unsafe extern "C" fn deadline(data: *const ()) -> u64 {
     // SAFETY: our own data.
-    let deadline = unsafe { inner(data) }.said.deadline.as_ref();
-    let left = |timer: &Timer| u64::try_from(timer.left().as_nanos()).unwrap_or(NO_DEADLINE);
-    deadline.map_or(NO_DEADLINE, left)
+    let inner = unsafe { inner(data) };
+    let end = |timer: &Timer| {
+        let end = inner.world.clock.monotonic() + timer.left();
+        u64::try_from(end.as_nanos()).unwrap_or(NO_DEADLINE)
+    };
+    inner.said.deadline.as_ref().map_or(NO_DEADLINE, end)
 }
 
 /// Waits for a client's end.

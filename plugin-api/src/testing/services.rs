@@ -149,7 +149,10 @@ unsafe extern "C" fn panicked(host: *const (), message: Str, location: Str) {
 }
 
 /// See the module.
-pub(super) static VT: HostVt = HostVt {
+pub(super) static VT: HostVt = FUNCTIONS;
+
+/// What is in it.
+pub(super) const FUNCTIONS: HostVt = HostVt {
     size: abi::size_of_u32::<HostVt>(),
     log,
     log_enabled,

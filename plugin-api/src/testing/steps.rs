@@ -4,11 +4,20 @@
 
 #![expect(unsafe_code, reason = "plays the host's side of the ABI")]
 
-use std::{mem::MaybeUninit, time::Duration};
+use std::mem::MaybeUninit;
 
-use super::{Call, Running, allocations, driver::End, waker::Lent};
+use super::{
+    Call, Running, allocations,
+    cells::Cells,
+    clock::Clock,
+    driver::End,
+    services,
+    waker::Lent,
+    world::{Levels, World},
+};
 use crate::{
-    abi::{Answer, Growing, poll},
+    Context,
+    abi::{self, Answer, Growing, HostVt, NewArgs, Str, poll},
     host_future::HostFuture,
     owned::OwnedBytes,
 };
@@ -39,16 +48,6 @@ impl Call<'_> {
         })
     }
 
-    /// What the host says of its deadline.
-    pub(crate) fn time_left(&self) -> Duration {
-        // SAFETY: the head is alive.
-        let (data, vt) = unsafe { ((*self.under_way.head()).data, (*self.under_way.head()).vt) };
-        // SAFETY: a table of this build.
-        let left = unsafe { (*vt).time_left }.expect("the kit has it");
-        // SAFETY: the data of the table.
-        Duration::from_nanos(unsafe { left(data) })
-    }
-
     /// Tells whether the client has gone.
     pub(crate) fn client_gone(&self) -> impl Fn() -> bool + use<> {
         // SAFETY: the head is alive.
@@ -74,4 +73,38 @@ impl Running {
     pub(crate) fn timers(&self) -> (usize, usize) {
         self.world().clock.kept()
     }
+}
+
+/// What a host of ABI 1.3 has.
+static BEFORE: HostVt = {
+    #[expect(clippy::cast_possible_truncation, reason = "the place of a field")]
+    let size = std::mem::offset_of!(HostVt, log_enabled_for) as u32;
+    HostVt { size, ..services::FUNCTIONS }
+};
+
+/// The surroundings of an instance that there is not.
+pub(crate) fn context() -> Context {
+    context_with(&services::VT)
+}
+
+/// The same at a host of before.
+pub(crate) fn context_of_before() -> Context {
+    context_with(&BEFORE)
+}
+
+fn context_with(host_vt: *const HostVt) -> Context {
+    let world = World::new(Levels::default(), Clock::new(false), Cells::new([]));
+    let args = NewArgs {
+        size: abi::size_of_u32::<NewArgs>(),
+        flags: 0,
+        host: world.data(),
+        host_vt,
+        name: Str::new(b"test"),
+        label: Str::new(b"1"),
+        generation: 1,
+        config: Str::NONE,
+        config_places: Str::NONE,
+    };
+    // SAFETY: alive for the call, and the table for ever.
+    unsafe { Context::from_args(&raw const args) }
 }

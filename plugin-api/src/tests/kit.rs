@@ -53,6 +53,13 @@ impl Handler for Plugin {
                     Ok(())
                 }))
             }
+            "/left" => {
+                let before = request.time_left();
+                context.sleep(HOUR / 4).await;
+                let until = request.deadline().map(|it| it - context.now());
+                let left = request.time_left();
+                Ok(Response::text(format!("{before:?} then {left:?} by {until:?}")))
+            }
             "/never" => std::future::pending().await,
             "/held" => {
                 let _bomb = Bomb;
@@ -150,9 +157,9 @@ fn deadline_drops_the_call() {
     let kit = kit();
     let call = kit.get("/held").deadline(HOUR).begin();
     assert!(!call.is_answered());
-    assert_eq!(call.time_left(), HOUR);
     kit.advance(HOUR / 4);
-    assert_eq!(call.time_left(), HOUR * 3 / 4);
+    let left = kit.get("/left").deadline(HOUR).send().text();
+    assert_eq!(left, "Some(3600s) then Some(2700s) by Some(2700s)");
     let mut reply = call.answer();
     assert_eq!((reply.status().as_u16(), reply.text().as_str()), (504, "the deadline has passed"));
     assert_eq!(kit.now(), HOUR);
@@ -346,4 +353,42 @@ fn failed_assertion_is_printed() {
     {
         assert!(text.contains(part), "`{part}` in {text}");
     }
+}
+
+/// What the SDK makes of the host's services, by the kit's clock.
+struct Busy(Context);
+
+impl Handler for Busy {
+    fn new(context: &Context) -> Result<Self> {
+        let count = context.clone();
+        let work = move || {
+            let count = count.clone();
+            async move {
+                count.cell("runs").update(|old| vec![b'x'; old.map_or(0, <[u8]>::len) + 1])?;
+                count.topic("runs")?.publish("one")?;
+                Ok::<_, Error>(())
+            }
+        };
+        drop(context.every(HOUR, work)?);
+        Ok(Self(context.clone()))
+    }
+
+    async fn call(&self, _: Request<'_>) -> Result<Response> {
+        let mut runs = self.0.topic("runs")?.subscribe()?;
+        runs.next().await;
+        Ok(Response::text(format!("after {} runs", self.0.cells()?.len())))
+    }
+}
+
+#[test]
+fn periodic_work_goes_by_the_clock() {
+    let kit = Host::<Busy>::new().start().unwrap();
+    assert_eq!(kit.get("/").send().text(), "after 1 runs");
+    assert_eq!(kit.now(), HOUR);
+    kit.advance(HOUR * 9 + HOUR / 2);
+    assert_eq!(kit.cells()["runs"].len(), 10);
+    assert_eq!(kit.published().len(), 10);
+    kit.drain();
+    kit.advance(HOUR * 5);
+    assert_eq!(kit.cells()["runs"].len(), 10, "it ends at the drain");
 }

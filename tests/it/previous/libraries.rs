@@ -1,7 +1,10 @@
 //! A library fits a host of either release, whichever of them it was built with.
 
+use std::time::Duration;
+
 use hotseat_test_support::{
-    Builder, Host, Release, eventually, fault, stream::Socket, transfer::hex_sum, wire,
+    Builder, Connection, Gate, Host, Release, eventually, fault, stream::Socket, transfer::hex_sum,
+    wire,
 };
 
 use super::{assert_label, pairs};
@@ -76,4 +79,33 @@ fn a_service_runs_on_the_host_of_before() {
         "{:?}",
         retired()
     );
+}
+
+/// What needs a newer host says so before it serves; what only works better there works.
+#[test]
+fn what_a_host_of_before_lacks_is_told() {
+    let [[before, _], ..] = pairs();
+    let builder = Builder::new(&before.binary).arg("--blocking-threads=1");
+    let host = builder.arg("--blocking-queue-count=1").start();
+    let refused = host.deploy(&fault("beside"), "libbeside_v1.so").refused();
+    assert!(refused.text.contains("tasks need a host of binary interface 1.4"), "{refused:?}");
+    host.deploy(&fault("blocks"), "libhandler_v1.so").swapped();
+    host.get("/a").assert_status(200).assert_contains("GET /a");
+    let gate = Gate::new();
+    let ask = |target: &str| {
+        let mut connection = host.connect();
+        connection.send_request("GET", target, "").unwrap();
+        connection
+    };
+    let mut held = ask(&format!("/?{}", gate.query()));
+    let waiting = gate.entered();
+    let mut two = [ask("/b"), ask("/c")];
+    let is_answered = |it: &Connection| it.wait_readable(Duration::ZERO).unwrap();
+    eventually!(two.iter().any(is_answered), "one is refused");
+    let refused = usize::from(!is_answered(&two[0]));
+    let answer = two[refused].read_answer().unwrap();
+    assert_eq!(answer.assert_status(503).header("retry-after"), Some("1"));
+    waiting.release();
+    held.read_answer().unwrap().assert_status(200);
+    two[1 - refused].read_answer().unwrap().assert_status(200);
 }

@@ -20,7 +20,12 @@ fn record(host: &Host, message: &str) -> Map<String, Value> {
 
 #[track_caller]
 fn start(builder: Builder, plugin: &str) -> Host {
-    builder.arg("--log-format=json").with(fault(plugin), "libnotes_v1.so").start()
+    // Of one thread, whose requests are numbered one by one.
+    builder
+        .arg("--threads=1")
+        .arg("--log-format=json")
+        .with(fault(plugin), "libnotes_v1.so")
+        .start()
 }
 
 /// Asks for `path` and gives the request's number.
@@ -151,4 +156,27 @@ fn an_authors_own_subscriber_wins() {
     assert!(!host.home().read_log().contains("\"message\":\"an event\""));
     // Only events were asked for.
     assert_eq!(record(&host, "a record")["request"], 1);
+}
+
+/// Levels change while the plugin serves, and it is not deployed anew for them.
+#[test]
+fn levels_are_changed_live() {
+    let builder = crate::hooks::quick(host!()).config("[plugin.notes]\nlog = 'error'\n");
+    let host = start(builder, "logs");
+    ask(&host, "/events");
+    host.home().write("hotseat.toml", b"[plugin.notes]\nlog = 'warn,notes::db=debug'\n");
+    let answer = host.control().post_json("/v1/reload-config", &json!({}));
+    answer.assert_status(200);
+    assert_eq!(answer.json()["deployed"], json!([]), "{}", answer.text());
+    assert!(!host.home().read_log().contains("saved 2 rows"), "it was not heard before");
+    ask(&host, "/events");
+    record(&host, "deep");
+    assert_eq!(host.active("notes"), 1);
+    // Also in the next worker.
+    let before = host.worker_pid();
+    host.upgrade(&[]).assert_code(0);
+    eventually!(host.worker_pid() != before, "the next worker");
+    ask(&host, "/events");
+    let heard = || host.home().read_log().matches("\"message\":\"deep\"").count();
+    eventually!(heard() == 2, "{}", host.log_end());
 }

@@ -37,6 +37,7 @@ fn generation(number: usize, label: &str, life: &str, why: Option<&str>) -> serd
         "holder_count": 0,
         "holders": [],
         "heap": null,
+        "config": null,
         "leaves": null,
         "left": null,
         "threads": {},
@@ -107,6 +108,7 @@ async fn the_status_object_is_complete() {
         "files": [],
         "never_unload": null,
         "census": null,
+        "cells": [],
         "plugins": [handler()],
         "retired": [
             draining(),

@@ -2,10 +2,15 @@
 //!
 //! Owns the keys of `/v1/deploys` and of the answer to every order.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::ms;
-use crate::{deploy::order, status::OrderStatus};
+use crate::{
+    deploy::{order, reload},
+    status::OrderStatus,
+};
 
 /// `/v1/deploys`.
 #[derive(Debug, Serialize)]
@@ -52,6 +57,31 @@ pub(in crate::admin) struct Deployed {
     swapped_in_ms: f64,
     notes: Vec<String>,
     text: String,
+}
+
+/// A reload that was carried out. Its deploys have no number of their own.
+#[derive(Debug, Serialize)]
+pub(in crate::admin) struct Reloaded {
+    deployed: Vec<Deployed>,
+    unchanged: Vec<String>,
+    not_loaded: BTreeMap<String, String>,
+    needs_upgrade: Vec<String>,
+    text: String,
+}
+
+impl Reloaded {
+    pub(in crate::admin) fn new(reloaded: &reload::Reloaded) -> Self {
+        let text = reloaded.lines().join("\n");
+        let reload::Reloaded { deployed, unchanged, not_loaded, needs_upgrade } = reloaded;
+        let not_loaded = not_loaded.iter().map(|(plugin, why)| (plugin.to_string(), why.clone()));
+        Self {
+            deployed: deployed.iter().map(|it| Deployed::new(0, it)).collect(),
+            unchanged: unchanged.iter().map(ToString::to_string).collect(),
+            not_loaded: not_loaded.collect(),
+            needs_upgrade: needs_upgrade.clone(),
+            text,
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]

@@ -14,10 +14,14 @@ use crate::{
         elf::{self, ElfError, marks},
         store::{self, StoreError},
     },
-    config::Config,
+    cells,
+    config::{
+        Config,
+        plugin::{SecretError, Secrets, settings_of},
+    },
     error::{Coded, Kind},
     ids::{Label, PluginName},
-    plugin::preflight::{self, PreflightError, PreflightRequest},
+    plugin::preflight::{self, Given, PreflightError, PreflightRequest},
     route::{MountTaken, check_mount},
     state::{Manifest, ManifestError, VersionEntry},
     sys::{mount::forbids_running, private::PrivateFile},
@@ -47,6 +51,8 @@ pub(super) enum Reason {
     Bytes(#[from] StoreError),
     #[error(transparent)]
     Elf(#[from] ElfError),
+    #[error(transparent)]
+    Settings(#[from] SecretError),
     #[error("{error}{}", versions(*.abi))]
     Preflight { error: PreflightError, abi: Option<(u16, u16)> },
 }
@@ -64,6 +70,7 @@ impl Reason {
             Self::Mount(error) => error,
             Self::Bytes(error) => error,
             Self::Elf(error) => error,
+            Self::Settings(error) => error,
             Self::Preflight { error, .. } => error,
         }
     }
@@ -134,7 +141,10 @@ fn try_version(
         facts => facts.ok(),
     };
     let named = (plugin.clone(), version.label.clone());
-    if unloads_unmarked(config, &bytes, &named) {
+    // Read anew, as the worker will.
+    let settings = settings_of(&config.plugins, plugin, &Secrets::new())?;
+    let given = Given { settings: &settings, config, cells: carried.place(cells::CARGO) };
+    if unloads_unmarked(&given, &bytes, &named) {
         return Ok(());
     }
     // Where nothing may be run, a worker loads by way of memory; where that fails, it is the loader that
@@ -143,7 +153,7 @@ fn try_version(
         .and_then(|_| PrivateFile::in_memory("hotseat-trial.so", &bytes).ok())
         .filter(|memory| memory.path().exists());
     let path = memory.as_ref().map_or(path, |memory| memory.path().to_owned());
-    let request = PreflightRequest::new(path, named, config);
+    let request = PreflightRequest::new(path, named, &given);
     preflight::run(&request).map(drop).map_err(|error| {
         // The other codes of that kind name both versions themselves.
         let layout = error.code() == "layout_mismatch";
@@ -152,11 +162,11 @@ fn try_version(
 }
 
 /// Whether a library that is marked to stay comes through without its marks, as a worker loads it then.
-fn unloads_unmarked(config: &Config, bytes: &[u8], named: &(PluginName, Label)) -> bool {
+fn unloads_unmarked(given: &Given<'_>, bytes: &[u8], named: &(PluginName, Label)) -> bool {
     let Some(unmarked) = marks::without(bytes) else { return false };
     let memory = PrivateFile::in_memory("hotseat-trial.so", &unmarked.bytes);
     let Ok(memory) = memory.map(|it| it.path().to_owned()) else { return false };
     memory.exists()
-        && preflight::run(&PreflightRequest::new(memory, named.clone(), config))
+        && preflight::run(&PreflightRequest::new(memory, named.clone(), given))
             .is_ok_and(|verdict| verdict.unmapped)
 }

@@ -64,11 +64,19 @@ impl Carried {
     pub(super) fn find(&self, digest: Digest) -> Option<(Arc<[u8]>, PathBuf)> {
         let file = self.0.get(&digest)?;
         let bytes = read(file).ok().filter(|bytes| crate::artifact::digest(bytes) == digest)?;
-        let path = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
         // Without `/proc` it has no name, and the folder is asked.
-        let path = Some(PathBuf::from(path)).filter(|it| it.exists())?;
-        Some((bytes.into(), path))
+        Some((bytes.into(), place_of(file)?))
     }
+
+    /// Where other processes find what was handed over by this name, which need be no digest of it.
+    pub(super) fn place(&self, name: &str) -> Option<PathBuf> {
+        place_of(self.0.get(&name.parse().ok()?)?)
+    }
+}
+
+fn place_of(file: &File) -> Option<PathBuf> {
+    let path = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
+    Some(PathBuf::from(path)).filter(|it| it.exists())
 }
 
 /// By position: the offset is shared with every process that has this file open.

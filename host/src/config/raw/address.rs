@@ -7,7 +7,7 @@ use std::{net::SocketAddr, path::PathBuf, str::FromStr};
 
 use serde::{Deserialize, Deserializer};
 
-use super::values::from_text;
+use super::values::{PluginTime, from_text};
 use crate::{config::Listen, config::MountRule, ids::PluginName};
 
 /// A prefix is matched with every request: it stays short. Units: bytes.
@@ -196,7 +196,7 @@ impl FromStr for RawMount {
             host => Some(host.parse::<HostName>()?.0),
         };
         let Prefix(prefix) = prefix.parse()?;
-        Ok(Self(MountRule { host, prefix, plugin: plugin.parse()? }))
+        Ok(Self(MountRule { host, prefix, plugin: plugin.parse()?, plugin_time: None }))
     }
 }
 
@@ -235,10 +235,12 @@ impl<'de> Deserialize<'de> for RawMount {
             host: Option<HostName>,
             prefix: Prefix,
             plugin: Name,
+            plugin_time: Option<PluginTime>,
         }
-        let Table { host, prefix, plugin } = Table::deserialize(deserializer)?;
+        let Table { host, prefix, plugin, plugin_time } = Table::deserialize(deserializer)?;
         let host = host.map(|HostName(host)| host);
-        Ok(Self(MountRule { host, prefix: prefix.0, plugin: plugin.0 }))
+        let plugin_time = plugin_time.map(Into::into);
+        Ok(Self(MountRule { host, prefix: prefix.0, plugin: plugin.0, plugin_time }))
     }
 }
 
@@ -311,6 +313,7 @@ mod tests {
                 host,
                 prefix: prefix.to_owned(),
                 plugin: plugin.parse().unwrap(),
+                plugin_time: None,
             }))
         };
         assert_eq!("/=handler".parse(), rule(None, "/", "handler"));

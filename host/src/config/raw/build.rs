@@ -1,8 +1,10 @@
 //! From what was typed to what it means.
 //!
 //! Owns the step from [`RawConfig`] to [`Config`]: defaults where nothing was said, and a plugin's
-//! table as the JSON text that it will read. Everything was checked when it was parsed, so nothing
+//! table as the JSON that it will read. Everything was checked when it was parsed, so nothing
 //! can fail here.
+
+use serde_json::Map;
 
 use super::{
     LogSettings, RawConfig, RawRecycle, RawUnload, RawWatch,
@@ -11,7 +13,7 @@ use super::{
     lifecycle::{LameStatus, Probe, RawHook, RawReexec},
     plugin::RawPlugin,
 };
-use crate::config::{Config, Recycle, UnloadPolicy, Watch};
+use crate::config::{Config, Recycle, UnloadPolicy, Watch, plugin::PluginTable};
 
 impl RawConfig {
     /// These over the defaults.
@@ -35,9 +37,8 @@ impl RawConfig {
         config.follow_links = self.follow_links.unwrap_or(config.follow_links);
         config.mounts = self.mount.unwrap_or_default().into_iter().map(|RawMount(m)| m).collect();
         for (Name(name), RawPlugin { memory, log, table }) in self.plugin {
-            config.plugin_log.extend(log.map(|levels| (name.clone(), levels)));
-            config.memory.extend(memory.map(|rule| (name.clone(), rule)));
-            config.plugin_config.insert(name, json(table));
+            let table = PluginTable { table: json(table), memory, log, places: None };
+            config.plugins.insert(name, table);
         }
         let accounts = self.trusted_owners.unwrap_or_default();
         config.trusted_owners = accounts.into_iter().map(|Account(id)| id).collect();
@@ -50,6 +51,8 @@ impl RawConfig {
             None | Some(RawRecycle::Off) => Recycle::Off,
             Some(RawRecycle::Auto) => Recycle::Auto,
         };
+        let kept = self.cells_on_disk.unwrap_or_default();
+        config.cells_on_disk = kept.into_iter().map(|Name(name)| name).collect();
         if let Some(state_dir) = self.state_dir.or_else(|| around.state_directory.clone()) {
             config.state_dir = state_dir;
         }
@@ -69,9 +72,9 @@ impl RawConfig {
     }
 }
 
-/// A plugin's table as JSON text. TOML's dates become text, and its `nan` and `inf` null, because
-/// JSON has neither.
-fn json(table: toml::Table) -> String {
+/// A plugin's table as JSON. TOML's dates become text, and its `nan` and `inf` null, because JSON has
+/// neither.
+fn json(table: toml::Table) -> Map<String, serde_json::Value> {
     fn value(typed: toml::Value) -> serde_json::Value {
         match typed {
             toml::Value::String(text) => text.into(),
@@ -80,10 +83,8 @@ fn json(table: toml::Table) -> String {
             toml::Value::Boolean(truth) => truth.into(),
             toml::Value::Datetime(date) => date.to_string().into(),
             toml::Value::Array(list) => list.into_iter().map(value).collect(),
-            toml::Value::Table(table) => {
-                table.into_iter().map(|(key, inner)| (key, value(inner))).collect()
-            }
+            toml::Value::Table(table) => json(table).into(),
         }
     }
-    value(toml::Value::Table(table)).to_string()
+    table.into_iter().map(|(key, inner)| (key, value(inner))).collect()
 }

@@ -13,6 +13,7 @@ use std::{
 use rustix::fs::OFlags;
 
 use super::{ConfigError, RawConfig};
+use crate::sys::start::way_back;
 
 /// The name of the file in each of the usual places.
 const FILE_NAME: &str = "hotseat.toml";
@@ -56,7 +57,9 @@ fn find(named: Option<&Path>, around: &Surroundings) -> Option<PathBuf> {
     if let Some(path) = named {
         return Some(path.to_owned());
     }
-    around.places.iter().find(|path| look(path) == Found::Something).cloned()
+    let folder = way_back().unwrap_or_default();
+    let there = |path: &&PathBuf| look(&folder.join(path)) == Found::Something;
+    around.places.iter().find(there).cloned()
 }
 
 #[derive(PartialEq, Eq)]
@@ -108,22 +111,29 @@ pub struct FileText {
 /// It is there, or was asked for, and cannot be read.
 pub fn find_and_read(named: Option<&Path>, around: &Surroundings) -> Result<FileText, ConfigError> {
     let Some(path) = find(named, around) else { return Ok(FileText::default()) };
-    match read(&path) {
+    // By the name that it has for whoever started the host.
+    let there = way_back().map_or_else(|| path.clone(), |folder| folder.join(&path));
+    match read(&there, (FILE_BYTES, "larger than 64 MiB")) {
         Ok(text) => Ok(FileText { path: Some(path), text }),
         Err(NotRead::Io(source)) => Err(ConfigError::Read { path, source }),
         Err(NotRead::NoFile(what)) => Err(ConfigError::NoFile { path, what }),
     }
 }
 
-enum NotRead {
+/// Why there is no text.
+#[derive(Debug)]
+pub(in crate::config) enum NotRead {
     Io(io::Error),
     /// `a pipe`.
     NoFile(&'static str),
 }
 
-/// The text of a regular file: whatever else has a name could keep the reader waiting, never end, or
-/// be empty when an upgrade reads it again.
-fn read(path: &Path) -> Result<String, NotRead> {
+/// The text of a regular file of at most `limit` bytes (with what a larger one is): whatever else has a
+/// name could keep the reader waiting, never end, or be empty when an upgrade reads it again.
+pub(in crate::config) fn read(
+    path: &Path,
+    (limit, too_large): (usize, &'static str),
+) -> Result<String, NotRead> {
     // Opening a pipe waits for its writer without `NONBLOCK`.
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
     let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
@@ -135,14 +145,13 @@ fn read(path: &Path) -> Result<String, NotRead> {
     if let Some(what) = no_file(&file).map_err(NotRead::Io)? {
         return Err(NotRead::NoFile(what));
     }
-    let limit = FILE_BYTES as u64;
-    if file.metadata().is_ok_and(|it| it.len() > limit) {
-        return Err(NotRead::NoFile("larger than 64 MiB"));
+    if file.metadata().is_ok_and(|it| it.len() > limit as u64) {
+        return Err(NotRead::NoFile(too_large));
     }
     let mut text = String::new();
     // It may grow meanwhile.
-    file.take(limit).read_to_string(&mut text).map_err(NotRead::Io)?;
-    Ok(text)
+    file.take(limit as u64 + 1).read_to_string(&mut text).map_err(NotRead::Io)?;
+    if text.len() > limit { Err(NotRead::NoFile(too_large)) } else { Ok(text) }
 }
 
 /// What an open file is instead of a regular one.

@@ -4,7 +4,9 @@
 //! line of each limit are made. Knows nothing of files or precedence.
 //! Invariant: the tests below hold the table against [`Limits`]: every field, every default.
 
-use super::values::{Count, GIB, HOUR, KIB, MIB, MINUTE, SECOND, Setting, Size, TIB, Time};
+use super::values::{
+    Count, GIB, HOUR, KIB, MIB, MINUTE, PluginTime, SECOND, Setting, Size, TIB, Time,
+};
 use crate::config::Limits;
 
 fn describe<T: Setting>(meaning: &str, default: &str) -> String {
@@ -67,7 +69,7 @@ limits! {
         "What is read away of a body that its handler leaves unread; beyond it the connection closes";
     unread_time: Time<1, HOUR> = "30s", "HOTSEAT_UNREAD_TIME",
         "How long reading it away, or the close after it, may take";
-    plugin_time: Time<1, { 24 * HOUR }> = "60s", "HOTSEAT_PLUGIN_TIME",
+    plugin_time: PluginTime = "60s", "HOTSEAT_PLUGIN_TIME",
         "A plugin's time to the head of its response, but for waiting for its client's body";
     connections_count: Count<1, 1_000_000> = "10000", "HOTSEAT_CONNECTIONS_COUNT",
         "Open connections of the data plane";
@@ -162,6 +164,14 @@ limits! {
         "Threads of the blocking pool";
     blocking_queue_count: Count<1, 1_000_000> = "1024", "HOTSEAT_BLOCKING_QUEUE_COUNT",
         "Jobs that wait for the blocking pool";
+    tasks_count: Count<1, 1_000_000> = "10000", "HOTSEAT_TASKS_COUNT",
+        "Tasks that one version of a plugin may have beside its requests";
+    topics_count: Count<1, 1_000_000> = "1000", "HOTSEAT_TOPICS_COUNT",
+        "Topics that one plugin may have";
+    subscribers_count: Count<1, 1_000_000> = "10000", "HOTSEAT_SUBSCRIBERS_COUNT",
+        "Subscriptions of topics that one plugin may have";
+    topic_bytes: Size<1, GIB> = "1MiB", "HOTSEAT_TOPIC_BYTES",
+        "What may wait for one subscriber of a topic, and so the longest message";
     series_count: Count<1, 100_000> = "1000", "HOTSEAT_SERIES_COUNT",
         "Metric series that one plugin may make";
     h2_streams_count: Count<1, 10_000> = "128", "HOTSEAT_H2_STREAMS_COUNT",
@@ -170,6 +180,14 @@ limits! {
         "Open event streams of the control plane; its other connections are not among them";
     descriptor_reserve_count: Count<1, 1_000_000> = "512", "HOTSEAT_DESCRIPTOR_RESERVE_COUNT",
         "Descriptors that no connection of the data plane gets; where they are most, half of all";
+    cell_bytes: Size<KIB, { 64 * MIB }> = "1MiB", "HOTSEAT_CELL_BYTES",
+        "One value that a plugin keeps in a cell";
+    cells_count: Count<1, 65_536> = "1000", "HOTSEAT_CELLS_COUNT",
+        "Cells of one plugin";
+    cells_bytes: Size<KIB, { 64 * GIB }> = "16MiB", "HOTSEAT_CELLS_BYTES",
+        "Keys and values of one plugin's cells";
+    cells_total_bytes: Size<KIB, TIB> = "256MiB", "HOTSEAT_CELLS_TOTAL_BYTES",
+        "Keys and values of all plugins' cells, also of those that are not loaded any more";
 }
 
 #[cfg(test)]

@@ -104,6 +104,7 @@ fn every_setting_reaches_the_config() {
         host = "API.example"
         prefix = "/v1"
         plugin = "billing"
+        plugin_time = "2s"
 
         [plugin.billing]
         rate = 2.5
@@ -126,7 +127,7 @@ fn every_setting_reaches_the_config() {
     assert_eq!((log.filter.as_str(), log.format), ("warn,hotseat=debug", LogFormat::Json));
     assert_eq!(
         format!("{:?}", config.mounts),
-        r#"[MountRule { host: Some("api.example"), prefix: "/v1", plugin: PluginName("billing") }]"#
+        r#"[MountRule { host: Some("api.example"), prefix: "/v1", plugin: PluginName("billing"), plugin_time: Some(2s) }]"#
     );
     assert!(config.single && config.strict_exit && !config.master_reexec);
     assert_eq!(config.pid_file.as_deref(), Some(Path::new("/run/hotseat.pid")));
@@ -141,7 +142,7 @@ fn every_setting_reaches_the_config() {
         hook("HUP", HookPhase::Pre, ["/usr/bin/touch", "/tmp/a b"]),
     ];
     assert_eq!(config.hooks, hooks);
-    let json = &config.plugin_config[&"billing".parse().unwrap()];
+    let json = serde_json::json!(config.plugins[&"billing".parse().unwrap()].table).to_string();
     assert_eq!(json, r#"{"names":["a","b"],"nested":{"on":true},"rate":2.5,"since":"2026-01-02"}"#);
 }
 

@@ -59,6 +59,9 @@ pub trait Setting: FromStr<Err = ValueError> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Time<const MIN: u64, const MAX: u64>(u64);
 
+/// What a plugin may take to the head of its answer.
+pub type PluginTime = Time<1, { 24 * HOUR }>;
+
 /// A number of bytes from `MIN` to `MAX`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size<const MIN: u64, const MAX: u64>(u64);

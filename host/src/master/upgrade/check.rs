@@ -1,9 +1,17 @@
 //! What a candidate has to stand before a worker hears of it: staging, checking, binding.
 
-use std::{io, os::fd::AsFd as _, path::Path, rc::Rc, time::Instant};
+use std::{
+    cell::RefCell,
+    io,
+    os::fd::{AsFd as _, OwnedFd},
+    path::Path,
+    rc::Rc,
+    time::Instant,
+};
 
 use super::{BINARIES, Failure, STEP_TIME, Step, failed};
 use crate::{
+    cells::CARGO,
     error::Coded as _,
     link::{
         Channel, MEMORY_SCHEMA, Order, PROTO, SETTINGS_CHILD, STAGE_CHILD,
@@ -125,7 +133,7 @@ impl Master {
         let (ours, theirs) = Channel::pair()
             .map_err(|error| failed(Verdict::Preflight, format!("{text}: {error}")))?;
         command.stdin(theirs.into_socket());
-        hand_over(&self.cargo, &ours);
+        hand_over(&self.cargo, self.cells.as_ref(), &ours);
         let task = Task::start(command, time).map_err(|error| {
             (Verdict::Preflight, format!("{text}: {error}"), shortage_of(&error))
         })?;
@@ -175,6 +183,8 @@ impl Master {
             args,
             settings: checked.settings,
             file: checked.file,
+            // Everything was read anew.
+            standing: RefCell::default(),
             binary,
             version: checked.version,
             workdir,
@@ -197,14 +207,15 @@ fn is_same(there: Option<&Path>, here: &Path) -> bool {
     both.is_some_and(|(there, here)| origin::same(there.as_fd(), here.as_fd()))
 }
 
-/// Lets a check see the artifacts that are open here; it finds others in the state folder.
-fn hand_over(cargo: &Cargo, channel: &Channel) {
-    let open: Vec<_> = cargo
+/// Lets a check see the artifacts and cells that are open here; it finds other artifacts in the state
+/// folder.
+fn hand_over(cargo: &Cargo, cells: Option<&OwnedFd>, channel: &Channel) {
+    let open = cargo
         .iter()
-        .filter_map(|(version, bytes)| Some((&version.digest, bytes.as_ref()?.as_fd())))
-        .collect();
+        .filter_map(|(version, bytes)| Some((&*version.digest, bytes.as_ref()?.as_fd())));
+    let open: Vec<_> = open.chain(cells.map(|it| (CARGO, it.as_fd()))).collect();
     for some in open.chunks(DESCRIPTORS_MAX) {
-        let digests = some.iter().map(|(digest, _)| (*digest).clone()).collect();
+        let digests = some.iter().map(|(digest, _)| (*digest).to_owned()).collect();
         let bytes: Vec<_> = some.iter().map(|(_, bytes)| *bytes).collect();
         let sent = Packet::new(&Order::Carry { digests }, &bytes)
             .and_then(|packet| channel.try_send(&packet));

@@ -198,7 +198,7 @@ fn woken() -> (Arc<Woken>, Waker) {
 #[test]
 fn a_reader_who_comes_home_is_woken() {
     let played = Played::start();
-    let mut serving = Box::pin(desk::serve());
+    let mut serving = Box::pin(desk::serve(Arc::default(), Rc::new(|_| unreachable!("no tasks"))));
     let Lending { stream, client, request: _request, .. } = lend(&played);
     assert_eq!(stream.poll_elsewhere(&Arc::default()).0, abi::poll::PENDING);
     let (near, waker) = woken();
@@ -214,7 +214,7 @@ fn a_reader_who_comes_home_is_woken() {
 #[test]
 fn a_reader_who_goes_again_is_woken() {
     let played = Played::start();
-    let mut serving = Box::pin(desk::serve());
+    let mut serving = Box::pin(desk::serve(Arc::default(), Rc::new(|_| unreachable!("no tasks"))));
     let Lending { stream, client, request: _request, .. } = lend(&played);
     assert_eq!(stream.poll_elsewhere(&Arc::default()).0, abi::poll::PENDING);
     turn(&mut serving);
@@ -238,7 +238,7 @@ fn a_reader_who_goes_again_is_woken() {
 #[test]
 fn nothing_is_read_ahead() {
     let played = Played::start();
-    let mut serving = Box::pin(desk::serve());
+    let mut serving = Box::pin(desk::serve(Arc::default(), Rc::new(|_| unreachable!("no tasks"))));
     let Lending { stream, client, request: _request, .. } = lend(&played);
     let far = Arc::<Woken>::default();
     send(&client, 1);
@@ -255,7 +255,7 @@ fn nothing_is_read_ahead() {
 #[test]
 fn a_thread_ends() {
     let played = Played::start();
-    let serving = Box::pin(desk::serve());
+    let serving = Box::pin(desk::serve(Arc::default(), Rc::new(|_| unreachable!("no tasks"))));
     let Lending { stream, ended, request, .. } = lend(&played);
     drop(request);
     thread::scope(|scope| scope.spawn(move || { stream }.give_back()).join().unwrap());
@@ -299,7 +299,7 @@ static GIVES_BACK: abi::WakerVt = abi::WakerVt {
 #[test]
 fn a_waker_gives_it_back() {
     let played = Played::start();
-    let _serving = Box::pin(desk::serve());
+    let _serving = Box::pin(desk::serve(Arc::default(), Rc::new(|_| unreachable!("no tasks"))));
     let Lending { stream, client, request: _request, .. } = lend(&played);
     VICTIM.set(Some(stream));
     let waker = abi::Waker { data: ptr::null(), aux: ptr::null(), vt: &raw const GIVES_BACK };
@@ -314,7 +314,7 @@ fn a_waker_gives_it_back() {
 fn all_pieces_come_in_order() {
     const PIECES: usize = 50;
     let played = Played::start();
-    let mut serving = Box::pin(desk::serve());
+    let mut serving = Box::pin(desk::serve(Arc::default(), Rc::new(|_| unreachable!("no tasks"))));
     for _ in 0..100 {
         let Lending { stream, client, ended, request } = lend(&played);
         drop(request);
@@ -351,7 +351,7 @@ fn all_pieces_come_in_order() {
 #[test]
 fn readers_change_sides() {
     let played = Played::start();
-    let mut serving = Box::pin(desk::serve());
+    let mut serving = Box::pin(desk::serve(Arc::default(), Rc::new(|_| unreachable!("no tasks"))));
     let mut chance = Chance(7);
     for _ in 0..60 {
         let Lending { stream, client, ended, request } = lend(&played);

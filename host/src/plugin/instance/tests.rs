@@ -6,16 +6,24 @@ use hotseat_plugin_api::abi::{signal, signal_phase};
 use hotseat_test_support::fault;
 
 use super::*;
-use crate::plugin::{
-    blocking::BlockingPool,
-    load::load,
-    services::{MetricSink, Services},
+use crate::status::Beside;
+use crate::{
+    config::plugin::PluginSettings,
+    plugin::{
+        blocking::BlockingPool,
+        load::load,
+        services::{MetricSink, Services},
+    },
 };
 
 struct Nowhere;
 
 impl MetricSink for Nowhere {
     fn record(&self, _: &PluginName, _: u32, _: &str, _: &[(&str, &str)], _: f64) {}
+
+    fn beside(&self, _: &PluginName) -> Arc<Beside> {
+        Arc::default()
+    }
 }
 
 const TIME: Duration = Duration::from_secs(20);
@@ -32,12 +40,15 @@ fn a_plugin_hears_of_signals() {
         plugin: "handler".parse().unwrap(),
         label: "1".parse().unwrap(),
         generation: Generation(1),
-        config: Some(serde_json::json!({ "file": heard }).to_string()),
-        services: Services {
-            metrics: Arc::new(Nowhere),
-            timer: timer.handle().clone(),
-            blocking: Arc::new(BlockingPool::start(1, 1).unwrap()),
+        settings: PluginSettings {
+            json: Some(serde_json::json!({ "file": heard }).to_string()),
+            ..PluginSettings::default()
         },
+        services: Services::new(
+            Arc::new(Nowhere),
+            timer.handle().clone(),
+            Arc::new(BlockingPool::start(1, 1).unwrap()),
+        ),
         tried: Vec::new(),
         load_time: TIME,
     };

@@ -23,6 +23,7 @@ use hotseat_unload::{
 
 use super::wire::Line;
 use crate::{
+    config::plugin::{PluginSettings, Secrets},
     error::Coded,
     ids::Generation,
     plugin::library::{LoadError, LoadRequest},
@@ -81,8 +82,13 @@ fn set_up(tested: bool) -> io::Result<(Voice, Offered, LoadRequest)> {
         plugin: request.plugin.parse().map_err(io::Error::other)?,
         label: request.label.parse().map_err(io::Error::other)?,
         generation: Generation(0),
-        config: request.config,
-        services: offered.services(),
+        // What has to be hidden the parent knows.
+        settings: PluginSettings {
+            json: request.config,
+            places: request.config_places,
+            secrets: Secrets::new(),
+        },
+        services: offered.services(request.cells),
         tried: Vec::new(),
         // The parent's clock decides.
         load_time: Duration::MAX,

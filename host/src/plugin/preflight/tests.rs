@@ -17,7 +17,8 @@ fn request(time: Duration, unload_policy: UnloadPolicy) -> PreflightRequest {
         path: PathBuf::from("/nowhere.so"),
         plugin: "played".parse().unwrap(),
         label: "1".parse().unwrap(),
-        config: None,
+        cells: None,
+        settings: crate::config::plugin::PluginSettings::default(),
         time,
         unload_policy,
         static_tls: 8 << 10,
@@ -118,7 +119,7 @@ fn a_child_that_hangs_is_killed_at_the_limit() {
     let began = Instant::now();
     // Nor may it hang us: the request is larger than a pipe, and never read.
     let mut hanging = request(time, UnloadPolicy::Allow);
-    hanging.config = Some("x".repeat(1 << 20));
+    hanging.settings.json = Some("x".repeat(1 << 20));
     let error = play("exec >&-; sleep 60", &hanging).unwrap_err();
     assert_eq!(error.code(), "preflight_timeout");
     assert!(began.elapsed() < LONG);

@@ -2,7 +2,7 @@
 //!
 //! Private to one executable, which is on both ends, so it has no version.
 
-use std::os::unix::ffi::OsStrExt;
+use std::{os::unix::ffi::OsStrExt, path::PathBuf};
 
 use hotseat_unload::resolved::Resolved;
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,9 @@ pub(super) struct Request {
     pub(super) plugin: String,
     pub(super) label: String,
     pub(super) config: Option<String>,
+    pub(super) config_places: Option<String>,
+    /// Where the host's cells are.
+    pub(super) cells: Option<PathBuf>,
     /// What the host began with.
     pub(super) umask: u32,
     /// Processor time. Units: seconds.
@@ -33,7 +36,9 @@ pub(super) fn request(request: &PreflightRequest, nonce: &str, parent: u32) -> S
         path: request.path.as_os_str().as_bytes().to_owned(),
         plugin: request.plugin.as_str().to_owned(),
         label: request.label.as_str().to_owned(),
-        config: request.config.clone(),
+        config: request.settings.json.clone(),
+        config_places: request.settings.places.clone(),
+        cells: request.cells.clone(),
         umask: start().umask(),
         // A busy loop ends by this even if the parent is stopped.
         cpu: request.time.as_secs() + 2,

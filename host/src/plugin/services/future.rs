@@ -17,9 +17,9 @@ use tokio::{runtime::Handle, time::Sleep};
 
 use hotseat_unload::{Holding, LibraryLease, Record};
 
-use super::Context;
+use super::{Context, owned};
 use crate::plugin::{
-    blocking::{JobEnd, QueueFull},
+    blocking::{BlockingPool, JobEnd, QueueFull},
     release,
     shield::shield,
     waker,
@@ -66,7 +66,7 @@ unsafe extern "C" fn poll<F: Future<Output = Outcome> + Unpin>(
         Some(Poll::Ready(Err(text))) => (abi::poll::FAILED, text),
         None => return abi::poll::PANICKED,
     };
-    let done = abi::Done { error: owned(error) };
+    let done = abi::Done { error: owned(error.into_bytes()) };
     // SAFETY: the caller's out value has room for it.
     unsafe { out.write(done) };
     code
@@ -90,25 +90,6 @@ unsafe extern "C" fn free<F>(data: *mut ()) {
     let boxed = unsafe { Box::from_raw(data.cast::<Boxed<F>>()) };
     // A timer's end drops its waker inside the runtime's lock.
     shield(|| release::scope(|| drop(boxed)));
-}
-
-/// Host-owned text as ABI bytes.
-fn owned(text: String) -> abi::Bytes {
-    unsafe extern "C" fn free(owner: *mut (), ptr: *const u8, len: usize) {
-        // SAFETY: pointer, length and capacity of the vector that `owned` took apart.
-        drop(unsafe { Vec::from_raw_parts(ptr.cast_mut(), len, owner.addr()) });
-    }
-    if text.is_empty() {
-        let dangling = std::ptr::NonNull::dangling().as_ptr();
-        return abi::Bytes { ptr: dangling, len: 0, owner: std::ptr::null_mut(), drop: None };
-    }
-    let mut text = std::mem::ManuallyDrop::new(text.into_bytes());
-    abi::Bytes {
-        ptr: text.as_mut_ptr(),
-        len: text.len(),
-        owner: std::ptr::without_provenance_mut(text.capacity()),
-        drop: Some(free),
-    }
 }
 
 /// A timer that is made at its first poll, where the runtime is known.
@@ -140,6 +121,25 @@ pub(super) fn sleep(context: &Context, duration: Duration) -> abi::Future<abi::D
     shield(timer).unwrap_or_else(panicked)
 }
 
+/// Ends well.
+struct Ending<F>(F);
+
+impl<F: Future<Output = ()> + Unpin> Future for Ending<F> {
+    type Output = Outcome;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Outcome> {
+        Pin::new(&mut self.0).poll(cx).map(Ok)
+    }
+}
+
+/// A future of another part of the host.
+pub(super) fn lend<F>(context: &Context, make: impl FnOnce() -> F) -> abi::Future<abi::Done>
+where
+    F: Future<Output = ()> + Unpin,
+{
+    shield(|| boxed(context, Ending(make()))).unwrap_or_else(panicked)
+}
+
 /// The end of a job, or that there is no room for it.
 struct Blocking(Result<JobEnd, QueueFull>);
 
@@ -154,10 +154,44 @@ impl Future for Blocking {
     }
 }
 
+/// Hands `job` to the pool; it is counted where there is no room.
+fn submit(context: &Context, job: abi::Job) -> Result<JobEnd, QueueFull> {
+    let end = context.services.blocking.submit(job, context.lease(Holding::Job));
+    context.beside.blocking_rejected.add(u64::from(end.is_err()));
+    end
+}
+
 pub(super) fn blocking(context: &Context, job: abi::Job) -> abi::Future<abi::Done> {
+    let submit = || boxed(context, Blocking(submit(context, job)));
+    shield(submit).unwrap_or_else(panicked)
+}
+
+/// As [`Blocking`]; a job that waits goes with it.
+struct Call {
+    job: Blocking,
+    pool: Arc<BlockingPool>,
+}
+
+impl Future for Call {
+    type Output = Outcome;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Outcome> {
+        Pin::new(&mut self.job).poll(cx)
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if let Ok(end) = &self.job.0 {
+            self.pool.call_off(end);
+        }
+    }
+}
+
+pub(super) fn blocking_call(context: &Context, job: abi::Job) -> abi::Future<abi::Done> {
     let submit = || {
-        let lease = context.lease(Holding::Job);
-        boxed(context, Blocking(context.services.blocking.submit(job, lease)))
+        let pool = context.services.blocking.clone();
+        boxed(context, Call { job: Blocking(submit(context, job)), pool })
     };
     shield(submit).unwrap_or_else(panicked)
 }

@@ -24,24 +24,21 @@ impl MetricSink for Sink {
     ) {
         self.0.lock().unwrap().push(format!("{plugin} {kind} {name} {labels:?} {value}"));
     }
+
+    fn beside(&self, _: &PluginName) -> Arc<Beside> {
+        Arc::default()
+    }
 }
 
 fn context(played: &Played, runtime: &tokio::runtime::Runtime) -> (Context, Arc<Sink>) {
     let sink = Arc::new(Sink::default());
-    let services = Services {
-        metrics: Arc::clone(&sink) as Arc<dyn MetricSink>,
-        timer: runtime.handle().clone(),
-        blocking: Arc::new(BlockingPool::start(1, 1).unwrap()),
-    };
-    let context = Context {
-        plugin: "played".parse().unwrap(),
-        generation: Generation(3),
-        record: Arc::clone(played.record()),
-        services,
-        log_to: LogTo::Tracing,
-        heard: Arc::default(),
-        _prints: None,
-    };
+    let services = Services::new(
+        Arc::clone(&sink) as Arc<dyn MetricSink>,
+        runtime.handle().clone(),
+        Arc::new(BlockingPool::start(1, 1).unwrap()),
+    );
+    let who = ("played".parse().unwrap(), Generation(3));
+    let context = Context::new(who, Arc::clone(played.record()), services, (LogTo::Tracing, None));
     (context, sink)
 }
 

@@ -85,6 +85,14 @@ impl Lease for NoLease {
     fn instance(&self) -> &Instance {
         unreachable!("nothing here calls a plugin")
     }
+
+    fn deadline(&self) -> Option<u64> {
+        None
+    }
+
+    fn client_gone(&self) -> impl Future<Output = ()> + Unpin + 'static {
+        std::future::pending()
+    }
 }
 
 fn exchange() -> Exchange<NoLease, Bomb> {

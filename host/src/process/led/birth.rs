@@ -1,17 +1,21 @@
 //! What a worker is given before it comes up: orders and descriptors, put in their places.
 
 use std::{
+    ffi::OsString,
     fs::File,
     os::{fd::OwnedFd, unix::fs::FileExt as _},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
 
+use super::Parse;
 use crate::{
-    config::{Config, Listen},
+    config::{Config, Listen, raw::file::FileText},
+    deploy::settings::{Origin, Reread, Standing},
     ids::Digest,
-    link::{Boot, Channel, Order, Place, Received},
+    link::{Boot, Channel, Order, Place, Received, Veiled},
     serve::Socket,
     state::Manifest,
     worker::Sockets,
@@ -80,18 +84,50 @@ pub(super) fn keep_place(config: &mut Config, place: Option<&Place>) -> anyhow::
     Ok(())
 }
 
+/// The plugins' own settings as the worker before had them, which `config` gets the tables of, and where
+/// they come from; `read` says which reading of the file this is, if the master keeps what grows from it.
+pub(super) fn settings_of(
+    config: &mut Config,
+    standing: Option<Veiled>,
+    (args, parse): (&[OsString], Parse),
+    (read, file): (Option<String>, FileText),
+) -> (Standing, Option<Origin>) {
+    let mut standing = standing.and_then(|it| Standing::parse(&it.0)).unwrap_or_default();
+    if let Some(reloaded) = standing.file.clone() {
+        match parse(args, Some(reloaded)) {
+            Ok((loaded, _)) => config.plugins = loaded.config.plugins,
+            // It was understood by this very binary.
+            Err(error) => {
+                tracing::error!(%error, "going on with the plugins' settings of before the reload");
+                standing = Standing::default();
+            }
+        }
+    }
+    let args = args.to_vec();
+    let reread: Reread = Arc::new(move || parse(&args, None));
+    (standing, read.map(|_| Origin { file, reread }))
+}
+
 /// The manifest among what was carried here.
 pub(super) fn take_manifest(
     carried: &mut Vec<(Digest, OwnedFd)>,
     digest: Option<&str>,
 ) -> Option<Manifest> {
-    let digest: Digest = digest?.parse().ok()?;
-    let at = carried.iter().position(|(it, _)| *it == digest)?;
-    let file = File::from(carried.swap_remove(at).1);
+    let file = File::from(take_named(carried, digest)?);
     let mut text = vec![0; usize::try_from(file.metadata().ok()?.len()).ok()?];
     // By position: the offset is shared with every process that has this file open.
     file.read_exact_at(&mut text, 0).ok()?;
     Manifest::from_text(&text)
+}
+
+/// The file among what was carried here by a digest, or by a name in the place of one.
+pub(super) fn take_named(
+    carried: &mut Vec<(Digest, OwnedFd)>,
+    name: Option<&str>,
+) -> Option<OwnedFd> {
+    let name: Digest = name?.parse().ok()?;
+    let at = carried.iter().position(|(it, _)| *it == name)?;
+    Some(carried.swap_remove(at).1)
 }
 
 /// The sockets that descriptors are, by plane.

@@ -19,7 +19,7 @@ use crate::{
     event::{EVENTS_COUNT, Events},
     ids::Generation,
     link::{
-        Asked, Channel, Happened, Past, Report, StuckThread, Version,
+        Asked, Channel, Happened, Past, Report, StuckThread, Veiled, Version,
         channel::{DESCRIPTORS_MAX, Packet},
         wire::LOADER_HELD,
     },
@@ -49,6 +49,8 @@ struct Inside {
 /// See the module.
 pub(super) struct Mail {
     channel: Channel,
+    /// Which reading of the configuration this worker began with.
+    read: Option<String>,
     inside: Mutex<Inside>,
     news: Notify,
 }
@@ -56,9 +58,9 @@ pub(super) struct Mail {
 impl Mail {
     /// # Errors
     /// No descriptor is left.
-    pub(super) fn new(channel: &Channel) -> std::io::Result<Arc<Self>> {
+    pub(super) fn new(channel: &Channel, read: Option<String>) -> std::io::Result<Arc<Self>> {
         let channel = Channel::adopt(channel.try_clone()?)?;
-        Ok(Arc::new(Self { channel, inside: Mutex::default(), news: Notify::new() }))
+        Ok(Arc::new(Self { channel, read, inside: Mutex::default(), news: Notify::new() }))
     }
 
     fn inside(&self) -> MutexGuard<'_, Inside> {
@@ -105,11 +107,12 @@ impl Mail {
     }
 
     /// What is in traffic, in as many letters as the descriptors need.
-    pub(super) fn serving(&self, InTraffic { carried, manifest }: InTraffic) {
+    pub(super) fn serving(&self, InTraffic { carried, manifest, standing }: InTraffic) {
         // One is left for the manifest.
         let most = DESCRIPTORS_MAX - 1;
         let parts = carried.len().div_ceil(most).max(1);
         let mut memory = in_memory(&manifest);
+        let mut standing = self.read.clone().map(|read| (read, Veiled(standing.to_text())));
         let mut carried = carried.into_iter();
         for part in 0..parts {
             let mut given = Vec::new();
@@ -126,7 +129,8 @@ impl Mail {
             let (begins, ends) = (part == 0, part + 1 == parts);
             let (digest, memory) = memory.take_if(|_| ends).unzip();
             given.extend(memory);
-            self.put((Report::Serving { begins, ends, list, manifest: digest }, given));
+            let (manifest, standing) = (digest, standing.take_if(|_| ends));
+            self.put((Report::Serving { begins, ends, list, manifest, standing }, given));
         }
     }
 

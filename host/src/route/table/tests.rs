@@ -7,6 +7,7 @@ fn rule(host: Option<&str>, prefix: &str, plugin: &str) -> MountRule {
         host: host.map(str::to_owned),
         prefix: prefix.to_owned(),
         plugin: plugin.parse().unwrap(),
+        plugin_time: None,
     }
 }
 

@@ -128,6 +128,8 @@ struct Waits {
     moves: Moves,
     /// The client is gone.
     gone: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    /// The client has closed its side, which somebody wants to know.
+    closed: Option<Pin<Box<dyn Future<Output = ()>>>>,
     /// The client does not take a 101.
     upgrading: Option<Pin<Box<Sleep>>>,
 }
@@ -198,6 +200,16 @@ impl Waits {
         }
         if !conn.is_busy() {
             return Poll::Pending;
+        }
+        if let Some(watchers) = conn.watchers() {
+            let closed = self.closed.get_or_insert_with(|| {
+                let stream = stream.clone();
+                Box::pin(async move { stream.closed().await })
+            });
+            if closed.as_mut().poll(cx).is_ready() {
+                self.closed = None;
+                watchers.tell();
+            }
         }
         // hyper does not read while a handler works, so it would not see a reset.
         let gone = self.gone.get_or_insert_with(|| {

@@ -31,7 +31,7 @@ use crate::{
     },
     route::{Loaded, Roster, Table},
     serve::{Plane, Socket, bind},
-    status::Address,
+    status::{Address, Beside},
     sys::private::PrivateFile,
 };
 
@@ -39,6 +39,10 @@ struct Nowhere;
 
 impl MetricSink for Nowhere {
     fn record(&self, _: &PluginName, _: u32, _: &str, _: &[(&str, &str)], _: f64) {}
+
+    fn beside(&self, _: &PluginName) -> Arc<Beside> {
+        Arc::default()
+    }
 }
 
 /// The `gate` plugin at `/`.
@@ -65,12 +69,12 @@ fn load_gate() -> (Arc<Loaded>, Mutex<Reaper>) {
         plugin: plugin.clone(),
         label: version.label.clone(),
         generation: version.generation,
-        config: None,
-        services: Services {
-            metrics: Arc::new(Nowhere),
-            timer: handle,
-            blocking: Arc::new(BlockingPool::start(1, 1).unwrap()),
-        },
+        settings: crate::config::plugin::PluginSettings::default(),
+        services: Services::new(
+            Arc::new(Nowhere),
+            handle,
+            Arc::new(BlockingPool::start(1, 1).unwrap()),
+        ),
         tried: Vec::new(),
         load_time: Duration::from_secs(10),
     };
@@ -85,7 +89,7 @@ fn load_gate() -> (Arc<Loaded>, Mutex<Reaper>) {
     let hands = (reaper.handle(), Roster::new(1, Events::new(1)));
     // The reaper would remove the file that it is told: none.
     let parts = (instance, PrivateFile::on_disk(PathBuf::new()));
-    let loaded = Loaded::new(plugin, version, parts, None, hands);
+    let loaded = Loaded::new(plugin, version, parts, Default::default(), hands);
     (Arc::new(loaded), Mutex::new(reaper))
 }
 

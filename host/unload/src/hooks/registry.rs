@@ -41,13 +41,14 @@ struct Keys {
 pub struct Record {
     id: LibraryId,
     path: CString,
-    /// Threads, wakers and jobs together: 0 means that nothing can reach the library's code but
+    /// Threads, wakers, jobs and tasks together: 0 means that nothing can reach the library's code but
     /// the destructors that a purge runs. One number, so that it is read at one moment; whoever
     /// raises it is counted in it already (or runs inside the instance).
     live: AtomicUsize,
     threads: AtomicUsize,
     wakers: AtomicUsize,
     jobs: AtomicUsize,
+    tasks: AtomicUsize,
     tls: AtomicUsize,
     threads_total: AtomicUsize,
     tls_total: AtomicUsize,
@@ -72,7 +73,7 @@ impl Record {
         &self.path
     }
 
-    /// No thread, waker or job of the library is left.
+    /// No thread, waker, job or task of the library is left.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         self.live.load(Ordering::Acquire) & !SHUT == 0
@@ -100,6 +101,7 @@ impl Record {
             (&self.threads, "thread left behind", "threads left behind"),
             (&self.wakers, "waker held by the host", "wakers held by the host"),
             (&self.jobs, "job in the blocking pool", "jobs in the blocking pool"),
+            (&self.tasks, "task that has not ended", "tasks that have not ended"),
         ];
         let parts =
             parts.iter().filter_map(|(count, one, many)| match count.load(Ordering::Relaxed) {
@@ -108,6 +110,12 @@ impl Record {
                 n => Some(format!("{n} {many}")),
             });
         parts.collect::<Vec<_>>().join(", ")
+    }
+
+    /// Tasks of the library that are not dropped.
+    #[must_use]
+    pub fn task_count(&self) -> usize {
+        self.tasks.load(Ordering::Relaxed)
     }
 
     /// Threads of the library that run now.
@@ -202,6 +210,15 @@ impl Record {
 
     pub(crate) fn job_ended(&self) {
         self.end(&self.jobs);
+    }
+
+    /// False: it is being closed.
+    pub(crate) fn task_began(&self) -> bool {
+        self.begin(&self.tasks)
+    }
+
+    pub(crate) fn task_ended(&self) {
+        self.end(&self.tasks);
     }
 
     fn begin(&self, kind: &AtomicUsize) -> bool {
@@ -333,6 +350,7 @@ pub(crate) fn register(path: CString) -> Option<Arc<Record>> {
         threads: AtomicUsize::new(0),
         wakers: AtomicUsize::new(0),
         jobs: AtomicUsize::new(0),
+        tasks: AtomicUsize::new(0),
         tls: AtomicUsize::new(0),
         threads_total: AtomicUsize::new(0),
         tls_total: AtomicUsize::new(0),

@@ -11,7 +11,7 @@ use std::{
 
 use super::{Ended, ReaperRules, Report, Retire, Retired, Unloading};
 use crate::{
-    hooks::purge_thread,
+    hooks::{purge_thread, registry::Record},
     library::{CloseError, Library, unanswered},
     purge::Purge,
     thread::{NoResult, Side},
@@ -32,7 +32,7 @@ const NOT_DROPPED: &str = "its `drop` has not returned";
 
 enum Stage<I> {
     /// `stop` runs on a side thread, and then `drop`: since how long after the beginning.
-    Ending { side: Side<Ended<I>>, freeing: Arc<OnceLock<Duration>> },
+    Ending { side: Side<Ended<I>>, freeing: Arc<OnceLock<Duration>>, record: Arc<Record> },
     /// Stopped; something of it still runs, and may use the instance: a library of before.
     Running(I),
     /// The `drop` of such a one runs on a side thread.
@@ -197,7 +197,7 @@ impl<I: Retire> Going<I> {
 fn end<I: Retire>(instance: I) -> Stage<I> {
     let freeing = Arc::<OnceLock<Duration>>::default();
     let (told, began) = (freeing.clone(), Instant::now());
-    let library = instance.record().id();
+    let (library, record) = (instance.record().id(), instance.record().clone());
     // Where there is no thread for it nobody drops it.
     let instance = ManuallyDrop::new(instance);
     let work = move || {
@@ -210,7 +210,7 @@ fn end<I: Retire>(instance: I) -> Stage<I> {
     };
     // Nobody waits when the process ends; then it just stays.
     match Side::start("stop", work, drop) {
-        Ok(side) => Stage::Ending { side, freeing },
+        Ok(side) => Stage::Ending { side, freeing, record },
         Err(error) => {
             // The instance went with the closure: it stays, unstopped, as if it hung.
             tracing::error!(%error, "no thread to stop a plugin");
@@ -221,16 +221,20 @@ fn end<I: Retire>(instance: I) -> Stage<I> {
 
 fn step<I: Retire>(stage: Stage<I>, rules: &ReaperRules, patience: Duration) -> Look<I> {
     match stage {
-        Stage::Ending { side, freeing } => match side.wait(patience) {
+        Stage::Ending { side, freeing, record } => match side.wait(patience) {
             Ok(Ended::Freed(library)) => Look::On(Stage::Purging { library, purge: None }),
             Ok(Ended::Running(instance)) => Look::On(Stage::Running(instance)),
             Err(NoResult::TimedOut) => {
                 // Each of the two has the whole time.
                 let (reason, allowed) = match freeing.get() {
                     Some(stopped) => (NOT_DROPPED, *stopped + rules.stop_time),
+                    // They go before its `stop`.
+                    None if record.task_count() > 0 => {
+                        ("a task of it has not ended: its thread does not turn", rules.stop_time)
+                    }
                     None => ("its `stop` has not returned", rules.stop_time),
                 };
-                Look::Wait(Stage::Ending { side, freeing }, reason.to_owned(), allowed)
+                Look::Wait(Stage::Ending { side, freeing, record }, reason.to_owned(), allowed)
             }
             Err(NoResult::Died) => broken(),
         },

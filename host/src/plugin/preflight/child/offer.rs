@@ -1,17 +1,19 @@
 //! The host's services in a child: the same functions, with plain lines for a log and no metrics.
 
-use std::{io, sync::Arc, thread};
+use std::{io, path::PathBuf, sync::Arc, thread};
 
 use tokio::{runtime, sync::mpsc, sync::mpsc::error::TrySendError};
 
 use hotseat_unload::purge::{PurgeRequest, register_thread};
 
 use crate::{
+    cells::Trial,
     ids::PluginName,
     plugin::{
         blocking::BlockingPool,
         services::{MetricSink, Services},
     },
+    status::Beside,
 };
 
 /// Jobs that wait at most; a child runs one `new` and one `self_test`.
@@ -23,6 +25,10 @@ struct NoMetrics;
 
 impl MetricSink for NoMetrics {
     fn record(&self, _: &PluginName, _: u32, _: &str, _: &[(&str, &str)], _: f64) {}
+
+    fn beside(&self, _: &PluginName) -> Arc<Beside> {
+        Arc::default()
+    }
 }
 
 /// What the candidate is offered.
@@ -50,11 +56,12 @@ impl Offered {
             });
         })?;
         let blocking = Arc::new(BlockingPool::start(1, JOBS_MAX)?);
-        Ok(Self { services: Services { metrics: Arc::new(NoMetrics), timer, blocking } })
+        Ok(Self { services: Services::new(Arc::new(NoMetrics), timer, blocking) })
     }
 
-    pub(super) fn services(&self) -> Services {
-        self.services.clone()
+    /// With a copy of the cells that are in the file at `cells`.
+    pub(super) fn services(&self, cells: Option<PathBuf>) -> Services {
+        Services { cells: Arc::new(Trial::of(cells)), ..self.services.clone() }
     }
 
     /// The runtime that the timers belong to.

@@ -1,9 +1,10 @@
 //! One run of wrk and what the server paid for it.
 
-use std::{net::SocketAddr, process::Command, time::Duration};
+use std::{io::Write as _, net::SocketAddr, process::Command, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use hotseat_test_support::procfs;
+use tempfile::NamedTempFile;
 
 /// What is sent.
 #[derive(Clone, Copy, Debug)]
@@ -12,14 +13,25 @@ pub(crate) struct Shape {
     pub(crate) connections: u32,
     /// More header fields.
     pub(crate) headers: u32,
+    pub(crate) target: &'static str,
+    /// Of a POST; 0: it is a GET. Units: bytes.
+    pub(crate) body: usize,
 }
 
-/// Tiny requests, ten more headers, and one connection alone.
-pub(crate) const SHAPES: [Shape; 3] = [
-    Shape { name: "tiny GET, 32 connections", connections: 32, headers: 0 },
-    Shape { name: "10 more headers, 32 connections", connections: 32, headers: 10 },
-    Shape { name: "tiny GET, 1 connection", connections: 1, headers: 0 },
-];
+impl Shape {
+    /// A GET of `target` on 32 connections.
+    pub(crate) const fn get(name: &'static str, target: &'static str) -> Self {
+        Self { name, connections: 32, headers: 0, target, body: 0 }
+    }
+}
+
+/// Writes the script by which wrk sends a POST.
+fn script(body: usize) -> anyhow::Result<NamedTempFile> {
+    let mut file = NamedTempFile::new().context("make a script for wrk")?;
+    let text = "x".repeat(body);
+    writeln!(file, "wrk.method = 'POST'\nwrk.body = '{text}'").context("write it")?;
+    Ok(file)
+}
 
 /// One measurement.
 #[derive(Clone, Copy, Debug)]
@@ -63,8 +75,13 @@ pub(crate) fn measure(
     for number in 0..shape.headers {
         wrk.args(["-H", &format!("X-Bench-{number}: value-{number}-of-some-length")]);
     }
+    let script = (shape.body > 0).then(|| script(shape.body)).transpose()?;
+    if let Some(script) = &script {
+        wrk.arg("-s").arg(script.path());
+    }
     let before = processor_time(pid);
-    let output = wrk.arg(format!("http://{address}/")).output().context("start wrk")?;
+    let output =
+        wrk.arg(format!("http://{address}{}", shape.target)).output().context("start wrk")?;
     let spent = processor_time(pid).saturating_sub(before);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     ensure!(output.status.success(), "wrk failed: {text}");

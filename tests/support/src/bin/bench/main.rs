@@ -36,6 +36,21 @@ enum What {
         #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=60))]
         seconds: u32,
     },
+    /// Requests to an axum application: as a plugin, served by axum, served by hyper; needs wrk.
+    Services {
+        /// The binary to drive.
+        #[arg(long, default_value = "target/release/hotseat")]
+        host: PathBuf,
+        /// The application as a program of its own.
+        #[arg(long, default_value = "target/release/stock_app")]
+        program: PathBuf,
+        /// Interleaved rounds.
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+        rounds: u32,
+        /// Whole seconds of each measurement.
+        #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=60))]
+        seconds: u32,
+    },
     /// 200 swaps without load, from the POST to its answer.
     Swaps {
         /// The binary to drive.
@@ -57,6 +72,9 @@ enum What {
 fn main() -> anyhow::Result<ExitCode> {
     match Options::parse().what {
         What::Serving { host, rounds, seconds } => serving::run(&host, rounds, seconds),
+        What::Services { host, program, rounds, seconds } => {
+            serving::run_services(&host, &program, rounds, seconds)
+        }
         What::Swaps { host, count } => swaps::run(&host, count),
         What::Peer { kind } => peers::serve(kind).map(|()| ExitCode::SUCCESS),
     }

@@ -7,6 +7,7 @@ use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _},
     net::{SocketAddr, TcpListener},
+    path::Path,
     process::{Child, Command, Stdio},
 };
 
@@ -108,11 +109,19 @@ pub(crate) struct Peer {
 
 impl Peer {
     pub(crate) fn start(kind: Kind) -> anyhow::Result<Self> {
-        let home = tempfile::tempdir().context("make a folder")?;
         let name = kind.to_possible_value().context("name the peer")?;
         let program = std::env::current_exe().context("find this program")?;
-        let mut child = Command::new(program)
-            .args(["peer", name.get_name()])
+        Self::start_command(Command::new(program).args(["peer", name.get_name()]))
+    }
+
+    /// A program that serves as it is told, and prints its address.
+    pub(crate) fn start_program(program: &Path, how: &str) -> anyhow::Result<Self> {
+        Self::start_command(Command::new(program).arg(how))
+    }
+
+    fn start_command(command: &mut Command) -> anyhow::Result<Self> {
+        let home = tempfile::tempdir().context("make a folder")?;
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

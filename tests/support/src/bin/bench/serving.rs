@@ -1,4 +1,4 @@
-//! The table of ratios: plugin in hotseat against the same greeting linked statically, and nginx.
+//! The tables of ratios: plugin in hotseat against the same code linked statically, and nginx.
 
 use std::{net::SocketAddr, path::Path, process::ExitCode};
 
@@ -6,9 +6,25 @@ use anyhow::Context as _;
 use hotseat_test_support::{Builder, fault, library::installed};
 
 use crate::{
-    load::{Figures, SHAPES, measure},
+    load::{Figures, Shape, measure},
     peers::{Kind, Peer},
 };
+
+/// Tiny requests, ten more headers, and one connection alone.
+const GREETINGS: [Shape; 3] = [
+    Shape::get("tiny GET, 32 connections", "/"),
+    Shape { headers: 10, ..Shape::get("10 more headers, 32 connections", "/") },
+    Shape { connections: 1, ..Shape::get("tiny GET, 1 connection", "/") },
+];
+
+/// Requests to an application, on 32 connections.
+const REQUESTS: [Shape; 5] = [
+    Shape::get("tiny GET", "/"),
+    Shape { headers: 10, ..Shape::get("GET with 10 more headers", "/") },
+    Shape::get("GET with parts of its path", "/path/7/a/b"),
+    Shape { body: 100, ..Shape::get("POST of 100 bytes, collected", "/length") },
+    Shape { body: 100, ..Shape::get("POST of 100 bytes, echoed", "/echo") },
+];
 
 /// One server under test.
 struct Server {
@@ -90,8 +106,42 @@ pub(crate) fn run(host: &Path, rounds: u32, seconds: u32) -> anyhow::Result<Exit
     for server in &servers {
         Peer::check(server.address).with_context(|| format!("ask {}", server.name))?;
     }
+    compare(&servers, &GREETINGS, rounds, seconds)?;
+    println!("\ntargets: CPU to hyper at most 1.05; to nginx (tiny GET) at most 1.00");
+    println!("loopback runs scatter by 15 %: the gate is the in-process bench, not this table");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One application as a plugin, served by axum, and served by hyper with a runtime a core.
+pub(crate) fn run_services(
+    host: &Path,
+    program: &Path,
+    rounds: u32,
+    seconds: u32,
+) -> anyhow::Result<ExitCode> {
+    if !installed("wrk") {
+        println!("services: skipped (wrk is not installed: `make packages`)");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let binary = host.canonicalize().context("find the host's binary")?;
+    let host = Builder::new(binary).env("HOTSEAT_LOG", "warn");
+    let host = host.with(fault("stock_app"), "libhandler_v1.so").start();
+    let axum = Peer::start_program(program, "axum")?;
+    let hyper = Peer::start_program(program, "hyper")?;
+    let servers = [
+        Server { name: "plugin in hotseat", address: host.data(), pid: host.pid() },
+        Server { name: "axum", address: axum.address, pid: axum.pid() },
+        Server { name: "hyper", address: hyper.address, pid: hyper.pid() },
+    ];
+    println!("\nan axum application with layers of tower-http, as a plugin and as programs");
+    compare(&servers, &REQUESTS, rounds, seconds)?;
+    println!("\ntargets: CPU to axum and to hyper at most 1.30 for a GET, 1.40 for a small POST");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn compare(servers: &[Server], shapes: &[Shape], rounds: u32, seconds: u32) -> anyhow::Result<()> {
     println!("{rounds} interleaved rounds of {seconds} s; only ratios within this run count");
-    for shape in SHAPES {
+    for shape in shapes {
         let mut all = Vec::new();
         for round in 0..rounds {
             let mut figures: Vec<Option<Figures>> = vec![None; servers.len()];
@@ -99,14 +149,12 @@ pub(crate) fn run(host: &Path, rounds: u32, seconds: u32) -> anyhow::Result<Exit
             for step in 0..servers.len() {
                 let at = (step + round as usize) % servers.len();
                 let server = &servers[at];
-                figures[at] = Some(measure(server.address, server.pid, shape, seconds)?);
+                figures[at] = Some(measure(server.address, server.pid, *shape, seconds)?);
             }
             all.push(figures.into_iter().flatten().collect());
         }
         println!("\n{}", shape.name);
-        print(&servers, &all);
+        print(servers, &all);
     }
-    println!("\ntargets: CPU to hyper at most 1.05; to nginx (tiny GET) at most 1.00");
-    println!("loopback runs scatter by 15 %: the gate is the in-process bench, not this table");
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }

@@ -1,0 +1,545 @@
+//! Cells: values that plugins keep with their host, beyond a swap, an upgrade and a crash.
+//!
+//! Owns one file in memory that all processes of a host share ([`make`]), and what each of them sees
+//! in it ([`Cells`]). By plugin name, so that versions of a plugin, and two workers at one time, have
+//! the same values. Knows nothing of libraries, disks or orders.
+//!
+//! # What is promised
+//! - Each key by itself is linearizable among all threads and processes of the host: an answer is
+//!   the value at some moment between call and return, and a change is whole, once. Nothing is
+//!   promised across keys.
+//! - A version is never given twice within a plugin.
+//! - `kill -9` of a process at any instant leaves each value as it was before or as it is after the
+//!   change; who has had an answer finds it done. The locks are the kernel's, and go with the process.
+//! - A read takes no lock between processes; whoever writes waits for others of the same plugin at
+//!   most, for microseconds, and at most 2 s for one that was stopped.
+//! - All of it ends with the host, but for what `state` keeps.
+
+use std::{
+    collections::BTreeMap,
+    fmt, io,
+    os::fd::{AsRawFd as _, BorrowedFd, OwnedFd},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+};
+
+use self::{
+    area::{Area, Change, Growth},
+    layout::{
+        Header, NAME_BYTES, PLUGINS_AT, PLUGINS_MAX, SEEDED_AT, area_at, name_at, read_text, text,
+    },
+    lock::{Held, Lock},
+    region::Region,
+};
+use crate::{
+    error::{Coded, Kind},
+    ids::PluginName,
+};
+
+mod area;
+mod layout;
+mod lock;
+mod region;
+mod trial;
+
+pub use self::{
+    layout::{KEY_BYTES_MAX, VALUE_BYTES_MAX, VALUES_MAX},
+    region::{Foreign, make},
+    trial::Trial,
+};
+
+/// Under which name, in the place of a digest, the file travels between processes: that of the words
+/// `hotseat cells`.
+pub const CARGO: &str = "df0bef43db7dab82b23cb0d49fd31879dbde4ea8ae3d382750061d3149af2b21";
+
+/// How much may be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// One value. Units: bytes.
+    pub value_bytes: u64,
+    /// Values of one plugin.
+    pub count: u64,
+    /// Keys and values of one plugin. Units: bytes.
+    pub bytes: u64,
+    /// Those of all plugins. Units: bytes.
+    pub total_bytes: u64,
+}
+
+/// A value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Value {
+    /// Never 0.
+    pub version: u64,
+    /// The value itself.
+    pub bytes: Vec<u8>,
+}
+
+/// A line of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The key.
+    pub key: String,
+    /// The value's version; 0: it is damaged.
+    pub version: u64,
+    /// The value's size.
+    pub bytes: u64,
+}
+
+/// What a plugin has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Whose.
+    pub plugin: PluginName,
+    /// Values.
+    pub count: u64,
+    /// Of keys and values.
+    pub bytes: u64,
+    /// Another one after each change.
+    pub version: u64,
+}
+
+/// All values of a plugin.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Copied {
+    /// The last version that was given.
+    pub version: u64,
+    /// By key.
+    pub values: Vec<(String, Value)>,
+}
+
+/// What must be so for a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// Nothing.
+    Always,
+    /// This version is there; 0: none is.
+    Version(u64),
+}
+
+/// Which bound has no room left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// Values of a plugin.
+    Count(u64),
+    /// Bytes of a plugin.
+    Bytes(u64),
+    /// Bytes of all plugins.
+    Total(u64),
+    /// Names of plugins.
+    Plugins,
+    /// Memory of the machine.
+    Memory,
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Count(max) => write!(f, "the plugin has {max} values (`cells_count`)"),
+            Self::Bytes(max) => {
+                write!(f, "the plugin's values may come to {max} bytes (`cells_bytes`)")
+            }
+            Self::Total(max) => {
+                write!(f, "all plugins' values may come to {max} bytes (`cells_total_bytes`)")
+            }
+            Self::Plugins => write!(f, "{PLUGINS_MAX} plugins have had values"),
+            Self::Memory => f.write_str("the machine has no memory for it"),
+        }
+    }
+}
+
+/// Why a cell is not read or changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CellError {
+    /// Another version is there.
+    #[error("another version is there: {}", .0.as_ref().map_or(0, |value| value.version))]
+    Conflict(Option<Value>),
+    /// There is no room.
+    #[error("no room: {0}")]
+    Full(Limit),
+    /// The value is too long.
+    #[error("a value of {len} bytes: {max} are allowed (`cell_bytes`)")]
+    TooLong {
+        /// What it has. Units: bytes.
+        len: u64,
+        /// Units: bytes.
+        max: u64,
+    },
+    /// No key.
+    #[error("`{0}` is no key: 1 to {KEY_BYTES_MAX} bytes of text without control characters")]
+    BadKey(String),
+    /// Somebody has written over it who should not have.
+    #[error("the value of `{0}` is damaged; set or remove it")]
+    Damaged(String),
+    /// Not to be reached from here.
+    #[error("cells are not to be had: {0}")]
+    Unavailable(String),
+}
+
+impl From<io::Error> for CellError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::StorageFull
+            | io::ErrorKind::OutOfMemory
+            | io::ErrorKind::QuotaExceeded => Self::Full(Limit::Memory),
+            io::ErrorKind::TimedOut => {
+                Self::Unavailable("a process of this host holds them, and stands still".to_owned())
+            }
+            io::ErrorKind::FileTooLarge => Self::Unavailable(
+                "a limit on the size of files (`ulimit -f`, `LimitFSIZE=`) forbids it".to_owned(),
+            ),
+            _ => Self::Unavailable(error.to_string()),
+        }
+    }
+}
+
+impl Coded for CellError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Conflict(_) => "cell_conflict",
+            Self::Full(_) => "cells_full",
+            Self::TooLong { .. } => "cell_too_long",
+            Self::BadKey(_) => "bad_key",
+            Self::Damaged(_) => "cell_damaged",
+            Self::Unavailable(_) => "cells_unavailable",
+        }
+    }
+
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Conflict(_) => Kind::Condition,
+            Self::Full(_) => Kind::Conflict,
+            Self::TooLong { .. } => Kind::TooLarge,
+            Self::BadKey(_) => Kind::Input,
+            Self::Damaged(_) | Self::Unavailable(_) => Kind::Host,
+        }
+    }
+}
+
+/// What a plugin may do with its cells.
+pub trait CellStore: Send + Sync {
+    /// The value of a key.
+    ///
+    /// # Errors
+    /// See [`CellError`].
+    fn get(&self, plugin: &PluginName, key: &str) -> Result<Option<Value>, CellError>;
+
+    /// Sets a value, or removes it; its version then, 0 where it is gone.
+    ///
+    /// # Errors
+    /// See [`CellError`].
+    fn change(
+        &self,
+        plugin: &PluginName,
+        key: &str,
+        when: When,
+        to: Option<&[u8]>,
+    ) -> Result<u64, CellError>;
+
+    /// Where another process finds the file that they are in, to read it.
+    fn file(&self) -> Option<PathBuf> {
+        None
+    }
+
+    /// Every key, in order.
+    ///
+    /// # Errors
+    /// See [`CellError`].
+    fn list(&self, plugin: &PluginName) -> Result<Vec<Listed>, CellError>;
+}
+
+/// Hears of each change that this process makes.
+type OnChange = Box<dyn Fn(&PluginName) + Send + Sync>;
+
+/// The cells of a host, as one process sees them.
+pub struct Cells {
+    region: Result<Region, String>,
+    bounds: Bounds,
+    /// In the order of the file; only its beginning may be known here.
+    names: Mutex<Vec<(PluginName, Arc<Area>)>>,
+    /// Held by whoever adds a name, and by a change that takes more room than there was.
+    directory: Lock,
+    changed: OnceLock<OnChange>,
+}
+
+impl fmt::Debug for Cells {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cells").field("region", &self.region).finish_non_exhaustive()
+    }
+}
+
+impl Cells {
+    /// Those in a file that [`make`] has made, here or elsewhere.
+    ///
+    /// # Errors
+    /// [`Foreign`]: it is no such file, or one of another release.
+    pub fn adopt(file: OwnedFd, bounds: Bounds) -> Result<Self, Foreign> {
+        Ok(Self::with(Ok(Region::adopt(file)?), bounds))
+    }
+
+    /// There are none, because of `why`.
+    #[must_use]
+    pub fn unavailable(why: impl Into<String>) -> Self {
+        let none = Bounds { value_bytes: 0, count: 0, bytes: 0, total_bytes: 0 };
+        Self::with(Err(why.into()), none)
+    }
+
+    fn with(region: Result<Region, String>, bounds: Bounds) -> Self {
+        Self {
+            region,
+            bounds,
+            names: Mutex::default(),
+            directory: Lock::new(0),
+            changed: OnceLock::new(),
+        }
+    }
+
+    /// Calls `hear` behind each change that this process makes. Once.
+    pub fn on_change(&self, hear: impl Fn(&PluginName) + Send + Sync + 'static) {
+        let _ = self.changed.set(Box::new(hear));
+    }
+
+    /// The file itself, for another process. No copy of it may be closed in this one.
+    #[must_use]
+    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.region.as_ref().ok().map(Region::descriptor)
+    }
+
+    /// Opens the one at `path` for reading alone.
+    fn open_to_read(path: &Path) -> Result<Self, Foreign> {
+        let none = Bounds { value_bytes: 0, count: 0, bytes: 0, total_bytes: 0 };
+        Self::adopt(std::fs::File::open(path)?.into(), none)
+    }
+
+    fn region(&self) -> Result<&Region, CellError> {
+        let region = self.region.as_ref().map_err(|why| CellError::Unavailable(why.clone()))?;
+        if region.is_own() {
+            return Ok(region);
+        }
+        Err(CellError::Unavailable("this process was forked from a worker".to_owned()))
+    }
+
+    fn names(&self) -> MutexGuard<'_, Vec<(PluginName, Arc<Area>)>> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn known(&self, plugin: &PluginName) -> Option<Arc<Area>> {
+        let names = self.names();
+        names.iter().find(|(name, _)| name == plugin).map(|(_, area)| area.clone())
+    }
+
+    /// Where the values of `plugin` are; `None`: it never had any.
+    fn find(&self, plugin: &PluginName) -> Result<Option<Arc<Area>>, CellError> {
+        if let Some(known) = self.known(plugin) {
+            return Ok(Some(known));
+        }
+        self.read_names()?;
+        Ok(self.known(plugin))
+    }
+
+    /// Learns the names that others have added.
+    fn read_names(&self) -> Result<(), CellError> {
+        let region = self.region()?;
+        let count = region.word(PLUGINS_AT)?.min(PLUGINS_MAX);
+        let mut names = self.names();
+        while (names.len() as u64) < count {
+            let number = names.len() as u64;
+            let mut bytes = [0; NAME_BYTES];
+            region.read(name_at(number), &mut bytes)?;
+            let name = read_text(&bytes).and_then(|text| text.parse().ok());
+            // Its place stays, so that all others keep theirs; no plugin is called this.
+            let name = name
+                .unwrap_or_else(|| format!("0-damaged-{number}").parse().expect("a plugin name"));
+            names.push((name, Arc::new(Area::new(area_at(number)))));
+        }
+        Ok(())
+    }
+
+    /// The same, with a place for those of a plugin that never had any.
+    fn place(&self, plugin: &PluginName) -> Result<Arc<Area>, CellError> {
+        if let Some(found) = self.find(plugin)? {
+            return Ok(found);
+        }
+        let region = self.region()?;
+        let held = self.directory.take(region)?;
+        self.place_within(region, plugin, &held)
+    }
+
+    fn place_within(
+        &self,
+        region: &Region,
+        plugin: &PluginName,
+        _: &Held<'_>,
+    ) -> Result<Arc<Area>, CellError> {
+        if let Some(found) = self.find(plugin)? {
+            return Ok(found);
+        }
+        let number = region.word(PLUGINS_AT)?;
+        if number >= PLUGINS_MAX {
+            return Err(CellError::Full(Limit::Plugins));
+        }
+        region.write(name_at(number), &text(plugin.as_str(), NAME_BYTES))?;
+        region.write_word(PLUGINS_AT, number + 1)?;
+        let found = self.find(plugin)?;
+        found.ok_or_else(|| CellError::Unavailable("their names are damaged".to_owned()))
+    }
+
+    /// Whether there is room for a change; what is given is kept until it is over.
+    fn room<'a>(
+        &'a self,
+        region: &'a Region,
+        header: &Header,
+        growth: Growth,
+    ) -> Result<Option<Held<'a>>, CellError> {
+        let Bounds { count, bytes, total_bytes, .. } = self.bounds;
+        if growth.values > 0 && header.count >= count {
+            return Err(CellError::Full(Limit::Count(count)));
+        }
+        let Some(more) = u64::try_from(growth.bytes).ok().filter(|more| *more > 0) else {
+            return Ok(None);
+        };
+        if header.bytes.saturating_add(more) > bytes {
+            return Err(CellError::Full(Limit::Bytes(bytes)));
+        }
+        let held = self.directory.take(region)?;
+        self.read_names()?;
+        let areas: Vec<_> = self.names().iter().map(|(_, area)| area.clone()).collect();
+        let mut total: u64 = 0;
+        for area in areas {
+            total = total.saturating_add(area.header(region)?.map_or(0, |it| it.bytes));
+        }
+        if total.saturating_add(more) > total_bytes {
+            return Err(CellError::Full(Limit::Total(total_bytes)));
+        }
+        Ok(Some(held))
+    }
+
+    /// What every plugin has that ever had anything.
+    ///
+    /// # Errors
+    /// See [`CellError`].
+    pub fn usage(&self) -> Result<Vec<Usage>, CellError> {
+        let region = self.region()?;
+        self.read_names()?;
+        let areas: Vec<_> = self.names().clone();
+        let mut list = Vec::new();
+        for (plugin, area) in areas {
+            // Damaged, or just being written: then the next look says it.
+            let Header { count, bytes, version, .. } = area.header(region)?.unwrap_or_default();
+            list.push(Usage { plugin, count, bytes, version });
+        }
+        list.sort_by(|a, b| a.plugin.cmp(&b.plugin));
+        Ok(list)
+    }
+
+    /// A copy of all values of a plugin that are whole, each as it was at some moment of the call.
+    ///
+    /// # Errors
+    /// See [`CellError`].
+    pub fn copy(&self, plugin: &PluginName) -> Result<Copied, CellError> {
+        let Some(area) = self.find(plugin)? else { return Ok(Copied::default()) };
+        let (version, values) = area.copy(self.region()?)?;
+        Ok(Copied { version, values })
+    }
+
+    /// Removes all values of a plugin; how many.
+    ///
+    /// # Errors
+    /// See [`CellError`].
+    pub fn clear(&self, plugin: &PluginName) -> Result<usize, CellError> {
+        let list = self.list(plugin)?;
+        for Listed { key, .. } in &list {
+            self.change(plugin, key, When::Always, None)?;
+        }
+        Ok(list.len())
+    }
+
+    /// Takes in what `saved` gives, if nobody has done so since the file was made. Whoever dies
+    /// within it leaves it to the next one.
+    ///
+    /// # Errors
+    /// See [`CellError`].
+    pub fn seed(&self, saved: impl FnOnce() -> Vec<(PluginName, Copied)>) -> Result<(), CellError> {
+        let region = self.region()?;
+        let held = self.directory.take(region)?;
+        if region.word(SEEDED_AT)? != 0 {
+            return Ok(());
+        }
+        for (plugin, Copied { version, values }) in saved() {
+            let area = self.place_within(region, &plugin, &held)?;
+            for (key, Value { version, bytes }) in &values {
+                let (when, to, version) = (When::Always, Some(&**bytes), Some(*version));
+                area.change(region, &Change { key, when, to, version }, |_, _| Ok(()))?;
+            }
+            // The last changes before a machine went down may never have been written.
+            area.skip_versions(region, version)?;
+        }
+        Ok(region.write_word(SEEDED_AT, 1)?)
+    }
+}
+
+fn check_key(key: &str) -> Result<(), CellError> {
+    let good = (1..=KEY_BYTES_MAX).contains(&key.len()) && !key.chars().any(char::is_control);
+    if good { Ok(()) } else { Err(CellError::BadKey(key.chars().take(KEY_BYTES_MAX).collect())) }
+}
+
+impl CellStore for Cells {
+    fn get(&self, plugin: &PluginName, key: &str) -> Result<Option<Value>, CellError> {
+        check_key(key)?;
+        let region = self.region()?;
+        match self.find(plugin)? {
+            Some(area) => area.get(region, key),
+            None => Ok(None),
+        }
+    }
+
+    fn change(
+        &self,
+        plugin: &PluginName,
+        key: &str,
+        when: When,
+        to: Option<&[u8]>,
+    ) -> Result<u64, CellError> {
+        check_key(key)?;
+        let (len, max) = (to.map_or(0, <[u8]>::len) as u64, self.bounds.value_bytes);
+        let region = self.region()?;
+        if to.is_some() && len > max {
+            return Err(CellError::TooLong { len, max });
+        }
+        let area = match to {
+            Some(_) => self.place(plugin)?,
+            None => match self.find(plugin)? {
+                Some(area) => area,
+                None if matches!(when, When::Version(1..)) => {
+                    return Err(CellError::Conflict(None));
+                }
+                None => return Ok(0),
+            },
+        };
+        let change = Change { key, when, to, version: None };
+        let may = |header: &Header, growth| self.room(region, header, growth);
+        let version = area.change(region, &change, may)?;
+        if let Some(changed) = self.changed.get() {
+            changed(plugin);
+        }
+        Ok(version)
+    }
+
+    fn file(&self) -> Option<PathBuf> {
+        let file = self.descriptor()?.as_raw_fd();
+        Some(format!("/proc/{}/fd/{file}", std::process::id()).into())
+    }
+
+    fn list(&self, plugin: &PluginName) -> Result<Vec<Listed>, CellError> {
+        let region = self.region()?;
+        self.find(plugin)?.map_or_else(|| Ok(Vec::new()), |area| area.list(region))
+    }
+}
+
+/// What each plugin has, by name, for the status.
+#[must_use]
+pub fn by_plugin(list: Vec<Usage>) -> BTreeMap<PluginName, Usage> {
+    list.into_iter().map(|usage| (usage.plugin.clone(), usage)).collect()
+}
+
+#[cfg(test)]
+mod tests;

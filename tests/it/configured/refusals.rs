@@ -1,0 +1,63 @@
+//! Settings that a plugin does not take: what is said, and on which line.
+
+use hotseat_test_support::{fault, host};
+
+use super::{BASE, file, named};
+
+/// Six ways in which a table does not fit: the same words from a deploy and from `hotseat check`, the
+/// line of the field where it has one, and that of what is around it where not.
+#[test]
+fn each_kind_of_refusal_names_table_field_and_line() {
+    let missing = "/nowhere/of/this/test";
+    let unreadable = format!("room = 'a'\ndb.password = 'file:{missing}'");
+    for (text, code, at, says) in [
+        (
+            BASE.to_owned(),
+            "new_failed",
+            "",
+            "[plugin.shop]: missing field `room` (there is no such table)",
+        ),
+        (file("login = false"), "new_failed", ":3: ", "[plugin.shop]: missing field `room`"),
+        (
+            file("room = 'a'\ndb = 3"),
+            "new_failed",
+            ":5: ",
+            "[plugin.shop] db: invalid type: integer `3`, expected struct Db",
+        ),
+        (
+            file("room = 'a'\n[plugin.shop.db]\npool = [\n1,\n300]"),
+            "new_failed",
+            ":8: ",
+            "[plugin.shop] db.pool[1]: invalid value: integer `300`, expected u8",
+        ),
+        (
+            file("room = 'a'\nmemory_max = '1GiB'\ncolour = 'red'"),
+            "new_failed",
+            ":6: ",
+            "[plugin.shop] colour: unknown field `colour`, expected one of `room`, `db`, `login`",
+        ),
+        (
+            file(&unreadable),
+            "secret_unreadable",
+            ":5: ",
+            "[plugin.shop] db.password: cannot read `/nowhere/of/this/test`: No such file",
+        ),
+    ] {
+        let host = host!().config(&text).start();
+        let place = if at.is_empty() { String::new() } else { format!("{}{at}", named(&host)) };
+        let expected = format!("{place}{says}");
+        let deploy = host.deploy(&fault("configured"), "libshop_v1.so");
+        let refused = deploy.assert_refused(422, code);
+        assert!(refused.text.contains(&expected), "{expected}: {}", refused.text);
+        assert_eq!(host.loaded(), Vec::<String>::new());
+        let library = host.home().path().join("libshop_v1.so");
+        let check = host
+            .command()
+            .args(["check", library.to_str().unwrap(), "--config", &named(&host)])
+            .output()
+            .unwrap();
+        let said = String::from_utf8(check.stderr).unwrap();
+        assert_eq!(check.status.code(), Some(2), "{said}");
+        assert!(said.contains(&expected), "{expected}: {said}");
+    }
+}
