@@ -253,8 +253,8 @@ struct Ticks {
 }
 
 impl Ticks {
-    fn new(period: Period) -> Self {
-        Self { period, due: Instant::now() }
+    fn new(period: Period, now: Instant) -> Self {
+        Self { period, due: now }
     }
 
     /// From `now` to the next tick; those that have passed are left out.
@@ -376,9 +376,9 @@ impl Context {
     {
         let (context, work, period) = (self.clone(), Arc::new(work), period.into());
         self.spawn(async move {
-            let mut ticks = Ticks::new(period);
+            let mut ticks = Ticks::new(period, context.now());
             loop {
-                let wait = context.sleep(ticks.wait(Instant::now()));
+                let wait = context.sleep(ticks.wait(context.now()));
                 if context.until_drain(wait).await.is_none() {
                     return;
                 }
