@@ -202,7 +202,9 @@
 //! Logs come with the feature `tracing`, which is part of `axum`. The operator sets their levels
 //! (`[plugin.NAME] log = "warn,sqlx=debug"`). A span takes its request along, also into a task that is
 //! `instrument`ed with it; a line of a bare task has none. What `log`'s macros say while the application
-//! is made is lost, because a logger is set behind it: an author's own comes first. A subscriber that
+//! is made is lost, because a logger is set behind it: an author's own comes first. Events and spans of
+//! the function that makes the application are the host's in any case; with a subscriber of one's own, do
+//! not keep a span from there as the parent of others. A subscriber that
 //! writes by a thread (`tracing-appender`) has a guard: it belongs into the application's state, so that
 //! the thread ends with the version.
 //!
