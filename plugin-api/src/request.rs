@@ -162,6 +162,17 @@ impl<'a> Request<'a> {
         Deadline::of(self.head)
     }
 
+    /// Asks for it later, when the request itself was taken apart.
+    #[cfg(feature = "service")]
+    pub(crate) fn deadline_later(&self) -> impl Fn() -> Option<Deadline> + use<'a> {
+        let Self { head, context: _, lent } = *self;
+        move || {
+            // The head lives as long as this does.
+            let _: PhantomData<&'a RequestHead> = lent;
+            Deadline::of(head)
+        }
+    }
+
     /// When that time is up, as far as it is known now.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
@@ -292,7 +303,9 @@ impl fmt::Debug for ClientGone {
 
 /// When a request's time is up, on the system's own clock.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Deadline(Duration);
+pub(crate) struct Deadline {
+    nanos: u64,
+}
 
 impl Deadline {
     fn of(head: *const RequestHead) -> Option<Self> {
@@ -301,15 +314,26 @@ impl Deadline {
         let deadline = entry!(vt => RequestVt.deadline)??;
         // SAFETY: `data` belongs to the table.
         let nanos = unsafe { deadline(data) };
-        (nanos != NO_DEADLINE).then(|| Self(Duration::from_nanos(nanos)))
+        (nanos != NO_DEADLINE).then_some(Self { nanos })
+    }
+
+    #[cfg(feature = "service")]
+    pub(crate) fn from_nanos(nanos: u64) -> Self {
+        Self { nanos }
+    }
+
+    #[cfg(feature = "service")]
+    pub(crate) fn nanos(self) -> u64 {
+        self.nanos
     }
 
     pub(crate) fn time_left(self) -> Option<Duration> {
+        let ends = Duration::from_nanos(self.nanos);
         #[cfg(any(test, feature = "testing"))]
         if let Some(now) = crate::testing::monotonic() {
-            return Some(self.0.saturating_sub(now));
+            return Some(ends.saturating_sub(now));
         }
-        Some(self.0.saturating_sub(monotonic()?))
+        Some(ends.saturating_sub(monotonic()?))
     }
 }
 

@@ -8,10 +8,15 @@
 use std::{
     error::Error as StdError,
     fmt,
-    future::poll_fn,
+    future::{Future as _, poll_fn},
     marker::PhantomData,
     net::SocketAddr,
+    pin::pin,
     ptr::NonNull,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -48,6 +53,8 @@ pub struct RequestInfo {
     context: Context,
     original: Option<Uri>,
     deadline: Option<Deadline>,
+    /// Where it stands now, in nanoseconds, of a request with a body.
+    moved: Option<Arc<AtomicU64>>,
 }
 
 impl RequestInfo {
@@ -63,6 +70,7 @@ impl RequestInfo {
             context: request.context().clone(),
             original,
             deadline: request.deadline_on_clock(),
+            moved: None,
         })
     }
 
@@ -81,9 +89,13 @@ impl RequestInfo {
     /// What is left of the time to the head of the answer, as the mount or the host allows it; without
     /// what the application has waited for its client's body. `None`: there is no limit, or an older
     /// host does not tell.
+    ///
+    /// The host is asked each time that the call is polled. A task of the application's own finds it as
+    /// it was then.
     #[must_use]
     pub fn time_left(&self) -> Option<Duration> {
-        self.deadline?.time_left()
+        let moved = self.moved.as_ref().map(|it| Deadline::from_nanos(it.load(Relaxed)));
+        moved.or(self.deadline)?.time_left()
     }
 
     /// When that time is up.
@@ -140,8 +152,15 @@ where
         let mut service = self.service.clone();
         let failed = |error: S::Error| Error::from(error.into());
         poll_fn(|cx| service.poll_ready(cx)).await.map_err(failed)?;
-        let info = RequestInfo::of(&request)?;
-        let mut request = request.into_http()?.map(ServiceBody::new);
+        let mut info = RequestInfo::of(&request)?;
+        let deadline = request.deadline_later();
+        let request = request.into_http()?;
+        // Only who waits for a body has it moved.
+        let has_body = request.body().remaining() != Some(0);
+        let moved =
+            info.deadline.filter(|_| has_body).map(|it| Arc::new(AtomicU64::new(it.nanos())));
+        info.moved.clone_from(&moved);
+        let mut request = request.map(ServiceBody::new);
         let prepare: P = conjure();
         prepare(request.extensions_mut(), &info);
         request.extensions_mut().insert(info);
@@ -153,8 +172,16 @@ where
             }
             false => None,
         };
-        let response = service.call(request).await.map_err(failed)?;
-        let response = Response::from(response);
+        let mut call = pin!(service.call(request));
+        let response = poll_fn(|cx| {
+            if let Some(moved) = &moved
+                && let Some(deadline) = deadline()
+            {
+                moved.store(deadline.nanos(), Relaxed);
+            }
+            call.as_mut().poll(cx)
+        });
+        let response = Response::from(response.await.map_err(failed)?);
         Ok(match ladder {
             Some(ladder) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 response.into_upgrade(move |io| ladder.climb(io))

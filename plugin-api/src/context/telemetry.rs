@@ -79,17 +79,19 @@ impl Context {
         self.log(Level::Debug, message, fields);
     }
 
-    /// Adds `value` to the counter `name`. The host adds the plugin's name as a label.
+    /// Adds `value` to the counter `name`, which `/metrics` shows as `plugin_NAME_total` with the plugin's
+    /// name as a label; a `_total` that `name` ends with is that one.
     pub fn counter(&self, name: &str, value: f64, labels: &[(&str, &str)]) {
         self.metric(metric::COUNTER, name, value, labels);
     }
 
-    /// Sets the gauge `name` to `value`.
+    /// Sets the gauge `name` to `value`, which `/metrics` shows as `plugin_NAME`.
     pub fn gauge(&self, name: &str, value: f64, labels: &[(&str, &str)]) {
         self.metric(metric::GAUGE, name, value, labels);
     }
 
-    /// Observes `value` in the histogram `name`.
+    /// Observes `value` in the histogram `name`, which `/metrics` shows as `plugin_NAME`, with buckets for
+    /// seconds: from 1 ms to 10 s.
     pub fn histogram(&self, name: &str, value: f64, labels: &[(&str, &str)]) {
         self.metric(metric::HISTOGRAM, name, value, labels);
     }

@@ -1,0 +1,3 @@
+//! The larger example plugins, which `make examples` builds: what each promises, and over a swap.
+
+mod upstream;
