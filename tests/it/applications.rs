@@ -1,0 +1,3 @@
+//! The larger examples, as their documentation promises them.
+
+mod notes;
