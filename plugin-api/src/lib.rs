@@ -62,6 +62,8 @@
 //! that another library keeps (a callback): take it back in `stop`. Capture no backtraces.
 //! `docs/dependencies.md` in hotseat's source tells of some fifty real crates and C libraries how
 //! each unloads, and what is to be done for it.
+//! `docs/databases.md` is about databases: versions that overlap, each with a copy of SQLite of its own,
+//! damage its file unless they take turns; and about pools, migrations and rollbacks.
 //!
 //! What is left on the heap goes with the library, in statics too: [`export_handler!`] makes an
 //! allocator for it, whose memory the host lends, counts for each generation and takes back. So a
