@@ -98,6 +98,11 @@ impl Area {
         Ok(byte != [0])
     }
 
+    #[cfg(test)]
+    pub(super) fn lock(&self) -> &Lock {
+        &self.lock
+    }
+
     fn index(&self) -> MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -459,18 +464,7 @@ impl Area {
         Ok((header.version, all))
     }
 
-    fn copy_now(
-        &self,
-        region: &Region,
-        number: u32,
-    ) -> io::Result<Option<Option<(String, Value)>>> {
-        let mut bytes = [0; SLOT_BYTES];
-        region.read(slot_at(self.at, number), &mut bytes)?;
-        let (record, key) = bytes.split_at(RECORD_BYTES);
-        self.copy_of(region, number, Slot::read(record), read_text(key))
-    }
-
-    /// What is in a slot, with its key; `None`: it is damaged, or is being written.
+    /// What a slot has, if anything; `None`: it is damaged, or is being written.
     fn copy_of(
         &self,
         region: &Region,
@@ -486,6 +480,18 @@ impl Area {
             }
             _ => Ok(None),
         }
+    }
+
+    /// The same of a slot as it is now.
+    fn copy_now(
+        &self,
+        region: &Region,
+        number: u32,
+    ) -> io::Result<Option<Option<(String, Value)>>> {
+        let mut bytes = [0; SLOT_BYTES];
+        region.read(slot_at(self.at, number), &mut bytes)?;
+        let (record, key) = bytes.split_at(RECORD_BYTES);
+        self.copy_of(region, number, Slot::read(record), read_text(key))
     }
 
     /// Has the next version be far behind those that somebody may have seen.

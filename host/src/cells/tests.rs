@@ -590,6 +590,34 @@ fn a_copy_has_what_changes_all_the_time() {
     });
 }
 
+/// What is not whole may be so once the lock is free; before that nobody knows, and no copy is without.
+#[test]
+fn a_copy_waits_for_what_is_not_whole() {
+    let file = make().unwrap();
+    let cells = Arc::new(view(&file));
+    set(&cells, "a", b"it stays").unwrap();
+    let raw = std::fs::File::from(file.try_clone().unwrap());
+    let slot = slot_at(area_at(0), 0);
+    let mut whole = [0; RECORD_BYTES];
+    raw.read_exact_at(&mut whole, slot).unwrap();
+    let area = cells.known(&shop()).unwrap();
+    let held = area.lock().take(region(&cells), lock::due()).unwrap();
+    raw.write_all_at(b"written by half", slot).unwrap();
+    assert!(matches!(cells.copy(&shop()), Err(CellError::Unavailable(_))));
+    let (sender, copies) = std::sync::mpsc::channel();
+    let copying = cells.clone();
+    std::thread::spawn(move || sender.send(copying.copy(&shop())));
+    copies.recv_timeout(std::time::Duration::from_millis(100)).unwrap_err();
+    raw.write_all_at(&whole, slot).unwrap();
+    drop(held);
+    let copied = copies.recv().unwrap().unwrap();
+    assert_eq!(copied.values[0].1.bytes, b"it stays");
+    // What stays so is damaged, and keeps nothing else from being copied.
+    raw.write_all_at(b"written by half", slot).unwrap();
+    set(&cells, "b", b"beside").unwrap();
+    assert_eq!(cells.copy(&shop()).unwrap().values[0].0, "b");
+}
+
 /// What a change will take is booked before it is written, and nobody waits for that.
 #[test]
 fn a_large_change_keeps_no_other_plugin() {
