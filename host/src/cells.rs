@@ -12,23 +12,28 @@
 //! - `kill -9` of a process at any instant leaves each value as it was before or as it is after the
 //!   change; who has had an answer finds it done. The locks are the kernel's, and go with the process.
 //! - A read takes no lock between processes; whoever writes waits for others of the same plugin at
-//!   most, for microseconds, and at most 2 s for one that was stopped.
+//!   most, for as long as a write of memory takes, and for others that want more room for
+//!   microseconds; at most 2 s in all where one of them was stopped.
 //! - All of it ends with the host, but for what `state` keeps.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt, io,
     os::fd::{AsRawFd as _, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Instant,
 };
+
+use serde::{Deserialize, Serialize};
 
 use self::{
     area::{Area, Change, Growth},
     layout::{
-        Header, NAME_BYTES, PLUGINS_AT, PLUGINS_MAX, SEEDED_AT, area_at, name_at, read_text, text,
+        Header, NAME_BYTES, PLUGINS_AT, PLUGINS_MAX, SEEDED, SEEDED_AT, SEEDED_IN_PART, area_at,
+        name_at, read_text, text,
     },
-    lock::{Held, Lock},
+    lock::Lock,
     region::Region,
 };
 use crate::{
@@ -53,7 +58,7 @@ pub use self::{
 pub const CARGO: &str = "df0bef43db7dab82b23cb0d49fd31879dbde4ea8ae3d382750061d3149af2b21";
 
 /// How much may be kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bounds {
     /// One value. Units: bytes.
     pub value_bytes: u64,
@@ -63,6 +68,25 @@ pub struct Bounds {
     pub bytes: u64,
     /// Those of all plugins. Units: bytes.
     pub total_bytes: u64,
+}
+
+impl Bounds {
+    fn check_value(&self, to: Option<&[u8]>) -> Result<(), CellError> {
+        let (len, max) = (to.map_or(0, <[u8]>::len) as u64, self.value_bytes);
+        if len > max { Err(CellError::TooLong { len, max }) } else { Ok(()) }
+    }
+
+    /// Whether a plugin that has so many values of so many bytes may have more; how many bytes more.
+    fn check_growth(&self, (count, bytes): (u64, u64), growth: Growth) -> Result<u64, CellError> {
+        if growth.values > 0 && count >= self.count {
+            return Err(CellError::Full(Limit::Count(self.count)));
+        }
+        let more = u64::try_from(growth.bytes).unwrap_or(0);
+        if more > 0 && bytes.saturating_add(more) > self.bytes {
+            return Err(CellError::Full(Limit::Bytes(self.bytes)));
+        }
+        Ok(more)
+    }
 }
 
 /// A value.
@@ -101,7 +125,7 @@ pub struct Usage {
 /// All values of a plugin.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Copied {
-    /// The last version that was given.
+    /// The last version that was given when it began.
     pub version: u64,
     /// By key.
     pub values: Vec<(String, Value)>,
@@ -256,8 +280,11 @@ pub struct Cells {
     bounds: Bounds,
     /// In the order of the file; only its beginning may be known here.
     names: Mutex<Vec<(PluginName, Arc<Area>)>>,
-    /// Held by whoever adds a name, and by a change that takes more room than there was.
+    /// Held by whoever adds a name, and by a change that takes more room than there was, until that is
+    /// booked. Behind an area's.
     directory: Lock,
+    /// Held by whoever takes in what the disk has. Before any other one.
+    seeding: Lock,
     changed: OnceLock<OnChange>,
 }
 
@@ -273,7 +300,7 @@ impl Cells {
     /// # Errors
     /// [`Foreign`]: it is no such file, or one of another release.
     pub fn adopt(file: OwnedFd, bounds: Bounds) -> Result<Self, Foreign> {
-        Ok(Self::with(Ok(Region::adopt(file)?), bounds))
+        Ok(Self::with(Ok(Region::adopt(file, false)?), bounds))
     }
 
     /// There are none, because of `why`.
@@ -289,6 +316,7 @@ impl Cells {
             bounds,
             names: Mutex::default(),
             directory: Lock::new(0),
+            seeding: Lock::new(SEEDED_AT),
             changed: OnceLock::new(),
         }
     }
@@ -307,7 +335,7 @@ impl Cells {
     /// Opens the one at `path` for reading alone.
     fn open_to_read(path: &Path) -> Result<Self, Foreign> {
         let none = Bounds { value_bytes: 0, count: 0, bytes: 0, total_bytes: 0 };
-        Self::adopt(std::fs::File::open(path)?.into(), none)
+        Ok(Self::with(Ok(Region::adopt(std::fs::File::open(path)?.into(), true)?), none))
     }
 
     fn region(&self) -> Result<&Region, CellError> {
@@ -355,21 +383,12 @@ impl Cells {
     }
 
     /// The same, with a place for those of a plugin that never had any.
-    fn place(&self, plugin: &PluginName) -> Result<Arc<Area>, CellError> {
+    fn place(&self, plugin: &PluginName, due: Instant) -> Result<Arc<Area>, CellError> {
         if let Some(found) = self.find(plugin)? {
             return Ok(found);
         }
         let region = self.region()?;
-        let held = self.directory.take(region)?;
-        self.place_within(region, plugin, &held)
-    }
-
-    fn place_within(
-        &self,
-        region: &Region,
-        plugin: &PluginName,
-        _: &Held<'_>,
-    ) -> Result<Arc<Area>, CellError> {
+        let _held = self.directory.take(region, due)?;
         if let Some(found) = self.find(plugin)? {
             return Ok(found);
         }
@@ -383,34 +402,31 @@ impl Cells {
         found.ok_or_else(|| CellError::Unavailable("their names are damaged".to_owned()))
     }
 
-    /// Whether there is room for a change; what is given is kept until it is over.
-    fn room<'a>(
-        &'a self,
-        region: &'a Region,
-        header: &Header,
-        growth: Growth,
-    ) -> Result<Option<Held<'a>>, CellError> {
-        let Bounds { count, bytes, total_bytes, .. } = self.bounds;
-        if growth.values > 0 && header.count >= count {
-            return Err(CellError::Full(Limit::Count(count)));
+    /// Begins a change, if there is room for it. What `begin` writes counts it in already, so that it
+    /// is booked when the directory's lock is let go, before anything large is written.
+    fn begin(
+        &self,
+        region: &Region,
+        (header, growth): (&Header, Growth),
+        due: Instant,
+        begin: &dyn Fn() -> io::Result<()>,
+    ) -> Result<(), CellError> {
+        let more = self.bounds.check_growth((header.count, header.bytes), growth)?;
+        if more == 0 {
+            return Ok(begin()?);
         }
-        let Some(more) = u64::try_from(growth.bytes).ok().filter(|more| *more > 0) else {
-            return Ok(None);
-        };
-        if header.bytes.saturating_add(more) > bytes {
-            return Err(CellError::Full(Limit::Bytes(bytes)));
-        }
-        let held = self.directory.take(region)?;
+        let total_bytes = self.bounds.total_bytes;
+        let _held = self.directory.take(region, due)?;
         self.read_names()?;
         let areas: Vec<_> = self.names().iter().map(|(_, area)| area.clone()).collect();
         let mut total: u64 = 0;
         for area in areas {
-            total = total.saturating_add(area.header(region)?.map_or(0, |it| it.bytes));
+            total = total.saturating_add(area.settled(region)?.map_or(0, |it| it.bytes));
         }
         if total.saturating_add(more) > total_bytes {
             return Err(CellError::Full(Limit::Total(total_bytes)));
         }
-        Ok(Some(held))
+        Ok(begin()?)
     }
 
     /// What every plugin has that ever had anything.
@@ -423,15 +439,16 @@ impl Cells {
         let areas: Vec<_> = self.names().clone();
         let mut list = Vec::new();
         for (plugin, area) in areas {
-            // Damaged, or just being written: then the next look says it.
-            let Header { count, bytes, version, .. } = area.header(region)?.unwrap_or_default();
+            // A damaged one is counted anew by whoever takes its lock.
+            let Header { count, bytes, version, .. } = area.settled(region)?.unwrap_or_default();
             list.push(Usage { plugin, count, bytes, version });
         }
         list.sort_by(|a, b| a.plugin.cmp(&b.plugin));
         Ok(list)
     }
 
-    /// A copy of all values of a plugin that are whole, each as it was at some moment of the call.
+    /// A copy of all values of a plugin that are whole, each as it was at some moment of the call;
+    /// nothing up to its version is missing.
     ///
     /// # Errors
     /// See [`CellError`].
@@ -453,27 +470,82 @@ impl Cells {
         Ok(list.len())
     }
 
-    /// Takes in what `saved` gives, if nobody has done so since the file was made. Whoever dies
-    /// within it leaves it to the next one.
+    /// Takes in what `saved` gives of each of these plugins, if nobody has done so since the file was
+    /// made; `None`: it cannot be had. Whoever dies within it leaves it to the next one. Those of
+    /// which the disk has more than is here, as long as the file lives: nobody may write over that.
     ///
     /// # Errors
-    /// See [`CellError`].
-    pub fn seed(&self, saved: impl FnOnce() -> Vec<(PluginName, Copied)>) -> Result<(), CellError> {
+    /// That may be any of them, then.
+    pub fn seed(
+        &self,
+        plugins: &BTreeSet<PluginName>,
+        saved: impl Fn(&PluginName) -> Option<Copied>,
+    ) -> Result<BTreeSet<PluginName>, CellError> {
         let region = self.region()?;
-        let held = self.directory.take(region)?;
-        if region.word(SEEDED_AT)? != 0 {
+        if region.word(SEEDED_AT)? == 0 {
+            match self.seeding.take(region, lock::due()) {
+                Ok(_held) if region.word(SEEDED_AT)? == 0 => {
+                    let mut how = SEEDED;
+                    for plugin in plugins {
+                        if let Err(error) = self.take_in(region, plugin, saved(plugin)) {
+                            tracing::error!(
+                                plugin = plugin.as_str(),
+                                "no place for cells: {error}"
+                            );
+                            how = SEEDED_IN_PART;
+                        }
+                    }
+                    region.write_word(SEEDED_AT, how)?;
+                }
+                Ok(_) => {}
+                // Plugins begin without, and nobody sets their values back in the midst of it.
+                Err(_) => region.write_word(SEEDED_AT, SEEDED_IN_PART)?,
+            }
+        }
+        if region.word(SEEDED_AT)? != SEEDED {
+            return Ok(plugins.clone());
+        }
+        let mut left_out = BTreeSet::new();
+        for plugin in plugins {
+            if let Some(area) = self.find(plugin)?
+                && area.is_left_out(region)?
+            {
+                left_out.insert(plugin.clone());
+            }
+        }
+        Ok(left_out)
+    }
+
+    /// What the disk has of a plugin. What of it cannot be taken in is left out.
+    fn take_in(
+        &self,
+        region: &Region,
+        plugin: &PluginName,
+        saved: Option<Copied>,
+    ) -> Result<(), CellError> {
+        if saved.as_ref().is_some_and(|it| it == &Copied::default()) {
             return Ok(());
         }
-        for (plugin, Copied { version, values }) in saved() {
-            let area = self.place_within(region, &plugin, &held)?;
+        let area = self.place(plugin, lock::due())?;
+        area.leave_out(region, true)?;
+        let Some(Copied { version, values }) = saved else { return Ok(()) };
+        let take = || {
             for (key, Value { version, bytes }) in &values {
+                check_key(key)?;
                 let (when, to, version) = (When::Always, Some(&**bytes), Some(*version));
-                area.change(region, &Change { key, when, to, version }, |_, _| Ok(()))?;
+                let change = Change { key, when, to, version, due: lock::due() };
+                area.change(region, &change, |_, _, begin| Ok(begin()?))?;
             }
             // The last changes before a machine went down may never have been written.
-            area.skip_versions(region, version)?;
+            area.skip_versions(region, version)
+        };
+        match take() {
+            Ok(()) => Ok(area.leave_out(region, false)?),
+            Err(error) => {
+                tracing::error!(plugin = plugin.as_str(), "cells are not taken in whole: {error}");
+                Ok(())
+            }
         }
-        Ok(region.write_word(SEEDED_AT, 1)?)
     }
 }
 
@@ -500,13 +572,12 @@ impl CellStore for Cells {
         to: Option<&[u8]>,
     ) -> Result<u64, CellError> {
         check_key(key)?;
-        let (len, max) = (to.map_or(0, <[u8]>::len) as u64, self.bounds.value_bytes);
         let region = self.region()?;
-        if to.is_some() && len > max {
-            return Err(CellError::TooLong { len, max });
-        }
+        self.bounds.check_value(to)?;
+        // For all locks together.
+        let due = lock::due();
         let area = match to {
-            Some(_) => self.place(plugin)?,
+            Some(_) => self.place(plugin, due)?,
             None => match self.find(plugin)? {
                 Some(area) => area,
                 None if matches!(when, When::Version(1..)) => {
@@ -515,9 +586,10 @@ impl CellStore for Cells {
                 None => return Ok(0),
             },
         };
-        let change = Change { key, when, to, version: None };
-        let may = |header: &Header, growth| self.room(region, header, growth);
-        let version = area.change(region, &change, may)?;
+        let change = Change { key, when, to, version: None, due };
+        let version = area.change(region, &change, |header, growth, begin| {
+            self.begin(region, (header, growth), due, begin)
+        })?;
         if let Some(changed) = self.changed.get() {
             changed(plugin);
         }

@@ -17,15 +17,16 @@ use std::{
     collections::HashMap,
     io,
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use super::{
     CellError, Limit, Listed, Value, When,
     layout::{
         Found, Header, KEY_BYTES_MAX, PAGE, RECORD_BYTES, SLOT_BYTES, Slot, VALUE_BYTES_MAX,
-        VALUES_MAX, read_text, slot_at, text, value_at,
+        VALUES_MAX, left_out_at, read_text, slot_at, text, value_at,
     },
-    lock::{Held, Lock},
+    lock::{Held, Lock, due},
     region::Region,
 };
 use crate::sys::clock::since_boot;
@@ -70,6 +71,8 @@ pub(super) struct Change<'a> {
     pub(super) to: Option<&'a [u8]>,
     /// The version that it gets; `None`: the next one.
     pub(super) version: Option<u64>,
+    /// How long locks are waited for.
+    pub(super) due: Instant,
 }
 
 /// What a change did to the figures.
@@ -84,15 +87,41 @@ impl Area {
         Self { at, lock: Lock::new(at), index: Mutex::default() }
     }
 
+    /// Says whether the disk has values that are not here.
+    pub(super) fn leave_out(&self, region: &Region, is_so: bool) -> io::Result<()> {
+        region.write(left_out_at(self.at), &[u8::from(is_so)])
+    }
+
+    pub(super) fn is_left_out(&self, region: &Region) -> io::Result<bool> {
+        let mut byte = [0];
+        region.read(left_out_at(self.at), &mut byte)?;
+        Ok(byte != [0])
+    }
+
+    #[cfg(test)]
+    pub(super) fn lock(&self) -> &Lock {
+        &self.lock
+    }
+
     fn index(&self) -> MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The header as it is now; `None`: it is damaged, or is being written.
-    pub(super) fn header(&self, region: &Region) -> io::Result<Option<Header>> {
+    fn header(&self, region: &Region) -> io::Result<Option<Header>> {
         let mut bytes = [0; RECORD_BYTES];
         region.read(self.at, &mut bytes)?;
         Ok(Header::read(&bytes))
+    }
+
+    /// The same; `None`: it is damaged, most likely.
+    pub(super) fn settled(&self, region: &Region) -> io::Result<Option<Header>> {
+        for _ in 0..TRIES {
+            if let Some(header) = self.header(region)? {
+                return Ok(Some(header));
+            }
+        }
+        Ok(None)
     }
 
     fn slot(&self, region: &Region, slot: u32) -> io::Result<Found> {
@@ -129,10 +158,10 @@ impl Area {
             match self.header(region)? {
                 Some(header) if Some(header.epoch) == epoch && number.is_none() => return Ok(None),
                 Some(header) if Some(header.epoch) == epoch => break,
-                _ => drop(self.own(region)?),
+                _ => drop(self.own(region, due())?),
             }
         }
-        let owned = self.own(region)?;
+        let owned = self.own(region, due())?;
         self.locked(region, &owned, key)
     }
 
@@ -153,8 +182,8 @@ impl Area {
     }
 
     /// Takes the lock, and sees to what somebody before has not finished.
-    fn own<'a>(&'a self, region: &'a Region) -> Result<Owned<'a>, CellError> {
-        let held = self.lock.take(region)?;
+    fn own<'a>(&'a self, region: &'a Region, due: Instant) -> Result<Owned<'a>, CellError> {
+        let held = self.lock.take(region, due)?;
         let header = match self.header(region)? {
             Some(header) if !header.busy => header,
             found => self.recover(region, found)?,
@@ -209,6 +238,12 @@ impl Area {
     fn recover(&self, region: &Region, found: Option<Header>) -> io::Result<Header> {
         let before = found.unwrap_or(Header { slots: VALUES_MAX, ..Header::default() });
         let mut now = Header { count: 0, bytes: 0, slots: 0, busy: false, ..before };
+        // The places of values in their order: each run of those that nobody needs is given back at once.
+        let mut unneeded = 0;
+        let give_back = |from: u64, to: u64| match to.saturating_sub(from) {
+            0 => Ok(()),
+            some => region.punch(value_at(self.at, 0, from), some * VALUE_BYTES_MAX),
+        };
         self.scan(region, before.slots, |number, found, key| {
             let key = key.filter(|key| is_reached(found, key));
             let keeps = match (found, key) {
@@ -227,17 +262,16 @@ impl Area {
                     Some(0)
                 }
             };
-            if keeps.is_some() {
+            if let Some(side) = keeps {
                 now.count += 1;
                 now.slots = u64::from(number) + 1;
-            }
-            if found != Found::Free || before.slots < VALUES_MAX {
-                for side in (0..2).filter(|side| keeps != Some(*side)) {
-                    region.punch(value_at(self.at, number, side), VALUE_BYTES_MAX)?;
-                }
+                let kept = u64::from(number) * 2 + side;
+                give_back(unneeded, kept)?;
+                unneeded = kept + 1;
             }
             Ok(())
         })?;
+        give_back(unneeded, before.slots * 2)?;
         if found.is_none() {
             tracing::error!("what is known of a plugin's cells was damaged: it was counted anew");
             now.version += GAP;
@@ -248,16 +282,16 @@ impl Area {
         Ok(now)
     }
 
-    /// Changes one value: its version now, 0 where it is gone. `may` is asked before it is written
-    /// what the change comes to, and what it gives is kept until the end.
-    pub(super) fn change<G>(
+    /// Changes one value: its version now, 0 where it is gone. `may` decides by what the change comes
+    /// to, and begins it: from then on the header has what it takes, until it is over or counted anew.
+    pub(super) fn change(
         &self,
         region: &Region,
         change: &Change<'_>,
-        may: impl FnOnce(&Header, Growth) -> Result<G, CellError>,
+        may: impl FnOnce(&Header, Growth, &dyn Fn() -> io::Result<()>) -> Result<(), CellError>,
     ) -> Result<u64, CellError> {
-        let Change { key, when, to, version } = *change;
-        let mut owned = self.own(region)?;
+        let Change { key, when, to, version, due } = *change;
+        let mut owned = self.own(region, due)?;
         let known = self.index().slots.get(key).copied();
         let old = match known {
             None => None,
@@ -278,8 +312,7 @@ impl Area {
         if to.is_none() && known.is_none() {
             return Ok(0);
         }
-        let growth = growth(key, known.is_some(), old.as_ref(), to);
-        let _room = may(&owned.header, growth)?;
+        let growth = growth(key, known.is_some(), old.map_or(0, |old| old.len), to);
         let number = match known {
             Some(number) => number,
             None => self.free_slot(&owned.header)?,
@@ -290,7 +323,9 @@ impl Area {
         after.version = before.version.max(version);
         after.epoch = after.epoch.wrapping_add(u64::from(growth.values != 0));
         after.slots = after.slots.max(u64::from(number) + 1);
-        region.write(self.at, Header { busy: true, ..*after }.words().bytes())?;
+        let booked = before.bytes.saturating_add_signed(growth.bytes.max(0));
+        let busy = Header { busy: true, bytes: booked, ..*after }.words();
+        may(&before, growth, &|| region.write(self.at, busy.bytes()))?;
         let slot = match to {
             None => Ok(None),
             Some(value) => self.prepare(region, (number, key), old.as_ref(), (version, value)),
@@ -377,7 +412,7 @@ impl Area {
 
     /// What there is, by key.
     pub(super) fn list(&self, region: &Region) -> Result<Vec<Listed>, CellError> {
-        let owned = self.own(region)?;
+        let owned = self.own(region, due())?;
         let mut list = Vec::new();
         self.scan(region, owned.header.slots, |_, found, key| {
             let Some(key) = key.map(str::to_owned) else { return Ok(()) };
@@ -394,38 +429,74 @@ impl Area {
         Ok(list)
     }
 
-    /// A copy of every value that is whole, without the lock: each as it was at some moment of the
-    /// call. With it the version that was the last one when it began.
-    pub(super) fn copy(&self, region: &Region) -> io::Result<(u64, Vec<(String, Value)>)> {
-        let mut header = self.header(region)?;
-        for _ in 0..TRIES {
-            // Somebody was just writing it, most likely.
-            header = if header.is_some() { header } else { self.header(region)? };
-        }
-        let header = header.unwrap_or(Header { slots: VALUES_MAX, ..Header::default() });
+    /// A copy of every value that is whole, each as it was at some moment of the call; the lock is
+    /// taken only for one that changes all the time. With it a version that was over when it began:
+    /// nothing up to it is missing.
+    ///
+    /// # Errors
+    /// Where somebody holds the lock who stands still it is not known what is whole.
+    pub(super) fn copy(&self, region: &Region) -> Result<(u64, Vec<(String, Value)>), CellError> {
+        let header = match self.settled(region)? {
+            Some(header) if !header.busy => header,
+            // Its version is not there yet: it is waited for, and what a dead one has left is mended.
+            found => match self.own(region, due()) {
+                Ok(owned) => owned.header,
+                Err(_) => {
+                    let found = found.unwrap_or(Header { slots: VALUES_MAX, ..Header::default() });
+                    Header { version: found.version.saturating_sub(1), ..found }
+                }
+            },
+        };
         let mut all = Vec::new();
         self.scan(region, header.slots, |number, found, key| {
-            let Some(key) = key else { return Ok(()) };
-            let mut found = found;
-            for _ in 0..TRIES {
-                let Found::Taken(slot) = found else { return Ok(()) };
-                if slot.key != Slot::sum_of_key(key) {
-                    return Ok(());
-                }
-                if let Some(value) = self.value(region, number, &slot)? {
-                    all.push((key.to_owned(), value));
-                    return Ok(());
-                }
-                found = self.slot(region, number)?;
+            let mut seen = self.copy_of(region, number, found, key)?;
+            for _ in 1..TRIES {
+                seen = if seen.is_none() { self.copy_now(region, number)? } else { seen };
             }
+            if seen.is_none() {
+                let _held = self.lock.take(region, due())?;
+                // What is not whole now is damaged.
+                seen = self.copy_now(region, number)?;
+            }
+            all.extend(seen.flatten());
             Ok(())
         })?;
         Ok((header.version, all))
     }
 
+    /// What a slot has, if anything; `None`: it is damaged, or is being written.
+    fn copy_of(
+        &self,
+        region: &Region,
+        number: u32,
+        found: Found,
+        key: Option<&str>,
+    ) -> io::Result<Option<Option<(String, Value)>>> {
+        match (found, key) {
+            (Found::Free, _) => Ok(Some(None)),
+            (Found::Taken(slot), Some(key)) if slot.key == Slot::sum_of_key(key) => {
+                let value = self.value(region, number, &slot)?;
+                Ok(value.map(|value| Some((key.to_owned(), value))))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The same of a slot as it is now.
+    fn copy_now(
+        &self,
+        region: &Region,
+        number: u32,
+    ) -> io::Result<Option<Option<(String, Value)>>> {
+        let mut bytes = [0; SLOT_BYTES];
+        region.read(slot_at(self.at, number), &mut bytes)?;
+        let (record, key) = bytes.split_at(RECORD_BYTES);
+        self.copy_of(region, number, Slot::read(record), read_text(key))
+    }
+
     /// Has the next version be far behind those that somebody may have seen.
     pub(super) fn skip_versions(&self, region: &Region, last: u64) -> Result<(), CellError> {
-        let Owned { mut header, _held } = self.own(region)?;
+        let Owned { mut header, _held } = self.own(region, due())?;
         header.version = header.version.max(last).saturating_add(GAP);
         Ok(region.write(self.at, header.words().bytes())?)
     }
@@ -440,10 +511,11 @@ fn is_reached(found: Found, key: &str) -> bool {
     }
 }
 
-fn growth(key: &str, known: bool, old: Option<&Slot>, to: Option<&[u8]>) -> Growth {
+/// What it comes to that a value of `was` bytes, if there is any, becomes another one.
+pub(super) fn growth(key: &str, known: bool, was: u64, to: Option<&[u8]>) -> Growth {
     let size = |len: usize| i64::try_from(len).unwrap_or(i64::MAX);
     let key = size(key.len());
-    let was = old.map_or(0, |old| i64::try_from(old.len).unwrap_or(0));
+    let was = i64::try_from(was).unwrap_or(0);
     let before = if known { key + was } else { 0 };
     let after = to.map_or(0, |value| key + size(value.len()));
     Growth { values: i64::from(to.is_some()) - i64::from(known), bytes: after - before }

@@ -10,6 +10,7 @@
 //!
 //! ```text
 //! 0            magic, layout, how many plugins, whether the disk was read
+//! 2 KiB        whether it has values of a plugin that are not here, a byte each
 //! 4 KiB        names of plugins, 128 bytes each
 //! (n+1) << 44  the area of plugin n:  header   64 bytes
 //!    + 4 KiB                          slots    256 bytes each: record, key
@@ -25,8 +26,15 @@ pub(super) const LAYOUT: u64 = 1;
 pub(super) const LAYOUT_AT: u64 = 16;
 /// Where the number of names stands.
 pub(super) const PLUGINS_AT: u64 = 24;
-/// Where it stands that what the disk had is in.
+/// Where it stands that what the disk had is in; the lock of whoever sees to it is the byte there.
 pub(super) const SEEDED_AT: u64 = 32;
+/// It is in, but for what is left out.
+pub(super) const SEEDED: u64 = 1;
+/// It may not be, and nobody can say of which plugins.
+pub(super) const SEEDED_IN_PART: u64 = 2;
+
+/// Where it stands which plugins' files were not taken in whole, a byte each.
+const LEFT_OUT_AT: u64 = 2048;
 
 /// Plugins that can have cells, by all names that there ever were.
 pub(super) const PLUGINS_MAX: u64 = 1024;
@@ -53,6 +61,11 @@ pub(super) const FILE_BYTES: u64 = (PLUGINS_MAX + 1) * AREA;
 
 pub(super) fn name_at(plugin: u64) -> u64 {
     PAGE + plugin * NAME_BYTES as u64
+}
+
+/// Where it stands that the disk has values of the plugin of this area that are not in it.
+pub(super) fn left_out_at(area: u64) -> u64 {
+    LEFT_OUT_AT + area / AREA - 1
 }
 
 /// Where a plugin's area begins; its lock is the byte there.
@@ -242,6 +255,7 @@ mod tests {
         let last_slot = u32::try_from(VALUES_MAX - 1).unwrap();
         let area = area_at(0);
         assert!(name_at(PLUGINS_MAX) <= area);
+        assert!(left_out_at(area_at(PLUGINS_MAX - 1)) < name_at(0) && SEEDED_AT < LEFT_OUT_AT);
         assert!(slot_at(area, last_slot) + SLOT_BYTES as u64 <= value_at(area, 0, 0));
         assert!(value_at(area, last_slot, 1) + VALUE_BYTES_MAX <= area_at(1));
         assert!(area_at(PLUGINS_MAX - 1) + AREA <= FILE_BYTES);

@@ -36,24 +36,28 @@ pub(super) struct Held<'a> {
     lock: &'a Lock,
 }
 
+/// When whoever begins to wait now has waited long enough, for however many locks.
+pub(super) fn due() -> Instant {
+    Instant::now() + PATIENCE
+}
+
 impl Lock {
     pub(super) fn new(at: u64) -> Self {
         Self { at, held: Inbox::new(false) }
     }
 
-    /// Takes it.
+    /// Takes it, if that is possible until `due`.
     ///
     /// # Errors
     /// `TimedOut`: somebody holds it who stands still. The system's own.
-    pub(super) fn take<'a>(&'a self, region: &'a Region) -> io::Result<Held<'a>> {
-        let due = Instant::now() + PATIENCE;
+    pub(super) fn take<'a>(&'a self, region: &'a Region, due: Instant) -> io::Result<Held<'a>> {
         let late = || io::Error::from(io::ErrorKind::TimedOut);
         let own = |held: &mut bool| (!std::mem::replace(held, true)).then_some(());
         self.held.wait_until(Some(due), own).ok_or_else(late)?;
         let mut held = Held { between: None, lock: self };
         let mut tries = 0;
         loop {
-            held.between = ByteLock::take(region.descriptor(), self.at)?;
+            held.between = region.lock(self.at)?;
             if held.between.is_some() {
                 return Ok(held);
             }

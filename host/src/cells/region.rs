@@ -18,6 +18,7 @@ use rustix::fs::{
 };
 
 use super::layout::{FILE_BYTES, LAYOUT, LAYOUT_AT, MAGIC};
+use crate::sys::byte_lock::ByteLock;
 
 /// Why a file that was handed over is not used.
 #[derive(Debug, thiserror::Error)]
@@ -60,12 +61,15 @@ pub(super) struct Region {
     file: File,
     /// The process that it was opened for. One that was forked from it has no locks.
     process: u32,
+    /// It was opened for reading alone.
+    reads: bool,
     #[cfg(test)]
     pub(super) fuse: super::tests::Fuse,
 }
 
 impl Region {
-    pub(super) fn adopt(descriptor: OwnedFd) -> Result<Self, Foreign> {
+    /// `reads`: it is open for reading alone.
+    pub(super) fn adopt(descriptor: OwnedFd, reads: bool) -> Result<Self, Foreign> {
         let file = File::from(descriptor);
         let mut magic = [0; MAGIC.len()];
         let size = file.metadata()?.len();
@@ -78,6 +82,7 @@ impl Region {
         let region = Self {
             file,
             process: std::process::id(),
+            reads,
             #[cfg(test)]
             fuse: super::tests::Fuse::default(),
         };
@@ -95,6 +100,12 @@ impl Region {
     /// Whether this is the process that it was opened for.
     pub(super) fn is_own(&self) -> bool {
         self.process == std::process::id()
+    }
+
+    /// The lock on a byte; `None`: another process has it.
+    pub(super) fn lock(&self, at: u64) -> io::Result<Option<ByteLock<'_>>> {
+        let file = self.descriptor();
+        if self.reads { ByteLock::share(file, at) } else { ByteLock::take(file, at) }
     }
 
     pub(super) fn read(&self, at: u64, bytes: &mut [u8]) -> io::Result<()> {

@@ -9,10 +9,31 @@ use super::{layout::*, *};
 
 /// Ends the writes of a process in the midst of them, as a kill would: the write that it falls on is
 /// done by half if it is a large one, and all later ones are not done.
-#[derive(Debug, Default)]
-pub(super) struct Fuse(AtomicI64);
+#[derive(Default)]
+pub(super) struct Fuse(AtomicI64, Mutex<Option<OnWrite>>);
+
+/// Done before each write, with its bytes.
+type OnWrite = Box<dyn FnMut(&[u8]) + Send>;
+
+impl fmt::Debug for Fuse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fuse")
+    }
+}
 
 impl Fuse {
+    /// Does it once, before the first write of `bytes`.
+    fn before(&self, bytes: &[u8], act: impl FnOnce() + Send + 'static) {
+        let (bytes, mut act) = (bytes.to_vec(), Some(act));
+        *self.1.lock().unwrap() = Some(Box::new(move |written| {
+            if written == bytes
+                && let Some(act) = act.take()
+            {
+                act();
+            }
+        }));
+    }
+
     /// So many more are done.
     fn set(&self, writes: i64) {
         self.0.store(writes + 1, Ordering::Relaxed);
@@ -27,6 +48,12 @@ impl Fuse {
         bytes: &[u8],
         write: impl FnOnce(&[u8]) -> io::Result<()>,
     ) -> io::Result<()> {
+        // Not held meanwhile: what is done may write as well.
+        let hears = self.1.lock().unwrap().take();
+        if let Some(mut hears) = hears {
+            hears(bytes);
+            self.1.lock().unwrap().get_or_insert(hears);
+        }
         match self.0.load(Ordering::Relaxed) {
             0 => return Ok(()),
             1 => {
@@ -379,7 +406,7 @@ fn a_trial_reads_and_changes_nothing() {
     let file = make().unwrap();
     let cells = view(&file);
     let version = set(&cells, "a", b"serves").unwrap();
-    let trial = Trial::of(cells.file());
+    let trial = Trial::of(cells.file(), BOUNDS);
     let read = trial.get(&shop(), "a").unwrap().unwrap();
     assert_eq!(read, Value { version, bytes: b"serves".to_vec() });
     let stale = trial.change(&shop(), "a", When::Version(version + 1), Some(b"x"));
@@ -391,30 +418,98 @@ fn a_trial_reads_and_changes_nothing() {
     assert_eq!(trial.list(&shop()).unwrap().len(), 2);
     assert_eq!(trial.change(&shop(), "a", When::Always, None), Ok(0));
     assert_eq!((get(&cells, "a").unwrap().as_slice(), get(&cells, "b")), (&b"serves"[..], None));
-    let none = Trial::of(None);
+    let none = Trial::of(None, BOUNDS);
     assert_eq!(none.get(&shop(), "a").unwrap(), None);
-    let lost = Trial::of(Some("/nowhere".into()));
-    assert!(matches!(lost.get(&shop(), "a"), Err(CellError::Unavailable(_))));
+    let lost = Trial::of(Some("/nowhere".into()), BOUNDS);
+    assert_eq!(lost.get(&shop(), "a"), Ok(None), "a plugin is tried all the same");
+    let foreign = tempfile::NamedTempFile::new().unwrap();
+    let foreign = Trial::of(Some(foreign.path().into()), BOUNDS);
+    assert!(matches!(foreign.get(&shop(), "a"), Err(CellError::Unavailable(_))));
+}
+
+/// What would be refused in the host is refused where it is tried.
+#[test]
+fn a_trial_has_the_same_bounds() {
+    let (file, bounds) =
+        (make().unwrap(), Bounds { value_bytes: 9, count: 2, bytes: 12, ..BOUNDS });
+    let cells = Cells::adopt(file, bounds).unwrap();
+    let trial = Trial::of(None, bounds);
+    let steps: [(&str, Option<&[u8]>); 8] = [
+        ("a", Some(&[1; 10])),
+        ("a", Some(&[1; 9])),
+        ("b", Some(&[1; 2])),
+        ("b", Some(&[1; 1])),
+        ("c", Some(&[])),
+        ("a", Some(&[1; 8])),
+        ("a", None),
+        ("c", Some(&[1; 9])),
+    ];
+    for (key, to) in steps {
+        let [real, tried] = [&cells as &dyn CellStore, &trial].map(|it| {
+            let said = it.change(&shop(), key, When::Always, to);
+            said.map(drop)
+        });
+        assert_eq!(real, tried, "{key} {to:?}");
+    }
+    assert_eq!(trial.list(&shop()).unwrap().len(), 2);
 }
 
 #[test]
 fn what_was_saved_is_taken_in_once() {
     let file = make().unwrap();
-    let saved = || {
+    let plugins = BTreeSet::from([shop()]);
+    let saved = |_: &PluginName| {
         let value = Value { version: 5, bytes: b"saved".to_vec() };
-        vec![(shop(), Copied { version: 9, values: vec![("a".to_owned(), value)] })]
+        Some(Copied { version: 9, values: vec![("a".to_owned(), value)] })
     };
     let dying = view(&file);
     region(&dying).fuse.set(4);
-    dying.seed(saved).unwrap_err();
+    dying.seed(&plugins, saved).unwrap_err();
     let cells = view(&file);
-    cells.seed(saved).unwrap();
+    assert!(cells.seed(&plugins, saved).unwrap().is_empty());
     assert_eq!(cells.get(&shop(), "a").unwrap().unwrap().version, 5);
     let next = set(&cells, "a", b"newer").unwrap();
     assert!(next > 9 + 1_000_000, "lost versions are not given again");
-    view(&file).seed(|| panic!("it is done")).unwrap();
+    let again = view(&file).seed(&plugins, |_| panic!("it is done")).unwrap();
+    assert!(again.is_empty());
     assert_eq!(cells.copy(&shop()).unwrap().values.len(), 1);
     assert_eq!(get(&cells, "a").unwrap(), b"newer");
+}
+
+/// Whoever keeps them on the disk must not write over what never came from there, in a later worker
+/// neither.
+#[test]
+fn what_was_not_taken_in_whole_is_known() {
+    let file = make().unwrap();
+    let plugins = ["half", "new", "unread", "whole"].map(name).into();
+    let saved = |plugin: &PluginName| {
+        let value = |key: &str| (key.to_owned(), Value { version: 5, bytes: b"saved".to_vec() });
+        let values = match plugin.as_str() {
+            "unread" => return None,
+            "new" => return Some(Copied::default()),
+            "half" => vec![value("a"), value("")],
+            _ => vec![value("a")],
+        };
+        Some(Copied { version: 9, values })
+    };
+    let left_out = BTreeSet::from(["half", "unread"].map(name));
+    let cells = view(&file);
+    assert_eq!(cells.seed(&plugins, saved), Ok(left_out.clone()));
+    cells.change(&name("unread"), "a", When::Always, Some(b"its own")).unwrap();
+    let later = view(&file);
+    assert_eq!(later.seed(&plugins, |_| panic!("it is done")), Ok(left_out));
+    assert_eq!(later.get(&name("unread"), "a").unwrap().unwrap().bytes, b"its own");
+}
+
+/// As where the machine has no memory for a name.
+#[test]
+fn what_has_no_place_may_be_any() {
+    let file = make().unwrap();
+    let plugins = BTreeSet::from([shop(), name("other")]);
+    let cells = view(&file);
+    region(&cells).write_word(PLUGINS_AT, PLUGINS_MAX).unwrap();
+    assert_eq!(cells.seed(&plugins, |_| None), Ok(plugins.clone()));
+    assert_eq!(view(&file).seed(&plugins, |_| panic!("it is done")), Ok(plugins));
 }
 
 #[test]
@@ -430,4 +525,153 @@ fn changes_are_heard_of() {
     set(&cells, "a", b"1").unwrap();
     cells.change(&shop(), "a", When::Version(77), Some(b"2")).unwrap_err();
     assert_eq!(heard.load(Ordering::Relaxed), 1);
+}
+
+/// What is copied while a change is under way says so: the version that it will have is not in it.
+#[test]
+fn a_copy_has_what_its_version_says() {
+    let file = make().unwrap();
+    let cells = Arc::new(view(&file));
+    let before = set(&cells, "a", b"old").unwrap();
+    let (sender, copies) = std::sync::mpsc::channel();
+    let copying = cells.clone();
+    region(&cells).fuse.before(b"new", move || {
+        let (done, is_done) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            sender.send(copying.copy(&shop()).unwrap()).unwrap();
+            let _ = done.send(());
+        });
+        // It may wait for the end of this change.
+        let _ = is_done.recv_timeout(std::time::Duration::from_millis(300));
+    });
+    let after = set(&cells, "a", b"new").unwrap();
+    let Copied { version, values } = copies.recv().unwrap();
+    assert!(version == before || values[0].1.version == after, "{version}: {values:?}");
+}
+
+/// One that died within a change, and left its version without a value.
+#[test]
+fn a_copy_does_not_believe_the_dead() {
+    let file = make().unwrap();
+    let cells = view(&file);
+    let before = set(&cells, "a", b"old").unwrap();
+    let dying = view(&file);
+    get(&dying, "a").unwrap();
+    region(&dying).fuse.set(1);
+    set(&dying, "a", b"new").unwrap_err();
+    let reader = Cells::open_to_read(&cells.file().unwrap()).unwrap();
+    assert_eq!(reader.copy(&shop()).unwrap().version, before, "it can only look");
+    let copied = cells.copy(&shop()).unwrap();
+    assert_eq!(copied.version, cells.usage().unwrap()[0].version, "it is not looked at for ever");
+    assert_eq!(copied.values[0].1.bytes, b"old");
+}
+
+/// A value that is another one at each look is not left out.
+#[test]
+fn a_copy_has_what_changes_all_the_time() {
+    let file = make().unwrap();
+    let cells = view(&file);
+    set(&cells, "beside", b"it stays").unwrap();
+    set(&cells, "a", &[0; 200_000]).unwrap();
+    let ends = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for round in 1..=255_u8 {
+                for _ in 0..4 {
+                    set(&cells, "a", &vec![round; 200_000]).unwrap();
+                }
+            }
+            ends.store(true, Ordering::Relaxed);
+        });
+        while !ends.load(Ordering::Relaxed) {
+            let copied = cells.copy(&shop()).unwrap();
+            assert_eq!(copied.values.len(), 2);
+        }
+    });
+}
+
+/// What is not whole may be so once the lock is free; before that nobody knows, and no copy is without.
+#[test]
+fn a_copy_waits_for_what_is_not_whole() {
+    let file = make().unwrap();
+    let cells = Arc::new(view(&file));
+    set(&cells, "a", b"it stays").unwrap();
+    let raw = std::fs::File::from(file.try_clone().unwrap());
+    let slot = slot_at(area_at(0), 0);
+    let mut whole = [0; RECORD_BYTES];
+    raw.read_exact_at(&mut whole, slot).unwrap();
+    let area = cells.known(&shop()).unwrap();
+    let held = area.lock().take(region(&cells), lock::due()).unwrap();
+    raw.write_all_at(b"written by half", slot).unwrap();
+    assert!(matches!(cells.copy(&shop()), Err(CellError::Unavailable(_))));
+    let (sender, copies) = std::sync::mpsc::channel();
+    let copying = cells.clone();
+    std::thread::spawn(move || sender.send(copying.copy(&shop())));
+    copies.recv_timeout(std::time::Duration::from_millis(100)).unwrap_err();
+    raw.write_all_at(&whole, slot).unwrap();
+    drop(held);
+    let copied = copies.recv().unwrap().unwrap();
+    assert_eq!(copied.values[0].1.bytes, b"it stays");
+    // What stays so is damaged, and keeps nothing else from being copied.
+    raw.write_all_at(b"written by half", slot).unwrap();
+    set(&cells, "b", b"beside").unwrap();
+    assert_eq!(cells.copy(&shop()).unwrap().values[0].0, "b");
+}
+
+/// What a change will take is booked before it is written, and nobody waits for that.
+#[test]
+fn a_large_change_keeps_no_other_plugin() {
+    let file = make().unwrap();
+    let cells = Arc::new(view(&file));
+    for key in ["1", "2"] {
+        cells.change(&name("other"), key, When::Always, Some(&[1; 1 << 20])).unwrap();
+    }
+    cells.change(&name("third"), "a", When::Always, Some(&[1; 1 << 20])).unwrap();
+    set(&cells, "1", &[1; 1 << 20]).unwrap();
+    let (large, heard) = (vec![7; 1 << 20], Arc::new(Mutex::default()));
+    let (theirs, said) = (cells.clone(), heard.clone());
+    region(&cells).fuse.before(&large, move || {
+        let began = Instant::now();
+        let third =
+            |key, len| theirs.change(&name("third"), key, When::Always, Some(&vec![1; len]));
+        let answers = (third("b", 1 << 20), third("c", 1000));
+        *said.lock().unwrap() = Some((answers, began.elapsed()));
+    });
+    set(&cells, "2", &large).unwrap();
+    let ((beyond, small), took) = heard.lock().unwrap().take().unwrap();
+    assert_eq!(beyond, Err(CellError::Full(Limit::Total(6 << 20))), "it is booked");
+    small.unwrap();
+    assert!(took < std::time::Duration::from_secs(1), "{took:?}");
+    // One that fails gives it back.
+    cells.change(&shop(), "2", When::Always, None).unwrap();
+    let dying = view(&file);
+    region(&dying).fuse.set(1);
+    set(&dying, "2", &large).unwrap_err();
+    cells.list(&shop()).unwrap();
+    cells.change(&name("third"), "b", When::Always, Some(&large)).unwrap();
+}
+
+/// What many values have left is given back at once, however many they were.
+#[test]
+fn what_is_counted_anew_is_given_back_in_runs() {
+    let file = make().unwrap();
+    let cells = view(&file);
+    for number in 0..100 {
+        set(&cells, &number.to_string(), &[1; 5000]).unwrap();
+    }
+    for number in 0..99 {
+        cells.change(&shop(), &number.to_string(), When::Always, None).unwrap();
+    }
+    let dying = view(&file);
+    region(&dying).fuse.set(1);
+    set(&dying, "more", &[2; 10_000]).unwrap_err();
+    let punches = Arc::new(AtomicI64::new(0));
+    let counted = punches.clone();
+    *region(&cells).fuse.1.lock().unwrap() = Some(Box::new(move |bytes| {
+        counted.fetch_add(i64::from(bytes.is_empty()), Ordering::Relaxed);
+    }));
+    assert_eq!(cells.list(&shop()).unwrap().len(), 1);
+    assert_eq!(get(&cells, "99"), Some(vec![1; 5000]));
+    assert_eq!(punches.load(Ordering::Relaxed), 2, "before and behind the value");
+    assert!(memory(&file) < 96 << 10, "{}", memory(&file));
 }

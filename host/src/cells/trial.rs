@@ -9,7 +9,10 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use super::{CellError, CellStore, Cells, Copied, Listed, Value, When, check_key};
+use super::{
+    Bounds, CellError, CellStore, Cells, Copied, Foreign, Listed, Value, When, area::growth,
+    check_key,
+};
 use crate::ids::PluginName;
 
 /// See the module. For one plugin.
@@ -17,6 +20,7 @@ use crate::ids::PluginName;
 pub struct Trial {
     /// Where the host's file is, until it was read; `None`: it has none.
     from: Option<PathBuf>,
+    bounds: Bounds,
     copied: Mutex<Option<Copy>>,
 }
 
@@ -27,10 +31,10 @@ struct Copy {
 }
 
 impl Trial {
-    /// A copy of what is in the file at `from`.
+    /// A copy of what is in the file at `from`, with the bounds of the host.
     #[must_use]
-    pub fn of(from: Option<PathBuf>) -> Self {
-        Self { from, copied: Mutex::default() }
+    pub fn of(from: Option<PathBuf>, bounds: Bounds) -> Self {
+        Self { from, bounds, copied: Mutex::default() }
     }
 
     fn with<T>(
@@ -48,8 +52,17 @@ impl Trial {
 
     fn copy(&self, plugin: &PluginName) -> Result<Copy, CellError> {
         let Some(from) = &self.from else { return Ok(Copy::default()) };
-        let cells =
-            Cells::open_to_read(from).map_err(|error| CellError::Unavailable(error.to_string()))?;
+        let cells = match Cells::open_to_read(from) {
+            Ok(cells) => cells,
+            // The system may forbid a look into another process: no reason to refuse a plugin.
+            Err(Foreign::Failed(error)) => {
+                tracing::warn!(
+                    "the plugin is tried without its cells, they cannot be read: {error}"
+                );
+                return Ok(Copy::default());
+            }
+            Err(error) => return Err(CellError::Unavailable(error.to_string())),
+        };
         let Copied { version, values } = cells.copy(plugin)?;
         Ok(Copy { version, values: values.into_iter().collect() })
     }
@@ -69,6 +82,7 @@ impl CellStore for Trial {
         to: Option<&[u8]>,
     ) -> Result<u64, CellError> {
         check_key(key)?;
+        self.bounds.check_value(to)?;
         self.with(plugin, |copy| {
             let now = copy.values.get(key);
             if let When::Version(expected) = when
@@ -80,6 +94,11 @@ impl CellStore for Trial {
                 copy.values.remove(key);
                 return Ok(0);
             };
+            let known = now.map(|value| value.bytes.len());
+            let growth = growth(key, known.is_some(), known.unwrap_or(0) as u64, Some(&bytes));
+            let size = |(key, value): (&String, &Value)| (key.len() + value.bytes.len()) as u64;
+            let (count, all) = (copy.values.len() as u64, copy.values.iter().map(size).sum());
+            self.bounds.check_growth((count, all), growth)?;
             copy.version += 1;
             let version = copy.version;
             copy.values.insert(key.to_owned(), Value { version, bytes });

@@ -3,7 +3,7 @@
 //! Owns one thread, which copies what has changed and hands it to the record. It is told of changes
 //! of its own process and looks for those of others, which drain. Only the worker that writes the
 //! state writes these.
-//! Invariant: nobody who changes a cell waits for it.
+//! Invariant: nobody who changes a cell waits for the disk.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -129,7 +129,17 @@ impl Keeper {
             if *written == Some(usage.version) && !gone {
                 continue;
             }
-            let Ok(copied) = self.cells.copy(&usage.plugin) else { continue };
+            let copied = match self.cells.copy(&usage.plugin) {
+                Ok(copied) => copied,
+                Err(error) => {
+                    // The file stays as it is, and the next round looks again.
+                    tracing::warn!(
+                        plugin = usage.plugin.as_str(),
+                        "cells are not written to the disk: {error}"
+                    );
+                    continue;
+                }
+            };
             match self.record.keep_cells(&usage.plugin, &copied) {
                 Ok(true) => {
                     *written = Some(copied.version);

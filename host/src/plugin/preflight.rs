@@ -27,6 +27,7 @@ use rustix::{
 
 use self::{talk::Heard, wire::Line};
 use crate::{
+    cells::Bounds,
     config::{Config, UnloadPolicy, plugin::PluginSettings},
     ids::{Label, PluginName},
     sys::{keep, program, start::start, upbringing},
@@ -55,6 +56,8 @@ pub struct PreflightRequest {
     pub settings: PluginSettings,
     /// The file of the host's cells, of which the child gets a copy of its own.
     pub cells: Option<PathBuf>,
+    /// How much it may have of them.
+    pub cell_bounds: Bounds,
     /// The whole time, from the request to the verdict.
     pub time: Duration,
     /// With [`UnloadPolicy::Require`] a library that stays mapped is refused.
@@ -83,6 +86,7 @@ impl PreflightRequest {
             path,
             settings: (*settings).clone(),
             cells: cells.clone(),
+            cell_bounds: config.limits.of_cells(),
             plugin,
             label,
             time: config.limits.preflight_time,

@@ -15,7 +15,6 @@ use std::{
 use crate::{
     artifact,
     cells::{Copied, Value},
-    error::Coded as _,
     ids::{Digest, PluginName},
     sys::{path::PathError, start::give_mode},
 };
@@ -23,36 +22,37 @@ use crate::{
 /// The first line.
 const FORM: &str = "hotseat cells 1";
 
-/// What the host of `folder` has kept of these plugins. What cannot be read is told, and is not
-/// there then.
-#[must_use]
-pub fn read(
-    folder: &Path,
-    plugins: impl IntoIterator<Item = PluginName>,
-) -> Vec<(PluginName, Copied)> {
-    let one = |plugin: PluginName| {
-        let path = path(folder, &plugin);
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-            Err(error) => {
-                let error = PathError::new("read the cells", &path, "--state-dir", error);
-                tracing::error!(plugin = plugin.as_str(), hint = error.hint(), "{error}");
-                return None;
-            }
-        };
-        let copied = parse(&bytes);
-        if copied.is_none() {
-            let aside = path.with_extension("damaged");
-            let moved = fs::rename(&path, &aside).is_ok();
-            tracing::error!(
-                plugin = plugin.as_str(), file = %if moved { &aside } else { &path }.display(),
-                "the cells on the disk are damaged: the plugin begins without; the file is kept"
-            );
-        }
-        Some((plugin, copied?))
+/// What the host of `folder` has kept of a plugin: nothing where there is no file, or only one that is
+/// damaged.
+///
+/// # Errors
+/// It cannot be read, or is damaged and cannot be moved aside: nobody may write there then.
+pub fn read(folder: &Path, plugin: &PluginName) -> Result<Copied, PathError> {
+    let path = path(folder, plugin);
+    let failed = |error| PathError::new("read the cells", &path, "--state-dir", error);
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Copied::default()),
+        Err(error) => return Err(failed(error)),
     };
-    plugins.into_iter().filter_map(one).collect()
+    if let Some(copied) = parse(&bytes) {
+        return Ok(copied);
+    }
+    let aside = aside(&path);
+    fs::rename(&path, &aside).map_err(failed)?;
+    tracing::error!(
+        plugin = plugin.as_str(), file = %aside.display(),
+        "the cells on the disk are damaged: the plugin begins without; the file is kept"
+    );
+    Ok(Copied::default())
+}
+
+/// Where a damaged file is kept, beside those that are there.
+fn aside(path: &Path) -> PathBuf {
+    let first = path.with_extension("damaged");
+    let others = (2_u32..).map(|number| path.with_extension(format!("damaged-{number}")));
+    let is_free = |it: &PathBuf| it.symlink_metadata().is_err();
+    std::iter::once(first.clone()).chain(others).find(is_free).unwrap_or(first)
 }
 
 /// Replaces what is kept of a plugin, or removes it where nothing is left; where it is.
@@ -159,15 +159,22 @@ mod tests {
     fn what_was_written_is_read() {
         let dir = tempfile::tempdir().unwrap();
         let shop: PluginName = "shop".parse().unwrap();
-        let read = || read(dir.path(), [shop.clone(), "other".parse().unwrap()]);
-        assert!(read().is_empty());
+        let read = || read(dir.path(), &shop).unwrap();
+        assert_eq!(read(), Copied::default());
         write(dir.path(), &shop, &copied()).unwrap();
         assert!(is_there(dir.path(), &shop));
-        assert_eq!(read(), [(shop.clone(), copied())]);
+        assert_eq!(read(), copied());
         write(dir.path(), &shop, &Copied::default()).unwrap();
-        assert!(!is_there(dir.path(), &shop) && read().is_empty());
+        assert!(!is_there(dir.path(), &shop) && read() == Copied::default());
         write(dir.path(), &shop, &Copied::default()).expect("it is gone already");
         write(&dir.path().join("away"), &shop, &copied()).unwrap_err();
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_no_empty_file() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("cells/shop")).unwrap();
+        read(dir.path(), &"shop".parse().unwrap()).unwrap_err();
     }
 
     #[test]
@@ -185,8 +192,12 @@ mod tests {
             assert_eq!(parse(&wrong), None, "{at}");
         }
         let path = write(dir.path(), &shop, &copied()).unwrap();
-        fs::write(&path, &whole[..whole.len() - 1]).unwrap();
-        assert!(read(dir.path(), [shop.clone()]).is_empty());
-        assert!(!path.exists() && path.with_extension("damaged").exists());
+        for (number, kept) in (1..).zip(["shop.damaged", "shop.damaged-2", "shop.damaged-3"]) {
+            fs::write(&path, &whole[..whole.len() - number]).unwrap();
+            assert_eq!(read(dir.path(), &shop).unwrap(), Copied::default());
+            assert!(!path.exists(), "{kept}");
+            let kept = fs::read(path.with_file_name(kept)).unwrap();
+            assert_eq!(kept.len(), whole.len() - number, "none replaces another one");
+        }
     }
 }

@@ -27,8 +27,21 @@ impl<'a> ByteLock<'a> {
     /// # Errors
     /// The system's own.
     pub fn take(file: BorrowedFd<'a>, at: u64) -> io::Result<Option<Self>> {
+        Self::of(file, at, libc::F_WRLCK)
+    }
+
+    /// The same for one that only reads, of which there may be several; the file need not be open for
+    /// more.
+    ///
+    /// # Errors
+    /// The system's own.
+    pub fn share(file: BorrowedFd<'a>, at: u64) -> io::Result<Option<Self>> {
+        Self::of(file, at, libc::F_RDLCK)
+    }
+
+    fn of(file: BorrowedFd<'a>, at: u64, kind: libc::c_int) -> io::Result<Option<Self>> {
         loop {
-            match set(file, at, libc::F_WRLCK) {
+            match set(file, at, kind) {
                 Ok(()) => return Ok(Some(Self { file, at })),
                 Err(error) => match error.raw_os_error() {
                     Some(libc::EAGAIN | libc::EACCES) => return Ok(None),
@@ -113,6 +126,7 @@ mod tests {
         let take = |at| ByteLock::take(file.as_fd(), at).unwrap();
         assert!(take(7).is_none(), "another process has it");
         assert!(take(8).is_some(), "another byte is free");
+        assert!(ByteLock::share(file.as_fd(), 7).unwrap().is_none(), "it is not shared");
         victim.kill().unwrap();
         victim.wait().unwrap();
         let taken = take(7);

@@ -3,6 +3,7 @@
 //! Owns what each thread is given; [`Worker::start`](super::Worker::start) owns the order.
 
 use std::{
+    collections::BTreeSet,
     os::fd::OwnedFd,
     path::Path,
     sync::{
@@ -37,6 +38,7 @@ use crate::{
         settings::{Origin, Settings, Standing, memory_rules},
         upkeep::Upkeep,
     },
+    error::Coded as _,
     event::{EVENTS_COUNT, Events},
     ids::PluginName,
     metrics::Metrics,
@@ -51,7 +53,7 @@ use crate::{
     serve::{DataPlane, HealthSource, Socket},
     state::{self, StateDir, history::Entry},
     status::{Address, Beside, Left},
-    sys::{clock::since_boot, keep},
+    sys::{clock::since_boot, keep, path::PathError},
     watch::{WatchConfig, Watcher},
 };
 
@@ -83,7 +85,8 @@ impl Base {
     ) -> anyhow::Result<Self> {
         let Legacy { carried, manifest, numbering, cells, deeds } = legacy;
         let settings = self::settings(config, &state, settings);
-        let cells = Arc::new(self::cells(config, cells, state.path())?);
+        let (cells, on_disk) = self::cells(config, cells, state.path())?;
+        let cells = Arc::new(cells);
         // The handlers of the process are in place, and no plugin is.
         keep::note();
         let limits = &config.limits;
@@ -97,7 +100,7 @@ impl Base {
         // A worker that did not come up may have written them.
         deeds.into_iter().filter(is_new).for_each(|deed| record.append(deed));
         let (store, record) = (Arc::new(store), Arc::new(record));
-        let keeping = Keeping::start(&record, &cells, &config.cells_on_disk)
+        let keeping = Keeping::start(&record, &cells, &on_disk)
             .context("start the thread that keeps cells")?;
         let upkeep = Upkeep::start(&record, &store, limits.state_probe);
         let events = events
@@ -156,11 +159,16 @@ pub(super) fn workshop(
     }
 }
 
-/// The cells of the host, or new ones, with what the disk has of them.
+/// The cells of the host, or new ones, with what the disk has of them; and of which plugins the disk
+/// is to have them.
 ///
 /// # Errors
 /// Those that there are would be lost.
-fn cells(config: &Config, file: Option<OwnedFd>, folder: &Path) -> anyhow::Result<Cells> {
+fn cells(
+    config: &Config,
+    file: Option<OwnedFd>,
+    folder: &Path,
+) -> anyhow::Result<(Cells, BTreeSet<PluginName>)> {
     let made = file.map_or_else(cells::make, Ok);
     let file = match made {
         Ok(file) => file,
@@ -170,15 +178,29 @@ fn cells(config: &Config, file: Option<OwnedFd>, folder: &Path) -> anyhow::Resul
                 other => other.to_string(),
             };
             tracing::warn!("plugins have no cells: the system gives no file for them: {why}");
-            return Ok(Cells::unavailable(why));
+            return Ok((Cells::unavailable(why), BTreeSet::new()));
         }
     };
     let cells = Cells::adopt(file, config.limits.of_cells())?;
-    let kept = config.cells_on_disk.iter().cloned();
-    if let Err(error) = cells.seed(|| state::cells::read(folder, kept)) {
+    let plugins = &config.cells_on_disk;
+    let read = |plugin: &PluginName| {
+        let told = |error: &PathError| {
+            tracing::error!(plugin = plugin.as_str(), hint = error.hint(), "{error}");
+        };
+        state::cells::read(folder, plugin).inspect_err(told).ok()
+    };
+    let left_out = cells.seed(plugins, read).unwrap_or_else(|error| {
         tracing::error!(%error, "the cells on the disk could not be taken in");
+        plugins.clone()
+    });
+    for plugin in &left_out {
+        tracing::warn!(
+            plugin = plugin.as_str(),
+            "the disk has cells that were not taken in: they stay there as they are, and what is \
+             changed until the host is started anew is in memory alone"
+        );
     }
-    Ok(cells)
+    Ok((cells, plugins - &left_out))
 }
 
 /// Brings what the pipeline does to whoever leads the worker.

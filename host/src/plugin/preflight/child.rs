@@ -88,7 +88,7 @@ fn set_up(tested: bool) -> io::Result<(Voice, Offered, LoadRequest)> {
             places: request.config_places,
             secrets: Secrets::new(),
         },
-        services: offered.services(request.cells),
+        services: offered.services(request.cells, request.cell_bounds),
         tried: Vec::new(),
         // The parent's clock decides.
         load_time: Duration::MAX,

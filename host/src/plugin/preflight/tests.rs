@@ -18,6 +18,7 @@ fn request(time: Duration, unload_policy: UnloadPolicy) -> PreflightRequest {
         plugin: "played".parse().unwrap(),
         label: "1".parse().unwrap(),
         cells: None,
+        cell_bounds: crate::config::Limits::default().of_cells(),
         settings: crate::config::plugin::PluginSettings::default(),
         time,
         unload_policy,

@@ -8,7 +8,7 @@ use hotseat_unload::resolved::Resolved;
 use serde::{Deserialize, Serialize};
 
 use super::{Leaves, PreflightRequest};
-use crate::sys::start::start;
+use crate::{cells::Bounds, sys::start::start};
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Request {
@@ -22,6 +22,7 @@ pub(super) struct Request {
     pub(super) config_places: Option<String>,
     /// Where the host's cells are.
     pub(super) cells: Option<PathBuf>,
+    pub(super) cell_bounds: Bounds,
     /// What the host began with.
     pub(super) umask: u32,
     /// Processor time. Units: seconds.
@@ -39,6 +40,7 @@ pub(super) fn request(request: &PreflightRequest, nonce: &str, parent: u32) -> S
         config: request.settings.json.clone(),
         config_places: request.settings.places.clone(),
         cells: request.cells.clone(),
+        cell_bounds: request.cell_bounds,
         umask: start().umask(),
         // A busy loop ends by this even if the parent is stopped.
         cpu: request.time.as_secs() + 2,

@@ -7,7 +7,7 @@ use tokio::{runtime, sync::mpsc, sync::mpsc::error::TrySendError};
 use hotseat_unload::purge::{PurgeRequest, register_thread};
 
 use crate::{
-    cells::Trial,
+    cells::{Bounds, Trial},
     ids::PluginName,
     plugin::{
         blocking::BlockingPool,
@@ -59,9 +59,9 @@ impl Offered {
         Ok(Self { services: Services::new(Arc::new(NoMetrics), timer, blocking) })
     }
 
-    /// With a copy of the cells that are in the file at `cells`.
-    pub(super) fn services(&self, cells: Option<PathBuf>) -> Services {
-        Services { cells: Arc::new(Trial::of(cells)), ..self.services.clone() }
+    /// With a copy of the cells that are in the file at `cells`, and their bounds.
+    pub(super) fn services(&self, cells: Option<PathBuf>, bounds: Bounds) -> Services {
+        Services { cells: Arc::new(Trial::of(cells, bounds)), ..self.services.clone() }
     }
 
     /// The runtime that the timers belong to.
