@@ -117,7 +117,9 @@ ifneq ($(HAS_NEXTEST),)
 else
 	$(CARGO) test --locked --no-fail-fast --lib --bins --tests
 endif
-	$(CARGO) test --locked --doc -p hotseat -p hotseat-plugin-api -p hotseat-unload --features hotseat-plugin-api/axum
+	$(CARGO) test --locked -p hotseat-plugin-api --lib --features axum,testing tests::
+	$(CARGO) test --locked --doc -p hotseat -p hotseat-plugin-api -p hotseat-testing -p hotseat-unload \
+	  --features hotseat-plugin-api/axum,hotseat-plugin-api/testing
 
 # A program that is not position-independent has addresses of its own for functions of the C library.
 test-static: ## run the tests of host/unload in programs that are not position-independent

@@ -15,7 +15,14 @@ mod topic;
 #[cfg(feature = "config")]
 mod typed;
 
-use std::{fmt, future::Future, pin::pin, sync::Arc, task::Poll, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::{Duration, Instant},
+};
 
 use crate::{
     Result,
@@ -154,6 +161,17 @@ impl Context {
                 panic!("the host's timer failed: {error}");
             }
         }
+    }
+
+    /// The time by the clock that [`sleep`](Self::sleep) goes by. Measure with it what waits: in a test of
+    /// the feature `testing` that clock jumps.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        #[cfg(any(test, feature = "testing"))]
+        if let Some(now) = crate::testing::now(self.inner.host.data, self.inner.host.vt) {
+            return now;
+        }
+        Instant::now()
     }
 
     /// Runs `f` on the host's bounded pool for blocking code, within the plugin's own runtime if it has

@@ -122,17 +122,36 @@ macro_rules! export_service {
 macro_rules! export_axum {
     ($make:expr $(, $key:ident = $value:tt)* $(,)?) => {
         $crate::export_service!(
-            $make,
-            prepare = |extensions: &mut $crate::export::Extensions, info: &$crate::RequestInfo| {
-                if let ::core::option::Option::Some(peer) = info.peer() {
-                    extensions.insert(::axum::extract::ConnectInfo(peer));
-                }
-                if let ::core::option::Option::Some(uri) = info.original_uri() {
-                    extensions.insert(::axum::extract::OriginalUri(uri.clone()));
-                }
-            }
-            $(, $key = $value)*
+            $make, prepare = $crate::__axum_prepare!() $(, $key = $value)*
         );
+    };
+}
+
+/// What axum's extractors look for.
+#[cfg(feature = "axum")]
+#[macro_export]
+#[doc(hidden)]
+macro_rules! __axum_prepare {
+    () => {
+        |extensions: &mut $crate::export::Extensions, info: &$crate::RequestInfo| {
+            if let ::core::option::Option::Some(peer) = info.peer() {
+                extensions.insert(::axum::extract::ConnectInfo(peer));
+            }
+            if let ::core::option::Option::Some(uri) = info.original_uri() {
+                extensions.insert(::axum::extract::OriginalUri(uri.clone()));
+            }
+        }
+    };
+}
+
+/// A [host for tests](crate::testing::Host) of an axum application:
+/// [`Host::service`](crate::testing::Host::service), with what axum's extractors look for, as by
+/// [`export_axum!`].
+#[cfg(all(feature = "axum", feature = "testing"))]
+#[macro_export]
+macro_rules! axum_host {
+    ($make:expr) => {
+        $crate::testing::Host::service_with($make, $crate::__axum_prepare!())
     };
 }
 

@@ -75,6 +75,11 @@ fn discard(payload: Box<dyn Any + Send>) {
 /// Makes panics of this library go to `host`. The first call installs the hook.
 pub(crate) fn report_panics_to(host: *const (), vt: *const HostVt) {
     static INSTALLED: Once = Once::new();
+    // Of kits there may be several in a process, so theirs is looked up where it is needed.
+    #[cfg(any(test, feature = "testing"))]
+    if crate::testing::hears_panics() {
+        return;
+    }
     HOST.store(host.cast_mut(), Ordering::Release);
     HOST_VT.store(vt.cast_mut(), Ordering::Release);
     // A function item has no size, so boxing it allocates nothing that an unload would lose.
@@ -82,25 +87,24 @@ pub(crate) fn report_panics_to(host: *const (), vt: *const HostVt) {
 }
 
 /// The library's host, once it has made a handler.
-#[cfg(feature = "tracing")]
 pub(crate) fn host() -> Option<(*const (), *const HostVt)> {
+    #[cfg(any(test, feature = "testing"))]
+    if let Some(host) = crate::testing::host_here() {
+        return Some(host);
+    }
     let vt = HOST_VT.load(Ordering::Acquire);
     let host = HOST.load(Ordering::Acquire);
     (!vt.is_null()).then_some((host.cast_const(), vt.cast_const()))
 }
 
-fn hook(info: &PanicHookInfo<'_>) {
+pub(crate) fn hook(info: &PanicHookInfo<'_>) {
     let location = info.location().map(ToString::to_string).unwrap_or_default();
     tell(message_of(info.payload()), &location);
 }
 
 fn tell(message: &str, location: &str) {
     TOLD.set(hash(message));
-    let vt = HOST_VT.load(Ordering::Acquire);
-    let host = HOST.load(Ordering::Acquire);
-    if vt.is_null() {
-        return;
-    }
+    let Some((host, vt)) = host() else { return };
     // SAFETY: the host keeps its table for as long as the library is loaded.
     let panicked = unsafe { (*vt).panicked };
     // SAFETY: both texts live until the call returns, as it asks for.

@@ -202,7 +202,9 @@
 //! Logs come with the feature `tracing`, which is part of `axum`. The operator sets their levels
 //! (`[plugin.NAME] log = "warn,sqlx=debug"`). A span takes its request along, also into a task that is
 //! `instrument`ed with it; a line of a bare task has none. What `log`'s macros say while the application
-//! is made is lost, because a logger is set behind it: an author's own comes first. A subscriber that
+//! is made is lost, because a logger is set behind it: an author's own comes first. Events and spans of
+//! the function that makes the application are the host's in any case; with a subscriber of one's own, do
+//! not keep a span from there as the parent of others. A subscriber that
 //! writes by a thread (`tracing-appender`) has a guard: it belongs into the application's state, so that
 //! the thread ends with the version.
 //!
@@ -212,6 +214,82 @@
 //! otherwise (`half_close`). On a host of binary interface 1.3 or before a request's body cannot be read
 //! on another thread, and says so; below 1.3 (hotseat 0.1) a runtime's threads keep each version in
 //! memory.
+//!
+//! # Testing a plugin
+//! With the feature `testing` the crate has a host in miniature: `testing::Host` runs a handler within
+//! its own tests, by the same binary interface and with all services of a host. Ask for it where only
+//! tests have it:
+//!
+//! ```toml
+//! [dev-dependencies]
+//! hotseat-plugin-api = { version = "0.2", features = ["testing"] }
+//! ```
+//!
+//! ```
+//! # #[cfg(feature = "testing")]
+//! # fn main() -> hotseat_plugin_api::Result<()> {
+//! use hotseat_plugin_api::{Context, Handler, Request, Response, Result, testing::Host};
+//! use std::time::Duration;
+//!
+//! struct Shop {
+//!     greeting: String,
+//! }
+//!
+//! impl Handler for Shop {
+//!     fn new(context: &Context) -> Result<Self> {
+//!         Ok(Self { greeting: context.config().ok_or("no greeting")?.to_owned() })
+//!     }
+//!
+//!     async fn call(&self, request: Request<'_>) -> Result<Response> {
+//!         let context = request.context();
+//!         context.sleep(Duration::from_secs(3600)).await;
+//!         context.info("greeted", &[("whom", &request.peer())]);
+//!         Ok(Response::text(self.greeting.clone()))
+//!     }
+//! }
+//!
+//! // In a `#[test]`:
+//! let kit = Host::<Shop>::new().config(r#"{"greeting": "hello"}"#).start()?;
+//! let mut reply = kit.get("/").send();
+//! assert_eq!(reply.status(), 200);
+//! assert_eq!(reply.text(), r#"{"greeting": "hello"}"#);
+//! assert_eq!(kit.now(), Duration::from_secs(3600)); // which took no time
+//! assert_eq!(kit.logs()[0].message, "greeted");
+//!
+//! let error = Host::<Shop>::new().start().unwrap_err();
+//! assert_eq!(error.to_string(), "no greeting");
+//! # Ok(())
+//! # }
+//! # #[cfg(not(feature = "testing"))]
+//! # fn main() {}
+//! ```
+//!
+//! | what | how |
+//! |---|---|
+//! | an axum application, another service | `axum_host!(app)`, `testing::Host::service(app)`; `app` may be a closure with a double in it. For a handler that is `Host::made` |
+//! | requests | `get`, `post`, `request`, then `header`, `body`, `json`, `pieces`, `peer`, `mount`, `deadline`, and `send` |
+//! | several at one time | `begin` instead of `send`, and later `answer`; `abort` is a client that goes away |
+//! | a body that comes when the test says so | `upload` |
+//! | answers | `status`, `header`, `text`, `json`, `piece` by piece, `trailers`; `error` where there is none |
+//! | WebSockets, other upgrades | `kit.get("/ws").websocket()`, `reply.upgraded()` |
+//! | time | [`Context::sleep`] and [`Context::now`] jump where nothing else can go on; `kit.advance` lets time pass. `real_time` has it real |
+//! | the end of a version | `drain`, `last_call`, `signal`, `stop` |
+//! | what the plugin has done | `logs`, `metrics`, `panics`, `cells`, `published` |
+//!
+//! What plugin code panics with is a 500 here too, is in `panics`, and is printed as by any test; an
+//! assertion of the test fails as always. A test that is stuck ends after ten seconds (`patience`) and
+//! says what is pending. Tests may run beside each other: what a thread says, also one that the plugin has
+//! made, goes to the kit that it belongs to. A subscriber of `tracing` or a logger that the test sets
+//! takes the place of the host's, as a plugin's own does.
+//!
+//! The time of tokio and of threads is real, also in a plugin with a runtime of its own. Where such a
+//! thread could wake something, the time of the host jumps once nothing has happened for 20 ms: what
+//! takes longer on another thread has its limit better from `tokio::time`, or the test from `real_time`.
+//! A kit speaks no HTTP: what a connection does (`content-length`, limits, timeouts, `HEAD`) is the
+//! host's. That, loading, swaps and unloading show in a real host: the crate `hotseat-testing` runs the
+//! built library in one, `Host::new().cdylib().start()`.
+//!
+//! Without a runtime and threads of its own a handler's tests also run under Miri.
 //!
 //! # Under the hood
 //! What crosses between host and plugin is plain `repr(C)` data (the hidden module `abi`); this
@@ -252,8 +330,8 @@ mod websocket;
 #[cfg(any(feature = "runtime", feature = "tracing"))]
 mod within;
 
-#[cfg(test)]
-mod testing;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 #[cfg(test)]
 mod tests;
 

@@ -176,7 +176,7 @@ impl<'a> Request<'a> {
     /// When that time is up, as far as it is known now.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        Some(Instant::now() + self.time_left()?)
+        Some(self.context.now() + self.time_left()?)
     }
 
     /// Ends when the client has gone, or has closed its side; over HTTP/2 never.
@@ -328,18 +328,27 @@ impl Deadline {
     }
 
     pub(crate) fn time_left(self) -> Option<Duration> {
-        let mut now = MaybeUninit::<libc::timespec>::uninit();
-        // SAFETY: writes one time, or fails.
-        let rc = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, now.as_mut_ptr()) };
-        if rc != 0 {
-            return None;
+        let due = Duration::from_nanos(self.nanos);
+        #[cfg(any(test, feature = "testing"))]
+        if let Some(now) = crate::testing::monotonic() {
+            return Some(due.saturating_sub(now));
         }
-        // SAFETY: it was written.
-        let now = unsafe { now.assume_init() };
-        let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
-        let now = Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or_default());
-        Some(Duration::from_nanos(self.nanos).saturating_sub(now))
+        Some(due.saturating_sub(monotonic()?))
     }
+}
+
+/// The time of the deadline's clock.
+pub(crate) fn monotonic() -> Option<Duration> {
+    let mut now = MaybeUninit::<libc::timespec>::uninit();
+    // SAFETY: writes one time, or fails.
+    let rc = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, now.as_mut_ptr()) };
+    if rc != 0 {
+        return None;
+    }
+    // SAFETY: it was written.
+    let now = unsafe { now.assume_init() };
+    let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
+    Some(Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or_default()))
 }
 
 impl fmt::Debug for Request<'_> {

@@ -34,6 +34,16 @@ unsafe fn instance_of<'a, H>(instance: *const ()) -> &'a Instance<H> {
     unsafe { &*instance.cast::<Instance<H>>() }
 }
 
+/// The surroundings of an instance.
+///
+/// # Safety
+/// `instance` was made by [`new`] for the same `H` and is not dropped.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) unsafe fn context_of<H: Handler>(instance: *const ()) -> Context {
+    // SAFETY: the caller's promise.
+    unsafe { instance_of::<H>(instance) }.context.clone()
+}
+
 /// [`abi::NewFn`] of `H`.
 ///
 /// # Safety

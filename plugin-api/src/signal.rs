@@ -53,6 +53,19 @@ impl Signal {
         }
     }
 
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) const fn to_abi(self) -> u32 {
+        match self {
+            Self::Hup => abi::signal::HUP,
+            Self::Usr1 => abi::signal::USR1,
+            Self::Usr2 => abi::signal::USR2,
+            Self::Int => abi::signal::INT,
+            Self::Term => abi::signal::TERM,
+            Self::Quit => abi::signal::QUIT,
+            Self::Tstp => abi::signal::TSTP,
+        }
+    }
+
     pub(crate) const fn from_abi(number: u32) -> Option<Self> {
         Some(match number {
             abi::signal::HUP => Self::Hup,
@@ -80,6 +93,14 @@ impl Phase {
         match self {
             Self::Pre => "pre",
             Self::Post => "post",
+        }
+    }
+
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) const fn to_abi(self) -> u32 {
+        match self {
+            Self::Pre => abi::signal_phase::PRE,
+            Self::Post => abi::signal_phase::POST,
         }
     }
 

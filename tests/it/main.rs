@@ -26,6 +26,7 @@ mod edge;
 mod hints;
 mod hooks;
 mod http_edge;
+mod kit;
 mod logs;
 mod previous;
 mod process_wide;

@@ -54,6 +54,22 @@ async fn tasks() -> &'static str {
     "told"
 }
 
+/// A span of another subscriber's, and one that is left without its end.
+async fn foreign() -> &'static str {
+    let theirs = {
+        let _other = tracing::subscriber::set_default(tracing_subscriber::registry());
+        info_span!("theirs")
+    };
+    let ours = info_span!(parent: &theirs, "ours");
+    tracing::info!(parent: &theirs, "of a foreign span");
+    tracing::info!(parent: &ours, "below a foreign span");
+    let kept = info_span!("kept");
+    std::mem::forget(kept.clone().entered());
+    drop(kept);
+    tracing::info!("in what was left");
+    "told"
+}
+
 /// Each piece of it.
 async fn body() -> Body {
     let pieces = stream::iter(0..2).map_piece();
@@ -98,6 +114,7 @@ fn app(surroundings: &Context) -> Result<Router> {
         .route("/records", get(records))
         .route("/tasks", get(tasks))
         .route("/body", get(body))
+        .route("/foreign", get(foreign))
         .route("/prints", get(prints))
         .route("/context", get(context));
     Ok(routes)

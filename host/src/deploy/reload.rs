@@ -191,6 +191,10 @@ impl Pipeline {
         let mut ready = Vec::new();
         for (it, passed) in passed {
             let loaded = self.load_with(passed);
+            // Its loader is held: somebody else goes on with the whole.
+            if self.given_up {
+                return Err(refuse(DeskError::Frozen));
+            }
             ready.extend(it.unless_missing(loaded, &mut not_loaded)?);
         }
         self.commit_all(&ready)?;

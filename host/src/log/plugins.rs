@@ -87,6 +87,17 @@ impl Heard {
     }
 }
 
+impl Heard {
+    /// The same of whatever module it may come from.
+    #[must_use]
+    pub fn may_be_heard(&self, level: Level) -> Option<bool> {
+        let own = self.0.load();
+        let own = own.as_ref()?;
+        let modules = own.iter().map(|(_, most)| most).chain(own.default_level());
+        Some(modules.into_iter().any(|most| level <= most))
+    }
+}
+
 /// The most that the host's filter lets through. Can be asked where that filter cannot: on a thread
 /// whose thread-locals are gone.
 #[must_use]
@@ -295,6 +306,8 @@ mod tests {
         ] {
             assert_eq!(heard.is_heard(level, module), Some(is_heard), "{level} {module}");
         }
+        let some = [Level::WARN, Level::DEBUG, Level::TRACE].map(|it| heard.may_be_heard(it));
+        assert_eq!(some, [Some(true), Some(true), Some(false)]);
         set("off");
         assert_eq!(heard.is_heard(Level::ERROR, "notes"), Some(false));
         set("trace");

@@ -17,6 +17,7 @@ use std::{
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
     thread,
+    time::{Duration, Instant},
 };
 
 use rustix::{
@@ -34,8 +35,11 @@ use super::{
 /// A longer line is passed on in parts. Units: bytes.
 const LINE_BYTES: usize = 8 << 10;
 
-/// After which a line without an end is passed on. Units: seconds.
-const UNFINISHED: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+/// After which a line without an end is passed on.
+const UNFINISHED: Duration = Duration::from_secs(1);
+
+/// How many may have begun a line; of more, those that began first are passed on.
+const PRINTERS: usize = 256;
 
 /// How a mark begins: with a byte that no text has. `MARK GENERATION THREAD STREAM LENGTH`, each with a
 /// space behind it, then `LENGTH` bytes.
@@ -112,11 +116,14 @@ fn read() {
     let (mut piece, mut pieces) = ([0; LINE_BYTES], Pieces::default());
     loop {
         let mut list = [PollFd::from_borrowed_fd(pipe.as_fd(), PollFlags::IN)];
-        let time = (!pieces.is_empty()).then_some(&UNFINISHED);
-        if poll(&mut list, time) == Ok(0) {
-            pieces.finish();
+        let time = Timespec { tv_sec: UNFINISHED.as_secs().cast_signed(), tv_nsec: 0 };
+        let polled = poll(&mut list, (!pieces.is_empty()).then_some(&time));
+        pieces.pass_on(Instant::now());
+        if polled == Ok(0) {
             continue;
         }
+        // What is out of the pipe is in hand: nobody may believe in between that there is nothing.
+        IN_HAND.store(piece.len(), Relaxed);
         match rustix::io::read(pipe, &mut piece) {
             Ok(0) => return pieces.finish(),
             Ok(count) => pieces.add(&piece[..count]),
@@ -141,6 +148,8 @@ pub(super) struct Printer {
 struct Pieces {
     /// The begin of a mark, or of what it announces.
     raw: Vec<u8>,
+    /// Since when.
+    raw_since: Option<Instant>,
     nobodys: Text,
     /// Those that have begun a line.
     marked: BTreeMap<Printer, Text>,
@@ -184,7 +193,6 @@ impl Pieces {
 
     fn add(&mut self, piece: &[u8]) {
         self.raw.extend_from_slice(piece);
-        IN_HAND.store(self.raw.len(), Relaxed);
         let raw = mem::take(&mut self.raw);
         let mut rest = &*raw;
         while !rest.is_empty() {
@@ -205,6 +213,7 @@ impl Pieces {
             }
         }
         self.raw = rest.to_vec();
+        self.raw_since = (!rest.is_empty()).then(Instant::now);
         // What is left is not in the queue, and whoever waits for the queue does not wait for more.
         IN_HAND.store(0, Relaxed);
     }
@@ -215,6 +224,34 @@ impl Pieces {
         text.add(piece);
         if text.rest.is_empty() {
             self.marked.remove(&by);
+        }
+    }
+
+    /// Passes on what has waited for its line's end for long enough.
+    fn pass_on(&mut self, now: Instant) {
+        let is_old = |since: Option<Instant>| {
+            since.is_some_and(|since| now.saturating_duration_since(since) >= UNFINISHED)
+        };
+        if is_old(self.raw_since) {
+            self.raw_since = None;
+            let raw = mem::take(&mut self.raw);
+            self.nobodys.add(&raw);
+        }
+        if is_old(self.nobodys.since) {
+            self.nobodys.finish();
+        }
+        self.marked.retain(|_, text| {
+            let is_old = is_old(text.since);
+            if is_old {
+                text.finish();
+            }
+            !is_old
+        });
+        while self.marked.len() > PRINTERS {
+            let oldest = self.marked.iter().min_by_key(|(_, text)| text.since).map(|(by, _)| *by);
+            if let Some(mut text) = oldest.and_then(|by| self.marked.remove(&by)) {
+                text.finish();
+            }
         }
     }
 
@@ -234,6 +271,8 @@ impl Pieces {
 pub(super) struct Text {
     /// The begin of a line.
     rest: Vec<u8>,
+    /// Since when there is one.
+    since: Option<Instant>,
     by: Option<Printer>,
 }
 
@@ -244,6 +283,8 @@ impl Text {
             self.rest.extend_from_slice(part);
             if self.rest.ends_with(b"\n") || self.rest.len() >= LINE_BYTES {
                 self.finish();
+            } else {
+                self.since = self.since.or_else(|| Some(Instant::now()));
             }
         }
     }
@@ -259,6 +300,7 @@ impl Text {
         };
         LINES.push(&line);
         self.rest.clear();
+        self.since = None;
     }
 }
 
@@ -291,6 +333,24 @@ mod tests {
             assert_eq!(kept(&pieces), told, "in pieces of {size}");
             assert!(pieces.raw.is_empty());
         }
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_passed_on_whoever_prints() {
+        let mut pieces = Pieces::default();
+        pieces.add(&[&piece(7, "seven")[..], b"plain", &piece(8, "eight"), b"\x01hot"].concat());
+        pieces.pass_on(Instant::now());
+        assert_eq!(kept(&pieces).len(), 3);
+        pieces.pass_on(Instant::now() + UNFINISHED);
+        assert!(pieces.marked.is_empty() && pieces.raw.is_empty());
+        pieces.pass_on(Instant::now() + 2 * UNFINISHED);
+        assert!(pieces.is_empty());
+        for generation in 0..2000 {
+            pieces.add(&piece(generation, "begun"));
+            pieces.pass_on(Instant::now());
+        }
+        assert_eq!(pieces.marked.len(), PRINTERS);
+        assert!(pieces.marked.keys().all(|it| it.generation >= 2000 - PRINTERS as u64));
     }
 
     #[test]

@@ -280,7 +280,7 @@ unsafe extern "C" fn log(
     shield(|| {
         // SAFETY: arguments are alive for the call.
         let target = unsafe { text(target) };
-        if !log::enabled(context, level, &target) {
+        if !log::enabled(context, level, Some(&target)) {
             return;
         }
         // SAFETY: as above.
@@ -297,7 +297,7 @@ unsafe extern "C" fn log_enabled_for(host: *const (), level: u32, target: abi::S
     let context = unsafe { context(host) };
     // SAFETY: alive for the call.
     let target = String::from_utf8_lossy(unsafe { target.bytes() });
-    u8::from(shield(|| log::enabled(context, level, &target)).unwrap_or(false))
+    u8::from(shield(|| log::enabled(context, level, Some(&target))).unwrap_or(false))
 }
 
 /// # Safety
@@ -339,7 +339,7 @@ unsafe extern "C" fn log_record(host: *const (), record: *const abi::LogRecord) 
         let target = of!(target);
         // SAFETY: what the record borrows is alive for the call.
         let target = unsafe { text(target) };
-        if !log::enabled(context, level, &target) {
+        if !log::enabled(context, level, Some(&target)) {
             return;
         }
         let (message, fields, fields_count) = (of!(message), of!(fields), of!(fields_count));
@@ -369,7 +369,7 @@ unsafe extern "C" fn log_record(host: *const (), record: *const abi::LogRecord) 
 unsafe extern "C" fn log_enabled(host: *const (), level: u32) -> u8 {
     // SAFETY: called through `VT` by the context's library.
     let context = unsafe { context(host) };
-    u8::from(shield(|| log::enabled(context, level, "")).unwrap_or(false))
+    u8::from(shield(|| log::enabled(context, level, None)).unwrap_or(false))
 }
 
 unsafe extern "C" fn metric(

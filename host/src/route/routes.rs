@@ -37,8 +37,9 @@ impl Routes {
     /// Replaces the table. When this returns, every request that is accepted later meets it.
     pub fn store(&self, table: Table) {
         self.table.store(Arc::new(table));
-        self.look_again();
+        // Before any request meets it: what that spawns runs where it is asked to.
         self.begin_tasks();
+        self.look_again();
     }
 
     /// From here on what is in the table serves, and so its tasks run.

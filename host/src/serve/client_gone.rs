@@ -22,8 +22,13 @@ pub(super) struct Watchers {
 
 impl Watchers {
     /// Whether there is nothing more to tell.
-    pub(super) fn is_over(&self) -> bool {
+    fn is_over(&self) -> bool {
         self.over.get()
+    }
+
+    /// Whether somebody waits.
+    pub(super) fn is_watched(&self) -> bool {
+        !self.is_over() && !self.wakers.borrow().is_empty()
     }
 
     /// Tells them. Their wakers go with who has them.

@@ -388,9 +388,9 @@ impl Conn {
         ClientGone::of(watchers)
     }
 
-    /// Those who wait for the client's end, while there may be some.
+    /// Those who wait for the client's end, while there are some.
     pub(super) fn watchers(&self) -> Option<&Watchers> {
-        self.watchers.get().map(|it| &**it).filter(|it| !it.is_over())
+        self.watchers.get().map(|it| &**it).filter(|it| it.is_watched())
     }
 
     pub(super) fn is_aborted(&self) -> bool {

@@ -164,16 +164,24 @@ struct Spawned {
 impl Spawned {
     /// Drops the future first, so that whoever hears of the end finds nothing of it.
     fn end(&mut self, end: Result<(), TaskError>) {
-        drop(self.work.take());
-        let (task, waiting) = {
-            let mut state = lock(&self.shared);
-            state.end.get_or_insert(end);
-            (state.task.take(), state.waiting.take())
-        };
-        drop(task);
-        if let Some(waiting) = waiting {
-            waiting.wake();
+        /// Tells of the end, also where the future's drop panics.
+        struct Told<'a>(&'a Shared, Result<(), TaskError>);
+        impl Drop for Told<'_> {
+            fn drop(&mut self) {
+                let (task, waiting) = {
+                    let mut state = lock(self.0);
+                    state.end.get_or_insert(self.1);
+                    (state.task.take(), state.waiting.take())
+                };
+                drop(task);
+                if let Some(waiting) = waiting {
+                    waiting.wake();
+                }
+            }
         }
+        let mut told = Told(&self.shared, Err(TaskError::Panicked));
+        drop(self.work.take());
+        told.1 = end;
     }
 }
 
@@ -236,7 +244,7 @@ impl Period {
         // Seeded anew for each one, from the system's random numbers.
         let random = RandomState::new().hash_one(0);
         let share = f64::from(u32::try_from(random >> 32).unwrap_or(0)) / f64::from(u32::MAX);
-        self.jitter.mul_f64(share)
+        Duration::try_from_secs_f64(self.jitter.as_secs_f64() * share).unwrap_or(self.jitter)
     }
 }
 
@@ -253,21 +261,23 @@ struct Ticks {
 }
 
 impl Ticks {
-    fn new(period: Period) -> Self {
-        Self { period, due: Instant::now() }
+    fn new(period: Period, now: Instant) -> Self {
+        Self { period, due: now }
     }
 
     /// From `now` to the next tick; those that have passed are left out.
     fn wait(&mut self, now: Instant) -> Duration {
         let every = self.period.every;
-        self.due += every;
+        // One that is beyond all time never comes.
+        let Some(due) = self.due.checked_add(every) else { return Duration::MAX };
+        self.due = due;
         let late = now.saturating_duration_since(self.due);
         if !late.is_zero() {
             let rest = late.as_nanos() % every.as_nanos();
             let rest = Duration::from_nanos(u64::try_from(rest).unwrap_or(0));
             self.due = now + (every - rest);
         }
-        self.due.saturating_duration_since(now) + self.period.delay()
+        self.due.saturating_duration_since(now).saturating_add(self.period.delay())
     }
 }
 
@@ -376,9 +386,9 @@ impl Context {
     {
         let (context, work, period) = (self.clone(), Arc::new(work), period.into());
         self.spawn(async move {
-            let mut ticks = Ticks::new(period);
+            let mut ticks = Ticks::new(period, context.now());
             loop {
-                let wait = context.sleep(ticks.wait(Instant::now()));
+                let wait = context.sleep(ticks.wait(context.now()));
                 if context.until_drain(wait).await.is_none() {
                     return;
                 }

@@ -54,7 +54,7 @@ impl Subscriber for ToHost {
 
     fn new_span(&self, attributes: &Attributes<'_>) -> Id {
         let parent = match attributes.parent() {
-            Some(parent) => Some(parent.clone()),
+            Some(parent) => span::of(parent),
             None if attributes.is_contextual() => span::here(),
             None => None,
         };
@@ -67,7 +67,8 @@ impl Subscriber for ToHost {
         // Formatted before the lock is taken: that may be anybody's code.
         let mut told = Told::default();
         values.record(&mut told);
-        let mut fields = span::of(id).fields();
+        let Some(span) = span::of(id) else { return };
+        let mut fields = span.fields();
         for (name, value) in told.into_fields() {
             match fields.iter_mut().find(|(it, _)| *it == name) {
                 Some((_, before)) => *before = value,
@@ -83,11 +84,11 @@ impl Subscriber for ToHost {
         let mut told = Told::default();
         event.record(&mut told);
         let within = match event.parent() {
-            Some(parent) => Some(parent.clone()),
+            Some(parent) => span::of(parent),
             None if event.is_contextual() => span::here(),
             None => None,
         };
-        let (spans, of_spans) = within.as_ref().map_or_else(Default::default, around_here);
+        let (spans, of_spans) = within.as_deref().map_or_else(Default::default, around_here);
         let here = request::here();
         log.write(&Line {
             level: code(*event.metadata().level()),
@@ -108,7 +109,9 @@ impl Subscriber for ToHost {
     }
 
     fn clone_span(&self, id: &Id) -> Id {
-        span::of(id).hold();
+        if let Some(span) = span::of(id) {
+            span.hold();
+        }
         id.clone()
     }
 
@@ -117,10 +120,7 @@ impl Subscriber for ToHost {
     }
 
     fn current_span(&self) -> Current {
-        span::here().map_or_else(Current::none, |id| {
-            let metadata = span::of(&id).metadata;
-            Current::new(id, metadata)
-        })
+        span::here().map_or_else(Current::none, |span| Current::new(span.id(), span.metadata))
     }
 }
 
@@ -128,16 +128,15 @@ impl Subscriber for ToHost {
 pub(super) type Spans = Vec<(&'static str, Fields<&'static str>)>;
 
 /// `innermost` and those around it, and the request that they belong to.
-pub(super) fn around_here(innermost: &Id) -> (Spans, u64) {
+pub(super) fn around_here(innermost: &Span) -> (Spans, u64) {
     let mut spans = Vec::new();
     let mut next = Some(innermost);
-    while let Some(id) = next {
-        let span = span::of(id);
+    while let Some(span) = next {
         spans.push((span.metadata.name(), span.fields().clone()));
         next = span.parent();
     }
     spans.reverse();
-    (spans, span::of(innermost).request)
+    (spans, innermost.request)
 }
 
 /// What an event or a span says.

@@ -44,7 +44,7 @@ impl log::Log for ToHost {
         // Nothing of ours fails.
         let _ = record.key_values().visit(&mut told);
         let here = span::here();
-        let (spans, of_spans) = here.as_ref().map_or_else(Default::default, events::around_here);
+        let (spans, of_spans) = here.as_deref().map_or_else(Default::default, events::around_here);
         let here = request::here();
         log.write(&Line {
             level: code(record.level()),

@@ -1,14 +1,14 @@
 //! Spans of `tracing`, and which of them each thread is in.
 //!
-//! A span's number is the address of its box, which is counted: no table, no lock but its own.
-#![expect(unsafe_code, reason = "a span's number is an address")]
+//! A span has a number that no other subscriber gives: an author who has one of their own for a while can
+//! name its spans to ours, where they are nobody.
 
 use std::{
     cell::RefCell,
-    num::NonZeroU64,
+    collections::HashMap,
     sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -19,67 +19,83 @@ use super::Fields;
 /// A span that somebody has.
 #[derive(Debug)]
 pub(super) struct Span {
+    id: u64,
     pub(super) metadata: &'static Metadata<'static>,
-    /// Held.
-    parent: Option<Id>,
+    parent: Option<Arc<Span>>,
     /// The request that it was made for; 0: none.
     pub(super) request: u64,
     fields: Mutex<Fields<&'static str>>,
+    /// Of the author's.
     handles: AtomicUsize,
 }
 
+/// The first number: far from those that count from 1, and from those with bits of a place in them.
+const FIRST: u64 = 0x6873_0000_0000_0000;
+
+/// By their numbers; `None` until there was one.
+type Spans = Option<HashMap<u64, Arc<Span>>>;
+
+/// The live ones: so many tables that threads seldom meet.
+static LIVE: [Mutex<Spans>; 16] = [const { Mutex::new(None) }; 16];
+
+fn live(id: u64) -> MutexGuard<'static, Spans> {
+    let table = usize::try_from(id % 16).unwrap_or_default();
+    LIVE[table].lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 thread_local! {
-    // The innermost last. Those who are in a span hold it.
-    static HERE: RefCell<Vec<Id>> = const { RefCell::new(Vec::new()) };
+    // The innermost last. Who is in a span keeps it, whatever becomes of its handles.
+    static HERE: RefCell<Vec<Arc<Span>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// The innermost span that the calling thread is in.
-pub(super) fn here() -> Option<Id> {
+pub(super) fn here() -> Option<Arc<Span>> {
     // A thread that ends has none.
     HERE.try_with(|here| here.borrow().last().cloned()).ok().flatten()
 }
 
 pub(super) fn enter(id: &Id) {
-    let _ = HERE.try_with(|here| here.borrow_mut().push(id.clone()));
+    if let Some(span) = of(id) {
+        let _ = HERE.try_with(|here| here.borrow_mut().push(span));
+    }
 }
 
 pub(super) fn exit(id: &Id) {
-    let _ = HERE.try_with(|here| {
+    let left = HERE.try_with(|here| {
         let mut here = here.borrow_mut();
-        if let Some(at) = here.iter().rposition(|it| it == id) {
-            here.remove(at);
-        }
+        let at = here.iter().rposition(|it| it.id == id.into_u64())?;
+        Some(here.remove(at))
     });
+    drop(left);
 }
 
-/// The span of a number that `tracing` has from [`Span::begin`] and has not given up.
-pub(super) fn of(id: &Id) -> &Span {
-    let address = usize::try_from(id.into_u64()).unwrap_or_default();
-    // SAFETY: the address of a box; whoever has its number holds it.
-    unsafe { &*std::ptr::with_exposed_provenance::<Span>(address) }
+/// The span of this number. `None`: it is of another subscriber.
+pub(super) fn of(id: &Id) -> Option<Arc<Span>> {
+    live(id.into_u64()).as_ref()?.get(&id.into_u64()).cloned()
 }
 
 impl Span {
-    /// Makes one, which is held once.
+    /// Makes one, of which the author has one handle.
     pub(super) fn begin(
         metadata: &'static Metadata<'static>,
-        parent: Option<Id>,
+        parent: Option<Arc<Span>>,
         request: u64,
         fields: Fields<&'static str>,
     ) -> Id {
-        if let Some(parent) = &parent {
-            of(parent).hold();
-        }
+        static LAST: AtomicU64 = AtomicU64::new(FIRST);
+        let id = LAST.fetch_add(1, Ordering::Relaxed);
         let request = match (request, &parent) {
-            (0, Some(parent)) => of(parent).request,
+            (0, Some(parent)) => parent.request,
             _ => request,
         };
-        let handles = AtomicUsize::new(1);
-        let span =
-            Box::new(Self { metadata, parent, request, fields: Mutex::new(fields), handles });
-        let address = Box::into_raw(span).expose_provenance();
-        let number = u64::try_from(address).ok().and_then(NonZeroU64::new);
-        Id::from_non_zero_u64(number.expect("a box is at no null address"))
+        let (fields, handles) = (Mutex::new(fields), AtomicUsize::new(1));
+        let span = Arc::new(Self { id, metadata, parent, request, fields, handles });
+        live(id).get_or_insert_default().insert(id, span);
+        Id::from_u64(id)
+    }
+
+    pub(super) fn id(&self) -> Id {
+        Id::from_u64(self.id)
     }
 
     pub(super) fn hold(&self) {
@@ -91,28 +107,29 @@ impl Span {
     }
 
     /// The span around it.
-    pub(super) fn parent(&self) -> Option<&Id> {
-        self.parent.as_ref()
+    pub(super) fn parent(&self) -> Option<&Self> {
+        self.parent.as_deref()
     }
 }
 
-/// Lets go of one handle; whether it was the last, and the span is gone. Those around it then lose one
-/// as well.
+impl Drop for Span {
+    fn drop(&mut self) {
+        // A chain of any length, without a call for each.
+        let mut next = self.parent.take();
+        while let Some(mut span) = next.and_then(Arc::into_inner) {
+            next = span.parent.take();
+        }
+    }
+}
+
+/// Lets go of one handle; whether it was the last, and the span is no more.
 pub(super) fn let_go(id: &Id) -> bool {
-    if of(id).handles.fetch_sub(1, Ordering::AcqRel) != 1 {
+    let Some(span) = of(id) else { return false };
+    if span.handles.fetch_sub(1, Ordering::AcqRel) != 1 {
         return false;
     }
-    let address = usize::try_from(id.into_u64()).unwrap_or_default();
-    // SAFETY: the box made in `begin`, and that was its last handle.
-    let mut span = unsafe { Box::from_raw(std::ptr::with_exposed_provenance_mut::<Span>(address)) };
-    // A chain of any length, without a call for each.
-    while let Some(parent) = span.parent.take() {
-        if of(&parent).handles.fetch_sub(1, Ordering::AcqRel) != 1 {
-            break;
-        }
-        let address = usize::try_from(parent.into_u64()).unwrap_or_default();
-        // SAFETY: as above.
-        span = unsafe { Box::from_raw(std::ptr::with_exposed_provenance_mut::<Span>(address)) };
-    }
+    // Outside the lock its fields go, and those around it.
+    let gone = live(span.id).as_mut().and_then(|live| live.remove(&span.id));
+    drop(gone);
     true
 }

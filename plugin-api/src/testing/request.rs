@@ -1,285 +1,313 @@
-//! A request as a host keeps it, and what comes back.
-//!
-//! Owns a head whose texts and fields live in it, and a body of prepared steps.
-//! Invariants: every piece of a body counts while it is alive; whatever looks at a request goes by
-//! the one pointer that its head was made with, which no owner's reference ever outdates.
+//! A request that is made ready, and one that is under way.
 #![expect(unsafe_code, reason = "plays the host's side of the ABI")]
 
-use std::{
-    cell::RefCell,
-    collections::VecDeque,
-    mem::MaybeUninit,
-    ptr,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+use std::{cell::Cell, fmt, net::SocketAddr, rc::Rc, sync::atomic::Ordering, time::Duration};
+
+use bytes::Bytes;
+use http::{Method, Version};
+
+use super::{
+    Running,
+    clock::Timer,
+    driver::{Job, Runs},
+    fields::List,
+    head::{Client, Head, Said},
+    reply::Reply,
+    upload::Upload,
 };
+use crate::abi::{Answer, Growing};
 
-use super::{FakeWaker, take};
-use crate::{
-    abi::{
-        self, Answer, Bytes, Frame, Header, Headers, HeadersVt, RequestHead, RequestVt, Str,
-        Stream, StreamVt, UNKNOWN_LEN, Waker, poll,
-    },
-    owned::{OwnedBytes, OwnedHeaders, OwnedStream},
-};
-
-type Pairs = Vec<(&'static str, &'static str)>;
-
-/// What a body does at one poll.
-#[derive(Clone, Debug)]
-pub(crate) enum Step {
-    Data(&'static str),
-    Pending,
-    Trailers(Pairs),
-    Fail(&'static str),
+/// A request to a plugin under test; from [`Running::get`] and its like.
+#[must_use = "nothing happens before `send` or `begin`"]
+pub struct RequestBuilder<'k> {
+    kit: &'k Running,
+    method: Method,
+    target: String,
+    fields: List,
+    body: Option<Upload>,
+    version: Version,
+    scheme: String,
+    peer: Option<SocketAddr>,
+    mount: String,
+    deadline: Option<Duration>,
 }
 
-#[derive(Debug)]
-pub(crate) struct FakeRequest {
-    /// A box in raw form: the head holds its address, which a box that moves would outdate.
-    inner: *mut Inner,
-}
+impl<'k> RequestBuilder<'k> {
+    #[track_caller]
+    pub(super) fn new(kit: &'k Running, method: Method, target: &str) -> Self {
+        assert!(
+            target.starts_with('/') || target == "*",
+            "`{target}` is no path: it begins with `/`"
+        );
+        Self {
+            kit,
+            method,
+            target: target.to_owned(),
+            fields: List::default(),
+            body: None,
+            version: Version::HTTP_11,
+            scheme: "http".to_owned(),
+            peer: Some(SocketAddr::from(([127, 0, 0, 1], 4711))),
+            mount: String::new(),
+            deadline: None,
+        }
+    }
 
-#[derive(Debug)]
-struct Inner {
-    head: RequestHead,
-    headers: Pairs,
-    body: RefCell<Option<VecDeque<Step>>>,
-    alive: Arc<AtomicUsize>,
-}
+    /// One more header field. Without a `host` among them it is `localhost`.
+    pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        self.fields.add(name, value.as_ref());
+        self
+    }
 
-impl FakeRequest {
-    pub(crate) fn new(method: &'static str, path: &'static str, headers: Pairs) -> Self {
-        let (path, query) = match path.split_once('?') {
-            Some((path, query)) => (path, Str::new(query.as_bytes())),
-            None => (path, Str::NONE),
+    /// The body, whole, with its `content-length`.
+    pub fn body(mut self, body: impl Into<Bytes>) -> Self {
+        let body = body.into();
+        self.fields.add("content-length", body.len().to_string().as_bytes());
+        self.body = Some(Upload::whole(body));
+        self
+    }
+
+    /// The body as JSON, with its `content-type`.
+    ///
+    /// # Panics
+    /// When `value` has no JSON.
+    #[track_caller]
+    pub fn json(self, value: &impl serde::Serialize) -> Self {
+        let body = serde_json::to_vec(value).expect("a value that has JSON");
+        self.header("content-type", "application/json").body(body)
+    }
+
+    /// The body in these pieces, one after the other, without a length.
+    pub fn pieces<P: Into<Bytes>>(mut self, pieces: impl IntoIterator<Item = P>) -> Self {
+        let upload = Upload::new();
+        pieces.into_iter().for_each(|piece| upload.send(piece));
+        upload.end();
+        self.body = Some(upload);
+        self
+    }
+
+    /// The body piece by piece, when the test says so.
+    pub fn upload(mut self, upload: &Upload) -> Self {
+        self.body = Some(upload.clone());
+        self
+    }
+
+    /// The client's address, instead of `127.0.0.1:4711`.
+    pub fn peer(mut self, peer: SocketAddr) -> Self {
+        self.peer = Some(peer);
+        self
+    }
+
+    /// From a client without an address, over a Unix socket.
+    pub fn over_unix(mut self) -> Self {
+        self.peer = None;
+        self
+    }
+
+    /// As if the plugin were mounted at `prefix`: it is taken away from the path.
+    pub fn mount(mut self, prefix: &str) -> Self {
+        prefix.trim_end_matches('/').clone_into(&mut self.mount);
+        self
+    }
+
+    /// The version of HTTP, instead of 1.1.
+    pub fn version(mut self, version: Version) -> Self {
+        self.version = version;
+        self
+    }
+
+    /// `https`, instead of `http`.
+    pub fn scheme(mut self, scheme: &str) -> Self {
+        scheme.clone_into(&mut self.scheme);
+        self
+    }
+
+    /// What the answer's head may take, by the kit's clock. When it has passed the call is dropped,
+    /// and the answer is a 504 as the host gives it.
+    pub fn deadline(mut self, limit: Duration) -> Self {
+        self.deadline = Some(limit);
+        self
+    }
+
+    /// Sends it and waits for the answer's head.
+    ///
+    /// # Panics
+    /// When there is none within the [patience](super::Host::patience) of the kit.
+    #[track_caller]
+    pub fn send(self) -> Reply<'k> {
+        self.begin().answer()
+    }
+
+    /// Sends it. It goes on whenever the kit waits for something.
+    ///
+    /// # Panics
+    /// When the kit was stopped.
+    #[track_caller]
+    pub fn begin(self) -> Call<'k> {
+        let kit = self.kit;
+        let what = format!("{} {}", self.method, self.target);
+        let head = Head::new(kit.world(), self.said());
+        let Some(instance) = kit.instance() else { panic!("{what}: the kit was stopped") };
+        let inside = kit.world().enter();
+        // SAFETY: the instance lives as long as the kit, and the head longer than the future.
+        let future = unsafe { (kit.call_fn())(instance, Growing { ptr: head.raw() }) };
+        drop(inside);
+        let job = Job::new(kit.world(), future);
+        let under_way = Rc::new(UnderWay { job, head, is_late: Cell::new(false) });
+        kit.driver().add(under_way.clone());
+        Call { kit, what, under_way }
+    }
+
+    #[track_caller]
+    fn said(self) -> Said {
+        let world = self.kit.world();
+        let (original_path, query) = match self.target.split_once('?') {
+            Some((path, query)) => (path.to_owned(), Some(query.to_owned())),
+            None => (self.target, None),
         };
-        let head = RequestHead {
-            size: crate::abi::size_of_u32::<RequestHead>(),
-            version: 11,
-            id: 99,
-            method: Str::new(method.as_bytes()),
-            path: Str::new(path.as_bytes()),
+        let rest = original_path.strip_prefix(&self.mount);
+        let path = match rest {
+            Some("") => "/".to_owned(),
+            Some(rest) if rest.starts_with('/') || self.mount.is_empty() => rest.to_owned(),
+            _ => panic!("`{original_path}` is not below the mount `{}`", self.mount),
+        };
+        let mut fields = self.fields;
+        if fields.get("host").is_none() {
+            fields.add("host", b"localhost");
+        }
+        let authority = fields.get("host").map(|it| String::from_utf8_lossy(it).into_owned());
+        let name = |it: &String| {
+            let port = it.rsplit_once(':').filter(|(_, port)| !port.contains(']'));
+            port.map_or(it.as_str(), |(name, _)| name).to_owned()
+        };
+        Said {
+            version: match self.version {
+                Version::HTTP_10 => 10,
+                Version::HTTP_2 => 20,
+                _ => 11,
+            },
+            id: world.requests.fetch_add(1, Ordering::Relaxed) + 1,
+            method: self.method.to_string(),
+            path,
             query,
-            original_path: Str::new(b"/mount/x"),
-            host: Str::NONE,
-            peer: Str::new(b"127.0.0.1:4711"),
-            headers: Headers::NONE,
-            data: ptr::null(),
-            vt: &REQUEST,
-            authority: Str::NONE,
-            scheme: Str::NONE,
-            peer_address: abi::Address::default(),
-        };
-        let inner = Inner { head, headers, body: RefCell::default(), alive: Arc::default() };
-        let inner = Box::into_raw(Box::new(inner));
-        // SAFETY: the box made on the line before, which nobody else knows.
-        let data = unsafe { &raw mut (*inner).headers }.cast();
-        // SAFETY: as above.
-        unsafe { (*inner).head.headers = Headers { data, vt: &PAIRS } };
-        // SAFETY: as above.
-        unsafe { (*inner).head.data = inner.cast_const().cast() };
-        Self { inner }
-    }
-
-    pub(crate) fn get(path: &'static str) -> Self {
-        Self::new("GET", path, Vec::new())
-    }
-
-    pub(crate) fn with_body(self, steps: &[Step]) -> Self {
-        // SAFETY: the box of `new`, freed with `self`; the cell alone is borrowed.
-        let body = unsafe { &(*self.inner).body };
-        body.replace(Some(steps.iter().cloned().collect()));
-        self
-    }
-
-    pub(crate) fn with_version(self, version: u32) -> Self {
-        // SAFETY: the box of `new`; no plugin has the head before `self` is lent.
-        unsafe { (*self.inner).head.version = version };
-        self
-    }
-
-    pub(crate) fn head(&self) -> *const RequestHead {
-        // SAFETY: the box of `new`, freed with `self`.
-        unsafe { &raw const (*self.inner).head }
-    }
-
-    /// Pieces of the body that plugin code has not freed yet.
-    pub(crate) fn alive(&self) -> usize {
-        // SAFETY: the box of `new`, freed with `self`; only shared references are made of it.
-        let alive = unsafe { &(*self.inner).alive };
-        alive.load(Ordering::Relaxed)
+            original_path,
+            host: authority.as_ref().map(name),
+            authority,
+            scheme: self.scheme,
+            peer: self.peer,
+            fields,
+            body: self.body,
+            deadline: self.deadline.map(|limit| Timer::new(world, limit)),
+        }
     }
 }
 
-impl Drop for FakeRequest {
+impl fmt::Debug for RequestBuilder<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut it = f.debug_struct("RequestBuilder");
+        it.field("method", &self.method).field("target", &self.target).finish_non_exhaustive()
+    }
+}
+
+/// A call, and all that must live longer than its future.
+pub(super) struct UnderWay {
+    pub(super) job: Job<Answer>,
+    head: Head,
+    /// Its deadline has passed.
+    is_late: Cell<bool>,
+}
+
+#[cfg(test)]
+impl UnderWay {
+    pub(super) fn head(&self) -> *const crate::abi::RequestHead {
+        self.head.raw()
+    }
+}
+
+impl Runs for UnderWay {
+    fn run(&self) -> bool {
+        let waker = self.job.waker.raw();
+        // SAFETY: the waker lives as long as the call.
+        let is_late = |deadline: &Timer| unsafe { deadline.poll(waker) };
+        if !self.job.is_over() && self.head.deadline().is_some_and(is_late) {
+            self.is_late.set(true);
+            self.job.cancel();
+        }
+        self.job.run()
+    }
+
+    fn cancel(&self) {
+        self.job.cancel();
+    }
+}
+
+impl Drop for UnderWay {
     fn drop(&mut self) {
-        // SAFETY: the box of `new`, once; no future that reads it is left.
-        drop(unsafe { Box::from_raw(self.inner) });
+        // Before the head that it reads.
+        self.job.cancel();
     }
 }
 
-unsafe extern "C" fn take_body(data: *const (), out: *mut Stream) -> u8 {
-    // SAFETY: our own data.
-    let inner = unsafe { &*data.cast::<Inner>() };
-    let Some(steps) = inner.body.take() else { return 0 };
-    let body = Box::new((steps, Arc::clone(&inner.alive)));
-    // SAFETY: room for a stream.
-    unsafe { out.write(Stream { data: Box::into_raw(body).cast(), vt: &BODY }) };
-    1
+/// A request that is under way. When it is dropped its client goes away.
+#[must_use = "when it is dropped the client goes away"]
+pub struct Call<'k> {
+    pub(super) kit: &'k Running,
+    what: String,
+    pub(super) under_way: Rc<UnderWay>,
 }
 
-unsafe extern "C" fn body_len(_: *const ()) -> u64 {
-    UNKNOWN_LEN
-}
-
-static REQUEST: RequestVt = RequestVt {
-    size: crate::abi::size_of_u32::<RequestVt>(),
-    take_body,
-    body_len,
-    deadline: None,
-    client_gone: None,
-};
-
-type Body = (VecDeque<Step>, Arc<AtomicUsize>);
-
-unsafe extern "C" fn next(data: *mut (), waker: *const Waker, out: *mut Frame) -> u32 {
-    // SAFETY: our own data.
-    let (steps, alive) = unsafe { &mut *data.cast::<Body>() };
-    let (data, trailers, code) = match steps.pop_front() {
-        None => return poll::END,
-        Some(Step::Pending) => {
-            // SAFETY: lent for the call.
-            unsafe { ((*(*waker).vt).wake_by_ref)(waker) };
-            return poll::PENDING;
-        }
-        Some(Step::Data(text)) => (counted(text, alive), Headers::NONE, poll::READY),
-        Some(Step::Fail(text)) => (counted(text, alive), Headers::NONE, poll::FAILED),
-        Some(Step::Trailers(pairs)) => {
-            let data = Box::into_raw(Box::new(pairs)).cast();
-            (counted("", alive), Headers { data, vt: &OWNED_PAIRS }, poll::READY)
-        }
-    };
-    // SAFETY: room for a frame.
-    unsafe { out.write(Frame { data, trailers }) };
-    code
-}
-
-fn counted(text: &'static str, alive: &Arc<AtomicUsize>) -> Bytes {
-    alive.fetch_add(1, Ordering::Relaxed);
-    let owner = Arc::into_raw(Arc::clone(alive)).cast_mut().cast();
-    Bytes { ptr: text.as_ptr(), len: text.len(), owner, drop: Some(uncount) }
-}
-
-unsafe extern "C" fn uncount(owner: *mut (), _: *const u8, _: usize) {
-    // SAFETY: the count of `counted`, given back once.
-    let alive = unsafe { Arc::from_raw(owner.cast_const().cast::<AtomicUsize>()) };
-    alive.fetch_sub(1, Ordering::Relaxed);
-}
-
-unsafe extern "C" fn len(_: *const ()) -> u64 {
-    UNKNOWN_LEN
-}
-
-unsafe extern "C" fn free(data: *mut ()) {
-    // SAFETY: our own data, freed once.
-    drop(unsafe { Box::from_raw(data.cast::<Body>()) });
-}
-
-static BODY: StreamVt =
-    StreamVt { size: crate::abi::size_of_u32::<StreamVt>(), poll_next: next, len, drop: free };
-
-unsafe fn pairs<'a>(data: *const ()) -> &'a Pairs {
-    // SAFETY: our own data.
-    unsafe { &*data.cast::<Pairs>() }
-}
-
-unsafe extern "C" fn count(data: *const ()) -> usize {
-    // SAFETY: our own data.
-    unsafe { pairs(data) }.len()
-}
-
-unsafe extern "C" fn get(data: *const (), name: Str) -> Str {
-    // SAFETY: our own data.
-    let pairs = unsafe { pairs(data) };
-    // SAFETY: lent for the call.
-    let name = unsafe { name.bytes() };
-    let found = pairs.iter().find(|(other, _)| other.as_bytes() == name);
-    found.map_or(Str::NONE, |(_, value)| Str::new(value.as_bytes()))
-}
-
-unsafe extern "C" fn fill(data: *const (), from: usize, out: *mut Header, cap: usize) -> usize {
-    // SAFETY: our own data.
-    let pairs = unsafe { pairs(data) };
-    let some = pairs.iter().skip(from).take(cap);
-    some.enumerate()
-        .map(|(at, (name, value))| {
-            let (name, value) = (Str::new(name.as_bytes()), Str::new(value.as_bytes()));
-            // SAFETY: room for `cap` fields.
-            unsafe { out.add(at).write(Header { name, value }) };
-        })
-        .count()
-}
-
-unsafe extern "C" fn free_pairs(data: *mut ()) {
-    // SAFETY: our own data, freed once.
-    drop(unsafe { Box::from_raw(data.cast::<Pairs>()) });
-}
-
-static PAIRS: HeadersVt =
-    HeadersVt { size: crate::abi::size_of_u32::<HeadersVt>(), count, get, fill, drop: None };
-static OWNED_PAIRS: HeadersVt = HeadersVt {
-    size: crate::abi::size_of_u32::<HeadersVt>(),
-    count,
-    get,
-    fill,
-    drop: Some(free_pairs),
-};
-
-/// The fields of a list, as `name: value` lines.
-pub(crate) fn lines(headers: Headers) -> Vec<String> {
-    let pairs = crate::request::HeaderIter::new(headers);
-    pairs.map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value))).collect()
-}
-
-/// A plugin's answer with a fixed body.
-pub(crate) fn fixed(answer: Answer) -> (u16, Vec<String>, String) {
-    assert_eq!(answer.body, abi::body::BYTES);
-    (answer.status, lines(answer.headers), take(answer.bytes))
-}
-
-/// A plugin's stream as its host polls it.
-pub(crate) struct Pulled {
-    stream: OwnedStream,
-    pub(crate) waker: FakeWaker,
-}
-
-impl Pulled {
-    pub(crate) fn new(answer: Answer) -> Self {
-        assert_eq!(answer.body, abi::body::STREAM);
-        Self { stream: OwnedStream(answer.stream), waker: FakeWaker::new() }
+impl<'k> Call<'k> {
+    /// Waits for the answer's head.
+    ///
+    /// # Panics
+    /// When there is none within the [patience](super::Host::patience) of the kit.
+    #[track_caller]
+    pub fn answer(self) -> Reply<'k> {
+        let UnderWay { job, is_late, .. } = &*self.under_way;
+        let end = self.kit.driver().wait(&self.what, || {
+            let end = job.take_end();
+            if end.is_none() && is_late.get() { Some(None) } else { end.map(Some) }
+        });
+        let client = std::sync::Arc::clone(self.under_way.head.client());
+        let reply = Reply::new(self.kit, self.what.clone(), end, client);
+        // All that the answer lent was read.
+        job.cancel();
+        reply
     }
 
-    /// One poll as text: `data ...`, `trailers ...`, `failed ...` or the code.
-    pub(crate) fn next(&mut self) -> String {
-        let Stream { data, vt } = self.stream.0;
-        let mut out = MaybeUninit::<Frame>::uninit();
-        // SAFETY: the stream is alive, and `out` has room.
-        let code = unsafe { ((*vt).poll_next)(data, self.waker.raw(), out.as_mut_ptr()) };
-        if !matches!(code, poll::READY | poll::FAILED) {
-            return code.to_string();
+    /// Whether the answer is there, or the call has failed. Lets everything go on first, without time
+    /// passing.
+    #[track_caller]
+    pub fn is_answered(&self) -> bool {
+        self.kit.settle();
+        self.under_way.job.is_over()
+    }
+
+    /// The client goes away: the call's future is dropped.
+    pub fn abort(self) {}
+
+    /// The client closes its side and waits on. The handler is told where it waits for that, and goes
+    /// on; so it is on a host with `half_close`.
+    pub fn hang_up(&self) {
+        self.client().leave();
+    }
+
+    fn client(&self) -> &Client {
+        self.under_way.head.client()
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        if !self.under_way.job.is_over() {
+            self.under_way.job.cancel();
+            self.client().leave();
         }
-        // SAFETY: filled on these codes.
-        let frame = unsafe { out.assume_init() };
-        // SAFETY: a frame is the receiver's.
-        let text = unsafe { OwnedBytes::from_abi(frame.data) }.to_text();
-        let trailers = OwnedHeaders(frame.trailers);
-        match code {
-            poll::FAILED => format!("failed {text}"),
-            _ if trailers.0.vt.is_null() => format!("data {text}"),
-            _ => format!("trailers {}", lines(trailers.0).join(", ")),
-        }
+    }
+}
+
+impl fmt::Debug for Call<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call").field("what", &self.what).finish_non_exhaustive()
     }
 }

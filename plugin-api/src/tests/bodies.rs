@@ -5,20 +5,16 @@
 
 use std::{
     cell::Cell,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
-use super::Bomb;
+use super::{Bomb, lines};
 use crate::{
-    Bytes, Context, Error, Handler, HeaderMap, HeaderValue, Request, Response, Result,
-    abi::{self, poll},
-    testing::{
-        Instance,
-        io::Wire,
-        panics,
-        request::{FakeRequest, Pulled, Step, fixed},
-    },
-    upgrade::OwnedUpgrade,
+    BodyError, Bytes, Context, Error, Handler, HeaderMap, HeaderValue, Request, Response, Result,
+    testing::{Host, Reply, Running, Upload},
 };
 
 static SENT: AtomicUsize = AtomicUsize::new(0);
@@ -104,133 +100,139 @@ impl Handler for Bodies {
     }
 }
 
-fn ask(request: &FakeRequest) -> (u32, Option<abi::Answer>) {
-    Instance::<Bodies>::new().call(request).finish()
+fn kit() -> Running {
+    Host::<Bodies>::new().start().unwrap()
 }
 
 #[test]
 fn body_comes_in_pieces_and_is_freed() {
-    let trailers = Step::Trailers(vec![("x-sum", "1"), ("x-sum", "2")]);
-    let steps = [Step::Data("ab"), Step::Pending, Step::Data("c"), trailers];
-    let request = FakeRequest::get("/pieces").with_body(&steps);
-    let instance = Instance::<Bodies>::new();
-    let mut call = instance.call(&request);
-    let (_, answer) = call.finish();
-    let (_, _, text) = fixed(answer.expect("ready"));
+    let kit = kit();
+    let upload = Upload::new();
+    let call = kit.post("/pieces", "").upload(&upload).begin();
+    let alive = Arc::new(());
+    upload.send(Bytes::from_owner(Counted("ab", Arc::clone(&alive))));
+    assert!(!call.is_answered());
+    upload.send(Bytes::from_owner(Counted("c", Arc::clone(&alive))));
+    upload.trailers([("x-sum", "1"), ("x-sum", "2")]);
+    let text = call.answer().text();
     assert_eq!(text, "b\"ab\" b\"c\" Some({\"x-sum\": \"1\", \"x-sum\": \"2\"}) ");
-    assert_eq!(request.alive(), 0);
+    assert!(upload.is_dropped());
+    assert_eq!(Arc::strong_count(&alive), 1);
+}
+
+/// A piece that is missed.
+struct Counted(&'static str, #[expect(dead_code, reason = "counts")] Arc<()>);
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
 }
 
 #[test]
 fn limits_and_faults_of_a_body_are_errors() {
-    let ask = |steps: &[Step]| {
-        let request = FakeRequest::get("/text").with_body(steps);
-        let instance = Instance::<Bodies>::new();
-        let (code, answer) = instance.call(&request).finish();
-        let text = answer.map(|it| crate::testing::take(it.bytes)).unwrap_or_default();
-        assert_eq!(request.alive(), 0);
-        (code, text)
+    let kit = kit();
+    let ask = |pieces: &[&'static str]| {
+        let pieces = pieces.iter().map(|piece| piece.as_bytes());
+        kit.post("/text", "").pieces(pieces).send().text()
     };
-    assert_eq!(ask(&[Step::Data("12345678")]), (poll::READY, "12345678".to_owned()));
-    assert_eq!(ask(&[Step::Data("1234"), Step::Data("5")]), (poll::READY, "12345".to_owned()));
-    let failed = |text: &str| (poll::FAILED, text.to_owned());
-    let long = [Step::Data("12345678"), Step::Data("9")];
-    assert_eq!(ask(&long), failed("the body is longer than 8 bytes"));
-    assert_eq!(ask(&[Step::Fail("reset")]), failed("the body broke off: reset"));
+    assert_eq!(ask(&["12345678"]), "12345678");
+    assert_eq!(ask(&["1234", "5"]), "12345");
+    assert_eq!(ask(&["12345678", "9"]), "the body is longer than 8 bytes");
+    let whole = kit.post("/text", "123456789").send();
+    assert_eq!(whole.error(), Some("the body is longer than 8 bytes"));
+    let upload = Upload::new();
+    upload.fail("reset");
+    let reply = kit.post("/text", "").upload(&upload).send();
+    assert_eq!(reply.error(), Some("the body broke off: reset"));
+    assert!(upload.is_dropped());
 }
 
 #[test]
 fn body_can_be_answered_as_it_comes() {
-    let trailers = Step::Trailers(vec![("x-sum", "1")]);
-    let steps = [Step::Data("ab"), Step::Pending, Step::Data("c"), trailers];
-    let request = FakeRequest::get("/echo").with_body(&steps);
-    let instance = Instance::<Bodies>::new();
-    let (_, answer) = instance.call(&request).finish();
-    let mut pulled = Pulled::new(answer.expect("ready"));
-    assert_eq!(pulled.next(), "data ab");
-    assert_eq!(pulled.next(), poll::PENDING.to_string());
-    assert_eq!(pulled.waker.woken.times.load(Ordering::Relaxed), 1, "the waker went through");
-    assert_eq!(pulled.next(), "data c");
-    assert_eq!(pulled.next(), "trailers x-sum: 1");
-    assert_eq!(pulled.next(), poll::END.to_string());
-    assert_eq!(request.alive(), 0);
+    let kit = kit();
+    let upload = Upload::new();
+    let mut reply = kit.post("/echo", "").upload(&upload).send();
+    upload.send("ab");
+    assert_eq!(piece(&mut reply), "ab");
+    assert!(reply.try_piece().is_pending());
+    upload.send("c");
+    assert_eq!(piece(&mut reply), "c");
+    upload.trailers([("x-sum", "1")]);
+    assert_eq!(reply.piece(), Ok(None));
+    assert_eq!(reply.trailers().unwrap()["x-sum"], "1");
+    assert!(upload.is_dropped());
+}
+
+fn piece(reply: &mut Reply<'_>) -> String {
+    let piece = reply.piece().unwrap().unwrap();
+    String::from_utf8(piece.into()).unwrap()
 }
 
 #[test]
 fn written_body_waits_for_its_reader() {
-    let request = FakeRequest::get("/count");
-    let (_, answer) = ask(&request);
+    let kit = kit();
+    let mut reply = kit.get("/count").send();
     assert_eq!(SENT.load(Ordering::Relaxed), 0, "nothing is made before it is asked for");
-    let mut pulled = Pulled::new(answer.expect("ready"));
-    assert_eq!(pulled.next(), "data 1");
+    assert_eq!(piece(&mut reply), "1");
     assert_eq!(SENT.load(Ordering::Relaxed), 2, "one piece waits, no more");
-    assert_eq!(pulled.next(), "data 2");
-    assert_eq!(pulled.next(), "data 3");
-    assert_eq!(pulled.next(), "trailers x-end: yes");
-    assert_eq!(pulled.next(), poll::END.to_string());
+    assert_eq!(piece(&mut reply), "2");
+    assert_eq!(piece(&mut reply), "3");
+    assert_eq!(reply.piece(), Ok(None));
+    assert_eq!(reply.trailers().unwrap()["x-end"], "yes");
 }
 
 #[test]
 fn written_body_may_break_off() {
-    let mut pulled = Pulled::new(ask(&FakeRequest::get("/break")).1.expect("ready"));
-    assert_eq!(pulled.next(), "data a");
-    assert_eq!(pulled.next(), "failed the body broke off: lost my thread");
+    let kit = kit();
+    let mut reply = kit.get("/break").send();
+    assert_eq!(piece(&mut reply), "a");
+    let broken = BodyError::Broken("the body broke off: lost my thread".to_owned());
+    assert_eq!(reply.piece(), Err(broken));
 }
 
 #[test]
 fn drop_of_a_stream_may_panic() {
-    let instance = Instance::<Bodies>::new();
-    let request = FakeRequest::get("/bomb");
-    let (_, answer) = instance.call(&request).finish();
-    let mut pulled = Pulled::new(answer.expect("ready"));
-    assert_eq!(pulled.next(), "data a");
-    drop(pulled);
-    assert!(panics()[0].starts_with("the bomb went off"));
+    let kit = kit();
+    let mut reply = kit.get("/bomb").send();
+    assert_eq!(piece(&mut reply), "a");
+    drop(reply);
+    assert_eq!(kit.panics()[0].message, "the bomb went off");
 }
 
 #[test]
 fn response_of_the_http_crate_is_handed_over_whole() {
-    let request = FakeRequest::new("GET", "/http?q=1", vec![("b", "1"), ("c", "2")]);
-    let instance = Instance::<Bodies>::new();
-    let mut call = instance.call(&request);
-    let (_, answer) = call.finish();
-    let (status, headers, text) = fixed(answer.expect("ready"));
-    assert_eq!((status, text.as_str()), (203, "/http?q=1 2"));
-    assert_eq!(headers, ["a: 1", "a: 2"]);
+    let kit = kit();
+    let mut reply = kit.get("/http?q=1").header("b", "1").header("c", "2").send();
+    assert_eq!((reply.status().as_u16(), reply.text().as_str()), (203, "/http?q=1 3"));
+    assert_eq!(lines(&reply), ["a: 1", "a: 2"]);
 }
 
 #[test]
 fn owned_bytes_cross_with_their_owner() {
-    let instance = Instance::<Bodies>::new();
-    let request = FakeRequest::get("/bytes");
-    let mut call = instance.call(&request);
-    let (_, answer) = call.finish();
-    let (status, headers, text) = fixed(answer.expect("ready"));
-    assert_eq!((status, text.as_str()), (200, "xxx"));
-    assert_eq!(headers, ["content-type: application/octet-stream", "a: b"]);
+    let kit = kit();
+    let mut reply = kit.get("/bytes").send();
+    assert_eq!((reply.status().as_u16(), reply.text().as_str()), (200, "xxx"));
+    assert_eq!(lines(&reply), ["content-type: application/octet-stream", "a: b"]);
 }
 
 #[test]
 fn upgraded_connection_is_a_byte_stream() {
-    let request = FakeRequest::get("/upgrade");
-    let (_, answer) = ask(&request);
-    let wire = Wire::default();
-    let mut talk = wire.start(&answer.expect("ready"));
-    wire.send(b"hello there");
-    assert_eq!(talk.poll().0, poll::PENDING);
-    assert_eq!(wire.received(), b"HELLO THERE");
-    wire.hang_up();
-    assert_eq!(talk.poll().0, poll::READY);
-    assert!(wire.is_closed());
-    drop(talk);
+    let kit = kit();
+    let mut peer = kit.get("/upgrade").send().upgraded();
+    peer.send("hello there");
+    assert_eq!(peer.received(), b"HELLO THERE");
+    peer.hang_up();
+    peer.end().unwrap();
+    assert!(peer.is_closed());
     assert_eq!(HELD_DROPS.get(), 1);
 }
 
 #[test]
 fn upgrade_that_never_starts_is_freed() {
-    let (_, answer) = ask(&FakeRequest::get("/upgrade"));
-    let upgrade = answer.expect("ready").upgrade;
+    let kit = kit();
+    let reply = kit.get("/upgrade").send();
     assert_eq!(HELD_DROPS.get(), 0);
-    drop(OwnedUpgrade(upgrade));
+    drop(reply);
     assert_eq!(HELD_DROPS.get(), 1);
 }

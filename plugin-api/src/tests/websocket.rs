@@ -3,17 +3,12 @@
 //! Owns a client that writes and reads small frames. Knows nothing of tungstenite.
 //! Invariant: what the client expects is spelled in bytes of RFC 6455.
 
-use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+use super::lines;
 use crate::{
-    Context, Error, Handler, Request, Response, Result, WebSocket,
-    abi::{Done, drain, poll},
-    testing::{
-        Instance, Running,
-        io::Wire,
-        request::{FakeRequest, fixed, lines},
-        take,
-    },
+    Context, Error, Handler, Method, Request, Response, Result, Version, WebSocket,
+    testing::{Host, Peer, RequestBuilder, Running},
 };
 
 struct Chat;
@@ -48,29 +43,25 @@ async fn echo(mut ws: WebSocket) -> Result<()> {
 
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
-fn opening(path: &'static str) -> FakeRequest {
-    let headers = vec![
-        ("connection", "keep-alive, Upgrade"),
-        ("upgrade", "websocket"),
-        ("sec-websocket-version", "13"),
-        ("sec-websocket-key", KEY),
-    ];
-    FakeRequest::new("GET", path, headers)
+const OPENING: [(&str, &str); 4] = [
+    ("connection", "keep-alive, Upgrade"),
+    ("upgrade", "websocket"),
+    ("sec-websocket-version", "13"),
+    ("sec-websocket-key", KEY),
+];
+
+fn kit() -> Running {
+    Host::<Chat>::new().start().unwrap()
 }
 
-struct Talk {
-    wire: Wire,
-    running: Running<Done>,
-    instance: Instance<Chat>,
+fn opening<'k>(kit: &'k Running, path: &str) -> RequestBuilder<'k> {
+    OPENING.iter().fold(kit.get(path), |request, (name, value)| request.header(name, value))
 }
 
-fn talk(path: &'static str) -> Talk {
-    let instance = Instance::<Chat>::new();
-    let request = opening(path);
-    let mut call = instance.call(&request);
-    let answer = call.finish().1.expect("ready");
+fn talk<'k>(kit: &'k Running, path: &str) -> Peer<'k> {
+    let reply = opening(kit, path).send();
     assert_eq!(
-        lines(answer.headers),
+        lines(&reply),
         [
             "connection: upgrade",
             "upgrade: websocket",
@@ -78,10 +69,7 @@ fn talk(path: &'static str) -> Talk {
             "sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=",
         ]
     );
-    instance.host.clock_stands.store(true, Ordering::Relaxed);
-    let wire = Wire::default();
-    let running = wire.start(&answer);
-    Talk { wire, running, instance }
+    reply.upgraded()
 }
 
 /// A client's frame: masked, with a mask of zeros.
@@ -98,27 +86,21 @@ fn close_frame(code: u16, reason: &str) -> Vec<u8> {
 
 #[test]
 fn opening_is_checked() {
-    let with = |name: &str, value: &'static str| {
-        let mut headers = vec![
-            ("connection", "Upgrade"),
-            ("upgrade", "websocket"),
-            ("sec-websocket-version", "13"),
-            ("sec-websocket-key", KEY),
-        ];
-        headers.iter_mut().filter(|it| it.0 == name).for_each(|it| it.1 = value);
-        FakeRequest::new("GET", "/", headers)
+    let kit = kit();
+    let with = |name: &str, other: &str| {
+        let fields =
+            OPENING.iter().map(|(it, value)| (it, if *it == name { other } else { value }));
+        fields.fold(kit.get("/"), |request, (name, value)| request.header(name, value))
     };
-    let status = |request: FakeRequest| {
-        let instance = Instance::<Chat>::new();
-        let mut call = instance.call(&request);
-        let answer = call.finish().1.expect("ready");
-        let (status, _, text) = fixed(answer);
+    let status = |request: RequestBuilder<'_>| {
+        let mut reply = request.send();
+        let text = reply.text();
         assert!(text.len() > 20, "{text}");
-        status
+        reply.status().as_u16()
     };
-    assert_eq!(status(FakeRequest::get("/")), 426);
-    assert_eq!(status(FakeRequest::new("POST", "/", vec![])), 405);
-    assert_eq!(status(opening("/").with_version(20)), 400);
+    assert_eq!(status(kit.get("/")), 426);
+    assert_eq!(status(kit.request(Method::POST, "/")), 405);
+    assert_eq!(status(opening(&kit, "/").version(Version::HTTP_2)), 400);
     assert_eq!(status(with("connection", "close")), 426);
     assert_eq!(status(with("sec-websocket-version", "8")), 426);
     assert_eq!(status(with("sec-websocket-key", "dGhl")), 400);
@@ -126,89 +108,86 @@ fn opening_is_checked() {
 
 #[test]
 fn messages_and_pings_are_answered() {
-    let mut talk = talk("/");
-    assert_eq!(talk.running.poll().0, poll::PENDING);
-    talk.wire.send(&frame(0x81, b"hello"));
-    talk.wire.send(&frame(0x82, &[0, 255]));
-    talk.wire.send(&frame(0x89, b"p"));
-    assert_eq!(talk.running.poll().0, poll::PENDING);
-    assert_eq!(talk.wire.received(), b"\x81\x05hello\x82\x02\x00\xff\x8a\x01p");
-    talk.wire.send(&frame(0x88, &1000_u16.to_be_bytes()));
-    assert_eq!(talk.running.finish().0, poll::READY);
-    assert_eq!(talk.wire.received(), close_frame(1000, ""));
-    assert!(talk.wire.is_closed());
+    let kit = kit();
+    let mut talk = talk(&kit, "/");
+    assert!(talk.received().is_empty());
+    talk.send(frame(0x81, b"hello"));
+    talk.send(frame(0x82, &[0, 255]));
+    talk.send(frame(0x89, b"p"));
+    assert_eq!(talk.received(), b"\x81\x05hello\x82\x02\x00\xff\x8a\x01p");
+    talk.send(frame(0x88, &1000_u16.to_be_bytes()));
+    talk.end().unwrap();
+    assert_eq!(talk.received(), close_frame(1000, ""));
+    assert!(talk.is_closed());
 }
 
 #[test]
 fn slow_client_holds_the_sender_back() {
-    let mut talk = talk("/");
-    talk.wire.take_nothing(true);
-    talk.wire.send(&frame(0x81, b"one"));
-    talk.wire.send(&frame(0x81, b"two"));
-    assert_eq!(talk.running.poll().0, poll::PENDING);
-    assert!(talk.wire.received().is_empty());
-    talk.wire.take_nothing(false);
-    assert_eq!(talk.running.poll().0, poll::PENDING);
-    assert_eq!(talk.wire.received(), b"\x81\x03one\x81\x03two");
+    let kit = kit();
+    let talk = talk(&kit, "/");
+    talk.stall(true);
+    talk.send(frame(0x81, b"one"));
+    talk.send(frame(0x81, b"two"));
+    assert!(talk.received().is_empty());
+    talk.stall(false);
+    assert_eq!(talk.received(), b"\x81\x03one\x81\x03two");
 }
 
 #[test]
 fn message_over_the_limit_ends_with_1009() {
-    let mut talk = talk("/");
+    let kit = kit();
+    let mut talk = talk(&kit, "/");
     let len = 100_001_u64.to_be_bytes();
-    let head = [&[0x82, 0xff][..], &len, &[0; 4]].concat();
-    assert_eq!(talk.running.poll().0, poll::PENDING);
-    talk.wire.send(&head);
-    talk.wire.hang_up();
-    let (code, done) = talk.running.finish();
-    let text = done.map(|it| take(it.error)).unwrap_or_default();
-    assert_eq!(code, poll::FAILED, "{text}");
-    assert_eq!(talk.wire.received(), close_frame(1009, ""));
+    assert!(talk.received().is_empty());
+    talk.send([&[0x82, 0xff][..], &len, &[0; 4]].concat());
+    talk.hang_up();
+    let error = talk.end().unwrap_err().to_string();
+    assert!(error.contains("100001"), "{error}");
+    assert_eq!(talk.received(), close_frame(1009, ""));
 }
 
 #[test]
 fn failed_conversation_ends_with_1011() {
-    let mut talk = talk("/");
-    talk.wire.send(&frame(0x81, b"fail"));
-    assert_eq!(talk.running.poll().0, poll::PENDING, "the peer's close frame is waited for");
-    assert_eq!(talk.wire.received(), close_frame(1011, ""));
-    talk.wire.send(&frame(0x88, &1011_u16.to_be_bytes()));
-    let (code, done) = talk.running.finish();
-    assert_eq!((code, done.map(|it| take(it.error)).as_deref()), (poll::FAILED, Some("as told")));
+    let kit = kit();
+    let mut talk = talk(&kit, "/");
+    talk.send(frame(0x81, b"fail"));
+    assert_eq!(talk.received(), close_frame(1011, ""));
+    assert!(!talk.is_closed(), "the peer's close frame is waited for");
+    talk.send(frame(0x88, &1011_u16.to_be_bytes()));
+    assert_eq!(talk.end().unwrap_err().to_string(), "as told");
 }
 
 #[test]
 fn client_that_goes_away_is_no_error() {
-    let mut talk = talk("/");
-    talk.wire.hang_up();
-    assert_eq!(talk.running.finish().0, poll::READY);
-    assert!(talk.wire.is_closed());
+    let kit = kit();
+    let mut talk = talk(&kit, "/");
+    talk.hang_up();
+    talk.end().unwrap();
+    assert!(talk.is_closed());
 }
 
 #[test]
 fn drain_closes_with_1012_when_wanted() {
-    let mut early = talk("/early");
-    let mut late = talk("/");
-    assert_eq!((early.running.poll().0, late.running.poll().0), (poll::PENDING, poll::PENDING));
-    early.instance.drain(drain::REQUESTED);
-    late.instance.drain(drain::REQUESTED);
-    assert_eq!((early.running.poll().0, late.running.poll().0), (poll::PENDING, poll::PENDING));
-    assert_eq!(early.wire.received(), close_frame(1012, "service restart"));
-    assert!(late.wire.received().is_empty());
-    late.instance.drain(drain::LAST_CALL);
-    assert_eq!(late.running.poll().0, poll::PENDING);
-    assert_eq!(late.wire.received(), close_frame(1012, "service restart"));
-    late.wire.send(&frame(0x88, &1012_u16.to_be_bytes()));
-    assert_eq!(late.running.finish().0, poll::READY);
+    let kit = kit();
+    let (early, mut late) = (talk(&kit, "/early"), talk(&kit, "/"));
+    assert!(early.received().is_empty() && late.received().is_empty());
+    kit.drain();
+    assert_eq!(early.received(), close_frame(1012, "service restart"));
+    assert!(late.received().is_empty());
+    kit.last_call();
+    assert_eq!(late.received(), close_frame(1012, "service restart"));
+    late.send(frame(0x88, &1012_u16.to_be_bytes()));
+    late.end().unwrap();
 }
 
 #[test]
 fn deaf_author_and_silent_client_do_not_hold_the_end() {
-    let mut talk = talk("/deaf");
-    assert_eq!(talk.running.poll().0, poll::PENDING);
-    talk.instance.drain(drain::LAST_CALL);
-    assert_eq!(talk.running.poll().0, poll::PENDING);
-    assert_eq!(talk.wire.received(), close_frame(1012, "service restart"));
-    talk.instance.host.clock_stands.store(false, Ordering::Relaxed);
-    assert_eq!(talk.running.finish().0, poll::READY);
+    let kit = kit();
+    let mut talk = talk(&kit, "/deaf");
+    assert!(talk.received().is_empty());
+    kit.last_call();
+    assert_eq!(talk.received(), close_frame(1012, "service restart"));
+    assert_eq!(kit.now(), Duration::ZERO);
+    talk.end().unwrap();
+    assert_eq!(kit.now(), Duration::from_secs(2), "one for the author, one for the client");
 }

@@ -79,3 +79,23 @@ impl Handler for Counter {
 }
 
 export_handler!(Counter);
+
+#[cfg(test)]
+mod tests {
+    use hotseat_plugin_api::{Result, testing::Host};
+
+    use super::Counter;
+
+    #[test]
+    fn requests_are_counted() -> Result<()> {
+        let mut kit = Host::<Counter>::new().start()?;
+        assert!(kit.get("/").send().text().starts_with("request 1, "));
+        let text = kit.get("/").send().text();
+        assert!(text.starts_with("request 2, "), "{text}");
+        assert!(text.ends_with("last on this thread: [1, 2]\n"), "{text}");
+        // Its worker has recorded all of them when it has stopped.
+        kit.stop();
+        assert_eq!(kit.metric("counter_requests_total"), Some(2.0));
+        Ok(())
+    }
+}

@@ -66,3 +66,61 @@ fn ticks(context: Context) -> Response {
 }
 
 export_handler!(Echo);
+
+#[cfg(test)]
+mod tests {
+    use hotseat_plugin_api::{
+        Message, Result,
+        testing::{Host, Upload},
+    };
+
+    use super::Echo;
+
+    #[test]
+    fn body_comes_back_while_it_arrives() -> Result<()> {
+        let kit = Host::<Echo>::new().start()?;
+        let upload = Upload::new();
+        let mut reply = kit.post("/", "").header("content-type", "a/b").upload(&upload).send();
+        assert_eq!(reply.header("content-type"), Some("a/b"));
+        upload.send("one");
+        assert_eq!(reply.piece()?.as_deref(), Some(&b"one"[..]));
+        assert!(reply.try_piece().is_pending());
+        upload.trailers([("x-sum", "1")]);
+        assert_eq!(reply.piece()?, None);
+        assert_eq!(reply.trailers().map(|it| it["x-sum"].clone()), Some("1".parse()?));
+        Ok(())
+    }
+
+    #[test]
+    fn messages_come_back_until_the_drain() -> Result<()> {
+        let kit = Host::<Echo>::new().start()?;
+        let mut socket = kit.get("/ws").websocket();
+        socket.send("hello")?;
+        assert_eq!(socket.recv()?, Some(Message::Text("hello".to_owned())));
+        kit.drain();
+        assert_eq!(socket.recv()?, None);
+        assert_eq!(socket.closed(), Some((1012, "service restart")));
+        Ok(())
+    }
+
+    #[test]
+    fn ticks_say_so_long() -> Result<()> {
+        let kit = Host::<Echo>::new().start()?;
+        let mut events = kit.get("/events").send();
+        let first = events.piece()?;
+        assert_eq!(first.as_deref(), Some(&b"event: tick\ndata: 1\n\n"[..]));
+        assert_eq!(kit.now().as_secs(), 1);
+        kit.drain();
+        assert!(events.text().starts_with("event: bye\n"));
+        Ok(())
+    }
+
+    #[test]
+    fn other_pages_are_refused() -> Result<()> {
+        let kit = Host::<Echo>::new().start()?;
+        assert_eq!(kit.post("/ws", "").send().status(), 405);
+        assert_eq!(kit.get("/ws").send().status(), 426);
+        assert_eq!(kit.get("/none").send().status(), 404);
+        Ok(())
+    }
+}

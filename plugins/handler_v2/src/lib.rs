@@ -29,3 +29,29 @@ impl Handler for Greeting {
 }
 
 export_handler!(Greeting);
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use hotseat_plugin_api::{Result, testing::Host};
+
+    use super::Greeting;
+
+    #[test]
+    fn greeting_tells_its_version() -> Result<()> {
+        let kit = Host::<Greeting>::new().start()?;
+        let text = kit.get("/").send().text();
+        assert!(text.starts_with("hello from handler v2 (pid "), "{text}");
+        Ok(())
+    }
+
+    #[test]
+    fn greeting_comes_as_late_as_is_wished() -> Result<()> {
+        let kit = Host::<Greeting>::new().start()?;
+        assert_eq!(kit.get("/?sleep=20").send().status(), 200);
+        assert_eq!(kit.now(), Duration::from_secs(20));
+        assert_eq!(kit.get("/?sleep=soon").send().status(), 400);
+        Ok(())
+    }
+}

@@ -80,7 +80,7 @@ fn a_state_folder_from_which_nothing_may_be_run_is_named() {
 /// deploys as well; more listeners leave less to threads.
 #[test]
 fn few_descriptors_are_for_fewer_threads() {
-    for (count, listeners) in [(40_u32, 1), (48, 1), (56, 1), (64, 1), (48, 3), (56, 3), (64, 3)] {
+    for (count, listeners) in [(40_u32, 1), (48, 1), (56, 1), (64, 1), (52, 3), (56, 3), (64, 3)] {
         let limit = format!("--nofile={count}");
         let builder = host!().through(&["prlimit", &limit]).arg("--threads=8");
         let builder = builder.listen(&vec!["127.0.0.1:0"; listeners]);

@@ -80,6 +80,25 @@ fn a_line_has_its_request() {
     assert!(!record(&host, "made").contains_key("request"));
 }
 
+/// A span of another subscriber is nobody here, and one that is never left harms nobody.
+#[test]
+fn foreign_spans_and_kept_ones_harm_nobody() {
+    let host = start(host!(), "logs");
+    let worker = host.worker_pid();
+    ask(&host, "/foreign");
+    assert!(!record(&host, "of a foreign span").contains_key("spans"));
+    let below = record(&host, "below a foreign span");
+    assert_eq!(below["spans"], json!([{ "name": "ours" }]));
+    let kept = record(&host, "in what was left");
+    assert_eq!(kept["spans"], json!([{ "name": "kept" }]));
+    ask(&host, "/events");
+    record(&host, "saved 2 rows");
+    assert_eq!(host.worker_pid(), worker);
+    // The version still goes.
+    host.deploy(&fault("own_subscriber"), "libnotes_v2.so").swapped();
+    host.assert_all_unloaded("logs");
+}
+
 /// Records of the `log` crate, with their values and the spans around them.
 #[test]
 fn a_record_has_its_fields_and_spans() {

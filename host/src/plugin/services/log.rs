@@ -25,16 +25,20 @@ fn known(level: u32) -> Option<Level> {
     }
 }
 
-/// Whether a line of `level` from `module` would be written.
-pub(super) fn enabled(context: &Context, level: u32, module: &str) -> bool {
+/// Whether a line of `level` from `module` would be written; `None`: from whichever it may come.
+pub(super) fn enabled(context: &Context, level: u32, module: Option<&str>) -> bool {
     known(level).is_some_and(|level| is_heard(context, level, module))
 }
 
-fn is_heard(context: &Context, level: Level, module: &str) -> bool {
+fn is_heard(context: &Context, level: Level, module: Option<&str>) -> bool {
     if context.log_to == LogTo::Stderr {
         return level <= Level::INFO;
     }
-    context.heard.is_heard(level, module).unwrap_or_else(|| {
+    let own = match module {
+        Some(module) => context.heard.is_heard(level, module),
+        None => context.heard.may_be_heard(level),
+    };
+    own.unwrap_or_else(|| {
         macro_rules! enabled {
             ($level:ident) => {
                 tracing::enabled!(target: "plugin", Level::$level)
