@@ -144,15 +144,15 @@ where
         let mut request = request.into_http()?.map(ServiceBody::new);
         let prepare: P = conjure();
         prepare(request.extensions_mut(), &info);
-        request.extensions_mut().insert(info);
         let ladder = match request.headers().contains_key(header::UPGRADE) {
             true => {
-                let (ladder, asked) = Ladder::raise().await?;
+                let (ladder, asked) = Ladder::raise(info.context.clone()).await?;
                 request.extensions_mut().insert(asked);
                 Some(ladder)
             }
             false => None,
         };
+        request.extensions_mut().insert(info);
         let response = service.call(request).await.map_err(failed)?;
         let response = Response::from(response);
         Ok(match ladder {
