@@ -6,6 +6,7 @@
 
 use hotseat_test_support::{Host, fault, start_host};
 
+mod applications;
 mod beside;
 mod blocked;
 mod boot;

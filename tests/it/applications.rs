@@ -1,0 +1,3 @@
+//! The larger examples: what each of them promises.
+
+mod chat;
