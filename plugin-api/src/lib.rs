@@ -45,7 +45,10 @@
 //!
 //! On a host of binary interface 1.3 or before tasks and topics are [`SpawnError::Unsupported`] and
 //! [`TopicError::Unsupported`]. While the host itself is upgraded two workers are there for a moment
-//! (`soak_time`), each with the tasks and the topics of its own.
+//! (`soak_time`), each with the tasks and the topics of its own. Connections of the first (WebSockets,
+//! event streams) get their drain notice only behind that, and meanwhile hear nothing that is published
+//! in the second: what all have to hear goes into a cell, too, and is looked for there now and then.
+//! `plugins/chat` in hotseat's source does so.
 //!
 //! # What is to outlive a version
 //! A new version begins with an empty instance, and so does each worker of the host. What is to go
@@ -192,7 +195,8 @@
 //! | the request's number, the client, [`Context`] | the extension `RequestInfo` |
 //! | the time that is left for an answer | `RequestInfo::time_left`, `deadline`; in a [`Handler`] those of [`Request`] |
 //! | a client that goes | its call is dropped; one that only closes its side goes on being served: [`Request::client_gone`] tells a [`Handler`], and with `half_close = false` the host drops the call |
-//! | the drain | `RequestInfo::context`, then [`Context::draining`]; end event streams there |
+//! | the drain | `RequestInfo::context`, then [`Context::draining`]; end event streams there, and WebSockets with 1012: a version is not unloaded before its last connection has ended |
+//! | a client that takes nothing | its socket's task waits in `send`: put a limit around it. Once the socket is dropped, it has 5 s to take what was written |
 //! | a pool, a client, a task that runs on | in the application's state; it is dropped within the runtime at the end of its version, and what was spawned ends with the runtime |
 //! | `tracing`, `log` | events, spans and records of the plugin and all that it depends on are in the host's log, with the number of their request |
 //! | a subscriber or logger of one's own | set in the function that makes the application, it takes the place of the host's |

@@ -163,15 +163,15 @@ where
         let mut request = request.map(ServiceBody::new);
         let prepare: P = conjure();
         prepare(request.extensions_mut(), &info);
-        request.extensions_mut().insert(info);
         let ladder = match request.headers().contains_key(header::UPGRADE) {
             true => {
-                let (ladder, asked) = Ladder::raise().await?;
+                let (ladder, asked) = Ladder::raise(info.context.clone()).await?;
                 request.extensions_mut().insert(asked);
                 Some(ladder)
             }
             false => None,
         };
+        request.extensions_mut().insert(info);
         let mut call = pin!(service.call(request));
         let response = poll_fn(|cx| {
             if let Some(moved) = &moved

@@ -1,4 +1,5 @@
 //! The larger example plugins, which `make examples` builds: what each promises, and over a swap.
 
+mod chat;
 mod notes;
 mod upstream;

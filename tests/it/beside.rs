@@ -65,7 +65,7 @@ fn count(host: &Host, of: Of, name: &str, what: &str) -> usize {
 
 /// A number of `/metrics` of one plugin.
 #[track_caller]
-fn metric(host: &Host, name: &str, plugin: &str) -> u64 {
+pub(crate) fn metric(host: &Host, name: &str, plugin: &str) -> u64 {
     let text = host.control().get("/metrics").assert_status(200).text();
     let begin = format!("{name}{{plugin=\"{plugin}\"}} ");
     let value = text.lines().find_map(|line| line.strip_prefix(&begin));

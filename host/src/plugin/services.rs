@@ -453,7 +453,8 @@ unsafe extern "C" fn publish(host: *const (), topic: abi::Str, message: abi::Str
         let topic = unsafe { text(topic) };
         // SAFETY: as above.
         let message = unsafe { message.bytes() };
-        context.subscriptions.topics().publish(&topic, message)
+        let wake = |waiting| subscription::wake(context, waiting);
+        context.subscriptions.topics().publish(&topic, message, wake)
     };
     let count = shield(|| release::scope(publish)).unwrap_or(Some(0));
     count.map_or(abi::topic::TOO_LONG, |count| count as u64)

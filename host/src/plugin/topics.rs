@@ -24,7 +24,7 @@ use std::{
 };
 
 use hotseat_plugin_api::abi::topic::{CAPACITY, NAME_BYTES};
-use hotseat_unload::Record;
+use hotseat_unload::{LibraryId, Record};
 
 use crate::{ids::PluginName, status::Beside};
 
@@ -81,6 +81,9 @@ pub(super) struct OfPlugin {
     topics: Mutex<HashMap<Box<str>, Arc<Topic>>>,
 }
 
+/// Who waits for a message, and whose code it is that wakes him.
+pub(super) type Waiting = Vec<(LibraryId, Waker)>;
+
 /// One topic; its readers by number.
 #[derive(Default)]
 struct Topic(Mutex<BTreeMap<u64, Arc<Reader>>>);
@@ -98,8 +101,13 @@ pub(super) enum Refused {
 
 impl OfPlugin {
     /// Gives a copy of `message` to everybody who is subscribed to `name` now; how many that are.
-    /// `None`: it is too long.
-    pub(super) fn publish(&self, name: &str, message: &[u8]) -> Option<usize> {
+    /// `None`: it is too long. `wake` is for those who wait, each with its library.
+    pub(super) fn publish(
+        &self,
+        name: &str,
+        message: &[u8],
+        wake: impl FnOnce(Waiting),
+    ) -> Option<usize> {
         if message.len() > self.limits.waiting_bytes {
             return None;
         }
@@ -108,19 +116,19 @@ impl OfPlugin {
         let topic = lock(&self.topics).get(name).cloned();
         let Some(topic) = topic else { return Some(0) };
         let message: Arc<[u8]> = message.into();
-        let mut wakers = Vec::new();
+        let mut waiting = Waiting::new();
         let mut missed = 0;
         let count = {
             let readers = lock(&topic.0);
             for reader in readers.values() {
                 let mut line = lock(&reader.line);
                 missed += line.push(&message, reader.capacity, self.limits.waiting_bytes);
-                wakers.extend(line.waker.take());
+                waiting.extend(line.waker.take().map(|waker| (reader.record.id(), waker)));
             }
             readers.len()
         };
         self.beside.missed.add(missed);
-        wakers.into_iter().for_each(Waker::wake);
+        wake(waiting);
         Some(count)
     }
 

@@ -65,6 +65,11 @@ impl std::error::Error for TopicError {}
 /// on and whichever version they belong to: all versions of the plugin in one process share it. Cheap
 /// to clone.
 ///
+/// All subscribers get the messages in one order, that in which [`publish`](Self::publish) was called:
+/// two threads that number theirs in a cell first may call it the other way round. Who has to have all
+/// of them in order subscribes, reads the cell, and reads it again when another number than the next
+/// one comes.
+///
 /// Nothing is kept for those who subscribe later. Another process (the next worker, during an upgrade
 /// of the host) has a topic of its own, as has a preflight.
 #[derive(Clone, Debug)]
@@ -155,6 +160,8 @@ pub struct Subscription {
 
 // SAFETY: the ABI lets a subscription be used from any thread, one at a time.
 unsafe impl Send for Subscription {}
+// SAFETY: nothing is done with a shared one but show where it is.
+unsafe impl Sync for Subscription {}
 
 impl Subscription {
     /// The next message. `None`: there will be none, because the version is at its end.

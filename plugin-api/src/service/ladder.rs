@@ -5,7 +5,7 @@
 //! service answers 101, so does that connection, and from then on the pipe is joined to the client's
 //! bytes. Knows nothing of protocols.
 //! Invariant: whoever drops its end of the upgrade ends the client's connection, with all that it wrote
-//! before.
+//! before, or without the rest where the client does not take it in time.
 
 use std::{
     convert::Infallible,
@@ -14,7 +14,8 @@ use std::{
     io,
     pin::{Pin, pin},
     sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll},
+    task::{self, Poll},
+    time::Duration,
 };
 
 use http::{HeaderValue, Request, Response, StatusCode, header};
@@ -33,10 +34,14 @@ use tokio::{
     sync::oneshot,
 };
 
-use crate::{Error, Io, Result};
+use crate::{Context, Error, Io, Result};
 
 /// What the pipe holds in each direction. Units: bytes.
 const PIPE: usize = 16 << 10;
+
+/// What a client has to take the rest, once the service's end is gone: no more than the pipe holds. One
+/// that takes nothing would keep the version until its drain limit.
+const REST_TIME: Duration = Duration::from_secs(5);
 
 /// Asks hyper's connection for an upgrade; its protocol is nobody's.
 const REQUEST: &[u8] =
@@ -55,11 +60,12 @@ pub(super) struct Ladder {
     near: DuplexStream,
     /// Ends when the service's end is dropped.
     gone: oneshot::Receiver<Infallible>,
+    context: Context,
 }
 
 impl Ladder {
     /// A ladder, and what belongs into the request's extensions.
-    pub(super) async fn raise() -> Result<(Self, OnUpgrade)> {
+    pub(super) async fn raise(context: Context) -> Result<(Self, OnUpgrade)> {
         let (mut near, far) = duplex(PIPE);
         let (here, gone) = oneshot::channel();
         let far = Far { pipe: far, _here: here };
@@ -96,18 +102,18 @@ impl Ladder {
             }
         });
         let asked = asked.await?;
-        Ok((Self { rungs, climbs, near, gone }, asked))
+        Ok((Self { rungs, climbs, near, gone, context }, asked))
     }
 
     /// The service has answered 101: joins its end to the client's connection, for as long as both are
     /// there.
     pub(super) async fn climb(self, io: Io) -> Result<()> {
-        let Self { rungs, climbs, mut near, gone } = self;
+        let Self { rungs, climbs, mut near, gone, context } = self;
         // It waits for this, and for nothing else.
         let _ = climbs.send(());
         rungs.await?;
         skip_head(&mut near).await?;
-        join(near, io, gone).await;
+        join(near, io, gone, context).await;
         Ok(())
     }
 }
@@ -131,8 +137,8 @@ async fn skip_head(near: &mut DuplexStream) -> io::Result<()> {
 }
 
 /// Copies both ways until neither has more, or the service's end is gone and all that it wrote is on its
-/// way.
-async fn join(near: DuplexStream, io: Io, gone: oneshot::Receiver<Infallible>) {
+/// way, or the client does not take it.
+async fn join(near: DuplexStream, io: Io, gone: oneshot::Receiver<Infallible>, context: Context) {
     let (mut from_service, mut to_service) = split(near);
     let (mut from_client, mut to_client) = split(io);
     let down = async {
@@ -145,7 +151,9 @@ async fn join(near: DuplexStream, io: Io, gone: oneshot::Receiver<Infallible>) {
         let _ = to_service.shutdown().await;
     };
     let (mut down, mut up, mut gone) = (pin!(down), pin!(up), pin!(gone));
-    let (mut down_ended, mut up_ended) = (false, false);
+    // Begins when it is asked for the first time.
+    let mut rest = pin!(async { context.sleep(REST_TIME).await });
+    let (mut down_ended, mut up_ended, mut is_gone) = (false, false, false);
     poll_fn(|cx| {
         if !down_ended && let Poll::Ready(ended) = down.as_mut().poll(cx) {
             if ended.is_err() {
@@ -155,8 +163,12 @@ async fn join(near: DuplexStream, io: Io, gone: oneshot::Receiver<Infallible>) {
             down_ended = true;
         }
         up_ended = up_ended || up.as_mut().poll(cx).is_ready();
-        let is_over = down_ended && (up_ended || gone.as_mut().poll(cx).is_ready());
-        if is_over { Poll::Ready(()) } else { Poll::Pending }
+        is_gone = is_gone || gone.as_mut().poll(cx).is_ready();
+        let is_over = down_ended && (up_ended || is_gone);
+        if is_over || is_gone && rest.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        Poll::Pending
     })
     .await;
 }
@@ -170,7 +182,7 @@ struct Far {
 impl AsyncRead for Far {
     fn poll_read(
         mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
+        cx: &mut task::Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.pipe).poll_read(cx, buf)
@@ -180,17 +192,17 @@ impl AsyncRead for Far {
 impl AsyncWrite for Far {
     fn poll_write(
         mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
+        cx: &mut task::Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.pipe).poll_write(cx, bytes)
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.pipe).poll_flush(cx)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.pipe).poll_shutdown(cx)
     }
 }

@@ -12,9 +12,10 @@ use hotseat_unload::{Holding, LibraryLease};
 
 use super::Context;
 use crate::plugin::{
+    desk::{self, Errand},
     release,
     shield::shield,
-    topics::{Reader, Subscriptions},
+    topics::{Reader, Subscriptions, Waiting},
     waker,
 };
 
@@ -32,6 +33,30 @@ static VT: abi::SubscriptionVt =
 pub(super) fn lend(context: &Context, reader: Arc<Reader>) -> abi::Subscription {
     let lent = Lent { reader, subscriptions: &raw const context.subscriptions };
     abi::Subscription { data: Box::into_raw(Box::new(lent)).cast(), vt: &raw const VT }
+}
+
+/// Wakes who waits for what `context`'s plugin has published.
+///
+/// A waker is code of its own generation (a runtime's, say) and leaves thread-locals where it runs. A
+/// thread that another generation has started is asked by nobody to purge itself of them, and would keep
+/// that library for as long as it lives itself: so those are woken on a data thread.
+pub(super) fn wake(context: &Context, waiting: Waiting) {
+    let (own, is_ours) = (context.record.id(), desk::own().is_some());
+    let (here, there): (Waiting, Waiting) =
+        waiting.into_iter().partition(|(library, _)| is_ours || *library == own);
+    here.into_iter().for_each(|(_, waker)| waker.wake());
+    if there.is_empty() {
+        return;
+    }
+    let errand: Errand =
+        Box::new(|| release::scope(|| there.into_iter().for_each(|(_, waker)| waker.wake())));
+    let refused = match context.services.threads.next() {
+        Some(desk) => desk.send(errand).err(),
+        None => Some(errand),
+    };
+    if let Some(errand) = refused {
+        errand();
+    }
 }
 
 unsafe extern "C" fn poll_next(
