@@ -23,6 +23,9 @@ const CLOSE_TIME: Duration = Duration::from_secs(5);
 /// Pings without a word before a client is let go.
 const PINGS: u32 = 3;
 
+/// Messages that wait for a socket.
+const WAITING: u16 = 64;
+
 /// Somebody in a room.
 pub(crate) struct Member {
     chat: Arc<Chat>,
@@ -40,7 +43,8 @@ impl Member {
     /// Listens first and reads the room afterwards, so that nothing falls between the two.
     pub(crate) fn enter(chat: &Arc<Chat>, room: &RoomName, name: Name) -> Result<Self, TopicError> {
         let topic = chat.context.topic(room.as_str())?;
-        let live = topic.subscribe()?;
+        // No more may wait than the cell has: else it would begin behind those that wait.
+        let live = topic.subscribe_with(chat.settings.history.get().min(WAITING).into())?;
         let cell = room.cell(&chat.context);
         Ok(Self { chat: chat.clone(), name, cell, topic, live, place: Place::default() })
     }
