@@ -23,7 +23,7 @@ pub struct Disk {
     inside: PathBuf,
 }
 
-/// Starts a host whose state folder is a disk of 96 MiB. `None`: nothing can be mounted here, which
+/// Starts a host whose state folder is a disk of 160 MiB. `None`: nothing can be mounted here, which
 /// was said.
 #[must_use]
 #[track_caller]
@@ -39,7 +39,7 @@ pub fn small(builder: Builder) -> Option<(Host, Disk)> {
     let inside = builder.home().state();
     fs::create_dir(&inside).expect("make the state folder");
     let mount =
-        format!("mount -t tmpfs -o size=96m,mode=700 none {} && exec \"$@\"", inside.display());
+        format!("mount -t tmpfs -o size=160m,mode=700 none {} && exec \"$@\"", inside.display());
     let through = [&["unshare"], flags, &["sh", "-c", &mount, "sh"]].concat();
     let host = builder.through(&through).start();
     let pid = host.pid();
