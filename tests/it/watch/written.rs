@@ -31,6 +31,9 @@ pub(super) struct Folder {
     pub(super) events: EventStream,
     /// A file whose rewriting says that the folder was looked at.
     marker: PathBuf,
+    /// Those before it: a number of a file that is given again would make a new one look like the one
+    /// before, touched.
+    markers: Vec<File>,
     versions: u32,
 }
 
@@ -46,7 +49,7 @@ impl Folder {
         let marker = host.home().drop_in(&fault("reflect"), "libmarker_v1.so");
         events.wait_for(|it| it.phase == "committed" && it.plugin == "marker");
         fs::create_dir(host.home().path().join("source")).unwrap();
-        Self { host, events, marker, versions: 0 }
+        Self { host, events, marker, markers: Vec::new(), versions: 0 }
     }
 
     fn source(&self) -> PathBuf {
@@ -90,7 +93,8 @@ impl Folder {
     #[track_caller]
     pub(super) fn check_nothing(&mut self, before: u64, what: &str) {
         for _ in 0..2 {
-            self.host.home().drop_in(&fault("reflect"), "libmarker_v1.so");
+            let marker = self.host.home().drop_in(&fault("reflect"), "libmarker_v1.so");
+            self.markers.push(File::open(marker).unwrap());
             self.events.wait_for(|it| it.phase == "ignored" && it.plugin == "marker");
         }
         let open = |host: &Host| {
