@@ -118,6 +118,7 @@ else
 	$(CARGO) test --locked --no-fail-fast --lib --bins --tests
 endif
 	$(CARGO) test --locked -p hotseat-plugin-api --lib --features axum,testing tests::
+	$(CARGO) test --locked $(APPLICATION_ARGS)
 	$(CARGO) test --locked --doc -p hotseat -p hotseat-plugin-api -p hotseat-testing -p hotseat-unload \
 	  --features hotseat-plugin-api/axum,hotseat-plugin-api/testing
 
