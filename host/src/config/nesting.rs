@@ -94,6 +94,13 @@ impl Config {
                 ));
             }
         }
+        let Limits { cell_bytes, cells_bytes, .. } = self.limits;
+        if cell_bytes > cells_bytes {
+            lines.push(format!(
+                "`cell_bytes` ({cell_bytes}) is above `cells_bytes` ({cells_bytes}): no value of that size has \
+                 room; set `cells_bytes` to more than {cell_bytes}"
+            ));
+        }
         let idle = self.limits.idle_time;
         if idle <= NGINX_KEEPALIVE {
             lines.push(format!(
@@ -184,6 +191,16 @@ mod tests {
 
     #[test]
     fn what_does_not_nest_is_named_with_its_cure() {
+        check(
+            |config| {
+                config.limits.cell_bytes = 2048;
+                config.limits.cells_bytes = 1024;
+            },
+            &[
+                "`cell_bytes` (2048) is above `cells_bytes` (1024): no value of that size has room; set \
+               `cells_bytes` to more than 2048",
+            ],
+        );
         check(
             |config| {
                 let (plugin, prefix) = ("handler".parse().unwrap(), "/slow".to_owned());
