@@ -14,8 +14,13 @@
 //! - An entry that is `None` or lies beyond `size` is absent: the other side skips it.
 #![expect(unsafe_code, reason = "the ABI: raw pointers with stated owners and lifetimes")]
 
+pub mod cell;
 pub mod heap;
+mod log;
 pub mod root;
+pub mod topic;
+
+pub use log::{Field, LogRecord, LogSpan, field, level};
 
 use abi_stable::StableAbi;
 
@@ -454,20 +459,6 @@ pub struct RequestVt {
 /// [`RequestVt::deadline`] of a request that may take any time.
 pub const NO_DEADLINE: u64 = u64::MAX;
 
-/// Log levels of [`HostVt::log`].
-pub mod level {
-    /// The operator must act.
-    pub const ERROR: u32 = 1;
-    /// Something went wrong and was recovered.
-    pub const WARN: u32 = 2;
-    /// Something asked for happened.
-    pub const INFO: u32 = 3;
-    /// For whoever debugs the plugin.
-    pub const DEBUG: u32 = 4;
-    /// Everything.
-    pub const TRACE: u32 = 5;
-}
-
 /// Kinds of [`HostVt::metric`].
 pub mod metric {
     /// `value` is added.
@@ -546,7 +537,7 @@ pub struct HostVt {
             key: Str,
             expected: u64,
             value: Str,
-            out: *mut CellValue,
+            out: *mut cell::CellValue,
         ) -> u32,
     >,
     /// Gives a copy of `message` to all that are subscribed to the plugin's `topic` now; how many, or
@@ -559,7 +550,7 @@ pub struct HostVt {
             host: *const (),
             topic: Str,
             capacity: u32,
-            out: *mut Subscription,
+            out: *mut topic::Subscription,
         ) -> u32,
     >,
     /// As [`blocking`](Self::blocking), for a job that is of use to nobody but who waits for it: if
@@ -581,164 +572,6 @@ pub mod spawn {
     pub const FULL: u32 = 1;
     /// The answer: the generation is at its end; it is still the caller's.
     pub const ENDED: u32 = 2;
-}
-
-/// Bounds and answers of [`HostVt::publish`] and [`HostVt::subscribe`].
-///
-/// A topic belongs to the plugin's name, in one process, and is there while somebody is subscribed to
-/// it.
-pub mod topic {
-    /// The longest name; the shortest has one byte. Units: bytes.
-    pub const NAME_BYTES: usize = 128;
-    /// The largest capacity; what is beyond counts as this, and 0 as 1. Units: messages.
-    pub const CAPACITY: u32 = 65_536;
-    /// `publish` of a message that is longer than may wait for one subscriber; nobody got it.
-    pub const TOO_LONG: u64 = u64::MAX;
-    /// The answer: subscribed.
-    pub const DONE: u32 = 0;
-    /// The answer: the plugin has too many topics, or too many subscriptions.
-    pub const FULL: u32 = 1;
-    /// The answer: the generation is at its end.
-    pub const ENDED: u32 = 2;
-    /// The answer: the name is empty or too long.
-    pub const BAD_NAME: u32 = 3;
-}
-
-/// Operations and answers of [`HostVt::cell`].
-pub mod cell {
-    /// Reads; `out` is the value.
-    pub const GET: u32 = 0;
-    /// Writes `value` if the version is `expected`; `out.version` is that of the value then.
-    pub const SET_IF: u32 = 1;
-    /// Removes the value if the version is `expected`.
-    pub const REMOVE_IF: u32 = 2;
-    /// As [`SET_IF`], whatever is there.
-    pub const SET: u32 = 3;
-    /// As [`REMOVE_IF`], whatever is there.
-    pub const REMOVE: u32 = 4;
-    /// Lists all keys, in order; in `out.bytes`, a line feed behind each.
-    pub const LIST: u32 = 5;
-
-    /// The answer: done; `out` is what the operation says.
-    pub const DONE: u32 = 0;
-    /// The answer: another version is there; `out` is the value as it is.
-    pub const CONFLICT: u32 = 1;
-    /// The answer: there is no room for it; `out.bytes` says of what.
-    pub const FULL: u32 = 2;
-    /// The answer: it cannot be done; `out.bytes` is the reason's text.
-    pub const FAILED: u32 = 3;
-    /// The answer: the value is longer than one may be; `out.bytes` says how long.
-    pub const TOO_LONG: u32 = 4;
-    /// The answer: the key is none; `out.bytes` says what one is.
-    pub const BAD_KEY: u32 = 5;
-}
-
-/// A value of the host's, as a plugin gets it.
-#[repr(C)]
-#[derive(Debug, StableAbi)]
-pub struct CellValue {
-    /// Counts up with each change of any value of the plugin; 0: there is no value.
-    pub version: u64,
-    /// The value, or what the answer says; empty when there is none.
-    pub bytes: Bytes,
-}
-
-/// One message of a topic.
-#[repr(C)]
-#[derive(Debug, StableAbi)]
-pub struct Message {
-    /// How many before it were not taken in time.
-    pub missed: u64,
-    /// The message.
-    pub bytes: Bytes,
-}
-
-/// A subscription of a topic.
-#[repr(C)]
-#[derive(Debug, StableAbi)]
-pub struct Subscription {
-    /// The host's data.
-    pub data: *mut (),
-    /// Functions of the host.
-    #[sabi(unsafe_opaque_field)]
-    pub vt: *const SubscriptionVt,
-}
-
-/// Functions of a [`Subscription`]. Growing. Called from any thread, one at a time.
-#[repr(C)]
-#[derive(Debug)]
-pub struct SubscriptionVt {
-    /// Units: bytes of this struct in the host's build.
-    pub size: u32,
-    /// `READY` (a message), `PENDING` or `END`: the generation is at its end.
-    pub poll_next:
-        unsafe extern "C" fn(data: *mut (), waker: *const Waker, out: *mut Message) -> u32,
-    /// Ends it; called once.
-    pub drop: unsafe extern "C" fn(data: *mut ()),
-}
-
-/// All that is known of one line of the log. Growing.
-#[repr(C)]
-#[derive(Debug)]
-pub struct LogRecord {
-    /// Units: bytes of this struct in the plugin's build.
-    pub size: u32,
-    /// One of [`level`]'s.
-    pub level: u32,
-    /// The request that it belongs to, [`RequestHead::id`]; 0: none.
-    pub request: u64,
-    /// The module.
-    pub target: Str,
-    /// The text.
-    pub message: Str,
-    /// `fields_count` fields.
-    pub fields: *const Field,
-    /// See `fields`.
-    pub fields_count: usize,
-    /// `spans_count` spans that it happened in, the outermost first.
-    pub spans: *const LogSpan,
-    /// See `spans`.
-    pub spans_count: usize,
-}
-
-/// A span around a line of the log. Fixed.
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct LogSpan {
-    /// Its name.
-    pub name: Str,
-    /// `fields_count` fields.
-    pub fields: *const Field,
-    /// See `fields`.
-    pub fields_count: usize,
-}
-
-/// A named value of the log. Fixed.
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct Field {
-    /// Its name.
-    pub name: Str,
-    /// One of [`field`]'s.
-    pub kind: u64,
-    /// The bits of a number.
-    pub bits: u64,
-    /// With [`field::TEXT`].
-    pub text: Str,
-}
-
-/// Kinds of [`Field`].
-pub mod field {
-    /// `text`.
-    pub const TEXT: u64 = 0;
-    /// `bits` of a signed number.
-    pub const I64: u64 = 1;
-    /// `bits` of a number without sign.
-    pub const U64: u64 = 2;
-    /// `bits` of a floating-point number.
-    pub const F64: u64 = 3;
-    /// `bits` is 0 or 1.
-    pub const BOOL: u64 = 4;
 }
 
 /// Bits of [`NewArgs::flags`].

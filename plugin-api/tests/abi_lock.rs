@@ -8,17 +8,22 @@
 use std::{any::type_name, env, fmt::Write, fs, mem::offset_of, path::Path};
 
 use hotseat_plugin_api::abi::{
-    ABI_MAJOR, ABI_MINOR, Address, Answer, BodyVt, Bytes, CellValue, Created, Done, Field, Frame,
-    Future, Growing, Header, Headers, HeadersVt, HostVt, InstanceVt, Io, IoVt, Job, KNOWN_FEATURES,
-    LogRecord, LogSpan, Message, NewArgs, RequestHead, RequestVt, StateBlob, Str, Stream, StreamVt,
-    Subscription, SubscriptionVt, Upgrade, Waker, WakerVt, body, cell, drain, field,
+    ABI_MAJOR, ABI_MINOR, Address, Answer, BodyVt, Bytes, Created, Done, Field, Frame, Future,
+    Growing, Header, Headers, HeadersVt, HostVt, InstanceVt, Io, IoVt, Job, KNOWN_FEATURES,
+    LogRecord, LogSpan, NewArgs, RequestHead, RequestVt, StateBlob, Str, Stream, StreamVt, Upgrade,
+    Waker, WakerVt, body,
+    cell::{self, CellValue},
+    drain, field,
     heap::{self, CHUNK, Cell, Figures},
-    level, metric, new_flags, poll, root, signal, signal_phase, spawn, topic,
+    level, metric, new_flags, poll, root, signal, signal_phase, spawn,
+    topic::{self, Message, Subscription, SubscriptionVt},
 };
 use hotseat_plugin_api::abi::{IO_PENDING, NO_DEADLINE, UNKNOWN_LEN};
 
 fn type_of<S, F>(_: fn(&S) -> &F) -> String {
-    type_name::<F>().replace("hotseat_plugin_api::abi::", "")
+    // In which file of ours a type stands is nobody's business.
+    let files = ["hotseat_plugin_api::abi::", "cell::", "log::", "topic::"];
+    files.iter().fold(type_name::<F>().to_owned(), |name, file| name.replace(file, ""))
 }
 
 /// Describes types; naming every field is checked by the compiler.
@@ -59,8 +64,8 @@ fn fingerprint() -> String {
         NO_DEADLINE, spawn::HERE, spawn::ACCEPTED, spawn::FULL, spawn::ENDED,
         topic::NAME_BYTES, topic::CAPACITY, topic::TOO_LONG,
         topic::DONE, topic::FULL, topic::ENDED, topic::BAD_NAME,
-        cell::GET, cell::SET_IF, cell::REMOVE_IF,
-        cell::DONE, cell::CONFLICT, cell::FULL, cell::FAILED,
+        cell::GET, cell::SET_IF, cell::REMOVE_IF, cell::SET, cell::REMOVE, cell::LIST,
+        cell::DONE, cell::CONFLICT, cell::FULL, cell::FAILED, cell::TOO_LONG, cell::BAD_KEY,
         field::TEXT, field::I64, field::U64, field::F64, field::BOOL,
     );
     let symbol = String::from_utf8_lossy(root::ROOT_SYMBOL);

@@ -464,7 +464,7 @@ unsafe extern "C" fn subscribe(
     host: *const (),
     topic: abi::Str,
     capacity: u32,
-    out: *mut abi::Subscription,
+    out: *mut abi::topic::Subscription,
 ) -> u32 {
     // SAFETY: called through `VT` by the context's library.
     let context = unsafe { context(host) };
@@ -491,7 +491,7 @@ unsafe extern "C" fn cell(
     key: abi::Str,
     expected: u64,
     value: abi::Str,
-    out: *mut abi::CellValue,
+    out: *mut abi::cell::CellValue,
 ) -> u32 {
     // SAFETY: called through `VT` by the context's library.
     let context = unsafe { context(host) };
@@ -500,7 +500,7 @@ unsafe extern "C" fn cell(
     let said = shield(|| cell::carry_out(context, operation, key, expected, value));
     let (code, version, bytes) = said.unwrap_or_else(cell::broken);
     // SAFETY: the caller's out value has room for it.
-    unsafe { out.write(abi::CellValue { version, bytes: owned(bytes) }) };
+    unsafe { out.write(abi::cell::CellValue { version, bytes: owned(bytes) }) };
     code
 }
 

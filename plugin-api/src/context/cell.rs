@@ -10,7 +10,10 @@ use bytes::Bytes;
 
 use super::{Context, Host};
 use crate::{
-    abi::{CellValue, Str, cell},
+    abi::{
+        Str,
+        cell::{self, CellValue},
+    },
     entry,
     owned::OwnedBytes,
 };

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use super::{Context, Host};
 use crate::{
     Result,
-    abi::{self, Str, poll, topic},
+    abi::{Str, poll, topic},
     entry,
     owned::OwnedBytes,
     waker,
@@ -155,7 +155,7 @@ impl Topic {
 /// From any, one at a time.
 #[derive(Debug)]
 pub struct Subscription {
-    raw: abi::Subscription,
+    raw: topic::Subscription,
 }
 
 // SAFETY: the ABI lets a subscription be used from any thread, one at a time.
@@ -172,10 +172,10 @@ impl Subscription {
     /// As [`next`](Self::next), for a stream: `poll_fn(move |cx| subscription.poll_next(cx))` of the
     /// crate `futures` is one.
     pub fn poll_next(&mut self, cx: &mut task::Context<'_>) -> Poll<Option<TopicMessage>> {
-        let abi::Subscription { data, vt } = self.raw;
+        let topic::Subscription { data, vt } = self.raw;
         // SAFETY: a subscription's table lives as long as the library, and has its base entries.
         let next = unsafe { (&raw const (*vt).poll_next).read() };
-        let mut out = MaybeUninit::<abi::Message>::uninit();
+        let mut out = MaybeUninit::<topic::Message>::uninit();
         let code = waker::with_abi(cx.waker(), |waker| {
             // SAFETY: the subscription is alive and used by one thread; `out` has room.
             unsafe { next(data, waker, out.as_mut_ptr()) }
@@ -184,7 +184,7 @@ impl Subscription {
             poll::PENDING => Poll::Pending,
             poll::READY => {
                 // SAFETY: filled on READY.
-                let abi::Message { missed, bytes } = unsafe { out.assume_init() };
+                let topic::Message { missed, bytes } = unsafe { out.assume_init() };
                 // SAFETY: a message is the receiver's.
                 let bytes = unsafe { OwnedBytes::from_abi(bytes) };
                 Poll::Ready(Some(TopicMessage { missed, bytes: bytes.into() }))

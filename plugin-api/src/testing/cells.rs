@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, sync::Mutex};
 
 use super::world::{World, lock};
 use crate::{
-    abi::{CellValue, Str, cell},
+    abi::{
+        Str,
+        cell::{self, CellValue},
+    },
     owned::OwnedBytes,
 };
 

@@ -15,7 +15,10 @@ use super::{
     world::{World, lock},
 };
 use crate::{
-    abi::{self, Message, Str, Subscription, SubscriptionVt, Waker, poll, topic},
+    abi::{
+        self, Str, Waker, poll,
+        topic::{self, Message, Subscription, SubscriptionVt},
+    },
     owned::OwnedBytes,
 };
 

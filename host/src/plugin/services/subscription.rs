@@ -26,13 +26,16 @@ struct Lent {
     subscriptions: *const Subscriptions,
 }
 
-static VT: abi::SubscriptionVt =
-    abi::SubscriptionVt { size: abi::size_of_u32::<abi::SubscriptionVt>(), poll_next, drop: free };
+static VT: abi::topic::SubscriptionVt = abi::topic::SubscriptionVt {
+    size: abi::size_of_u32::<abi::topic::SubscriptionVt>(),
+    poll_next,
+    drop: free,
+};
 
 /// Gives `reader` to the plugin of `context`.
-pub(super) fn lend(context: &Context, reader: Arc<Reader>) -> abi::Subscription {
+pub(super) fn lend(context: &Context, reader: Arc<Reader>) -> abi::topic::Subscription {
     let lent = Lent { reader, subscriptions: &raw const context.subscriptions };
-    abi::Subscription { data: Box::into_raw(Box::new(lent)).cast(), vt: &raw const VT }
+    abi::topic::Subscription { data: Box::into_raw(Box::new(lent)).cast(), vt: &raw const VT }
 }
 
 /// Wakes who waits for what `context`'s plugin has published.
@@ -62,7 +65,7 @@ pub(super) fn wake(context: &Context, waiting: Waiting) {
 unsafe extern "C" fn poll_next(
     data: *mut (),
     waker: *const abi::Waker,
-    out: *mut abi::Message,
+    out: *mut abi::topic::Message,
 ) -> u32 {
     // SAFETY: the box that `lend` made; called by one thread at a time, and not after `free`.
     let reader = unsafe { &(*data.cast::<Lent>()).reader };
@@ -76,7 +79,8 @@ unsafe extern "C" fn poll_next(
     match shield(|| release::scope(|| reader.poll(waker))) {
         Some(Poll::Pending) => abi::poll::PENDING,
         Some(Poll::Ready(Some(received))) => {
-            let message = abi::Message { missed: received.missed, bytes: shared(received.message) };
+            let message =
+                abi::topic::Message { missed: received.missed, bytes: shared(received.message) };
             // SAFETY: the caller's out value has room for it.
             unsafe { out.write(message) };
             abi::poll::READY

@@ -12,7 +12,12 @@ use std::{
 
 use crate::{
     Context, Error, Handler, Request, Response, Result,
-    abi::{self, CellValue, HostVt, Str, Subscription, cell, poll, spawn, topic},
+    abi::{
+        HostVt, Str,
+        cell::{self, CellValue},
+        poll, spawn,
+        topic::{self, Subscription},
+    },
     guard,
     owned::OwnedBytes,
     task,
@@ -142,7 +147,7 @@ impl Reader {
     async fn next(&mut self) -> Option<String> {
         std::future::poll_fn(|cx| {
             let Subscription { data, vt } = self.0;
-            let mut out = MaybeUninit::<abi::Message>::uninit();
+            let mut out = MaybeUninit::<topic::Message>::uninit();
             let code = waker::with_abi(cx.waker(), |waker| {
                 // SAFETY: alive, with room for a message.
                 unsafe { ((*vt).poll_next)(data, waker, out.as_mut_ptr()) }
@@ -151,7 +156,7 @@ impl Reader {
                 poll::PENDING => std::task::Poll::Pending,
                 poll::READY => {
                     // SAFETY: filled on READY, and the receiver's.
-                    let abi::Message { missed, bytes } = unsafe { out.assume_init() };
+                    let topic::Message { missed, bytes } = unsafe { out.assume_init() };
                     // SAFETY: as above.
                     let text = unsafe { OwnedBytes::from_abi(bytes) }.to_text();
                     std::task::Poll::Ready(Some(format!("{missed} {text}")))
