@@ -17,7 +17,7 @@
 //! - All of it ends with the host, but for what `state` keeps.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fmt, io,
     os::fd::{AsRawFd as _, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
@@ -30,24 +30,23 @@ use serde::{Deserialize, Serialize};
 use self::{
     area::{Area, Change, Growth},
     layout::{
-        Header, NAME_BYTES, PLUGINS_AT, PLUGINS_MAX, SEEDED, SEEDED_AT, SEEDED_IN_PART, area_at,
-        name_at, read_text, text,
+        Header, NAME_BYTES, PLUGINS_AT, PLUGINS_MAX, SEEDED_AT, area_at, name_at, read_text, text,
     },
     lock::Lock,
     region::Region,
 };
-use crate::{
-    error::{Coded, Kind},
-    ids::PluginName,
-};
+use crate::ids::PluginName;
 
 mod area;
+mod error;
 mod layout;
 mod lock;
 mod region;
+mod seed;
 mod trial;
 
 pub use self::{
+    error::{CellError, Limit},
     layout::{KEY_BYTES_MAX, VALUE_BYTES_MAX, VALUES_MAX},
     region::{Foreign, make},
     trial::Trial,
@@ -138,105 +137,6 @@ pub enum When {
     Always,
     /// This version is there; 0: none is.
     Version(u64),
-}
-
-/// Which bound has no room left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Limit {
-    /// Values of a plugin.
-    Count(u64),
-    /// Bytes of a plugin.
-    Bytes(u64),
-    /// Bytes of all plugins.
-    Total(u64),
-    /// Names of plugins.
-    Plugins,
-    /// Memory of the machine.
-    Memory,
-}
-
-impl fmt::Display for Limit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Count(max) => write!(f, "the plugin has {max} values (`cells_count`)"),
-            Self::Bytes(max) => {
-                write!(f, "the plugin's values may come to {max} bytes (`cells_bytes`)")
-            }
-            Self::Total(max) => {
-                write!(f, "all plugins' values may come to {max} bytes (`cells_total_bytes`)")
-            }
-            Self::Plugins => write!(f, "{PLUGINS_MAX} plugins have had values"),
-            Self::Memory => f.write_str("the machine has no memory for it"),
-        }
-    }
-}
-
-/// Why a cell is not read or changed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CellError {
-    /// Another version is there.
-    #[error("another version is there: {}", .0.as_ref().map_or(0, |value| value.version))]
-    Conflict(Option<Value>),
-    /// There is no room.
-    #[error("no room: {0}")]
-    Full(Limit),
-    /// The value is too long.
-    #[error("a value of {len} bytes: {max} are allowed (`cell_bytes`)")]
-    TooLong {
-        /// What it has. Units: bytes.
-        len: u64,
-        /// Units: bytes.
-        max: u64,
-    },
-    /// No key.
-    #[error("`{0}` is no key: 1 to {KEY_BYTES_MAX} bytes of text without control characters")]
-    BadKey(String),
-    /// Somebody has written over it who should not have.
-    #[error("the value of `{0}` is damaged; set or remove it")]
-    Damaged(String),
-    /// Not to be reached from here.
-    #[error("cells are not to be had: {0}")]
-    Unavailable(String),
-}
-
-impl From<io::Error> for CellError {
-    fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::StorageFull
-            | io::ErrorKind::OutOfMemory
-            | io::ErrorKind::QuotaExceeded => Self::Full(Limit::Memory),
-            io::ErrorKind::TimedOut => {
-                Self::Unavailable("a process of this host holds them, and stands still".to_owned())
-            }
-            io::ErrorKind::FileTooLarge => Self::Unavailable(
-                "a limit on the size of files (`ulimit -f`, `LimitFSIZE=`) forbids it".to_owned(),
-            ),
-            _ => Self::Unavailable(error.to_string()),
-        }
-    }
-}
-
-impl Coded for CellError {
-    fn code(&self) -> &'static str {
-        match self {
-            Self::Conflict(_) => "cell_conflict",
-            Self::Full(_) => "cells_full",
-            Self::TooLong { .. } => "cell_too_long",
-            Self::BadKey(_) => "bad_key",
-            Self::Damaged(_) => "cell_damaged",
-            Self::Unavailable(_) => "cells_unavailable",
-        }
-    }
-
-    fn kind(&self) -> Kind {
-        match self {
-            Self::Conflict(_) => Kind::Condition,
-            Self::Full(_) => Kind::Conflict,
-            Self::TooLong { .. } => Kind::TooLarge,
-            Self::BadKey(_) => Kind::Input,
-            Self::Damaged(_) | Self::Unavailable(_) => Kind::Host,
-        }
-    }
 }
 
 /// What a plugin may do with its cells.
@@ -468,84 +368,6 @@ impl Cells {
             self.change(plugin, key, When::Always, None)?;
         }
         Ok(list.len())
-    }
-
-    /// Takes in what `saved` gives of each of these plugins, if nobody has done so since the file was
-    /// made; `None`: it cannot be had. Whoever dies within it leaves it to the next one. Those of
-    /// which the disk has more than is here, as long as the file lives: nobody may write over that.
-    ///
-    /// # Errors
-    /// That may be any of them, then.
-    pub fn seed(
-        &self,
-        plugins: &BTreeSet<PluginName>,
-        saved: impl Fn(&PluginName) -> Option<Copied>,
-    ) -> Result<BTreeSet<PluginName>, CellError> {
-        let region = self.region()?;
-        if region.word(SEEDED_AT)? == 0 {
-            match self.seeding.take(region, lock::due()) {
-                Ok(_held) if region.word(SEEDED_AT)? == 0 => {
-                    let mut how = SEEDED;
-                    for plugin in plugins {
-                        if let Err(error) = self.take_in(region, plugin, saved(plugin)) {
-                            tracing::error!(
-                                plugin = plugin.as_str(),
-                                "no place for cells: {error}"
-                            );
-                            how = SEEDED_IN_PART;
-                        }
-                    }
-                    region.write_word(SEEDED_AT, how)?;
-                }
-                Ok(_) => {}
-                // Plugins begin without, and nobody sets their values back in the midst of it.
-                Err(_) => region.write_word(SEEDED_AT, SEEDED_IN_PART)?,
-            }
-        }
-        if region.word(SEEDED_AT)? != SEEDED {
-            return Ok(plugins.clone());
-        }
-        let mut left_out = BTreeSet::new();
-        for plugin in plugins {
-            if let Some(area) = self.find(plugin)?
-                && area.is_left_out(region)?
-            {
-                left_out.insert(plugin.clone());
-            }
-        }
-        Ok(left_out)
-    }
-
-    /// What the disk has of a plugin. What of it cannot be taken in is left out.
-    fn take_in(
-        &self,
-        region: &Region,
-        plugin: &PluginName,
-        saved: Option<Copied>,
-    ) -> Result<(), CellError> {
-        if saved.as_ref().is_some_and(|it| it == &Copied::default()) {
-            return Ok(());
-        }
-        let area = self.place(plugin, lock::due())?;
-        area.leave_out(region, true)?;
-        let Some(Copied { version, values }) = saved else { return Ok(()) };
-        let take = || {
-            for (key, Value { version, bytes }) in &values {
-                check_key(key)?;
-                let (when, to, version) = (When::Always, Some(&**bytes), Some(*version));
-                let change = Change { key, when, to, version, due: lock::due() };
-                area.change(region, &change, |_, _, begin| Ok(begin()?))?;
-            }
-            // The last changes before a machine went down may never have been written.
-            area.skip_versions(region, version)
-        };
-        match take() {
-            Ok(()) => Ok(area.leave_out(region, false)?),
-            Err(error) => {
-                tracing::error!(plugin = plugin.as_str(), "cells are not taken in whole: {error}");
-                Ok(())
-            }
-        }
     }
 }
 

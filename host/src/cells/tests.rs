@@ -1,4 +1,5 @@
 use std::{
+    collections::BTreeSet,
     io::{Read as _, Write as _},
     os::{fd::AsFd as _, unix::fs::FileExt as _, unix::fs::MetadataExt as _},
     process::{Child, Command, Stdio},
