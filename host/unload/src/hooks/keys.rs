@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    current,
+    current, needed,
     real::{self, Dtor},
     registry::{self, Key, Owner, Record},
 };
@@ -66,8 +66,9 @@ unsafe fn note(key: *const libc::pthread_key_t, dtor: Option<Dtor>) {
         Some(Owner::Host) => None,
         // `free` and the like: the C library's, for a plugin's own key.
         Some(Owner::Other(object)) => variable_owner(key).or_else(|| {
-            if current().is_some() {
-                // Its library may go with the plugin that needs it, and the key would stay.
+            if current().is_some() && !needed::is_permanent(object.id()) {
+                // Its library may go with the plugin that needs it, and the key would stay. What cannot
+                // go is not asked for: that would wait for the loader.
                 pin(object.name());
             }
             None

@@ -40,7 +40,9 @@ pub(super) unsafe extern "C-unwind" fn write(
     bytes: *const c_void,
     count: usize,
 ) -> isize {
-    if matches!(fd, libc::STDOUT_FILENO | libc::STDERR_FILENO) && !bytes.is_null() && count > 0 {
+    let is_printed = matches!(fd, libc::STDOUT_FILENO | libc::STDERR_FILENO);
+    // The -1 of a read that failed is the kernel's to refuse.
+    if is_printed && !bytes.is_null() && (1..=isize::MAX.cast_unsigned()).contains(&count) {
         // SAFETY: not null, and as many as the caller says.
         let text = unsafe { slice::from_raw_parts(bytes.cast::<u8>(), count) };
         match print(fd, text) {

@@ -3,8 +3,8 @@
 //! What a library keeps in blocks of memory is followed from one to the next
 //! ([`census`](super::census)). In a block that was used before stand the words of its last owner, and
 //! of a structure that is not filled whole they stay: they would lead from any library into the
-//! memory of the program, which has the addresses of everything. The program's own calls of `malloc`
-//! and `realloc` go to the C library after two comparisons; what is freed is freed by the C library.
+//! memory of the program, which has the addresses of everything. The program's own calls go to the C
+//! library after two comparisons; what is freed is freed by the C library.
 //! Where blocks are another allocator's, everything goes on to that.
 //!
 //! A program calls these before its `main`: nothing here allocates or locks but what it stands for.
@@ -26,18 +26,21 @@ use super::{
 /// Where the program's own calls go; null until the first call.
 static MALLOC: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 static REALLOC: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+static ALIGNED_ALLOC: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+static MEMALIGN: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+static POSIX_MEMALIGN: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 
 /// A function whose calls from the program itself go on to `$real`, once that is there, and all
 /// others to `$zeroed`.
 macro_rules! stub {
-    ($name:ident($($argument:ident: $type:ty),*), $real:ident, $zeroed:path) => {
+    ($name:ident($($argument:ident: $type:ty),*) -> $out:ty, $real:ident, $zeroed:path) => {
         /// Interposes the function of that name.
         ///
         /// # Safety
         /// As for the function of that name.
         #[unsafe(naked)]
         #[unsafe(no_mangle)]
-        pub(super) unsafe extern "C" fn $name($($argument: $type),*) -> *mut c_void {
+        pub(super) unsafe extern "C" fn $name($($argument: $type),*) -> $out {
             #[cfg(target_arch = "x86_64")]
             naked_asm!(
                 ".hidden __ehdr_start",
@@ -85,8 +88,16 @@ macro_rules! stub {
     };
 }
 
-stub!(malloc(size: usize), MALLOC, zeroed_malloc);
-stub!(realloc(block: *mut c_void, size: usize), REALLOC, zeroed_realloc);
+stub!(malloc(size: usize) -> *mut c_void, MALLOC, zeroed_malloc);
+stub!(realloc(block: *mut c_void, size: usize) -> *mut c_void, REALLOC, zeroed_realloc);
+stub!(aligned_alloc(align: usize, size: usize) -> *mut c_void, ALIGNED_ALLOC, zeroed_aligned_alloc);
+stub!(memalign(align: usize, size: usize) -> *mut c_void, MEMALIGN, zeroed_memalign);
+// Rust's own allocator takes from it what is aligned widely, such as each task of tokio.
+stub!(
+    posix_memalign(block: *mut *mut c_void, align: usize, size: usize) -> c_int,
+    POSIX_MEMALIGN,
+    zeroed_posix_memalign
+);
 
 /// Units: bytes from which on `calloc` is asked: it knows which pages are fresh. Smaller blocks it does
 /// not take from those at hand for each thread, as `malloc` does; larger ones it writes whole.
@@ -119,36 +130,24 @@ unsafe extern "C" fn zeroed_realloc(block: *mut c_void, size: usize) -> *mut c_v
     block
 }
 
-/// Interposes the function of that name.
-///
-/// # Safety
-/// As for the function of that name.
-#[unsafe(no_mangle)]
-pub(super) unsafe extern "C" fn aligned_alloc(align: usize, size: usize) -> *mut c_void {
+unsafe extern "C" fn zeroed_aligned_alloc(align: usize, size: usize) -> *mut c_void {
+    note(&ALIGNED_ALLOC, real::aligned_alloc);
     // SAFETY: the caller's arguments, unchanged.
     unsafe { aligned(real::aligned_alloc(), align, size) }
 }
 
-/// Interposes the function of that name.
-///
-/// # Safety
-/// As for the function of that name.
-#[unsafe(no_mangle)]
-pub(super) unsafe extern "C" fn memalign(align: usize, size: usize) -> *mut c_void {
+unsafe extern "C" fn zeroed_memalign(align: usize, size: usize) -> *mut c_void {
+    note(&MEMALIGN, real::memalign);
     // SAFETY: the caller's arguments, unchanged.
     unsafe { aligned(real::memalign(), align, size) }
 }
 
-/// Interposes the function of that name.
-///
-/// # Safety
-/// As for the function of that name.
-#[unsafe(no_mangle)]
-pub(super) unsafe extern "C" fn posix_memalign(
+unsafe extern "C" fn zeroed_posix_memalign(
     block: *mut *mut c_void,
     align: usize,
     size: usize,
 ) -> c_int {
+    note(&POSIX_MEMALIGN, real::posix_memalign);
     let Some(real) = real::posix_memalign() else { return libc::ENOMEM };
     // SAFETY: the caller's arguments, unchanged.
     let code = unsafe { real(block, align, size) };

@@ -21,6 +21,7 @@ use tempfile::TempDir;
 mod lists;
 mod memory;
 mod pairs;
+mod prints;
 
 const LONG: Duration = Duration::from_secs(20);
 

@@ -95,3 +95,54 @@ fn large_blocks_are_not_touched() {
     }
     library.close().expect("nothing holds it");
 }
+
+/// The program pays nothing for it: its own blocks come as the C library gives them.
+#[test]
+fn memory_of_the_program_is_left_as_it_is() {
+    /// Of blocks that were filled, freed and asked for again: how many bytes are not zero.
+    fn kept(ask: impl Fn(usize) -> *mut u8) -> usize {
+        const SIZE: usize = 1024;
+        let all = || -> Vec<*mut u8> { (0..64).map(|_| ask(SIZE)).collect() };
+        let mut found = 0;
+        for round in 0..2 {
+            let blocks = all();
+            for block in &blocks {
+                // SAFETY: a block of that size, whose bytes the C library has written or has had.
+                unsafe {
+                    let bytes = std::ptr::slice_from_raw_parts_mut(*block, SIZE);
+                    if round == 1 {
+                        found += (*bytes).iter().filter(|byte| **byte == 0xaa).count();
+                    }
+                    (*bytes).fill(0xaa);
+                }
+            }
+            // SAFETY: each once.
+            blocks.iter().for_each(|block| unsafe { libc::free(block.cast()) });
+        }
+        found
+    }
+    // SAFETY: any size may be asked for.
+    let malloc = |size| unsafe { libc::malloc(size) }.cast();
+    // SAFETY: as above.
+    let realloc = |size| unsafe { libc::realloc(std::ptr::null_mut(), size) }.cast();
+    // SAFETY: as above, with a power of two.
+    let aligned_alloc = |size| unsafe { libc::aligned_alloc(128, size) }.cast();
+    // SAFETY: as above.
+    let memalign = |size| unsafe { libc::memalign(128, size) }.cast();
+    let posix_memalign = |size| {
+        let mut block = std::ptr::null_mut();
+        // SAFETY: as above, with room for the answer.
+        assert_eq!(unsafe { libc::posix_memalign(&raw mut block, 128, size) }, 0);
+        block.cast()
+    };
+    let ways: [(&str, &dyn Fn(usize) -> *mut u8); 5] = [
+        ("malloc", &malloc),
+        ("realloc", &realloc),
+        ("aligned_alloc", &aligned_alloc),
+        ("memalign", &memalign),
+        ("posix_memalign", &posix_memalign),
+    ];
+    for (name, ask) in ways {
+        assert!(kept(ask) > 0, "{name}");
+    }
+}
