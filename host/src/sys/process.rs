@@ -112,8 +112,8 @@ pub fn descriptors_beside(reserve: usize, limit: u64) -> usize {
 /// and loads start: each is 64 MiB of address space and two mappings for good.
 ///
 /// To be called at start, before the first thread.
-pub fn bound_arenas(cores: usize) {
-    let arenas = libc::c_int::try_from(cores + 2).unwrap_or(libc::c_int::MAX);
+pub fn bound_arenas(arenas: usize) {
+    let arenas = libc::c_int::try_from(arenas).unwrap_or(libc::c_int::MAX);
     // SAFETY: M_ARENA_MAX takes any positive number; a refusal changes nothing.
     unsafe { libc::mallopt(libc::M_ARENA_MAX, arenas) };
     // SAFETY: M_MMAP_THRESHOLD takes any number up to half a heap; a refusal changes nothing.

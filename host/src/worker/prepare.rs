@@ -54,7 +54,7 @@ pub fn prepare_process(config: &mut Config) {
         );
         limits.connections_count = most;
     }
-    sys::process::bound_arenas(config.threads + 2);
+    sys::process::bound_arenas(config.threads + 4);
     // Looked at now: a plugin may change each of these later.
     sys::start::start();
 }

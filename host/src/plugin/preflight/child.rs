@@ -27,6 +27,7 @@ use crate::{
     error::Coded,
     ids::Generation,
     plugin::library::{LoadError, LoadRequest},
+    sys::process,
 };
 
 mod cell;
@@ -68,6 +69,8 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
 }
 
 fn set_up(tested: bool) -> io::Result<(Voice, Offered, LoadRequest)> {
+    // It has threads for moments only: to give each its own memory takes longer than what they do.
+    process::bound_arenas(1);
     let pipe = cell::enter()?;
     if tested {
         cell::believe();

@@ -36,7 +36,7 @@ use self::{
     scan::{Hit, Survey},
     tables::Tables,
 };
-use super::{LibraryId, check, interpose, needed, object};
+use super::{LibraryId, check, interpose, needed, object, resolved};
 
 mod blocks;
 mod cache;
@@ -207,6 +207,7 @@ pub(crate) fn would_hold(library: LibraryId, path: &CStr) -> Option<String> {
 pub fn warm() {
     let _ = check::self_test();
     drop(turn());
+    resolved::warm();
 }
 
 /// What this process does not let it see, for people; `None`: nothing. Looked at once.

@@ -175,8 +175,20 @@ impl Words {
     pub(super) fn each(
         &mut self,
         range: &Range<usize>,
+        look: impl FnMut(usize, usize),
+    ) -> io::Result<usize> {
+        self.each_near(range, |_| true, look)
+    }
+
+    /// As [`each`](Self::each), but only what stands beside a word that is `near`: most are not, and that
+    /// is asked of some at a time.
+    pub(super) fn each_near(
+        &mut self,
+        range: &Range<usize>,
+        near: impl Fn(usize) -> bool,
         mut look: impl FnMut(usize, usize),
     ) -> io::Result<usize> {
+        const BESIDE: usize = 8;
         let page = rustix::param::page_size();
         let (mut at, mut seen) = (range.start.next_multiple_of(WORD), 0);
         let mut most = PIECE;
@@ -184,8 +196,13 @@ impl Words {
             let wanted = (range.end - at).min(most) / WORD * WORD;
             let count = copy(at, &mut self.room[..wanted])?;
             let (words, _) = self.room[..count].as_chunks::<WORD>();
-            for (number, bytes) in words.iter().enumerate() {
-                look(at + number * WORD, usize::from_ne_bytes(*bytes));
+            for (first, beside) in words.chunks(BESIDE).enumerate() {
+                let any = |any, bytes: &[u8; WORD]| any | near(usize::from_ne_bytes(*bytes));
+                if beside.iter().fold(false, any) {
+                    for (number, bytes) in (first * BESIDE..).zip(beside) {
+                        look(at + number * WORD, usize::from_ne_bytes(*bytes));
+                    }
+                }
             }
             seen += words.len();
             at += words.len() * WORD;

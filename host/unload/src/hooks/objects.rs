@@ -30,7 +30,7 @@ pub(super) struct Loaded {
 }
 
 /// What an object says of itself to the loader.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Wants {
     /// The name that others want it by.
     pub(super) soname: Option<Vec<u8>>,

@@ -12,9 +12,10 @@
 #![expect(unsafe_code, reason = "asks the loader for what has a name")]
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     ffi::{CStr, CString},
     fmt, fs,
+    sync::OnceLock,
 };
 
 use serde::{Deserialize, Serialize};
@@ -87,6 +88,41 @@ pub struct OtherCopy {
     pub needed_by: Vec<u64>,
 }
 
+/// What an object says of itself.
+#[derive(Clone, Debug, Default)]
+struct Said {
+    wants: Wants,
+    build_id: Option<Vec<u8>>,
+}
+
+impl Said {
+    fn by(loaded: &Loaded) -> Self {
+        Self { wants: loaded.wants(), build_id: build_id::of(loaded) }
+    }
+}
+
+/// What the objects that the process began with say, by their places in the loader's list. They stay, and
+/// say nothing else later: read once, as soon as it is known which they are.
+fn said_by_own() -> Option<&'static BTreeMap<usize, Said>> {
+    static SAID: OnceLock<BTreeMap<usize, Said>> = OnceLock::new();
+    if SAID.get().is_none() {
+        let own = |loaded: &Loaded| {
+            let map = needed::map_of(loaded).filter(|map| needed::is_permanent(*map))?;
+            Some((map, Said::by(loaded)))
+        };
+        let said = objects::with_all(|all| all.iter().filter_map(own).collect::<BTreeMap<_, _>>());
+        if let Some(said) = said.filter(|it| !it.is_empty()) {
+            let _ = SAID.set(said);
+        }
+    }
+    SAID.get()
+}
+
+/// Reads what is read once. Behind the first turn.
+pub(super) fn warm() {
+    said_by_own();
+}
+
 /// A loaded object, with what is known of it.
 struct Known {
     loaded: Loaded,
@@ -102,17 +138,17 @@ struct Known {
 impl Known {
     /// All of them; `whole`: also what the process's own say of themselves.
     fn all(whole: bool) -> Vec<Self> {
+        // Before the loader's lock, under which nothing is waited for.
+        let said_by_own = whole.then(said_by_own).flatten();
         let known = |loaded: &Loaded| {
             let map = needed::map_of(loaded);
             let own = map.is_some_and(needed::is_permanent);
-            let asked = whole || !own;
-            Self {
-                map,
-                own,
-                wants: if asked { loaded.wants() } else { Wants::default() },
-                build_id: asked.then(|| build_id::of(loaded)).flatten(),
-                loaded: loaded.clone(),
-            }
+            let said = match own && !whole {
+                true => Some(Said::default()),
+                false => map.and_then(|map| said_by_own?.get(&map).cloned()),
+            };
+            let Said { wants, build_id } = said.unwrap_or_else(|| Said::by(loaded));
+            Self { map, own, wants, build_id, loaded: loaded.clone() }
         };
         objects::with_all(|all| all.iter().map(known).collect()).unwrap_or_default()
     }

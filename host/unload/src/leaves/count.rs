@@ -1,10 +1,14 @@
 //! What a process has at one moment, and what of it is new at a later one.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs, thread,
+    collections::BTreeSet,
+    fs,
+    os::fd::AsRawFd as _,
+    thread,
     time::{Duration, Instant},
 };
+
+use rustix::fs::{Dir, DirEntry, Mode, OFlags, open};
 
 use super::Leaves;
 use crate::figures::Figures;
@@ -15,7 +19,7 @@ const SETTLE_TIME: Duration = Duration::from_millis(5);
 /// A count to compare with.
 #[derive(Debug)]
 pub struct Count {
-    descriptors: BTreeMap<u32, String>,
+    descriptors: BTreeSet<u32>,
     figures: Figures,
 }
 
@@ -28,7 +32,7 @@ impl Count {
     }
 
     /// With the descriptors that were listed anyway.
-    fn figures(descriptors: &BTreeMap<u32, String>) -> Figures {
+    fn figures(descriptors: &BTreeSet<u32>) -> Figures {
         let listed = i64::try_from(descriptors.len()).ok().filter(|count| *count > 0);
         Figures::with_descriptors(listed)
     }
@@ -46,23 +50,25 @@ impl Count {
             }
             thread::park_timeout(Duration::from_micros(200));
         };
-        let new = descriptors.into_iter().filter(|it| self.descriptors.get(&it.0) != Some(&it.1));
-        let kinds: BTreeSet<String> = new.map(|(_, target)| kind(&target)).collect();
+        let new = descriptors.difference(&self.descriptors);
+        let kinds: BTreeSet<String> = new.filter_map(|number| kind_of(*number)).collect();
         Leaves { figures, descriptors: kinds.into_iter().collect() }
     }
 }
 
-/// What each descriptor leads to.
-fn descriptors() -> BTreeMap<u32, String> {
-    let Ok(folder) = fs::read_dir("/proc/self/fd") else { return BTreeMap::new() };
-    // An entry keeps the folder open, whose descriptor is to be none of those that are looked at.
-    let numbers: Vec<u32> =
-        folder.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
-    let target = |number: u32| {
-        let target = fs::read_link(format!("/proc/self/fd/{number}")).ok()?;
-        Some((number, target.to_string_lossy().into_owned()))
-    };
-    numbers.into_iter().filter_map(target).collect()
+/// The numbers of what is open, without the folder's in which they are listed.
+fn descriptors() -> BTreeSet<u32> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let Ok(folder) = open("/proc/self/fd", flags, Mode::empty()) else { return BTreeSet::new() };
+    let own = folder.as_raw_fd();
+    let number = |entry: DirEntry| entry.file_name().to_str().ok()?.parse().ok();
+    let numbers = Dir::new(folder).into_iter().flatten().flatten().filter_map(number);
+    numbers.filter(|number: &u32| number.cast_signed() != own).collect()
+}
+
+fn kind_of(descriptor: u32) -> Option<String> {
+    let target = fs::read_link(format!("/proc/self/fd/{descriptor}")).ok()?;
+    Some(kind(&target.to_string_lossy()))
 }
 
 /// `socket` for `socket:[4711]`, `eventpoll` for `anon_inode:[eventpoll]`, else the path.

@@ -21,10 +21,16 @@ impl Goes {
         Self { ranges, low, size: high - low }
     }
 
+    /// Whether `word` lies between the first and the last of its addresses.
+    #[inline]
+    pub(super) fn is_near(&self, word: usize) -> bool {
+        word.wrapping_sub(self.low) < self.size
+    }
+
     /// Whether `word` is an address of it.
     #[inline]
     pub(super) fn holds(&self, word: usize) -> bool {
-        word.wrapping_sub(self.low) < self.size && self.find(word).is_some()
+        self.is_near(word) && self.find(word).is_some()
     }
 
     /// What is left of the range that `word` is an address of.

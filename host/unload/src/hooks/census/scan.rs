@@ -101,7 +101,11 @@ fn compare<'a>(stays: impl Iterator<Item = &'a Loaded>, goes: Goes) -> io::Resul
     for holder in stays {
         for range in holder.writable.iter().flat_map(memory::touched) {
             let (goes, hits) = (&survey.goes, &mut survey.hits);
-            survey.words += words.each(&range, |address, word| {
+            let near = |word: usize| match guard {
+                Some(guard) => goes.is_near(word) | goes.is_near(guard.open(word)),
+                None => goes.is_near(word),
+            };
+            survey.words += words.each_near(&range, near, |address, word| {
                 let hidden = || guard.map(|guard| guard.open(word)).filter(|it| goes.holds(*it));
                 let plain = goes.holds(word).then_some(word);
                 let Some(target) = plain.or_else(hidden) else { return };
