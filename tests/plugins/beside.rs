@@ -1,5 +1,7 @@
 //! Works beside its requests, and writes down what becomes of it: tasks, periodic work, topics.
 //!
+//! With `mode = 'hears'` it asks for a topic before anything else, with `mode = 'fails'` it is not made.
+//!
 //! Its configuration is `file`, to which each line `PROCESS GENERATION NAME WHAT THREAD` is appended: tasks that
 //! begin, that are dropped, that are refused, and the moments of the handler.
 //!
@@ -9,6 +11,8 @@
 //!   handler's drop do: those must be refused.
 //! - `/spawn?NAME` spawns a task that never ends, `/panics` one that panics, `/fails` one with an error,
 //!   `/many?COUNT` as many as are taken, `/aborts` one that is aborted.
+//! - `/every?WHAT` begins periodic work of its own: WHAT is `fails` or `panics`, as each run does, or
+//!   `gate=SOCKET`, where each run, `gated`, is held.
 //! - `/publish?TEXT`, `/next`, `/lag`, `/subscribe?COUNT`, `/leak`: the topic `room`.
 //! - `/gate?gate=SOCKET` is held as the plugin `gate` does.
 //! - `/stands?FILE` spawns a task that holds up its thread until the file is gone, `/falls?FILE` one that
@@ -213,6 +217,24 @@ impl Beside {
         Ok(())
     }
 
+    /// Periodic work whose runs are noted before they do `what`.
+    fn every(&self, what: &str) -> Result<()> {
+        let (book, what) = (self.book.clone(), what.to_owned());
+        drop(self.book.context.every(Duration::from_millis(10), move || {
+            let (book, what) = (book.clone(), what.clone());
+            async move {
+                if let Some(socket) = what.strip_prefix("gate=") {
+                    book.note("gated", "ran");
+                    return wait(&book.context, socket).await;
+                }
+                book.note(&what, "ran");
+                assert!(what != "panics", "as was asked for");
+                Err(Error::new("as was asked for"))
+            }
+        })?);
+        Ok(())
+    }
+
     async fn ends(&self, path: &str) -> Result<String> {
         let context = &self.book.context;
         let ended = match path {
@@ -237,6 +259,9 @@ impl std::task::Wake for Unwoken {
 
 impl Handler for Beside {
     fn new(context: &Context) -> Result<Self> {
+        if context.config().is_some_and(|it| it.contains("hears")) {
+            context.topic("room")?;
+        }
         // `{"file":"/x"}`: every second text is a name, and none of them holds a quote.
         let mut texts = context.config().unwrap_or_default().split('"').skip(3);
         let file = texts.next().map(PathBuf::from);
@@ -291,6 +316,10 @@ impl Handler for Beside {
             "/leak" => {
                 self.leak().await?;
                 "leaked".to_owned()
+            }
+            "/every" => {
+                self.every(query)?;
+                "begun".to_owned()
             }
             "/long" => format!("{:?}", self.book.context.topic("room")?.publish("x".repeat(4096))),
             "/stands" => {

@@ -61,7 +61,8 @@ const BESIDE_GAUGES: [OfBeside; 2] = [
     ("hotseat_topic_subscribers", "Subscriptions of the plugin's topics.", |it| &it.subscribers),
 ];
 
-const BESIDE_COUNTERS: [OfBeside; 4] = [
+const BESIDE_COUNTERS: [OfBeside; 5] = [
+    ("hotseat_task_errors", "Tasks that ended with an error.", |it| &it.task_errors),
     ("hotseat_task_panics", "Tasks that panicked.", |it| &it.task_panics),
     ("hotseat_topic_published", "Messages published in topics.", |it| &it.published),
     ("hotseat_topic_missed", "Messages that a subscriber did not take in time.", |it| &it.missed),

@@ -263,6 +263,7 @@ impl Task {
                 // SAFETY: FAILED fills the error's text, which is ours then.
                 let error = unsafe { (&raw const (*done.as_ptr()).error).read() };
                 let error = self.take_text(error);
+                beside.task_errors.add(1);
                 if is_news("a task ended with an error") {
                     tracing::error!(
                         target: "plugin", plugin = plugin.as_str(), generation = generation.0,

@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Beside {
     /// Tasks there are now.
     pub tasks: Tally,
+    /// Tasks that ended with an error.
+    pub task_errors: Tally,
     /// Tasks that ended by a panic.
     pub task_panics: Tally,
     /// Subscriptions of topics there are now.
@@ -24,8 +26,9 @@ pub struct Beside {
 impl Beside {
     /// What only grows, by name.
     #[must_use]
-    pub fn totals(&self) -> [(&'static str, &Tally); 4] {
+    pub fn totals(&self) -> [(&'static str, &Tally); 5] {
         [
+            ("task_errors", &self.task_errors),
             ("task_panics", &self.task_panics),
             ("topic_published", &self.published),
             ("topic_missed", &self.missed),

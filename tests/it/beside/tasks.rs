@@ -1,6 +1,6 @@
 //! Single tasks: how they end, how many there may be, and that nothing of them is left.
 
-use hotseat_test_support::{eventually, fault, host};
+use hotseat_test_support::{Gate, eventually, fault, host};
 
 use super::*;
 
@@ -17,7 +17,9 @@ fn a_task_ends_as_it_does() {
     ] {
         assert_eq!(host.get(path).assert_status(200).text(), end, "{path}");
     }
+    assert_eq!(metric(&host, "hotseat_task_errors_total", "handler"), 1);
     assert_eq!(metric(&host, "hotseat_task_panics_total", "handler"), 1);
+    assert_eq!(metric(&host, "hotseat_errors_total", "handler"), 0, "no request has");
     assert_eq!(metric(&host, "hotseat_panics_total", "handler"), 0, "no request has");
     host.assert_logged("a task ended with an error");
     host.assert_logged("a task panicked");
@@ -25,6 +27,44 @@ fn a_task_ends_as_it_does() {
     let begun = count(&host, generation, "aborted", "begun");
     assert_eq!(count(&host, generation, "aborted", "dropped"), begun, "{:?}", book(&host));
     assert_eq!(count(&host, generation, "new", "dropped"), 0, "{:?}", book(&host));
+}
+
+/// A run that is longer than its period is alone: what would have come meanwhile is left out.
+#[test]
+fn a_run_is_never_beside_another() {
+    let host = builder().start();
+    let (generation, gate) = (serving(&host), Gate::new());
+    host.get(&format!("/every?{}", gate.query())).assert_status(200);
+    let held = gate.entered();
+    let ran = |name: &str| count(&host, generation, name, "ran");
+    // Other work of the same period goes on.
+    let before = ran("every");
+    eventually!(ran("every") >= before + 10, "{:?}", book(&host));
+    assert_eq!(ran("gated"), 1, "{:?}", book(&host));
+    held.release();
+    let _held = gate.entered();
+    assert_eq!(ran("gated"), 2, "{:?}", book(&host));
+}
+
+/// What a run ends with is counted and logged, and the next one comes.
+#[test]
+fn a_run_comes_whatever_the_last_has_done() {
+    let [errors, panics] = ["hotseat_task_errors_total", "hotseat_task_panics_total"];
+    for (what, counted, other, line) in [
+        ("fails", errors, panics, "a task ended with an error"),
+        ("panics", panics, errors, "a task panicked"),
+    ] {
+        let host = builder().start();
+        let generation = serving(&host);
+        host.get(&format!("/every?{what}")).assert_status(200);
+        let ran = || count(&host, generation, what, "ran");
+        eventually!(ran() >= 3, "{:?}\n{}", book(&host), host.log_end());
+        // The third has begun.
+        assert!(metric(&host, counted, "handler") >= 2, "{what}");
+        assert_eq!(metric(&host, other, "handler"), 0, "{what}");
+        host.assert_logged(line);
+        host.get("/").assert_status(200);
+    }
 }
 
 /// The limit is each version's own, and what is refused is told.

@@ -21,6 +21,22 @@ fn versions_hear_each_other() {
     assert_eq!(host.get("/publish?nobody").text(), "0");
 }
 
+/// Nothing is kept for those who come later.
+#[test]
+fn what_was_said_before_is_not_heard() {
+    let host = builder().start();
+    let gate = Gate::new();
+    assert_eq!(host.get("/publish?early").assert_status(200).text(), "0");
+    let mut hears = host.connect();
+    hears.send_request("GET", &format!("/next?{}", gate.query()), "").unwrap();
+    let _subscribed = gate.entered();
+    assert_eq!(host.get("/publish?late").assert_status(200).text(), "1");
+    let answer = hears.read_answer().unwrap();
+    let heard = format!("{} heard late", host.active("handler"));
+    assert_eq!(answer.assert_status(200).text(), heard);
+    assert_eq!(metric(&host, "hotseat_topic_published_total", "handler"), 2);
+}
+
 /// A reader of the version before hears on until its end, on each core.
 #[test]
 fn everybody_hears_everything_in_order() {

@@ -86,9 +86,13 @@ fn a_service_runs_on_the_host_of_before() {
 fn what_a_host_of_before_lacks_is_told() {
     let [[before, _], ..] = pairs();
     let builder = Builder::new(&before.binary).arg("--blocking-threads=1");
+    let builder = builder.config("[plugin.hears]\nmode = 'hears'\n");
     let host = builder.arg("--blocking-queue-count=1").start();
-    let refused = host.deploy(&fault("beside"), "libbeside_v1.so").refused();
-    assert!(refused.text.contains("tasks need a host of binary interface 1.4"), "{refused:?}");
+    for (name, what) in [("beside", "tasks"), ("hears", "topics")] {
+        let refused = host.deploy(&fault("beside"), &format!("lib{name}_v1.so")).refused();
+        let says = format!("{what} need a host of binary interface 1.4 or later");
+        assert!(refused.text.contains(&says), "{refused:?}");
+    }
     host.deploy(&fault("blocks"), "libhandler_v1.so").swapped();
     host.get("/a").assert_status(200).assert_contains("GET /a");
     let gate = Gate::new();
