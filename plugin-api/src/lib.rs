@@ -156,7 +156,9 @@
 //! (``/etc/hotseat.toml:14: [plugin.shop] pool[1]: invalid value: integer `300`, expected u8``); what
 //! served before serves on. The operator may write `file:/path` or `env:NAME` for any text, and the
 //! plugin gets the value: do not print it. Settings of an instance never change: when the operator
-//! changes them (`hotseat reload-config`), a new instance of the same library takes the seat.
+//! changes them (`hotseat reload-config`), a new instance of the same library takes the seat. A time as
+//! the host has its own (`2s`) is a `Duration` with `#[serde(with = "humantime_serde")]`, of the crate
+//! humantime-serde.
 //!
 //! # Axum, tower and tokio
 //! With the feature `axum` an axum application is a plugin by one line, and so is any

@@ -43,7 +43,7 @@ use axum::{
 };
 use hotseat_plugin_api::{Context, Result, export_axum};
 use rusqlite::{Connection, OptionalExtension as _, Row};
-use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde::{Deserialize, Serialize};
 
 use crate::{database::Database, error::Error};
 
@@ -64,7 +64,8 @@ const LIMIT: u32 = 200;
 struct Settings {
     database: PathBuf,
     note_bytes: NonZero<u32>,
-    #[serde(deserialize_with = "time")]
+    // As the host's own times: `2s`, `500ms`.
+    #[serde(with = "humantime_serde")]
     busy_time: Duration,
 }
 
@@ -76,11 +77,6 @@ impl Default for Settings {
             busy_time: Duration::from_secs(2),
         }
     }
-}
-
-/// As the host's own settings: `2s`, `500ms`.
-fn time<'de, D: Deserializer<'de>>(text: D) -> Result<Duration, D::Error> {
-    humantime::parse_duration(&String::deserialize(text)?).map_err(D::Error::custom)
 }
 
 struct Notes {

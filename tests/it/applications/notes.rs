@@ -196,7 +196,10 @@ fn settings_that_do_not_fit_are_refused() {
         ("database = '/nowhere/notes.db'", "`/nowhere`: No such file or directory"),
         ("database = '/dev/null'", "`/dev/null`: it is no file"),
         ("note_bytes = 0", ":4: [plugin.notes] note_bytes: invalid value: integer `0`"),
-        ("busy_time = 'soon'", ":4: [plugin.notes] busy_time: expected number at 0"),
+        (
+            "busy_time = 'soon'",
+            ":4: [plugin.notes] busy_time: invalid value: string \"soon\", expected a duration",
+        ),
         ("busy_time = 2", ":4: [plugin.notes] busy_time: invalid type: integer `2`"),
         ("colour = 'red'", ":4: [plugin.notes] colour: unknown field `colour`"),
     ] {
