@@ -75,7 +75,7 @@ pub(crate) fn chain(error: &(dyn std::error::Error + '_)) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::Error;
+    use super::{Error, Result};
 
     #[derive(Debug)]
     struct Outer(std::num::ParseIntError);
@@ -97,5 +97,27 @@ mod tests {
         let inner = "x".parse::<u16>().expect_err("no number");
         let error = Error::from(Outer(inner)).context("read config");
         assert_eq!(error.to_string(), "read config: bad port: invalid digit found in string");
+    }
+
+    fn no_number() -> std::num::ParseIntError {
+        "x".parse::<u16>().expect_err("no number")
+    }
+
+    /// By `?`, with their causes.
+    #[test]
+    fn errors_of_others_are_taken() {
+        macro_rules! taken {
+            ($error:expr) => {{
+                let failed = || -> Result<()> { Ok(Err($error)?) };
+                failed().expect_err("it has failed").to_string()
+            }};
+        }
+        let whole = "read config: invalid digit found in string";
+        assert_eq!(taken!(anyhow::Error::new(no_number()).context("read config")), whole);
+        assert_eq!(taken!(eyre::Report::new(no_number()).wrap_err("read config")), whole);
+        type Boxed = Box<dyn std::error::Error + Send + Sync>;
+        assert_eq!(taken!(Boxed::from(no_number())), "invalid digit found in string");
+        assert_eq!(taken!("a text"), "a text");
+        assert_eq!(taken!("a text".to_owned()), "a text");
     }
 }

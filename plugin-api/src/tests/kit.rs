@@ -19,6 +19,9 @@ use crate::{
     testing::{Host, Running, Upload},
 };
 
+mod beside;
+#[cfg(all(feature = "tracing", not(miri)))]
+mod own_log;
 mod services;
 
 const HOUR: Duration = Duration::from_secs(3600);
