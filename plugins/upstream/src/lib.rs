@@ -35,7 +35,8 @@
 //! Fields of one connection stay behind. `x-request-id`, the number that the host's log has, and
 //! `x-forwarded-for`, `-host`, `-proto` and `-prefix` are added; whoever reaches the host can write the
 //! latter himself, so an upstream that believes them wants a balancer in front that sets them. An upgrade
-//! (WebSocket) is not passed on.
+//! (WebSocket) is not passed on. There is no TLS; `docs/dependencies.md` in hotseat's source tells how the
+//! libraries for it unload.
 //!
 //! # Inside a host
 //! - **Preflight.** The settings are read and the client is made, which connects to nobody yet: an upstream
@@ -49,8 +50,6 @@
 //!   here comes before the host's own. That time stands still while the client's body is awaited.
 //! - **A client that goes.** Its future is dropped, and with it the request to the upstream, whose
 //!   connection is closed.
-//!
-//! For an upstream behind TLS, reqwest gets its feature `rustls`, and `SCHEMES` an `"https"`.
 
 use std::{
     future::Future,

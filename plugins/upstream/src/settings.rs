@@ -9,9 +9,6 @@ use axum::http::{HeaderValue, Uri};
 use reqwest::Url;
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-/// With reqwest's feature `rustls`, `https` as well.
-const SCHEMES: [&str; 1] = ["http"];
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Settings {
@@ -69,8 +66,8 @@ impl TryFrom<String> for Base {
 
     fn try_from(text: String) -> Result<Self, String> {
         let url = Url::parse(&text).map_err(|error| format!("`{text}` is no URL: {error}"))?;
-        if !SCHEMES.contains(&url.scheme()) {
-            return Err(format!("`{text}` has to begin with `{}://`", SCHEMES.join("://` or `")));
+        if url.scheme() != "http" {
+            return Err(format!("`{text}` has to begin with `http://`"));
         }
         let more = [url.query(), url.fragment(), url.password()];
         if more.iter().any(Option::is_some) || !url.username().is_empty() {

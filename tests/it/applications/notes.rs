@@ -13,6 +13,7 @@ use rusqlite::Connection as Database;
 use rustix::fs::{FlockOperation, flock};
 use serde_json::{Value, json};
 
+mod schemas;
 mod swaps;
 mod writers;
 

@@ -17,6 +17,14 @@ fn a_deploy_says_what_each_load_leaves() {
     assert!(note.contains(" KiB behind"), "{note}");
 }
 
+/// Each version's copy of the standard library maps whole executables for its first backtrace.
+#[test]
+fn a_backtrace_leaves_what_it_was_read_from() {
+    let host = start_host!();
+    let note = note_of(&host, &fault("backtraces"), "libhandler_v1.so");
+    assert!(note.contains("each load leaves ") && note.contains(" mapped files behind"), "{note}");
+}
+
 /// tokio's signal driver keeps a pair of sockets for the process, which goes with its library.
 #[test]
 fn tokio_s_signal_pipe_is_closed() {
