@@ -31,6 +31,14 @@ APPLICATION_ARGS := $(foreach it,$(APPLICATIONS),-p $(it))
 PLUGIN_PACKAGES := $(filter-out $(APPLICATIONS),$(shell awk -F '"' '/^name = / { print $$2; nextfile }' plugins/*/Cargo.toml))
 PLUGIN_ARGS := $(foreach it,$(PLUGIN_PACKAGES),-p $(it))
 
+# By what the examples are built, and where they go: the tests have debug builds in a folder of theirs.
+PLUGIN_PROFILE ?= release
+PUT_INTO ?= target/plugins
+BUILT = $(or $(CARGO_TARGET_DIR),target)/$(patsubst dev,debug,$(PLUGIN_PROFILE))
+put = mkdir -p $(PUT_INTO); \
+  for it in $(1); do install -m 0644 $(BUILT)/lib$$it.so $(PUT_INTO)/; done; \
+  echo "$(PUT_INTO)/: $$(cd $(PUT_INTO) && echo *.so)"
+
 .PHONY: help build plugins examples run demo fresh fmt lint doc test test-one test-static test-packages test-plugins previous soak soak-upgrade bench \
         fuzz chaos chaos-minute real-plugins real-packages deny hooks packages ci clean-tree
 
@@ -41,16 +49,12 @@ build: ## build the host (release)
 	$(CARGO) build --locked --release -p hotseat
 
 plugins: ## build the example plugins and put them into target/plugins/
-	$(CARGO) build --locked --release $(PLUGIN_ARGS)
-	@mkdir -p target/plugins
-	@for it in $(EXAMPLES); do install -m 0644 target/release/lib$$it.so target/plugins/; done
-	@echo "target/plugins/: $$(cd target/plugins && echo *.so)"
+	$(CARGO) build --locked --profile $(PLUGIN_PROFILE) $(PLUGIN_ARGS)
+	@$(call put,$(EXAMPLES))
 
 examples: ## build the larger examples (notes, chat, upstream) and put them into target/plugins/
-	$(CARGO) build --locked --release $(APPLICATION_ARGS)
-	@mkdir -p target/plugins
-	@for it in $(APPLICATIONS); do install -m 0644 target/release/lib$$it.so target/plugins/; done
-	@echo "target/plugins/: $$(cd target/plugins && echo *.so)"
+	$(CARGO) build --locked --profile $(PLUGIN_PROFILE) $(APPLICATION_ARGS)
+	@$(call put,$(APPLICATIONS))
 
 run: build plugins ## start the host with the example plugins; a second run goes on where the first ended
 	@if [ -e .hotseat/manifest.json ]; then \

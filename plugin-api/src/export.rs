@@ -12,6 +12,11 @@ pub use http::Extensions;
 
 use crate::{Handler, shim};
 
+/// What the README shows is compiled with the examples of the documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
+
 /// Where a handler runs; see `runtime`.
 pub trait Place: Send + Sync + 'static {
     /// `H`, there.

@@ -31,6 +31,7 @@ mod logs;
 mod previous;
 mod process_wide;
 mod proxied;
+mod readme;
 mod recycle;
 mod rollback;
 mod routing;

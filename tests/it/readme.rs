@@ -1,0 +1,170 @@
+//! What the README tells an author of a plugin to do, done as it says.
+//!
+//! Owns a package outside of the tree that has the README's own blocks. It is built in the target folder
+//! of the tests, with their versions, so that only the SDK is built anew for it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use hotseat_test_support::library::profile_dir;
+use hotseat_testing::Host;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Where the README has a checkout, seen from the plugin.
+const CHECKOUT: &str = "../hotseat";
+
+/// As the workspace builds what it depends on, and without the network.
+const AS_THE_TESTS: [&str; 3] = ["--offline", "--config", "profile.dev.debug='line-tables-only'"];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+/// The first block in `language` behind `heading`.
+#[track_caller]
+fn block(heading: &str, language: &str) -> String {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let (_, section) = readme.split_once(&format!("\n{heading}\n")).expect(heading);
+    let (_, block) = section.split_once(&format!("\n```{language}\n")).expect(language);
+    block.split_once("\n```\n").expect("its end").0.to_owned()
+}
+
+/// The package of the README, and what is behind it in either file.
+fn package(manifest: &str, source: &str) -> TempDir {
+    let folder = tempfile::Builder::new().prefix("readme-").tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    let manifest = format!("{}\n{manifest}\n", block("## A plugin", "toml"));
+    assert!(manifest.contains(CHECKOUT), "{manifest}");
+    write("Cargo.toml", &manifest.replace(CHECKOUT, root().to_str().unwrap()));
+    fs::create_dir(folder.path().join("src")).unwrap();
+    write("src/lib.rs", &format!("{}\n{source}\n", block("## A plugin", "rust")));
+    fs::copy(root().join("Cargo.lock"), folder.path().join("Cargo.lock")).unwrap();
+    folder
+}
+
+/// Cargo on `package`, in the target folder of this test.
+fn cargo(package: &TempDir, command: &str, args: &[&str]) -> Output {
+    let profile = profile_dir();
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.arg(command).arg("--lib").args(AS_THE_TESTS).args(args).current_dir(package.path());
+    if !profile.ends_with("debug") {
+        cargo.arg("--profile").arg(profile.file_name().unwrap());
+    }
+    cargo.arg("--target-dir").arg(profile.parent().unwrap()).env("CARGO_INCREMENTAL", "0");
+    cargo.output().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    [&output.stdout, &output.stderr].map(|it| String::from_utf8_lossy(it)).concat()
+}
+
+/// Built where it lies, loaded, asked, swapped, gone.
+#[test]
+fn its_plugin_is_built_and_serves() {
+    let package = package("", "");
+    let args = ["--lib"].into_iter().chain(AS_THE_TESTS);
+    let host = Host::new().binary(env!("CARGO_BIN_EXE_hotseat")).package(package.path());
+    let host = host.build(args).start().unwrap();
+    assert_eq!(
+        (host.plugins()[0].plugin.as_str(), host.plugins()[0].label.as_str()),
+        ("hello", "1.0.0")
+    );
+    assert_eq!(host.get("/hello").unwrap().text(), "hello");
+    host.deploy_again(&host.plugins()[0].library).unwrap();
+    assert_eq!(host.get("/hello").unwrap().text(), "hello");
+    host.wait_unloaded().unwrap();
+}
+
+/// With the dependency that it asks for.
+#[test]
+fn its_test_runs() {
+    let test = block("### Testing a plugin", "rust,ignore");
+    let test = format!("#[cfg(test)]\nmod tests {{\nuse super::Hello;\n{test}\n}}");
+    let package = package(&block("### Testing a plugin", "toml"), &test);
+    let output = cargo(&package, "test", &[]);
+    let text = text(&output);
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("test tests::it_greets ... ok"), "{text}");
+}
+
+/// The SDK as cargo has built it for the README's plugin.
+fn sdk() -> PathBuf {
+    let output = cargo(&package("", ""), "build", &["--message-format=json"]);
+    assert!(output.status.success(), "{}", text(&output));
+    let messages = String::from_utf8(output.stdout).unwrap();
+    let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let ours = |it: &Value| it["target"]["name"] == "hotseat_plugin_api";
+    let files = messages.filter(ours).filter_map(|it| it["filenames"].as_array().cloned());
+    let mut files = files.flatten().filter_map(|file| file.as_str().map(PathBuf::from));
+    files.find(|file| file.extension().is_some_and(|it| it == "rlib")).expect("the SDK is built")
+}
+
+/// What the compiler says of the README's plugin with another export; empty: it takes it.
+fn compiled(sdk: &Path, export: &str, flags: &[&str]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let source = block("## A plugin", "rust").replace("export_handler!(Hello);", export);
+    assert!(source.contains(export), "{source}");
+    fs::write(folder.path().join("lib.rs"), source).unwrap();
+    let mut rustc = Command::new("rustc");
+    rustc.args(["--edition=2024", "--crate-name=hello", "--crate-type=cdylib", "--emit=metadata"]);
+    rustc.arg("--extern").arg(format!("hotseat_plugin_api={}", sdk.display()));
+    rustc.arg("-L").arg(format!("dependency={}", profile_dir().join("deps").display()));
+    let output = rustc.args(flags).arg("lib.rs").current_dir(folder.path()).output().unwrap();
+    let said = text(&output);
+    assert_eq!(output.status.success(), said.is_empty(), "{said}");
+    said
+}
+
+/// What [`hotseat_plugin_api::export_handler!`] says about mistakes is what the compiler says.
+#[test]
+fn mistakes_are_told_by_the_compiler() {
+    let sdk = sdk();
+    let own = "#[global_allocator]\nstatic OWN: std::alloc::System = std::alloc::System;\n";
+    let [plain, with_own, none] = [
+        "export_handler!(Hello);".to_owned(),
+        format!("{own}export_handler!(Hello);"),
+        format!("{own}export_handler!(Hello, allocator = none);"),
+    ];
+    assert_eq!(compiled(&sdk, &plain, &[]), "");
+    assert_eq!(compiled(&sdk, &none, &[]), "");
+    for (export, flags, says) in [
+        (&*plain, &["-Cpanic=abort"][..], "a hotseat plugin needs `panic = \"unwind\"`"),
+        (&*with_own, &[], "cannot define multiple global allocators"),
+        ("export_handler!(Hello, runtime = \"x\");", &[], "there is no runtime `x`: "),
+        ("export_handler!(Hello, colour = 1);", &[], "there is no option `colour = 1`: "),
+    ] {
+        let said = compiled(&sdk, export, flags);
+        assert!(said.contains(says), "{export}: {said}");
+    }
+}
+
+/// By the targets that it names, with what the tests have built.
+#[test]
+fn its_examples_are_put_where_it_says() {
+    let (profile, home) = (profile_dir(), tempfile::tempdir().unwrap());
+    let name = profile.file_name().unwrap().to_str().unwrap();
+    let mut make = Command::new("make");
+    make.arg("-C").arg(root()).args(["--no-print-directory", "plugins", "examples"]);
+    make.arg(format!("PLUGIN_PROFILE={}", if name == "debug" { "dev" } else { name }));
+    make.arg(format!("PUT_INTO={}", home.path().display()));
+    let output = make.env("CARGO_TARGET_DIR", profile.parent().unwrap()).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    let there = fs::read_dir(home.path()).unwrap().map(|it| it.unwrap().path());
+    let mut there: Vec<_> = there.collect();
+    there.sort();
+    let folders = fs::read_dir(root().join("plugins")).unwrap().map(|it| it.unwrap().path());
+    let folders = folders.filter(|it| it.join("Cargo.toml").is_file());
+    assert_eq!(there.len(), folders.count(), "each folder has a library: {there:?}");
+    for library in there {
+        let mut check = Command::new(env!("CARGO_BIN_EXE_hotseat"));
+        let output = check.arg("check").arg(&library).current_dir(home.path()).output().unwrap();
+        let is_taken = output.status.success();
+        // It has no upstream without settings, and says so.
+        let wants = text(&output).contains("missing field `url`");
+        assert!(is_taken || wants, "{}: {}", library.display(), text(&output));
+    }
+}
