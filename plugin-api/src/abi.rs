@@ -420,6 +420,16 @@ pub struct RequestHead {
     pub scheme: Str,
     /// The client's address as numbers, where it has one. Since 1.4.
     pub peer_address: Address,
+    /// How the client has written its target: one of [`target`]'s. Since 1.4.
+    pub target: u32,
+}
+
+/// The forms of [`RequestHead::target`]. Source: RFC 9112, 3.2.
+pub mod target {
+    /// Path and query alone, or `*`.
+    pub const ORIGIN: u32 = 0;
+    /// With scheme and authority, as all of HTTP/2 is: those of the head.
+    pub const ABSOLUTE: u32 = 1;
 }
 
 /// An address of the internet. Fixed.

@@ -20,11 +20,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{Method, Version};
+use http::{Method, Uri, Version};
 
 use crate::{
     Body, Context, Result,
-    abi::{Address, NO_DEADLINE, RequestHead, Str},
+    abi::{Address, NO_DEADLINE, RequestHead, Str, target},
     entry,
     host_future::HostFuture,
     owned::OwnedStream,
@@ -248,19 +248,33 @@ impl<'a> Request<'a> {
 
     /// An owned copy as a request of the `http` crate, with the body. Costs some allocations.
     ///
+    /// Its `Uri` is what servers make of the target: [`path`](Self::path) and query, and behind scheme and
+    /// authority where the client has sent them, as it does over HTTP/2 and to a proxy. Under a host of ABI
+    /// 1.3 or before it is path and query alone.
+    ///
     /// # Errors
     /// When the host has accepted something that the `http` crate refuses.
     pub fn into_http(self) -> Result<http::Request<Body>> {
-        let uri = match self.query() {
-            Some(query) => http::Uri::try_from(format!("{}?{query}", self.path()))?,
-            None => http::Uri::try_from(self.path())?,
-        };
+        let uri = self.uri_of(self.path())?;
         let mut request = http::Request::new(self.body());
         *request.method_mut() = self.method();
         *request.version_mut() = self.version();
         *request.uri_mut() = uri;
         *request.headers_mut() = fields::to_map(self.headers())?;
         Ok(request)
+    }
+
+    /// The target, with `path` in the place of its own.
+    pub(crate) fn uri_of(&self, path: &str) -> Result<Uri> {
+        let is_absolute = entry!(self.head => RequestHead.target) == Some(target::ABSOLUTE);
+        let uri = match self.authority().filter(|_| is_absolute) {
+            Some(authority) => format!("{}://{authority}{path}", self.scheme()),
+            None => path.to_owned(),
+        };
+        Ok(match self.query() {
+            Some(query) => Uri::try_from(format!("{uri}?{query}"))?,
+            None => Uri::try_from(uri)?,
+        })
     }
 
     fn optional(&self, text: Str) -> Option<&'a str> {

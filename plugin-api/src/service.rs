@@ -59,10 +59,10 @@ pub struct RequestInfo {
 
 impl RequestInfo {
     fn of(request: &Request<'_>) -> Result<Self> {
-        let original = match (request.original_path(), request.query()) {
-            (path, _) if path == request.path() => None,
-            (path, None) => Some(Uri::try_from(path)?),
-            (path, Some(query)) => Some(Uri::try_from(format!("{path}?{query}"))?),
+        let path = request.original_path();
+        let original = match path == request.path() {
+            true => None,
+            false => Some(request.uri_of(path)?),
         };
         Ok(Self {
             id: request.id(),

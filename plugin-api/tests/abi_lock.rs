@@ -15,7 +15,7 @@ use hotseat_plugin_api::abi::{
     cell::{self, CellValue},
     drain, field,
     heap::{self, CHUNK, Cell, Figures},
-    level, metric, new_flags, poll, root, signal, signal_phase, spawn,
+    level, metric, new_flags, poll, root, signal, signal_phase, spawn, target,
     topic::{self, Message, Subscription, SubscriptionVt},
 };
 use hotseat_plugin_api::abi::{IO_PENDING, NO_DEADLINE, UNKNOWN_LEN};
@@ -66,6 +66,7 @@ fn fingerprint() -> String {
         topic::DONE, topic::FULL, topic::ENDED, topic::BAD_NAME,
         cell::GET, cell::SET_IF, cell::REMOVE_IF, cell::SET, cell::REMOVE, cell::LIST,
         cell::DONE, cell::CONFLICT, cell::FULL, cell::FAILED, cell::TOO_LONG, cell::BAD_KEY,
+        target::ORIGIN, target::ABSOLUTE,
         field::TEXT, field::I64, field::U64, field::F64, field::BOOL,
     );
     let symbol = String::from_utf8_lossy(root::ROOT_SYMBOL);
@@ -112,7 +113,7 @@ fn growing(out: &mut String) {
     layouts! { out;
         RequestHead {
             size, version, id, method, path, query, original_path, host, peer, headers, data, vt,
-            authority, scheme, peer_address,
+            authority, scheme, peer_address, target,
         }
         RequestVt { size, take_body, body_len, deadline, client_gone }
         HostVt {

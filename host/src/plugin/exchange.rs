@@ -305,6 +305,11 @@ impl<L: Lease, B: RequestBody> Exchange<L, B> {
             authority: authority.map_or(abi::Str::NONE, text),
             scheme: text(self.uri.scheme_str().unwrap_or("http")),
             peer_address: self.peer.address,
+            // Nobody else's target has an authority here: CONNECT has been refused.
+            target: match self.uri.authority() {
+                Some(_) => abi::target::ABSOLUTE,
+                None => abi::target::ORIGIN,
+            },
         };
         let place = self.head.get();
         // SAFETY: nothing reads the head before this call, which happens once, in `Call::start`.

@@ -30,6 +30,7 @@ pub(super) struct Said {
     pub(super) host: Option<String>,
     pub(super) authority: Option<String>,
     pub(super) scheme: String,
+    pub(super) is_absolute: bool,
     pub(super) peer: Option<SocketAddr>,
     pub(super) fields: List,
     pub(super) body: Option<Upload>,
@@ -118,6 +119,10 @@ impl Head {
             authority: optional(said.authority.as_ref()),
             scheme: text(&said.scheme),
             peer_address: said.peer.map(address).unwrap_or_default(),
+            target: match said.is_absolute {
+                true => abi::target::ABSOLUTE,
+                false => abi::target::ORIGIN,
+            },
         };
         let inner = Box::into_raw(Box::new(Inner { head, world, said, peer, client }));
         // SAFETY: the box made on the line before, which nobody else knows.

@@ -26,7 +26,7 @@ pub struct RequestBuilder<'k> {
     fields: List,
     body: Option<Upload>,
     version: Version,
-    scheme: String,
+    scheme: Option<String>,
     peer: Option<SocketAddr>,
     mount: String,
     deadline: Option<Duration>,
@@ -46,7 +46,7 @@ impl<'k> RequestBuilder<'k> {
             fields: List::default(),
             body: None,
             version: Version::HTTP_11,
-            scheme: "http".to_owned(),
+            scheme: None,
             peer: Some(SocketAddr::from(([127, 0, 0, 1], 4711))),
             mount: String::new(),
             deadline: None,
@@ -116,9 +116,10 @@ impl<'k> RequestBuilder<'k> {
         self
     }
 
-    /// `https`, instead of `http`.
+    /// `http` or `https`, in a target that says so, with the authority that `host` has: as in HTTP/2, and
+    /// before a proxy.
     pub fn scheme(mut self, scheme: &str) -> Self {
-        scheme.clone_into(&mut self.scheme);
+        self.scheme = Some(scheme.to_owned());
         self
     }
 
@@ -193,7 +194,8 @@ impl<'k> RequestBuilder<'k> {
             original_path,
             host: authority.as_ref().map(name),
             authority,
-            scheme: self.scheme,
+            is_absolute: self.scheme.is_some() || self.version == Version::HTTP_2,
+            scheme: self.scheme.unwrap_or_else(|| "http".to_owned()),
             peer: self.peer,
             fields,
             body: self.body,

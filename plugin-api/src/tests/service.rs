@@ -13,7 +13,7 @@ use axum::{
     Extension, Json, Router,
     body::Body,
     extract::{ConnectInfo, OriginalUri, State, WebSocketUpgrade, ws},
-    http::Uri,
+    http::{Uri, Version},
     response::Response,
     routing::{get, post},
 };
@@ -68,7 +68,13 @@ async fn shout(mut socket: ws::WebSocket) {
     while let Some(Ok(message)) = socket.recv().await {
         if let ws::Message::Text(text) = message {
             let text = text.to_uppercase();
+            let is_last = text == "BYE";
+            // Less than what is on its way between the two.
+            let text = if is_last { text.repeat(2_000) } else { text };
             socket.send(ws::Message::Text(text.into())).await.unwrap();
+            if is_last {
+                return;
+            }
         }
     }
 }
@@ -92,6 +98,20 @@ fn extractors_find_what_they_look_for() {
     let doubled: Value = kit.post("/double", "").json(&json!({"n": 21})).send().json();
     assert_eq!(doubled["n"], 42);
     assert_eq!(kit.get("/none").send().status(), 404);
+}
+
+/// A target may say whom it is for, as all of HTTP/2 does.
+#[test]
+fn targets_may_be_absolute() {
+    let kit = kit();
+    let path = |target| kit.get(target).header("host", "a:81");
+    let text = path("/shop/path?q").mount("/shop").version(Version::HTTP_2).send().text();
+    assert_eq!(text, "http://a:81/path?q of http://a:81/shop/path?q");
+    assert_eq!(
+        path("/path").scheme("https").send().text(),
+        "https://a:81/path of https://a:81/path"
+    );
+    assert_eq!(path("/path?").send().text(), "/path? of /path?");
 }
 
 /// Several at one time, each with a runtime of its own: what its threads log is its own.
@@ -182,6 +202,19 @@ fn websockets_of_axum_converse() {
     assert_eq!(socket.recv().unwrap(), None);
     assert_eq!(socket.closed(), Some((1000, "enough")));
     socket.end().unwrap();
+}
+
+/// Once the service's end of a conversation is gone its client has some time to take the rest.
+#[test]
+fn the_rest_of_a_conversation_has_its_time() {
+    for (stalled, time) in [(false, Duration::ZERO), (true, Duration::from_secs(5))] {
+        let kit = kit();
+        let mut socket = kit.get("/ws").websocket();
+        socket.peer().stall(stalled);
+        socket.send("bye").unwrap();
+        socket.end().unwrap();
+        assert_eq!(kit.now(), time, "stalled: {stalled}");
+    }
 }
 
 /// What the application has is dropped at the end, within its runtime.
