@@ -59,6 +59,18 @@ fn a_client_that_closes_its_side_is_noticed() {
     }
 }
 
+/// Unless the host is told to take it for gone (`half_close`): then its call is dropped.
+#[test]
+fn a_client_that_closes_its_side_is_let_go_where_that_is_set() {
+    let builder = host!().arg("--half-close=false").with(fault("gate"), "libhandler_v1.so");
+    let host = builder.start();
+    let (mut connection, waiting) = host.hold("/").into_parts();
+    connection.half_close().unwrap();
+    waiting.wait_dropped();
+    assert!(connection.read_answer().is_err(), "nobody answers");
+    host.get("/").assert_status(200);
+}
+
 /// A second request of the same connection asks anew.
 #[test]
 fn every_request_of_a_connection_can_ask() {

@@ -11,6 +11,8 @@ use hotseat_test_support::library::profile_dir;
 
 mod bodies;
 mod logs;
+mod options;
+mod rows;
 mod runtime;
 mod same;
 mod swaps;

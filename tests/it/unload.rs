@@ -107,7 +107,7 @@ fn a_hostile_plugin_is_unmapped() {
 }
 
 #[track_caller]
-fn check_resident(host: &Host, name: &str, reason: &str) {
+pub(crate) fn check_resident(host: &Host, name: &str, reason: &str) {
     let generation = host.active("handler");
     let end = end_of(host, name);
     assert_eq!(end.phase, "resident", "{}", end.json);

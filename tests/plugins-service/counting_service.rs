@@ -3,6 +3,7 @@
 use std::{
     convert::Infallible,
     future::{Ready, ready},
+    io,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -19,14 +20,17 @@ struct Counting(Arc<AtomicU64>);
 
 impl tower_service::Service<http::Request<ServiceBody>> for Counting {
     type Response = http::Response<Full<Bytes>>;
-    type Error = Infallible;
-    type Future = Ready<Result<Self::Response, Infallible>>;
+    type Error = io::Error;
+    type Future = Ready<io::Result<Self::Response>>;
 
-    fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<(), Infallible>> {
+    fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: http::Request<ServiceBody>) -> Self::Future {
+        if request.uri().path() == "/fails" {
+            return ready(Err(io::Error::other("a service that fails")));
+        }
         let count = self.0.fetch_add(1, Ordering::Relaxed) + 1;
         let info: &RequestInfo = request.extensions().get().expect("every request has it");
         let text = format!(

@@ -8,12 +8,12 @@ use axum::{
     body::{Body, Bytes},
     extract::{
         ConnectInfo, DefaultBodyLimit, Form, MatchedPath, Multipart, OriginalUri, Path, Query,
-        State,
+        Request, State,
         ws::{Message, WebSocket, WebSocketUpgrade},
     },
     http::{
         HeaderMap, HeaderValue, Method, StatusCode, Uri, Version,
-        header::{CONTENT_LENGTH, CONTENT_TYPE, SET_COOKIE},
+        header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, SET_COOKIE, UPGRADE},
     },
     response::{
         AppendHeaders, IntoResponse, Redirect, Response, Sse,
@@ -24,7 +24,9 @@ use axum::{
 use futures_util::{StreamExt as _, stream};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
+use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tower_http::{compression::CompressionLayer, timeout::TimeoutLayer, trace::TraceLayer};
 
 /// What all handlers share.
@@ -82,10 +84,14 @@ pub fn app() -> Router {
         .route("/events", get(events))
         .route("/pieces", get(pieces))
         .route("/trailers", get(trailers))
+        .route("/sum", post(sum))
+        .route("/greeter.Greeter/Greet", post(greet))
         .route("/blocking", get(blocking))
         .route("/task", get(task))
         .route("/in_place", get(|| async { tokio::task::block_in_place(|| "in place") }))
         .route("/socket", any(socket))
+        .route("/shout", get(shout))
+        .route("/panic", get(panics))
         .nest("/nested", nested)
         .merge(quick)
         .merge(packed)
@@ -185,6 +191,26 @@ async fn trailers() -> Response {
     response
 }
 
+/// What the trailers of the request say.
+async fn sum(body: Body) -> Result<String, StatusCode> {
+    let whole = body.collect().await.map_err(|_| StatusCode::BAD_REQUEST)?;
+    let said = whole.trailers().and_then(|fields| fields.get("x-sum")).cloned();
+    Ok(format!("{said:?} {}", whole.to_bytes().len()))
+}
+
+/// A call of gRPC without its library: a message in, a message out, and the status in trailers.
+async fn greet(body: Bytes) -> Response {
+    let name = body.get(5..).unwrap_or_default();
+    let text = [b"hello ", name].concat();
+    let length = u32::try_from(text.len()).expect("a short name").to_be_bytes();
+    let message = [&[0][..], &length, &text].concat();
+    let mut fields = HeaderMap::new();
+    fields.insert("grpc-status", HeaderValue::from_static("0"));
+    let frames = [Frame::data(Bytes::from(message)), Frame::trailers(fields)];
+    let body = StreamBody::new(stream::iter(frames.map(Ok::<_, Infallible>)));
+    ([(CONTENT_TYPE, "application/grpc")], Body::new(body)).into_response()
+}
+
 async fn blocking() -> String {
     let sum = tokio::task::spawn_blocking(|| (1..=100_u32).sum::<u32>()).await;
     format!("{sum:?}")
@@ -214,4 +240,31 @@ async fn echo(mut socket: WebSocket) {
             break;
         }
     }
+}
+
+/// A protocol of its own, taken over as hyper's users do: what comes goes back in upper case.
+async fn shout(mut request: Request) -> Response {
+    let upgrade = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        let Ok(io) = upgrade.await else { return };
+        let mut io = TokioIo::new(io);
+        let (mut bytes, mut last) = ([0; 1024], Vec::new());
+        while let Ok(count @ 1..) = io.read(&mut bytes).await {
+            let piece = &mut bytes[..count];
+            piece.make_ascii_uppercase();
+            // A piece may end anywhere.
+            last.extend_from_slice(piece);
+            last.drain(..last.len().saturating_sub(3));
+            if io.write_all(piece).await.is_err() || last == b"BYE" {
+                break;
+            }
+        }
+        // Whoever has gone hears no end.
+        let _ = io.shutdown().await;
+    });
+    (StatusCode::SWITCHING_PROTOCOLS, [(CONNECTION, "upgrade"), (UPGRADE, "shout")]).into_response()
+}
+
+async fn panics() {
+    panic!("as its route says");
 }

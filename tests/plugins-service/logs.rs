@@ -109,6 +109,7 @@ async fn context(Extension(info): Extension<RequestInfo>) -> String {
 
 fn app(surroundings: &Context) -> Result<Router> {
     tracing::info!(preflight = surroundings.is_preflight(), "made");
+    log::info!("a record of whoever makes it");
     println!("printed in new");
     let routes = Router::new()
         .route("/events", get(events))

@@ -66,7 +66,7 @@ impl Handler for Ticks {
     }
 
     fn stop(&self) {
-        self.clock.abort();
+        // The clock goes on, and ends with the runtime.
         tokio::spawn(async {});
     }
 }

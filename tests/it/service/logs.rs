@@ -177,6 +177,43 @@ fn an_authors_own_subscriber_wins() {
     assert_eq!(record(&host, "a record")["request"], 1);
 }
 
+/// A logger of the author's own takes the place of the host's for the `log` crate.
+#[test]
+fn an_authors_own_logger_wins() {
+    let host = start(host!(), "own_logger");
+    host.get("/notes/").assert_status(200);
+    assert_eq!(record(&host, "own: a record")["stream"], "stdout");
+    assert_eq!(record(&host, "an event")["target"], "plugin");
+    assert!(!host.home().read_log().contains("\"message\":\"a record\""));
+}
+
+/// There is no logger yet while the application is made: what `log`'s macros say then is lost, and what
+/// `tracing` says is not.
+#[test]
+fn records_of_the_making_are_lost() {
+    let host = start(host!(), "logs");
+    ask(&host, "/records");
+    record(&host, "was here");
+    record(&host, "made");
+    assert!(!host.home().read_log().contains("a record of whoever makes it"));
+}
+
+/// A layer of tower-http tells of each request, in its span.
+#[test]
+fn a_trace_layer_tells_of_requests() {
+    let config = "[plugin.notes]\nlog = 'tower_http=debug'\n";
+    let host = start(host!().config(config), "stock_app");
+    host.get("/notes/path/17/a?b").assert_status(200);
+    let begun = record(&host, "started processing request");
+    let over = record(&host, "finished processing request");
+    for record in [&begun, &over] {
+        assert_eq!(record["spans"][0]["name"], "request", "{record:?}");
+        assert_eq!(record["spans"][0]["uri"], "/path/17/a?b", "{record:?}");
+        assert_eq!((&record["request"], &record["plugin"]), (&json!(1), &json!("notes")));
+    }
+    assert_eq!(over["fields"]["status"], 200, "{over:?}");
+}
+
 /// Levels change while the plugin serves, and it is not deployed anew for them.
 #[test]
 fn levels_are_changed_live() {

@@ -1,6 +1,10 @@
 //! A runtime of the plugin's own, and what a service knows of its request.
 
-use hotseat_test_support::{fault, host};
+use hotseat_test_support::{
+    fault, host,
+    stream::{Came, Socket},
+};
+use rustix::process::Signal;
 
 /// Tokio's functions work in all of a handler's code: also in a body that the host polls.
 #[test]
@@ -38,6 +42,47 @@ fn a_guard_over_an_await_breaks_its_own_answer() {
     assert_eq!(host.worker_pid(), worker);
 }
 
+/// The runtime is around every piece of a handler's code, also of what no request asks for, and of
+/// conversations.
+#[test]
+fn all_of_a_handler_is_within_the_runtime() {
+    let host = host!().with(fault("inside"), "libhandler_v1.so").start();
+    assert_eq!(host.get("/").text(), "inside");
+    assert_eq!(host.get("/network").text(), "over the network");
+    let mut socket = Socket::open(host.data(), "/socket").unwrap();
+    socket.send("where").unwrap();
+    assert_eq!(socket.receive(), Came::Text("inside".to_owned()));
+    drop(socket);
+    host.assert_logged("what a conversation held is dropped inside");
+    let mut connection = host.connect();
+    let fields = "Connection: upgrade\r\nUpgrade: place\r\n";
+    connection.send_request("GET", "/upgrade", fields).unwrap();
+    connection.read_head().unwrap().assert_status(101);
+    assert_eq!(connection.read_to_end().unwrap(), b"inside");
+    host.signal(Signal::USR1);
+    host.assert_logged("signal is inside");
+    host.deploy(&fault("plain_v2"), "libhandler_v2.so").swapped();
+    for of in ["new", "drain", "stop", "drop"] {
+        host.assert_logged(&format!("{of} is inside"));
+    }
+    host.assert_all_unloaded("inside");
+    assert!(!host.home().read_log().contains("is outside"), "{}", host.log_end());
+}
+
+/// A guard of a runtime in a field that is held over an await has others on its thread run within that
+/// runtime.
+#[test]
+fn a_guard_over_an_await_reaches_others() {
+    let builder = host!().arg("--threads=1");
+    let host = builder.with(fault("stray_guard"), "libhandler_v1.so").start();
+    assert_eq!(host.get("/").text(), "false");
+    let mut connection = host.connect();
+    connection.send_request("GET", "/guard", "").unwrap();
+    connection.read_head().unwrap().assert_status(200);
+    assert_eq!(connection.read_chunk().unwrap(), b"entered");
+    assert_eq!(host.get("/").text(), "true");
+}
+
 /// Without a framework: what a request says of itself, under a mount, too.
 #[test]
 fn a_service_knows_its_request() {
@@ -47,4 +92,7 @@ fn a_service_knows_its_request() {
         host.get("/a/b/c?d").text(),
         "1 id=true peer=true generation=1 original=Some(\"/a/b/c?d\") runtime=false"
     );
+    // Its error is one of the plugin.
+    host.connect().get("/a/b/fails").unwrap().assert_error(500, "plugin_error");
+    host.assert_logged("a service that fails");
 }

@@ -7,6 +7,9 @@ use hotseat_test_support::{Builder, Connection, fault, host};
 
 use super::{Program, plain};
 
+mod differs;
+mod http2;
+
 fn host() -> Builder {
     host!().with(fault("stock_app"), "libhandler_v1.so")
 }
@@ -55,6 +58,17 @@ fn asked() -> Vec<(&'static str, String)> {
         ("client", without("GET /client HTTP/1.1")),
         ("uris", without("GET /uri?a=b HTTP/1.1")),
         ("uris below", without("GET /nested/uri?a=b HTTP/1.1")),
+        ("an absolute target", without("GET http://a/uri?a=b HTTP/1.1")),
+        ("an absolute target below", without("GET https://a/nested/uri HTTP/1.1")),
+        ("an absolute target without a path", without("GET http://a?q HTTP/1.1")),
+        ("who is asked by it", without("PROPFIND HTTP://a/request?a HTTP/1.1")),
+        (
+            "an absolute target with a port",
+            "GET http://b.example:81/request HTTP/1.1\r\nHost: b.example:81\r\n\
+             Connection: close\r\n\r\n"
+                .to_owned(),
+        ),
+        ("an empty query", without("GET /uri? HTTP/1.1")),
         ("matched", without("GET /matched/5 HTTP/1.1")),
         ("matched below", without("GET /nested/inner/5 HTTP/1.1")),
         ("status", without("GET /status/418 HTTP/1.1")),
@@ -69,6 +83,7 @@ fn asked() -> Vec<(&'static str, String)> {
         ("events", without("GET /events HTTP/1.1")),
         ("pieces", without("GET /pieces HTTP/1.1")),
         ("trailers", without("GET /trailers HTTP/1.1\r\nTE: trailers")),
+        ("cookies", without("GET /headers HTTP/1.1\r\nCookie: a=1; b=2")),
         ("blocking", without("GET /blocking HTTP/1.1")),
         ("blocking in place", without("GET /in_place HTTP/1.1")),
         ("task", without("GET /task HTTP/1.1")),
@@ -107,6 +122,8 @@ fn sent() -> Vec<(&'static str, String)> {
         ("length", with_body("POST /length HTTP/1.1", &large)),
         ("no length", format!("POST /length HTTP/1.1{chunked}{chunks}")),
         ("echo", with_body("POST /echo HTTP/1.1", "hello world")),
+        ("trailers in", format!("POST /sum HTTP/1.1{chunked}5\r\nhello\r\n0\r\nx-sum: 17\r\n\r\n")),
+        ("no trailers in", with_body("POST /sum HTTP/1.1", "hello")),
         ("read in a task", with_body("POST /spawned HTTP/1.1", &large)),
         ("read in a task by chunks", format!("POST /spawned HTTP/1.1{chunked}{chunks}")),
         ("too much", with_body("POST /limited HTTP/1.1", &"x".repeat((1 << 20) + 1))),

@@ -60,6 +60,22 @@ fn conversations_are_the_same() {
     }
 }
 
+/// A protocol of its own, which the application takes over by `hyper::upgrade::on`.
+#[test]
+fn another_protocol_is_the_same() {
+    let program = Program::start();
+    let host = host!().with(fault("stock_app"), "libhandler_v1.so").start();
+    let head = "GET /shout HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: shout\r\n\r\n";
+    let large = [&vec![b'z'; 300_000][..], b"bye"].concat();
+    for (name, text) in [("short", &b"hello bye"[..]), ("long", &large)] {
+        let sent = [head.as_bytes(), text].concat();
+        let [alone, plugin] = [program.address, host.data()].map(|at| heard(at, &sent));
+        assert!(alone == plugin, "{name}\n{alone:.500}\n+++ as a plugin\n{plugin:.500}");
+        assert!(plugin.starts_with("HTTP/1.1 101"), "{name}: {plugin:.500}");
+        assert!(plugin.ends_with("BYE"), "{name}: {plugin:.500}");
+    }
+}
+
 /// Open conversations go on across a swap, and end with their clients; then the version is gone.
 #[test]
 fn a_conversation_outlives_its_version() {

@@ -27,8 +27,10 @@ use tokio::{net::TcpStream, task::JoinSet};
 pub mod frame;
 pub mod hpack;
 pub mod raw;
+mod whole;
 
 pub use raw::RawHttp2;
+pub use whole::{Whole, ask_whole};
 
 /// How many failures are told in words.
 const EXAMPLES_MAX: usize = 12;
