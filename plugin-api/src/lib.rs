@@ -14,12 +14,22 @@
 //! # fn main() {}
 //! ```
 //!
-//! That is a whole plugin. Its `Cargo.toml` needs `crate-type = ["cdylib"]`, a library name such as
-//! `hello_v1` (name and version of the plugin), and this crate as its one dependency.
+//! That is a whole plugin. Its `Cargo.toml` names the kind of library, the library (name and version of
+//! the plugin), and this crate as its one dependency, by its path in a copy of hotseat's source:
+//!
+//! ```toml
+//! [lib]
+//! name = "hello_v1"
+//! crate-type = ["cdylib"]
+//!
+//! [dependencies]
+//! hotseat-plugin-api = { path = "../hotseat/plugin-api" }
+//! ```
 //!
 //! # What a handler meets
-//! - [`Handler::new`] makes the one instance of a generation. It runs once in a short-lived child
-//!   process first ([`Context::is_preflight`]) and then, for the same bytes, in the host.
+//! - [`Handler::new`] makes the one instance of a generation. It runs in a short-lived child process
+//!   first ([`Context::is_preflight`]), there once more where the first load has left something behind,
+//!   and then, for the same bytes, in each process of the host that is to serve.
 //! - [`Handler::call`] is asynchronous and must not block: [`Context::sleep`] waits and
 //!   [`Context::blocking`] runs blocking code on the host's own pool.
 //! - An `Err` or a panic answers 500 and is reported; it harms no other request. An error type of
@@ -36,6 +46,7 @@
 //! | work that belongs to no request | [`Context::spawn`]: a task on the host's data threads, from when the version serves until after its last request |
 //! | work that comes again and again | [`Context::every`], once at a time; it ends when another version takes the seat |
 //! | to end one, to await its end | [`Task::abort`], `task.await`; a [`Task`] that is dropped goes on |
+//! | `tokio::spawn`, with a runtime | on the runtime's threads; the host neither bounds nor sees it, and it ends with the runtime, behind `stop` |
 //! | an error, a panic of a task | ends it alone, is logged and counted; [`TaskError`] tells who awaits it |
 //! | to tell other requests, tasks, cores and versions something | [`Context::topic`], [`Topic::publish`], [`Topic::subscribe`]; in one process, and nothing is kept |
 //! | a reader that does not keep up | loses the oldest messages, and [`TopicMessage::missed`] says how many |
@@ -189,17 +200,28 @@
 //!
 //! | what | how |
 //! |---|---|
-//! | extractors, state, nested routers, `MatchedPath`, `ConnectInfo`, `OriginalUri` under a mount, `Form`, `Json`, `Multipart` | as in a program of its own |
-//! | layers of tower-http | as in a program of its own |
-//! | WebSockets (`WebSocketUpgrade`), `hyper::upgrade::on` | as in a program of its own, HTTP/1 |
+//! | extractors, state, nested routers, `MatchedPath`, `ConnectInfo`, `Form`, `Json`, `Multipart` | as in a program of its own |
+//! | `Uri`, `OriginalUri` | as in a program of its own, with scheme and authority where the client has sent them; a mount takes its prefix off the first |
+//! | HTTP/2 | as in a program of its own, by prior knowledge |
+//! | layers of tower-http | as in a program of its own; what `TraceLayer` tells is in the host's log |
+//! | WebSockets (`WebSocketUpgrade`), `hyper::upgrade::on` | as in a program of its own, over HTTP/1; over HTTP/2 they are not offered |
+//! | gRPC | what it is made of is there (HTTP/2, trailers): `tonic`'s routes are a service like others, which no test of hotseat has |
 //! | bodies in both directions, trailers, SSE, `Body::from_stream` | as in a program of its own; a request's body can be read in a task of another thread, each piece is brought there |
-//! | `tokio::time`, `net`, `spawn`, `spawn_blocking`, `block_in_place` | within a service, or a handler with `runtime = "tokio"` |
+//! | `tokio::time`, `net`, `process`, `spawn`, `spawn_blocking` | within a service, or a handler with `runtime = "tokio"` |
+//! | `block_in_place` | in a task that `tokio::spawn` has begun; in a call it blocks the host's thread |
+//! | `Handle::block_on`, clients that block | never in a call: they block the host's thread; `spawn_blocking` |
+//! | `spawn_local` | panics: there is no `LocalSet` around a call |
+//! | tokio's budget, by which a task makes room for others | in tasks; a call that never has to wait makes room by `yield_now` |
 //! | the request's number, the client, [`Context`] | the extension `RequestInfo` |
 //! | the time that is left for an answer | `RequestInfo::time_left`, `deadline`; in a [`Handler`] those of [`Request`] |
 //! | a client that goes | its call is dropped; one that only closes its side goes on being served: [`Request::client_gone`] tells a [`Handler`], and with `half_close = false` the host drops the call |
 //! | the drain | `RequestInfo::context`, then [`Context::draining`]; end event streams there, and WebSockets with 1012: a version is not unloaded before its last connection has ended |
 //! | a client that takes nothing | its socket's task waits in `send`: put a limit around it. Once the socket is dropped, it has 5 s to take what was written |
-//! | a pool, a client, a task that runs on | in the application's state; it is dropped within the runtime at the end of its version, and what was spawned ends with the runtime |
+//! | a pool for a database, a client (`reqwest`, hyper's), a task that runs on | in the application's state; it is dropped within the runtime at the end of its version, and what was spawned ends with the runtime |
+//! | blocking code at the end of a version | has `RuntimeOptions::stop_time`; what takes longer keeps its thread, and that keeps the version in memory |
+//! | an error of the service, a panic | 500, and a line in the log; `axum` makes a response of its handlers' errors, as ever |
+//! | settings, secrets, cells, metrics, topics | by [`Context`]: that of the function that makes the application, or `RequestInfo::context` |
+//! | [`Handler::stop`], `self_test`, `signal` | a service has none: what it holds is dropped; what can be tried is tried where it is made, in the preflight, too; of signals it hears nothing |
 //! | `tracing`, `log` | events, spans and records of the plugin and all that it depends on are in the host's log, with the number of their request |
 //! | a subscriber or logger of one's own | set in the function that makes the application, it takes the place of the host's |
 //! | `println!`, `eprintln!` | in the host's log, with plugin and generation |
@@ -216,12 +238,30 @@
 //! writes by a thread (`tracing-appender`) has a guard: it belongs into the application's state, so that
 //! the thread ends with the version.
 //!
-//! What differs from a program of its own: `HEAD`, `OPTIONS *` and broken requests are answered as this
-//! host does, a panic is a 500 instead of a closed connection, and fields of an answer's head may come
-//! in another order. A client that only closes its side goes on being served unless the host is told
-//! otherwise (`half_close`). On a host of binary interface 1.3 or before a request's body cannot be read
-//! on another thread, and says so; below 1.3 (hotseat 0.1) a runtime's threads keep each version in
-//! memory.
+//! What differs from a program of its own: `OPTIONS *`, `TRACE` and broken requests (one without `Host`,
+//! most of all) are answered as this host does, a panic is a 500 instead of a closed connection, and fields
+//! of an answer's head may come in another order. The field `host` names whom the target names: also over
+//! HTTP/2, where a program of its own has none; there pieces of a cookie come joined, and an answer
+//! without a body has no `content-length`. A client that only closes
+//! its side goes on being served unless the host is told otherwise (`half_close`). On a host of binary
+//! interface 1.3 or before a request's body cannot be read on another thread, and says so, and a `Uri` is
+//! path and query alone; below 1.3 (hotseat 0.1) a runtime's threads keep each version in memory.
+//!
+//! # What belongs to the process
+//! A plugin shares its process with the host and with all others:
+//!
+//! | what | how |
+//! |---|---|
+//! | `exit`, `abort`, a segmentation fault, a stack overflow | ends the process with all that it serves; the next one is there at once, and a version that does so again and again (`crash_count`) is withdrawn |
+//! | threads | end them in `stop`, or by the drop of what holds them: one that is left keeps its version in memory |
+//! | thread-locals | each version has its own; their destructors run before it goes, also on threads of the host |
+//! | statics | each version has its own, and begins anew |
+//! | `rayon`, other pools of threads | one of your own in the handler or the state; threads of a global pool never end |
+//! | the allocator | that of [`export_handler!`], whose memory goes with the version; one of your own by `allocator = none` |
+//! | child processes | as in a program of its own; those that a preflight leaves refuse the deploy |
+//! | `tokio::signal`, `signal-hook` | hear what is sent to the serving process, and go with their version; what the host handles it goes on handling. [`Handler::signal`] hears of what is sent to the host |
+//! | working directory, umask, limits, environment | change for all plugins; the host itself goes by those of its start |
+//! | TLS in C | OpenSSL keeps addresses of whoever has used it, and that keeps the version in memory: `rustls` |
 //!
 //! # Testing a plugin
 //! With the feature `testing` the crate has a host in miniature: `testing::Host` runs a handler within
@@ -230,7 +270,7 @@
 //!
 //! ```toml
 //! [dev-dependencies]
-//! hotseat-plugin-api = { version = "0.2", features = ["testing"] }
+//! hotseat-plugin-api = { path = "../hotseat/plugin-api", features = ["testing"] }
 //! ```
 //!
 //! ```

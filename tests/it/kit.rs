@@ -85,3 +85,53 @@ fn one_that_stays_is_told() {
     let error = host.wait_unloaded().unwrap_err();
     assert!(error.text().contains("thread"), "{error}");
 }
+
+/// The blocks of a documentation in `language`, as a reader sees them.
+fn blocks(text: &str, language: &str) -> Vec<String> {
+    let lines = text.lines().filter_map(|line| line.strip_prefix("//!"));
+    let mut blocks = Vec::new();
+    let mut block: Option<String> = None;
+    for line in lines.map(|line| line.strip_prefix(' ').unwrap_or(line)) {
+        match (line.strip_prefix("```"), &mut block) {
+            (Some(_), Some(_)) => blocks.extend(block.take().filter(|it| !it.is_empty())),
+            (Some(of), None) => {
+                block = Some(if of == language { String::new() } else { "\0".into() })
+            }
+            (None, Some(block)) if !line.starts_with("# ") => *block += &format!("{line}\n"),
+            (None, _) => {}
+        }
+    }
+    blocks.retain(|it| !it.starts_with('\0'));
+    blocks
+}
+
+/// A plugin outside of this tree, by the letter of the SDK's documentation.
+#[test]
+fn a_plugin_outside_of_the_tree_is_built() {
+    let tree = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    let text = fs::read_to_string(tree.join("plugin-api/src/lib.rs")).unwrap();
+    let [manifest, for_tests] = &blocks(&text, "toml")[..] else {
+        panic!("two parts of a manifest")
+    };
+    let package = "[package]\nname = \"hello\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n";
+    let manifest = [package, manifest, "\n", for_tests].concat();
+    let there = tree.canonicalize().unwrap().display().to_string();
+    assert_eq!(manifest.matches("\"../hotseat/").count(), 2, "{manifest}");
+    let manifest = manifest.replace("\"../hotseat/", &format!("\"{there}/"));
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let file = folder.path().join(name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, text).unwrap();
+    };
+    write("Cargo.toml", &manifest);
+    write("src/lib.rs", &blocks(&text, "")[0]);
+    // With what this tree is built with, and in the same way, so that little is built anew.
+    write("Cargo.lock", &fs::read_to_string(tree.join("Cargo.lock")).unwrap());
+    let config = "[net]\noffline = true\n\n[profile.dev]\ndebug = \"line-tables-only\"\n";
+    write(".cargo/config.toml", config);
+    let host = host().package(folder.path()).cdylib().start().unwrap();
+    let serving = &host.plugins()[0];
+    assert_eq!((serving.plugin.as_str(), serving.label.as_str()), ("hello", "1"));
+    assert_eq!(host.get("/hello").unwrap().text(), "hello");
+}

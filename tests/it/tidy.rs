@@ -10,6 +10,7 @@ mod dependencies;
 mod growing;
 mod imports;
 mod logging;
+mod sdk_table;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
