@@ -61,7 +61,8 @@ impl Coded for ClientError {
                  `--control`"
             }
             Self::Broken { .. } => {
-                "an order that was queued is carried out all the same: see `hotseat status`"
+                "its worker may have died of what was ordered: the log says of what, and `hotseat \
+                 status` what serves; an order that only waited is carried out all the same"
             }
             Self::Runtime(_) => return None,
         };

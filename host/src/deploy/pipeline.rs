@@ -269,6 +269,7 @@ impl Pipeline {
         if previous.as_ref().is_some_and(|previous| subject.label < previous.label) {
             notes.push(format!("downgrade: {} is below what served before", subject.label));
         }
+        notes.extend(self.mistyped_table(&subject.plugin));
         let settings = self.workshop.settings.fresh(&subject.plugin).map_err(refuse)?;
         let author = Some(path.to_owned());
         let candidate = Candidate { subject, bytes: staged.bytes, author, notes, settings };

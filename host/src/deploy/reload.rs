@@ -42,6 +42,11 @@ pub struct Reloaded {
     pub unchanged: Vec<PluginName>,
     /// What was committed, is not in traffic, and does not load with these settings either: why.
     pub not_loaded: BTreeMap<PluginName, String>,
+    /// For whose log and memory the host goes by something else from now on, beside what the plugins
+    /// themselves are given.
+    pub ruled: Vec<PluginName>,
+    /// Who has a table and was never deployed here, as a name that is mistyped.
+    pub unknown: Vec<PluginName>,
     /// Other keys that have changed since the host read them.
     pub needs_upgrade: Vec<String>,
 }
@@ -55,20 +60,29 @@ impl Reloaded {
             lines.push(deployed.line());
             lines.extend(deployed.notes.iter().cloned());
         }
+        let ruled =
+            |plugin| format!("{plugin}: `log` and `memory_max` are in force as they are now");
+        lines.extend(self.ruled.iter().map(ruled));
         let unchanged = |plugin| format!("{plugin}: its settings are the same");
-        lines.extend(self.unchanged.iter().map(unchanged));
-        if self.deployed.is_empty() {
+        let same = self.unchanged.iter().filter(|plugin| !self.ruled.contains(plugin));
+        lines.extend(same.map(unchanged));
+        if !self.has_changed() {
             lines.push("nothing has changed for what is in traffic".to_owned());
         }
         let failed = |(plugin, why)| format!("{plugin}: still does not load: {why}");
         lines.extend(self.not_loaded.iter().map(failed));
+        lines.extend(self.unknown.iter().map(line_of_unknown));
         let later = |key| format!("{key}: needs an upgrade (`hotseat upgrade`, or kill -HUP)");
         lines.extend(self.needs_upgrade.iter().map(later));
         lines
     }
 
+    fn has_changed(&self) -> bool {
+        !(self.deployed.is_empty() && self.ruled.is_empty())
+    }
+
     fn outcome(&self) -> &'static str {
-        if self.deployed.is_empty() { "unchanged" } else { "reloaded" }
+        if self.has_changed() { "reloaded" } else { "unchanged" }
     }
 
     fn text(&self) -> String {
@@ -77,11 +91,21 @@ impl Reloaded {
             [] => String::new(),
             keys => format!("; an upgrade is needed for {}", keys.join(", ")),
         };
-        match names.as_slice() {
-            [] => format!("the settings of what is in traffic are the same{later}"),
-            names => format!("new settings serve: {}{later}", names.join(", ")),
+        let ruled: Vec<_> = self.ruled.iter().map(PluginName::as_str).collect();
+        match (names.as_slice(), ruled.as_slice()) {
+            ([], []) => format!("the settings of what is in traffic are the same{later}"),
+            ([], ruled) => format!("the host goes by other rules for {}{later}", ruled.join(", ")),
+            (names, _) => format!("new settings serve: {}{later}", names.join(", ")),
         }
     }
+}
+
+/// What there is to say of a table that nobody is given.
+fn line_of_unknown(plugin: &PluginName) -> String {
+    format!(
+        "[plugin.{plugin}] is given to nobody: no plugin `{plugin}` was deployed here \
+         (`hotseat status` lists the names)"
+    )
 }
 
 /// One plugin would not serve with what it is given now.
@@ -199,8 +223,10 @@ impl Pipeline {
         }
         self.commit_all(&ready)?;
         let needs_upgrade = renewed.others.clone();
+        let ruled = self.workshop.settings.ruled_anew(&renewed.tables);
+        let unknown = self.unknown(&renewed.tables);
         let deployed = self.swap_all(ready, renewed, job, started);
-        Ok(Reloaded { deployed, unchanged, not_loaded, needs_upgrade })
+        Ok(Reloaded { deployed, unchanged, not_loaded, ruled, unknown, needs_upgrade })
     }
 
     /// Who would be given something else, and who of those in traffic would not.
@@ -231,6 +257,24 @@ impl Pipeline {
             }
         }
         Ok((changed, unchanged))
+    }
+
+    /// Whose tables are for nobody.
+    fn unknown(&self, tables: &Tables) -> Vec<PluginName> {
+        tables.keys().filter(|plugin| !self.active.contains_key(*plugin)).cloned().collect()
+    }
+
+    /// A word about tables that may be meant for `plugin`, which has none.
+    pub(super) fn mistyped_table(&self, plugin: &PluginName) -> Option<String> {
+        let tables = self.workshop.settings.tables();
+        if tables.contains_key(plugin) {
+            return None;
+        }
+        let unknown: Vec<_> =
+            self.unknown(&tables).iter().map(|it| format!("[plugin.{it}]")).collect();
+        (!unknown.is_empty()).then(|| {
+            format!("there is no [plugin.{plugin}], and nobody is given {}", unknown.join(", "))
+        })
     }
 
     fn try_with(&self, it: &Changed) -> Result<Passed, Refusal> {

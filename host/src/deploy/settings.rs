@@ -6,7 +6,7 @@
 //! Invariant: tables are taken as a whole, once everything that they change in traffic serves.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -156,7 +156,9 @@ impl Settings {
         self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tables(&self) -> Arc<Tables> {
+    /// What a deploy goes by now.
+    #[must_use]
+    pub fn tables(&self) -> Arc<Tables> {
         self.inside().tables.clone()
     }
 
@@ -212,6 +214,18 @@ impl Settings {
         let (read, file) = reread()?;
         let others = changed_keys(&begun_with.text, &file.text);
         Ok(Renewed { tables: read.config.plugins, others, file })
+    }
+
+    /// For whom the host goes by something else with `tables` than it does now.
+    #[must_use]
+    pub fn ruled_anew(&self, tables: &Tables) -> Vec<PluginName> {
+        let before = self.tables();
+        let names: BTreeSet<_> = before.keys().chain(tables.keys()).collect();
+        let rules = |tables: &Tables, plugin: &PluginName| {
+            tables.get(plugin).map(|it| (it.memory, it.log.clone())).unwrap_or_default()
+        };
+        let is_new = |plugin: &&PluginName| rules(&before, plugin) != rules(tables, plugin);
+        names.into_iter().filter(is_new).cloned().collect()
     }
 
     /// What was read anew is in force.

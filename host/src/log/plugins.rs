@@ -1,7 +1,8 @@
 //! What the log knows of plugins: which of their lines are written, and who a generation is.
 //!
 //! A plugin without levels of its own is heard as the host's filter says for the target `plugin`. One
-//! with levels is heard as these say, whatever the host's own are; they may change at any time.
+//! with levels is heard as these say, whatever the host's own are; they may change at any time. Where
+//! they name modules alone, the others are heard as without.
 //! Invariant: a line that would not be written costs an atomic load and, with levels by module, a look
 //! at them.
 
@@ -28,7 +29,8 @@ use crate::ids::PluginName;
 /// The target of every line of a plugin.
 pub(super) const TARGET: &str = "plugin";
 
-/// Which lines of a plugin are logged: a level, or levels by module.
+/// Which lines of a plugin are logged: a level, or levels by module. Modules for which neither says
+/// anything are heard as the host's filter says.
 #[derive(Clone, PartialEq)]
 pub struct Levels {
     text: String,
@@ -83,7 +85,11 @@ impl Heard {
     #[must_use]
     pub fn is_heard(&self, level: Level, module: &str) -> Option<bool> {
         let own = self.0.load();
-        Some(own.as_ref()?.would_enable(module, &level))
+        let own = own.as_ref()?;
+        // Levels by module say nothing of other modules.
+        let is_told =
+            own.default_level().is_some() || own.iter().any(|(told, _)| module.starts_with(told));
+        is_told.then(|| own.would_enable(module, &level))
     }
 }
 
@@ -93,8 +99,9 @@ impl Heard {
     pub fn may_be_heard(&self, level: Level) -> Option<bool> {
         let own = self.0.load();
         let own = own.as_ref()?;
-        let modules = own.iter().map(|(_, most)| most).chain(own.default_level());
-        Some(modules.into_iter().any(|most| level <= most))
+        let mut modules = own.iter().map(|(_, most)| most).chain(own.default_level());
+        let is_heard = modules.any(|most| level <= most);
+        (is_heard || own.default_level().is_some()).then_some(is_heard)
     }
 }
 
@@ -308,6 +315,14 @@ mod tests {
         }
         let some = [Level::WARN, Level::DEBUG, Level::TRACE].map(|it| heard.may_be_heard(it));
         assert_eq!(some, [Some(true), Some(true), Some(false)]);
+        // Levels by module alone leave the others to the host's filter.
+        set("sqlx=debug");
+        assert_eq!(heard.is_heard(Level::ERROR, "notes"), None);
+        assert_eq!(heard.is_heard(Level::TRACE, "sqlx"), Some(false));
+        assert_eq!(
+            [Level::DEBUG, Level::TRACE].map(|it| heard.may_be_heard(it)),
+            [Some(true), None]
+        );
         set("off");
         assert_eq!(heard.is_heard(Level::ERROR, "notes"), Some(false));
         set("trace");

@@ -62,6 +62,34 @@ fn nothing_changed_is_said_and_so_is_what_an_upgrade_is_needed_for() {
     }
 }
 
+/// What the host itself goes by for a plugin is in force without a deploy, and said; so is a table that
+/// nobody is given, as one with a name that is mistyped.
+#[test]
+fn what_is_not_a_plugins_own_is_told_as_well() {
+    let host = shop("room = 'one'");
+    let generation = host.active("shop");
+    host.home().rewrite_config(&file("room = 'one'\nlog = 'shop=debug'\n[plugin.shopp]"));
+    let answer = reloaded(&host);
+    assert_eq!((&answer["ruled"], &answer["unknown"]), (&json!(["shop"]), &json!(["shopp"])));
+    assert_eq!(answer["deployed"], json!([]));
+    assert_eq!(host.active("shop"), generation);
+    let text = answer["text"].as_str().unwrap();
+    for line in [
+        "shop: `log` and `memory_max` are in force as they are now",
+        "[plugin.shopp] is given to nobody: no plugin `shopp` was deployed here \
+         (`hotseat status` lists the names)",
+    ] {
+        assert!(text.lines().any(|it| it == line), "{line}: {text}");
+    }
+    assert!(!text.contains("nothing has changed"), "{text}");
+    assert_eq!(host.control().history()[0]["outcome"], "reloaded");
+    assert_eq!(reloaded(&host)["ruled"], json!([]));
+    let deployed = host.deploy(&fault("plain_v1"), "libother_v1.so");
+    let text = deployed.answer.text();
+    let note = "there is no [plugin.other], and nobody is given [plugin.shopp]";
+    assert!(text.contains(note), "{text}");
+}
+
 /// Of two plugins one does not take its settings: neither gets them, and a file that is wrong says
 /// where.
 #[test]

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::ms;
 use crate::{
     deploy::{order, reload},
+    ids::PluginName,
     status::OrderStatus,
 };
 
@@ -65,6 +66,8 @@ pub(in crate::admin) struct Reloaded {
     deployed: Vec<Deployed>,
     unchanged: Vec<String>,
     not_loaded: BTreeMap<String, String>,
+    ruled: Vec<String>,
+    unknown: Vec<String>,
     needs_upgrade: Vec<String>,
     text: String,
 }
@@ -72,11 +75,15 @@ pub(in crate::admin) struct Reloaded {
 impl Reloaded {
     pub(in crate::admin) fn new(reloaded: &reload::Reloaded) -> Self {
         let text = reloaded.lines().join("\n");
-        let reload::Reloaded { deployed, unchanged, not_loaded, needs_upgrade } = reloaded;
+        let reload::Reloaded { deployed, unchanged, not_loaded, ruled, unknown, needs_upgrade } =
+            reloaded;
+        let names = |plugins: &[PluginName]| plugins.iter().map(ToString::to_string).collect();
         let not_loaded = not_loaded.iter().map(|(plugin, why)| (plugin.to_string(), why.clone()));
         Self {
             deployed: deployed.iter().map(|it| Deployed::new(0, it)).collect(),
-            unchanged: unchanged.iter().map(ToString::to_string).collect(),
+            unchanged: names(unchanged),
+            ruled: names(ruled),
+            unknown: names(unknown),
             not_loaded: not_loaded.collect(),
             needs_upgrade: needs_upgrade.clone(),
             text,

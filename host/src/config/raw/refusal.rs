@@ -63,6 +63,9 @@ impl Coded for ConfigError {
             Self::NoFile { .. } => {
                 Some("give the path of a file with `--config`; upgrades read it again".to_owned())
             }
+            Self::Parse { text, .. } if text.contains("expected a sequence") => {
+                Some("a list is meant: write `[\"…\"]`, also for a single one".to_owned())
+            }
             Self::Parse { .. } => Some("`hotseat serve --help` lists every key".to_owned()),
             Self::Clash(_) => None,
         }

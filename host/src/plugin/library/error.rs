@@ -213,7 +213,10 @@ impl Coded for LoadError {
                 mount.display()
             ),
             LoadProblem::OtherCopy(copies) => copies.hint(),
-            LoadProblem::NoEntry => "add `export_handler!` to the plugin".to_owned(),
+            LoadProblem::NoEntry => {
+                "add `export_handler!`, `export_axum!` or `export_service!` to the plugin"
+                    .to_owned()
+            }
             LoadProblem::Root { .. }
             | LoadProblem::Layout { .. }
             | LoadProblem::AbiMismatch { .. } => rebuild.to_owned(),
@@ -221,13 +224,15 @@ impl Coded for LoadError {
                 "upgrade this host, or build the plugin with an older `hotseat-plugin-api`"
                     .to_owned()
             }
-            LoadProblem::NewFailed { .. } => {
-                "see what `new` needs: configuration, files, other services".to_owned()
+            LoadProblem::NewFailed { text } if text.contains("[plugin.") => {
+                "mend the file, then deploy it again, or run `hotseat reload-config`".to_owned()
             }
+            LoadProblem::NewFailed { .. } => "it is the plugin's own error: see what it needs \
+                 when it is made (configuration, files, other services)"
+                .to_owned(),
             LoadProblem::NewPanicked { report } => {
                 let known = report.as_ref().and_then(PanicReport::hint);
-                let known = known
-                    .unwrap_or("return an error from `new` instead of a panic, and see its text");
+                let known = known.unwrap_or("return an error instead of a panic, and see its text");
                 known.to_owned()
             }
             LoadProblem::Timeout { .. } => {
