@@ -40,7 +40,7 @@ put = mkdir -p $(PUT_INTO); \
   echo "$(PUT_INTO)/: $$(cd $(PUT_INTO) && echo *.so)"
 
 .PHONY: help build plugins examples run demo fresh fmt lint doc test test-one test-static test-packages test-plugins previous soak soak-upgrade bench \
-        fuzz chaos chaos-minute real-plugins real-packages deny hooks packages ci clean-tree
+        fuzz chaos chaos-minute stress real-plugins real-packages deny hooks packages ci clean-tree
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -195,6 +195,13 @@ chaos: build ## everything at once under clients that never retry: MINUTES=10 (o
 chaos-minute: test-plugins ## a minute of it, with the host that the tests have built
 	@test -x target/debug/hotseat || $(CARGO) build --locked -p hotseat --bin hotseat
 	target/debug/chaos --host target/debug/hotseat --seconds 60 $(if $(SEED),--seed $(SEED)) $(CHAOS)
+
+# The same seed gives the same clients; without SEED another one begins each time, and is told.
+stress: SECONDS := 60
+stress: build ## plugins that do real work, under clients that break off, while all is swapped: SECONDS=60 SEED=1
+	$(CARGO) build --locked --release -p hotseat-test-plugins-service --examples
+	$(CARGO) build --locked --release -p hotseat-test-support --bin stress
+	target/release/stress --host $(HOTSEAT) --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 real-packages:
 	@missing=""; \

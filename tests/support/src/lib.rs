@@ -26,6 +26,7 @@ pub mod proxy;
 pub mod release;
 pub mod server;
 pub mod stream;
+pub mod stress;
 pub mod supervise;
 pub mod tool;
 pub mod traffic;
