@@ -15,6 +15,7 @@ mod options;
 mod rows;
 mod runtime;
 mod same;
+mod stress;
 mod swaps;
 mod upgrades;
 
