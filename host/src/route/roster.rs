@@ -196,6 +196,13 @@ impl Roster {
         });
     }
 
+    /// How many generations have left traffic and are still there, on their way out.
+    #[must_use]
+    pub fn leaving_count(&self) -> usize {
+        let leaves = |record: &&Record| record.life != Life::Unloaded && !record.is_resident();
+        self.records().iter().filter(leaves).count()
+    }
+
     /// How many generations stay mapped for good.
     #[must_use]
     pub fn resident_count(&self) -> usize {

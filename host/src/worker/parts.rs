@@ -207,7 +207,7 @@ fn cells(
 pub(super) fn reports(base: &Base, lead: Lead, residents: Residents) -> Reports {
     let (routes, store, record) = (base.routes.clone(), base.store.clone(), base.record.clone());
     let settings = base.settings.clone();
-    let (serving, wear) = (lead.serving, base.wear.clone());
+    let (serving, wear, roster) = (lead.serving, base.wear.clone(), base.roster.clone());
     Reports {
         in_traffic: Arc::new(move || {
             serving(traffic::of(&routes.load(), &store, &record, &settings))
@@ -215,7 +215,7 @@ pub(super) fn reports(base: &Base, lead: Lead, residents: Residents) -> Reports 
         progress: lead.progress,
         held: lead.held,
         load_failed: Arc::new(move || {
-            wear.note_unload();
+            wear.note_unload(roster.leaving_count());
             residents.look();
         }),
         ceilings: base.upkeep.1.handle(),
@@ -289,7 +289,7 @@ pub(super) fn start_reaper(
     let report = move |report| {
         picture::count(&metrics, &report);
         let unloaded = report.state == Unloading::Unloaded;
-        let left = unloaded.then(|| wear.note_unload()).flatten();
+        let left = unloaded.then(|| wear.note_unload(roster.leaving_count())).flatten();
         roster.report(report, left.map(|figures| Left(figures.by_name())));
         looks.look();
     };

@@ -1,7 +1,8 @@
 //! What this process has more of after each swap.
 //!
 //! Owns a short row of counts, one for each library that was unmapped, and what they say. A leak that
-//! grows with swaps shows in it however little each of them costs; requests that come and go do not.
+//! grows with swaps shows in it however little each of them costs; requests that come and go do not, nor
+//! do versions that pile up while they drain.
 
 use std::{
     collections::VecDeque,
@@ -31,9 +32,16 @@ const WARM: usize = COUNT;
 /// How many times as much has to be left meanwhile.
 const CERTAIN: i64 = 4;
 
+#[derive(Clone, Copy, Debug)]
+struct Count {
+    figures: Figures,
+    /// Versions on their way out, each with what it holds.
+    leaving: usize,
+}
+
 #[derive(Debug, Default)]
 struct Row {
-    counts: VecDeque<Figures>,
+    counts: VecDeque<Count>,
     /// Those that are not in it any more.
     before: usize,
 }
@@ -48,15 +56,16 @@ pub(super) struct Wear {
 }
 
 impl Wear {
-    /// A library was unmapped. What there is more of than when the one before was.
-    pub(super) fn note_unload(&self) -> Option<Figures> {
+    /// A library was unmapped, while so many were on their way out. What there is more of than when the
+    /// one before was.
+    pub(super) fn note_unload(&self, leaving: usize) -> Option<Figures> {
         let mut now = Figures::now();
         let connections = self.plane.get().map_or(0, |plane| plane.classes().total());
         let connections = i64::try_from(connections).unwrap_or(i64::MAX);
         now.descriptors = now.descriptors.map(|all| all.saturating_sub(connections));
         let mut row = self.row.lock().unwrap_or_else(PoisonError::into_inner);
-        let left = row.counts.back().map(|before| now.since(*before));
-        row.counts.push_back(now);
+        let left = row.counts.back().map(|before| now.since(before.figures));
+        row.counts.push_back(Count { figures: now, leaving });
         if row.counts.len() > COUNT {
             row.counts.pop_front();
             row.before += 1;
@@ -77,12 +86,19 @@ impl Wear {
     }
 }
 
-fn growth_of(counts: impl ExactSizeIterator<Item = Figures> + Clone, warm: bool) -> Growth {
+fn growth_of(counts: impl ExactSizeIterator<Item = Count> + Clone, warm: bool) -> Growth {
     if counts.len() < COUNT {
         return Growth::default();
     }
+    let leaving = |quarter: usize| -> usize {
+        counts.clone().skip(quarter * QUARTER).take(QUARTER).map(|it| it.leaving).sum()
+    };
+    // What these hold goes with them: it can be told when they are no more than before.
+    if leaving(COUNT / QUARTER - 1) > leaving(0) {
+        return Growth::default();
+    }
     let each = |of: fn(&Figures) -> Option<i64>, parts: i64, least: i64| {
-        let values: Option<Vec<i64>> = counts.clone().map(|it| of(&it)).collect();
+        let values: Option<Vec<i64>> = counts.clone().map(|it| of(&it.figures)).collect();
         let per_swap = values.map_or(0, |values| per_swap(&values, parts));
         if per_swap < least { 0 } else { per_swap.cast_unsigned() }
     };
@@ -112,8 +128,29 @@ fn per_swap(values: &[i64], parts: i64) -> i64 {
 mod tests {
     use super::*;
 
+    fn counts(count: i64, of: impl Fn(i64) -> Figures) -> Vec<Count> {
+        (0..count).map(|number| Count { figures: of(number), leaving: 1 }).collect()
+    }
+
     fn growth(count: i64, of: impl Fn(i64) -> Figures) -> Growth {
-        growth_of((0..count).map(of).collect::<Vec<_>>().into_iter(), true)
+        growth_of(counts(count, of).into_iter(), true)
+    }
+
+    /// Each of them has a runtime and what its connections hold.
+    #[test]
+    fn versions_that_pile_up_are_no_leak() {
+        let of = |number: i64| Figures {
+            rss_bytes: Some((20 << 20) + number * (500 << 10)),
+            ..Figures::default()
+        };
+        let mut counts = counts(32, of);
+        assert_eq!(growth_of(counts.clone().into_iter(), true).bytes, 500 << 10);
+        for (number, count) in counts.iter_mut().enumerate() {
+            count.leaving = 1 + number / 4;
+        }
+        assert_eq!(growth_of(counts.clone().into_iter(), true), Growth::default());
+        counts.iter_mut().for_each(|count| count.leaving = 8);
+        assert_eq!(growth_of(counts.into_iter(), true).bytes, 500 << 10, "no more than before");
     }
 
     /// The first row begins with what the process itself has to fill.
@@ -126,7 +163,7 @@ mod tests {
                 rss_bytes: Some((20 << 20) + number * (kib << 10)),
                 ..Figures::default()
             };
-            (0..32).map(of).collect::<Vec<_>>().into_iter()
+            counts(32, of).into_iter()
         };
         let bytes = |kib: i64, warm: bool| growth_of(leaks(kib), warm).bytes;
         assert_eq!((bytes(20, false), bytes(20, true)), (0, 20 << 10));

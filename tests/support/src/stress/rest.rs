@@ -179,14 +179,12 @@ impl House {
 const TORN: &str = "the client's body broke off";
 
 /// Whatever warns, but for what clients ask for: answers that come too late, and bodies that they break
-/// off while they are sent back. What the host takes for growth while versions drain under load is
-/// measured at rest instead, by [`House::compare`].
+/// off while they are sent back.
 fn is_fault(line: &str) -> bool {
     let told = line.contains(" WARN ") || line.contains(" ERROR ") || line.contains("panicked");
     let late = line.contains("the plugin's time was up") && line.contains("path=\"/quick/");
     let torn = line.contains("a response body ended early") && line.contains(TORN);
-    let grows = line.contains(" hotseat::worker::wear: ");
     // A tenth of a second is soon over on a busy machine; one that is really held up has another line.
     let busy = line.contains("a blocked data thread lets go of the listeners when it is free");
-    told && !(late || torn || grows || busy)
+    told && !(late || torn || busy)
 }
