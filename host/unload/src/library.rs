@@ -12,6 +12,7 @@ use std::{
     mem::ManuallyDrop,
     os::unix::ffi::OsStrExt,
     path::Path,
+    ptr,
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -24,7 +25,9 @@ use crate::{
         self, LibraryId, blame, callbacks,
         census::{self, Look},
         forks::handlers,
-        heap, keys, ledger, needed, object, on_heap, pairs,
+        heap, keys, ledger,
+        needed::{self, Going},
+        object, on_heap, pairs,
         registry::{self, Record},
         signals,
     },
@@ -309,7 +312,7 @@ impl Library {
                 let reason = "a library that is being opened or closed on this thread asks for it";
                 return Err(CloseError::Held(self, reason.to_owned()));
             };
-            let going = needed::going(self.record.path());
+            let going = needed::settle(self.record.path());
             callbacks::withdraw(self.id(), &going);
             if let Err(reason) = signals::withdraw(self.id(), &going) {
                 return Err(CloseError::Held(self, reason));
@@ -344,7 +347,7 @@ impl Library {
         drop(entered);
         if is_mapped(record.path()) || still_there(inside, &record) {
             // Whoever else has opened it may close it later, and nobody would ask what runs then.
-            needed::pin(std::ptr::without_provenance(inside));
+            needed::pin(ptr::without_provenance(inside));
             heap::shut(record.id(), false);
             handlers::keep(record.id());
             record.shut(false);
@@ -356,21 +359,33 @@ impl Library {
                 }
             }));
         }
-        let tag = blame::tag(record.id());
-        going.iter().for_each(|it| it.note_gone(tag));
-        // What its own destructors registered while it went can never run.
-        ledger::forget(&record);
-        signals::forget(record.id());
-        callbacks::forget();
-        keys::delete_all(&record);
-        registry::unregister(&record);
-        heap::take_back(record.id());
-        pairs::close_left(record.id());
+        clear_up(&record, &going);
         drop(turn);
         // Nobody knows the addresses any more.
         drop(ManuallyDrop::into_inner(kept));
         Ok(())
     }
+}
+
+/// Forgets a library that is unmapped, and what was to go with it. In the turn of its close.
+fn clear_up(record: &Record, going: &[Going]) {
+    let tag = blame::tag(record.id());
+    let (stayed, gone): (Vec<_>, Vec<_>) = going.iter().partition(|it| it.is_there());
+    gone.iter().for_each(|it| it.note_gone(tag));
+    if !stayed.is_empty() {
+        // Somebody has asked the loader for it since it was looked at: what it keeps of the library
+        // was not.
+        tracing::warn!(count = stayed.len(), path = ?record.path(), "what a library needs has stayed");
+        handlers::keep_in(record.id(), &stayed);
+    }
+    // What its own destructors registered while it went can never run.
+    ledger::forget(record);
+    signals::forget(record.id());
+    callbacks::forget();
+    keys::delete_all(record);
+    registry::unregister(record);
+    heap::take_back(record.id());
+    pairs::close_left(record.id());
 }
 
 /// How long it is waited for a library to become quiet before what it is called for is taken away once
@@ -399,7 +414,7 @@ fn is_mapped(path: &CStr) -> bool {
 
 /// Whether an address in the library still belongs to it: a second opinion, without its path.
 fn still_there(inside: usize, record: &Record) -> bool {
-    let there = object::find(std::ptr::without_provenance::<c_void>(inside));
+    let there = object::find(ptr::without_provenance::<c_void>(inside));
     there.is_some_and(|object| object.name() == record.path())
 }
 
@@ -409,5 +424,54 @@ fn loader_text(error: libloading::Error) -> String {
             source.to_string()
         }
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{ffi::c_int, fs, mem::transmute, path::PathBuf, process::Command};
+
+    use super::*;
+
+    /// Compiles a library in C.
+    fn make(folder: &Path, name: &str, source: &str, more: &[&str]) -> PathBuf {
+        let (text, file) = (folder.join(format!("{name}.c")), folder.join(format!("lib{name}.so")));
+        fs::write(&text, source).unwrap();
+        let mut cc = Command::new("cc");
+        cc.args(["-shared", "-fPIC", "-pthread", "-Wl,--no-as-needed", "-o"]).args([&file, &text]);
+        cc.arg("-L").arg(folder).arg("-Wl,-rpath,$ORIGIN").args(more);
+        assert!(cc.status().unwrap().success());
+        file
+    }
+
+    /// Somebody asks the loader for what a library needs once nobody looks any more.
+    #[test]
+    fn what_stays_after_all_is_called_around_a_fork() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = "#include <pthread.h>
+            static int calls;
+            static void before(void) { calls++; }
+            __attribute__((constructor)) static void begin(void) { pthread_atfork(before, 0, 0); }
+            int count(void) { return calls; }";
+        let needed = make(folder.path(), "late", source, &["-Wl,-soname=liblate.so"]);
+        let own = make(folder.path(), "own", "int own;", &["-llate"]);
+        // SAFETY: made above, and not used any more once it is closed.
+        let library = unsafe { Library::open(&own, 1) }.unwrap();
+        let count = library.symbol(c"count").unwrap();
+        // SAFETY: a function of this type.
+        let count = unsafe { transmute::<*const (), extern "C" fn() -> c_int>(count) };
+        let name = CString::new(needed.as_os_str().as_bytes()).unwrap();
+        // SAFETY: it is there already.
+        let open = || assert!(!unsafe { libc::dlopen(name.as_ptr(), RTLD_NOW) }.is_null());
+        library.close_telling(open).unwrap();
+        // SAFETY: the child ends, and the parent waits for it.
+        unsafe {
+            let child = libc::fork();
+            if child == 0 {
+                libc::_exit(0);
+            }
+            assert_eq!(libc::waitpid(child, ptr::null_mut(), 0), child);
+        }
+        assert_eq!(count(), 1);
     }
 }

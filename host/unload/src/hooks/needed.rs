@@ -16,7 +16,7 @@ use std::{
 
 use super::{
     LibraryId, gone,
-    loader::Fields,
+    loader::{Fields, Keeps},
     object,
     objects::{self, Loaded, Wants},
     registry::{self, Record},
@@ -44,6 +44,12 @@ impl Going {
     /// It is unmapped, and was there for the library with this tag.
     pub(crate) fn note_gone(&self, tag: u64) {
         gone::note(&self.addresses, tag);
+    }
+
+    /// Whether it is there. In the turn in which it was to go.
+    pub(crate) fn is_there(&self) -> bool {
+        let there = object::find(ptr::without_provenance(self.addresses.start));
+        there.is_some_and(|it| it.id() == self.map)
     }
 
     /// Whether the address lies in it.
@@ -149,9 +155,29 @@ pub(crate) fn going(path: &CStr) -> Vec<Going> {
     objects::with_all(look).unwrap_or_default()
 }
 
+/// As [`going`], for a library that is to be closed now. What stays only until some threads end, which
+/// have destructors of it, is made to stay for good: with whichever library it went then, nobody would
+/// have asked who has an address of it.
+pub(crate) fn settle(path: &CStr) -> Vec<Going> {
+    let look = |all: &[Loaded]| {
+        let (now, later) = (with(all, path), spared(all, path, |keeps| keeps.by_itself));
+        let lingers = |at: &usize| later[*at] && !now[*at];
+        (0..all.len()).filter(lingers).map(|at| all[at].span.start).collect::<Vec<_>>()
+    };
+    for start in objects::with_all(look).unwrap_or_default() {
+        pin(ptr::without_provenance(start));
+    }
+    going(path)
+}
+
 /// Which of `all` the loader unmaps with the object of this path; none when there is no such object.
 /// What was there before the first library stays, as does what it needs. Under the loader's lock.
 pub(super) fn with(all: &[Loaded], path: &CStr) -> Vec<bool> {
+    spared(all, path, |keeps| keeps.by_itself || keeps.by_threads)
+}
+
+/// The same, where an object that nothing needs stays if `stays` says so.
+fn spared(all: &[Loaded], path: &CStr, stays: impl Fn(Keeps) -> bool) -> Vec<bool> {
     let is_early = |it: &Loaded| map_of(it).is_some_and(is_permanent);
     let late: Vec<usize> = (0..all.len()).filter(|at| !is_early(&all[*at])).collect();
     let own = late.iter().position(|at| all[*at].name.as_c_str() == path);
@@ -163,8 +189,9 @@ pub(super) fn with(all: &[Loaded], path: &CStr) -> Vec<bool> {
     let needs = |from: usize, to: usize| needs(&wants[from], &all[late[to]], &wants[to]);
     let own_only = |at: usize| Some(at) == own;
     let reached = spread(late.len(), own_only, needs);
-    let stays = |at: usize| !own_only(at) && (!reached[at] || kept(&all[late[at]], &wants[at]));
-    let stay = spread(late.len(), stays, |from, to| !own_only(to) && needs(from, to));
+    let kept = |at: usize| is_kept(&all[late[at]], &wants[at], &stays);
+    let first = |at: usize| !own_only(at) && (!reached[at] || kept(at));
+    let stay = spread(late.len(), first, |from, to| !own_only(to) && needs(from, to));
     let mut goes = vec![false; all.len()];
     for (at, index) in late.iter().enumerate() {
         goes[*index] = reached[at] && !stay[at];
@@ -191,12 +218,12 @@ pub(super) fn spread(
     reached
 }
 
-/// Whether the loader keeps it although nothing needs it: somebody has opened it by itself, it is
-/// marked, or others use a symbol of it that there may be once only.
-fn kept(object: &Loaded, wants: &Wants) -> bool {
+/// Whether the loader keeps it although nothing needs it: somebody has opened it by itself, threads
+/// have destructors of it, it is marked, or others use a symbol of it that there may be once only.
+fn is_kept(object: &Loaded, wants: &Wants, stays: impl Fn(Keeps) -> bool) -> bool {
     let found = object::find(ptr::without_provenance(object.span.start));
-    let known = found.zip(fields()).and_then(|(object, fields)| fields.stays(object));
-    wants.nodelete || known.unwrap_or(false) || registry::is_library(&object.name)
+    let known = found.zip(fields()).and_then(|(object, fields)| fields.keep(object));
+    wants.nodelete || known.is_some_and(stays) || registry::is_library(&object.name)
 }
 
 #[cfg(test)]

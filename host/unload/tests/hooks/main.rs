@@ -22,6 +22,7 @@ mod lists;
 mod memory;
 mod pairs;
 mod prints;
+mod shared;
 
 const LONG: Duration = Duration::from_secs(20);
 

@@ -276,3 +276,13 @@ pub(crate) fn keep(library: LibraryId) {
     }
     handlers.ending.retain(|it| *it != library);
 }
+
+/// What was to go with `library`, which is unmapped, and is still there is called again.
+pub(crate) fn keep_in(library: LibraryId, stayed: &[&Going]) {
+    let is_kept = |it: &&mut Handler| {
+        it.ending == Some(library) && stayed.iter().any(|object| it.lies_in(object))
+    };
+    for kept in handlers().all.iter_mut().filter(is_kept) {
+        (kept.ending, kept.record) = (None, None);
+    }
+}
