@@ -118,6 +118,59 @@ fn a_timer_ticks_until_it_is_taken_away() {
     }
 }
 
+/// A function that was made at run time lies in no object, and is called as any other: also when another
+/// library has been closed meanwhile.
+#[test]
+fn a_timer_calls_what_was_made_at_run_time() {
+    let Some(shop) = Workshop::open() else { return };
+    let source = r"
+        #include <signal.h>
+        #include <string.h>
+        #include <sys/mman.h>
+        #include <time.h>
+        static timer_t t;
+        static volatile int ticks;
+        static void (*made)(union sigval);
+        /* Adds 1 to the number that its argument points to. */
+        #if defined __x86_64__
+        static const unsigned char code[] = { 0xff, 0x07, 0xc3 };
+        #else
+        static const unsigned code[] = { 0xb9400001, 0x11000421, 0xb9000001, 0xd65f03c0 };
+        #endif
+        void start(void) {
+            void *room = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+            memcpy(room, code, sizeof code);
+            mprotect(room, 4096, PROT_READ | PROT_EXEC);
+            __builtin___clear_cache((char *)room, (char *)room + sizeof code);
+            made = (void (*)(union sigval))room;
+            struct sigevent e = {0};
+            e.sigev_notify = SIGEV_THREAD; e.sigev_notify_function = made;
+            e.sigev_value.sival_ptr = (void *)&ticks;
+            timer_create(CLOCK_MONOTONIC, &e, &t);
+            struct itimerspec i = { { 0, 1000000 }, { 0, 1000000 } };
+            timer_settime(t, 0, &i, 0);
+        }
+        int ticked(void) { int were = ticks; ticks = 0; return were; }
+    ";
+    let library = open(&shop.make("makes", source, &[]));
+    let ticked = library.symbol(c"ticked").unwrap();
+    // SAFETY: a function of this type.
+    let ticked = unsafe { transmute::<*const (), extern "C" fn() -> i32>(ticked) };
+    let has_ticked = || {
+        let until = Instant::now() + LONG;
+        while ticked() == 0 {
+            assert!(Instant::now() < until, "it does not tick");
+            thread::yield_now();
+        }
+    };
+    call(&library, c"start");
+    has_ticked();
+    open(&shop.make("x", "int x;", &[])).close_soon(LONG, LONG).unwrap();
+    ticked();
+    has_ticked();
+    library.close_soon(LONG, LONG).unwrap();
+}
+
 /// Two libraries need a third, whose timer ticks on behalf of the one that began it. It goes on behalf
 /// of the other, and is taken away with the last.
 #[test]

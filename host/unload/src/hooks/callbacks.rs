@@ -55,10 +55,19 @@ struct Callback {
     /// Never given twice: a thread that is on its way finds nothing when its callback has gone.
     number: usize,
     function: Function,
+    /// An object held the function when it was given; else it was made at run time.
+    is_in_object: bool,
     value: usize,
     source: Option<Source>,
     /// `None`: of an object that has outlived the library on whose behalf it asked, and stays.
     record: Option<Arc<Record>>,
+}
+
+impl Callback {
+    /// Whether somebody has taken the object away who does not come here first.
+    fn has_lost_its_object(&self) -> bool {
+        self.is_in_object && object::find(self.function as *const c_void).is_none()
+    }
 }
 
 #[derive(Default)]
@@ -104,12 +113,14 @@ unsafe fn keep(event: *const Event, real: impl FnOnce(*const Event) -> (c_int, S
         Some((it, function, owner(function)?))
     });
     let Some((given, function, record)) = owned else { return real(event).0 };
+    let is_in_object = object::find(function as *const c_void).is_some();
     let number = {
         let mut callbacks = callbacks();
         callbacks.last += 1;
         let (number, value) = (callbacks.last, given.value.expose_provenance());
         let record = Some(record);
-        callbacks.all.push(Callback { number, function, value, source: None, record });
+        let source = None;
+        callbacks.all.push(Callback { number, function, is_in_object, value, source, record });
         number
     };
     let called: Function = begin;
@@ -193,7 +204,9 @@ fn enter(number: usize) -> Option<(Function, *mut c_void)> {
         let at = callbacks.all.iter().position(|it| it.number == number)?;
         let kept = &callbacks.all[at];
         // A library's own end may have closed what it had opened.
-        object::find(kept.function as *const c_void)?;
+        if kept.has_lost_its_object() {
+            return None;
+        }
         let found = (kept.function, kept.value, kept.record.clone());
         // While nobody can take it away.
         if let Some(record) = &found.2 {
@@ -261,5 +274,5 @@ pub(crate) fn withdraw(library: LibraryId, going: &[Going]) {
 /// After a library was closed: forgets what lay in objects that went with it although nobody could
 /// know, because its own end has closed them.
 pub(crate) fn forget() {
-    callbacks().all.retain(|it| object::find(it.function as *const c_void).is_some());
+    callbacks().all.retain(|it| !it.has_lost_its_object());
 }
