@@ -141,6 +141,11 @@ fn become_thread_of(id: LibraryId) {
     CURRENT.with(|current| current.store(id.0, Relaxed));
 }
 
+/// It belongs to none any more.
+fn leave_thread() {
+    CURRENT.with(|current| current.store(0, Relaxed));
+}
+
 /// The library whose code this thread runs, if it runs one's.
 #[must_use]
 pub fn running_library() -> Option<LibraryId> {

@@ -188,12 +188,15 @@ pub(super) unsafe extern "C" fn mq_notify(queue: c_int, event: *const Event) -> 
     unsafe { keep(event, ask) }
 }
 
-/// What the C library calls, on a thread that ends with it. At the call of the library's function
-/// nothing here has a destructor, so that `pthread_exit` may unwind through it.
+/// What the C library calls: on a thread that ends with it, or on one that it has for all ticks of a
+/// timer (as later releases do). At the call of the library's function nothing here has a destructor,
+/// so that `pthread_exit` may unwind through it.
 unsafe extern "C-unwind" fn begin(number: *mut c_void) {
     if let Some((function, value)) = enter(number.addr()) {
         // SAFETY: the library's own function and value; the library is counted to have this thread.
         unsafe { function(value) }
+        // Nothing is known of a next tick, and whose that is.
+        ledger::leave();
     }
 }
 
@@ -275,4 +278,53 @@ pub(crate) fn withdraw(library: LibraryId, going: &[Going]) {
 /// know, because its own end has closed them.
 pub(crate) fn forget() {
     callbacks().all.retain(|it| !it.has_lost_its_object());
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::atomic::{AtomicUsize, Ordering},
+        thread,
+    };
+
+    use super::*;
+    use crate::hooks::tests::Played;
+
+    /// A thread is the library's while it is called, however often that is.
+    #[test]
+    fn one_thread_may_have_all_ticks() {
+        static SEEN: AtomicUsize = AtomicUsize::new(0);
+        unsafe extern "C-unwind" fn tick(value: *mut c_void) {
+            let record = current().and_then(registry::by_id).unwrap();
+            assert!(!record.is_quiet() && ledger::is_plugin_thread());
+            SEEN.fetch_add(value.addr(), Ordering::SeqCst);
+        }
+        let played = Played::start();
+        let number = {
+            let mut callbacks = callbacks();
+            callbacks.last += 1;
+            let (number, record) = (callbacks.last, Some(Arc::clone(&played.record)));
+            let source = Some(Source::Timer(0));
+            let (function, is_in_object, value): (Function, _, _) = (tick, true, 3);
+            let tick = Callback { number, function, is_in_object, value, source, record };
+            callbacks.all.push(tick);
+            number
+        };
+        let before = Arc::strong_count(&played.record);
+        thread::scope(|scope| {
+            let ticks = || {
+                for ticks in 1..=3 {
+                    // SAFETY: what stands in the list above.
+                    unsafe { begin(ptr::without_provenance_mut(number)) };
+                    assert_eq!(SEEN.load(Ordering::SeqCst), 3 * ticks);
+                    assert!(played.record.is_quiet() && current().is_none());
+                    assert_eq!(Arc::strong_count(&played.record), before);
+                }
+            };
+            scope.spawn(ticks).join().unwrap();
+        });
+        assert!(has_any(played.record.id()));
+        callbacks().all.retain(|it| it.number != number);
+        assert_eq!(played.record.totals().0, 3);
+    }
 }

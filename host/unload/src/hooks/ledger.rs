@@ -20,7 +20,8 @@ use std::{
 };
 
 use super::{
-    LibraryId, current, enter, heap, real, real::Dtor, registry, registry::Record, signals, stack,
+    LibraryId, current, enter, heap, leave_thread, real, real::Dtor, registry, registry::Record,
+    signals, stack,
 };
 
 /// Destructors that one purge of one thread runs at most: a destructor that registers itself
@@ -123,6 +124,25 @@ pub(super) fn note_own(dtor: Dtor, object: *mut c_void) -> bool {
 pub(super) fn adopt(record: Arc<Record>) {
     arm();
     THREAD_OF.set(Arc::into_raw(record));
+}
+
+/// The calling thread is nobody's any more, as if it ended: what the library left on it is run, and
+/// it counts no more. Does nothing where no library has adopted it.
+pub(super) fn leave() {
+    let record = THREAD_OF.get();
+    if record.is_null() {
+        return;
+    }
+    // SAFETY: made by `into_raw` in `adopt`, and taken out once: here, where it is still in its place
+    // while destructors run. Those cannot come here, and none of them is the thread's end.
+    let record = unsafe { Arc::from_raw(record) };
+    leave_thread();
+    signals::forget_unfinished();
+    run_all(&record);
+    stack::restore(record.id());
+    THREAD_OF.set(ptr::null());
+    record.thread_stops();
+    record.thread_ended();
 }
 
 /// Whether a library has started this thread, and it has not ended.
