@@ -381,7 +381,7 @@ fn clear_up(record: &Record, going: &[Going]) {
     // What its own destructors registered while it went can never run.
     ledger::forget(record);
     signals::forget(record.id());
-    callbacks::forget();
+    callbacks::forget(record.id());
     keys::delete_all(record);
     registry::unregister(record);
     heap::take_back(record.id());

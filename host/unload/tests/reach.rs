@@ -12,7 +12,7 @@ use std::{
     process::Command,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc::channel,
     },
     thread,
@@ -116,6 +116,63 @@ fn a_timer_ticks_until_it_is_taken_away() {
         library.close_soon(LONG, LONG).unwrap();
         assert!(!is_mapped(&copy));
     }
+}
+
+static TIMERS: AtomicUsize = AtomicUsize::new(0);
+
+extern "C" fn a_timer_is_there() {
+    TIMERS.fetch_add(1, Ordering::SeqCst);
+}
+
+/// A library's own end may use its timer and delete it, on a purged thread and in a static destructor;
+/// one that it leaves is deleted all the same.
+#[test]
+fn a_library_may_delete_its_timer_at_its_end() {
+    let Some(shop) = Workshop::open() else { return };
+    // Of a clock that no other test has.
+    let source = r"
+        #include <pthread.h>
+        #include <signal.h>
+        #include <time.h>
+        static timer_t t, left;
+        static pthread_key_t key;
+        static void (*tell)(void);
+        static void tick(union sigval v) { (void)v; }
+        static int is_there(void) {
+            struct itimerspec i = { { 0, 200000 }, { 0, 200000 } };
+            return timer_gettime(t, &i) == 0 && timer_settime(t, 0, &i, 0) == 0;
+        }
+        static void at_purge(void *it) { (void)it; if (is_there()) tell(); }
+        __attribute__((destructor)) static void end(void) {
+            if (is_there() && timer_delete(t) == 0) tell();
+        }
+        void start(void (*f)(void)) {
+            tell = f;
+            struct sigevent e = {0};
+            e.sigev_notify = SIGEV_THREAD; e.sigev_notify_function = tick;
+            timer_create(CLOCK_BOOTTIME, &e, &t);
+            timer_create(CLOCK_BOOTTIME, &e, &left);
+            if (is_there()) tell();
+            pthread_key_create(&key, at_purge);
+            pthread_setspecific(key, &key);
+        }
+    ";
+    let file = shop.make("deletes", source, &[]);
+    let library = open(&file);
+    give(&library, c"start", a_timer_is_there);
+    let left = || {
+        let all = fs::read_to_string("/proc/self/timers").ok()?;
+        Some(
+            all.lines()
+                .filter(|line| *line == format!("ClockID: {}", libc::CLOCK_BOOTTIME))
+                .count(),
+        )
+    };
+    // A kernel need not have the list.
+    assert!(matches!(left(), None | Some(2)));
+    library.close_soon(LONG, LONG).unwrap();
+    assert_eq!(TIMERS.load(Ordering::SeqCst), 3, "at its start, its purge and its end");
+    assert!(matches!(left(), None | Some(0)), "{:?} are left", left());
 }
 
 /// A function that was made at run time lies in no object, and is called as any other: also when another

@@ -5,6 +5,12 @@
 //! library of the function has gone. So it is given a function of the host, which counts the thread
 //! to the library like any other, and calls nothing that was taken away.
 //!
+//! A timer's name is an address of the C library's own memory, which its deletion frees. The library
+//! may use that name to its last instruction (a static destructor that deletes its timer), so a timer
+//! that is taken away is stopped, and deleted once the library is unmapped.
+//!
+//! Invariant: whoever takes a timer off the list deletes it, so that nobody does so twice.
+//!
 //! Source: timer_create(2), mq_notify(3), sigevent(3type).
 
 use std::{
@@ -74,9 +80,12 @@ impl Callback {
 struct Callbacks {
     last: usize,
     all: Vec<Callback>,
+    /// Timers that were stopped, by their names, and with which library they were taken away.
+    stopped: Vec<(usize, LibraryId)>,
 }
 
-static CALLBACKS: Mutex<Callbacks> = Mutex::new(Callbacks { last: 0, all: Vec::new() });
+static CALLBACKS: Mutex<Callbacks> =
+    Mutex::new(Callbacks { last: 0, all: Vec::new(), stopped: Vec::new() });
 
 fn callbacks() -> MutexGuard<'static, Callbacks> {
     CALLBACKS.lock().unwrap_or_else(PoisonError::into_inner)
@@ -164,7 +173,11 @@ pub(super) unsafe extern "C" fn timer_create(
 #[unsafe(no_mangle)]
 pub(super) unsafe extern "C" fn timer_delete(timer: *mut c_void) -> c_int {
     // Before the real deletion, after which the name may be another's.
-    callbacks().all.retain(|it| it.source != Some(Source::Timer(timer.addr())));
+    {
+        let mut callbacks = callbacks();
+        callbacks.all.retain(|it| it.source != Some(Source::Timer(timer.addr())));
+        callbacks.stopped.retain(|(name, _)| *name != timer.addr());
+    }
     match real::timer_delete() {
         // SAFETY: the caller's argument, unchanged.
         Some(real) => unsafe { real(timer) },
@@ -239,8 +252,10 @@ pub(crate) fn has_any(library: LibraryId) -> bool {
 /// that needs the object; where nobody is known to, the object stays for good. In the turn in which the
 /// library is to be closed.
 pub(crate) fn withdraw(library: LibraryId, going: &[Going]) {
-    let (mut gone, mut stays) = (Vec::new(), Vec::new());
-    callbacks().all.retain(|it| {
+    let mut stays = Vec::new();
+    let mut held = callbacks();
+    let Callbacks { all, stopped, .. } = &mut *held;
+    all.retain(|it| {
         let address = it.function as usize;
         let is_its = it.record.as_ref().is_some_and(|record| record.id() == library);
         let inside = going.iter().any(|object| object.holds(address));
@@ -252,10 +267,13 @@ pub(crate) fn withdraw(library: LibraryId, going: &[Going]) {
             // A queue that was closed has no wish any more, and its number may be another's.
             && let Some(Source::Timer(timer)) = it.source
         {
-            gone.push(timer);
+            // While nobody can delete it.
+            stop(timer);
+            stopped.push((timer, library));
         }
         !(inside || is_its)
     });
+    drop(held);
     // Without the lock, which those take that the loader's lock is waited for by.
     for (number, address) in stays {
         let keeper = needed::keeper(address, library);
@@ -266,18 +284,31 @@ pub(crate) fn withdraw(library: LibraryId, going: &[Going]) {
             kept.record = keeper;
         }
     }
-    for timer in gone {
+}
+
+/// It ticks no more, unless somebody sets it anew, and then nothing is called.
+fn stop(timer: usize) {
+    let none = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let never = libc::itimerspec { it_interval: none, it_value: none };
+    let timer = ptr::with_exposed_provenance_mut(timer);
+    // SAFETY: a timer that was made and not deleted, or it would not be in the list.
+    unsafe { libc::timer_settime(timer, 0, &raw const never, ptr::null_mut()) };
+}
+
+/// After `library` was closed: deletes its timers, which nobody can name any more, and forgets what lay
+/// in objects that went with it although nobody could know, because its own end has closed them.
+pub(crate) fn forget(library: LibraryId) {
+    let gone: Vec<_> = {
+        let mut callbacks = callbacks();
+        callbacks.all.retain(|it| !it.has_lost_its_object());
+        callbacks.stopped.extract_if(.., |(_, its)| *its == library).collect()
+    };
+    for (timer, _) in gone {
         if let Some(real) = real::timer_delete() {
-            // SAFETY: made by the library, and not deleted, or it would not be in the list.
+            // SAFETY: made and not deleted, or it would not have been in the list.
             unsafe { real(ptr::with_exposed_provenance_mut(timer)) };
         }
     }
-}
-
-/// After a library was closed: forgets what lay in objects that went with it although nobody could
-/// know, because its own end has closed them.
-pub(crate) fn forget() {
-    callbacks().all.retain(|it| !it.has_lost_its_object());
 }
 
 #[cfg(test)]
