@@ -284,6 +284,39 @@ fn fork() -> c_int {
     libc::WEXITSTATUS(status)
 }
 
+/// What a library opens, closes and opens again is called once at a fork, as the C library would: where
+/// it lay is likely where it lies.
+#[test]
+fn what_is_opened_again_is_called_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let opened = r#"
+        #include <pthread.h>
+        static int calls;
+        static void before(void) { calls++; }
+        __attribute__((constructor)) static void begin(void) { pthread_atfork(before, 0, 0); }
+        int count(void) { return calls; }
+    "#;
+    let opened = compile(folder.path(), "opened", opened, &[]);
+    let own = format!(
+        r#"#include <dlfcn.h>
+        static void *opened;
+        int start(int how) {{ opened = dlopen("{}", RTLD_NOW); return opened ? how : -1; }}
+        int stop(int how) {{ return dlclose(opened); }}
+        int count(int how) {{ return ((int (*)(void))dlsym(opened, "count"))(); }}"#,
+        opened.display()
+    );
+    let library = open(&compile(folder.path(), "own", &own, &[]));
+    for _ in 0..8 {
+        assert_eq!((call(&library, c"start", 1), call(&library, c"stop", 1)), (1, 0));
+    }
+    assert_eq!(call(&library, c"start", 1), 1);
+    assert_eq!(fork(), 7);
+    assert_eq!(call(&library, c"count", 0), 1);
+    assert_eq!(call(&library, c"stop", 0), 0);
+    assert_eq!(fork(), 7);
+    library.close_soon(LONG, LONG).expect("nothing holds it");
+}
+
 /// Whoever forks is in the code of the library meanwhile; and nobody is once that is closed.
 #[test]
 fn a_fork_that_calls_a_library_holds_it() {

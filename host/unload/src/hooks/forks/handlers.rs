@@ -21,9 +21,13 @@ use crate::hooks::{
     LibraryId, current, enter, needed,
     needed::Going,
     object,
-    real::{self, AroundFork},
+    real::{self, AroundFork, Dtor},
     registry::{self, Owner, Record},
 };
+
+unsafe extern "C" {
+    fn __cxa_atexit(end: Dtor, argument: *mut c_void, dso: *mut c_void) -> c_int;
+}
 
 /// Before, and after in the parent and in the child.
 type Functions = [Option<AroundFork>; 3];
@@ -205,12 +209,27 @@ unsafe fn register(functions: Functions, dso: *mut c_void) -> c_int {
             None => libc::ENOMEM,
         };
     };
-    let mut handlers = handlers();
-    let ending = Some(record.id()).filter(|it| handlers.ending.contains(it));
-    handlers.last += 1;
-    let (number, record) = (handlers.last, Some(record));
-    handlers.all.push(Handler { number, functions, inside, map, record, running: 0, ending });
+    let number = {
+        let mut handlers = handlers();
+        let ending = Some(record.id()).filter(|it| handlers.ending.contains(it));
+        handlers.last += 1;
+        let (number, record) = (handlers.last, Some(record));
+        handlers.all.push(Handler { number, functions, inside, map, record, running: 0, ending });
+        number
+    };
+    if map != 0 && inside == dso.addr() {
+        // The C library forgets its own when the object ends. One that is opened again is likely to
+        // lie where it lay, and would be called for both.
+        let end: Dtor = forget;
+        // SAFETY: a function that stays. Where there is no room a fork finds out, most of the time.
+        unsafe { __cxa_atexit(end, ptr::without_provenance_mut(number), dso) };
+    }
     0
+}
+
+/// The object of this handler ends.
+unsafe extern "C" fn forget(number: *mut c_void) {
+    handlers().all.retain(|it| it.number != number.addr());
 }
 
 /// Interposes what pthread_atfork(3) calls, whose own code is in each object.
