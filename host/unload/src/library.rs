@@ -23,13 +23,13 @@ use libloading::os::unix::{Library as Handle, RTLD_LOCAL, RTLD_NOW};
 use crate::{
     hooks::{
         self, LibraryId, blame, callbacks,
-        census::{self, Look},
+        census::{self, Look, Turn},
         forks::handlers,
         heap, keys, ledger,
         needed::{self, Going},
         object, on_heap, pairs,
         registry::{self, Record},
-        signals,
+        signals::{self, Closing},
     },
     lease::{Holding, LibraryLease},
     purge,
@@ -299,37 +299,44 @@ impl Library {
         self.close_telling(|| ())
     }
 
-    /// As [`close`](Self::close); `begins` is called right before the loader is.
-    pub(crate) fn close_telling(self, begins: impl FnOnce()) -> Result<(), CloseError> {
-        if let Some(reason) = self.held() {
-            return Err(CloseError::Held(self, reason));
-        }
+    /// Takes away what it is called for, and looks who has an address of it.
+    fn take_away(&self) -> Result<Taken, String> {
         let mut again = false;
-        // Until it is unmapped: what goes with it, who is called for it and who has an address of it
-        // stays as it was found.
-        let (turn, going) = loop {
-            let Some(turn) = census::turn() else {
-                let reason = "a library that is being opened or closed on this thread asks for it";
-                return Err(CloseError::Held(self, reason.to_owned()));
-            };
+        loop {
+            let turn = census::turn().ok_or_else(|| {
+                "a library that is being opened or closed on this thread asks for it".to_owned()
+            })?;
             let going = needed::settle(self.record.path());
             callbacks::withdraw(self.id(), &going);
-            if let Err(reason) = signals::withdraw(self.id(), &going) {
-                return Err(CloseError::Held(self, reason));
-            }
+            let closing = Closing::begin(self.id(), &going, &turn);
+            signals::withdraw(self.id(), &going)?;
             keys::delete_all(&self.record);
             match census::look(self.id(), self.record.path(), again) {
                 Look::Clear(words) => {
                     tracing::trace!(words, "nobody has an address of a library");
-                    break (turn, going);
+                    return Ok(Taken { closing, turn, going });
                 }
-                Look::Held(reason) => return Err(CloseError::Held(self, reason)),
+                Look::Held(reason) => return Err(reason),
                 Look::Heals(healing) => {
+                    drop(closing);
                     drop(turn);
                     healing.heal();
                     again = true;
                 }
             }
+        }
+    }
+
+    /// As [`close`](Self::close); `begins` is called right before the loader is.
+    pub(crate) fn close_telling(self, begins: impl FnOnce()) -> Result<(), CloseError> {
+        if let Some(reason) = self.held() {
+            return Err(CloseError::Held(self, reason));
+        }
+        // Until it is unmapped: what goes with it, who is called for it and who has an address of it
+        // stays as it was found.
+        let Taken { turn, closing, going } = match self.take_away() {
+            Ok(taken) => taken,
+            Err(reason) => return Err(CloseError::Held(self, reason)),
         };
         // The last look, and from here on there is no way back into it: what was called until its
         // handlers and timers were taken away may have started something.
@@ -360,11 +367,20 @@ impl Library {
             }));
         }
         clear_up(&record, &going);
-        drop(turn);
+        drop((closing, turn));
         // Nobody knows the addresses any more.
         drop(ManuallyDrop::into_inner(kept));
         Ok(())
     }
+}
+
+/// A library that nothing reaches any more, until this is dropped.
+struct Taken {
+    // Before the turn, in which it is.
+    closing: Closing,
+    turn: Turn,
+    /// What goes with it.
+    going: Vec<Going>,
 }
 
 /// Forgets a library that is unmapped, and what was to go with it. In the turn of its close.

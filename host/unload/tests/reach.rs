@@ -383,6 +383,49 @@ fn a_handler_starts_a_thread_at_the_last_moment() {
     assert!(!is_mapped(&file));
 }
 
+/// A handler that sets itself again, as in System V, while the library is being closed: it is not set.
+#[test]
+fn a_handler_sets_itself_again_at_the_last_moment() {
+    let Some(shop) = Workshop::open() else { return };
+    let source = r"
+        #include <signal.h>
+        static volatile int runs, goes_on;
+        static void handle(int s) { runs = 1; while (!goes_on) {} signal(s, handle); }
+        void start(void) { signal(SIGWINCH, handle); }
+        void wait_for_it(void) { while (!runs) {} }
+        void go_on(void) { goes_on = 1; }
+    ";
+    let file = shop.make("again", source, &[]);
+    let mut library = open(&file);
+    call(&library, c"start");
+    // SAFETY: the library's handler, on a thread of its own.
+    let hit = thread::spawn(|| unsafe { libc::raise(libc::SIGWINCH) });
+    call(&library, c"wait_for_it");
+    let go_on = library.symbol(c"go_on").unwrap().addr();
+    let last = thread::spawn(move || {
+        while handler_of(libc::SIGWINCH) != libc::SIG_DFL {
+            thread::yield_now();
+        }
+        // SAFETY: a function of this type, which only writes a number; the library is open as long as
+        // its handler runs.
+        let go_on = unsafe {
+            transmute::<*const (), extern "C" fn()>(std::ptr::with_exposed_provenance(go_on))
+        };
+        go_on();
+    });
+    while let Err(error) = library.close() {
+        match error {
+            // On a busy machine the wait may be over before.
+            CloseError::Held(held, why) if why.contains("SIGWINCH") => library = held,
+            other => panic!("it is held: {other:?}"),
+        }
+    }
+    last.join().unwrap();
+    hit.join().unwrap();
+    assert_eq!(handler_of(libc::SIGWINCH), libc::SIG_DFL);
+    assert!(!is_mapped(&file));
+}
+
 /// What was mapped when its own close was over is never unmapped by anybody else.
 #[test]
 fn what_stays_mapped_stays_for_good() {

@@ -46,6 +46,11 @@ impl Going {
         gone::note(&self.addresses, tag);
     }
 
+    /// Its place in the loader's list.
+    pub(super) fn map(&self) -> usize {
+        self.map
+    }
+
     /// Whether it is there. In the turn in which it was to go.
     pub(crate) fn is_there(&self) -> bool {
         let there = object::find(ptr::without_provenance(self.addresses.start));

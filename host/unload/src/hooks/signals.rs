@@ -25,7 +25,8 @@
 //!
 //! # Invariants
 //! - A handler's address is in the hands of its own object and of nobody else.
-//! - No slot has a handler in a library that is being closed, and none of its handlers runs.
+//! - Once they were taken away, no slot has a handler in a library that is being closed (`closing`),
+//!   and none of its handlers runs.
 //! - Everything here may be called in a signal handler: nothing allocates, looks a symbol up or
 //!   waits for a lock whose holder can be interrupted.
 
@@ -49,6 +50,7 @@ use crate::action::{self, signal_name};
 
 pub(super) mod calls;
 mod change;
+mod closing;
 mod deliver;
 mod kept;
 mod lock;
@@ -56,6 +58,7 @@ mod party;
 mod slot;
 mod unfinished;
 
+pub(crate) use closing::Closing;
 pub(super) use unfinished::give_up as forget_unfinished;
 
 /// Those that a fault of the code itself raises. SIGABRT: Rust's and C's own way to give up.
@@ -145,18 +148,33 @@ pub(crate) fn withdraw(library: LibraryId, going: &[Going]) -> Result<(), String
         }
     }
     let until = Instant::now() + HANDLER_TIME;
-    let left = |signal: &c_int| state(*signal).slots().any(|slot| goes(slot) && slot.is_running());
-    while let Some(signal) = (1..=SIGNAL_MAX).find(left) {
-        if Instant::now() >= until {
-            return Err(runs(signal));
+    for signal in 1..=SIGNAL_MAX {
+        while !is_released(signal, goes) {
+            if Instant::now() >= until {
+                return Err(runs(signal));
+            }
+            thread::park_timeout(Duration::from_micros(100));
         }
-        thread::park_timeout(Duration::from_micros(100));
-    }
-    // Their places are free for others from now on.
-    for slot in (1..=SIGNAL_MAX).flat_map(|signal| state(signal).slots()).filter(|it| goes(it)) {
-        lock::locked(|locked| slot.release(locked));
     }
     Ok(())
+}
+
+/// Makes what `goes` of the signal's slots free for others, unless a handler of one runs: false.
+fn is_released(signal: c_int, goes: impl Fn(&Slot) -> bool) -> bool {
+    let its = || state(signal).slots().filter(|slot| goes(slot));
+    if its().next().is_none() {
+        return true;
+    }
+    lock::locked(|locked| {
+        // Where nobody keeps it from that, a handler may have set itself again.
+        its().for_each(|slot| slot.clear(locked));
+        let is_idle = !its().any(Slot::is_running);
+        if is_idle {
+            its().for_each(|slot| slot.release(locked));
+        }
+        apply(signal, locked);
+        is_idle
+    })
 }
 
 /// Whether a handler under the library's name has begun and not returned. One that was left by a jump

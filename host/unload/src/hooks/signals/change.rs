@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    deliver, is_fault,
+    closing, deliver, is_fault,
     kept::Action,
     lock::{Locked, locked},
     party::{Party, caller, party_of, running},
@@ -88,6 +88,10 @@ fn change_slot(
     let slot = state.find(key);
     let shown = slot.and_then(Slot::live).map_or_else(|| shown(signal, base), |it| it.action);
     let Some(new) = new else { return Ok(shown) };
+    if closing::holds(key, locked) {
+        return Ok(shown);
+    }
+    let owner = closing::name(owner, locked);
     if is_taken_back(signal, new, base) {
         let elsewhere = || if new.is_handler() { None } else { newest_of(signal, running()) };
         if let Some(slot) = slot.or_else(elsewhere) {

@@ -17,7 +17,7 @@ use super::{
     slot::state,
     *,
 };
-use crate::hooks::{enter, interpose::lookup, needed, purge_thread, tests::Played};
+use crate::hooks::{census, enter, interpose::lookup, needed, purge_thread, tests::Played};
 
 static CALLS: AtomicUsize = AtomicUsize::new(0);
 static RAN_AS: AtomicU32 = AtomicU32::new(0);
@@ -193,6 +193,54 @@ fn a_handler_that_runs_keeps_its_library_until_it_returns() {
     thread.join().unwrap();
     assert_eq!(holder(&played.record), None);
     assert_eq!(withdraw(played.record.id(), &[]), Ok(()));
+}
+
+/// From the moment on in which its actions are taken away for its close.
+#[test]
+fn a_library_that_is_being_closed_sets_no_action() {
+    static STEPS: std::sync::OnceLock<Barrier> = std::sync::OnceLock::new();
+    static IS_SET: AtomicUsize = AtomicUsize::new(0);
+    extern "C" fn again(signal: c_int) {
+        let steps = STEPS.get().unwrap();
+        steps.wait();
+        steps.wait();
+        set(signal, Some(handler(again, 0, 0))).unwrap();
+        IS_SET.store(set(signal, None).unwrap().handler, Ordering::SeqCst);
+    }
+    let steps = STEPS.get_or_init(|| Barrier::new(2));
+    let turn = census::turn().unwrap();
+    let played = Played::start();
+    let (id, signal) = (played.record.id(), libc::SIGRTMIN() + 14);
+    let base = handler(hosts, 0, 0);
+    set(signal, Some(base)).unwrap();
+    let set_own = |own: extern "C" fn(c_int)| {
+        let entered = enter(id);
+        set(signal, Some(handler(own, 0, 0))).unwrap();
+        drop(entered);
+    };
+    set_own(again);
+    let slot = state(signal).slots().find(|slot| slot.is_of(id)).unwrap();
+    let thread = std::thread::spawn(move || send(signal));
+    steps.wait();
+    let closing = Closing::begin(id, &[], &turn);
+    std::thread::scope(|scope| {
+        let withdrawn = scope.spawn(|| {
+            // On a busy machine the wait may be over before.
+            while withdraw(id, &[]).is_err() {}
+        });
+        while slot.live().is_some() {
+            std::thread::yield_now();
+        }
+        steps.wait();
+        withdrawn.join().unwrap();
+    });
+    thread.join().unwrap();
+    assert_eq!(IS_SET.load(Ordering::SeqCst), libc::SIG_IGN, "as without one of its own");
+    assert_eq!(kernel(signal).handler, base.handler);
+    drop(closing);
+    set_own(count);
+    assert_eq!(kernel(signal).handler, deliver::address());
+    withdraw(id, &[]).unwrap();
 }
 
 /// Its thread's purge says that it is over.
