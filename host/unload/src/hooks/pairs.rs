@@ -2,22 +2,22 @@
 //!
 //! Each copy of tokio opens one for its signals, in a static that nobody drops: two descriptors for
 //! each load. What a library's own code (not that of what it calls) asked for, and what still is the
-//! same at both ends once it is unmapped, nobody can reach any more, and is closed.
+//! same at both ends once it is unmapped, nobody can reach any more by an address; by its number others
+//! may (a stream of the C library's that the library has left open writes to it, and then to whoever
+//! has that number). So only what looks like tokio's is closed: non-blocking, and closed in programs
+//! that are started, from its making on.
 //!
-//! Source: socketpair(2); tokio, `src/signal/registry.rs`.
+//! Source: socketpair(2); tokio, `src/signal/registry.rs`; mio, `src/sys/unix/uds`.
 
 use std::{
     any::Any,
     arch::naked_asm,
     ffi::{c_int, c_void},
     os::fd::{FromRawFd as _, OwnedFd, RawFd},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError, TryLockError},
 };
 
-use super::{
-    LibraryId, real,
-    registry::{self, Owner},
-};
+use super::{LibraryId, object, real, registry};
 
 /// What tells an open file from another one of the same number: a device and a number on it.
 type Inode = (libc::dev_t, libc::ino_t);
@@ -27,16 +27,13 @@ struct Pair {
     ends: [(RawFd, Inode); 2],
 }
 
-struct All {
-    pairs: Vec<Pair>,
-    /// From how many on it is asked which are still open.
-    many: usize,
-}
+/// Pairs that are noted at one time: one for each copy of tokio. One beyond them stays open.
+const PLACES: usize = 256;
 
-/// So many are kept without a question.
-const FEW: usize = 64;
+/// Of a fixed size: a signal handler may make a pair, where nothing can be allocated.
+type All = [Option<Pair>; PLACES];
 
-static ALL: Mutex<All> = Mutex::new(All { pairs: Vec::new(), many: FEW });
+static ALL: Mutex<All> = Mutex::new([const { None }; PLACES]);
 
 fn all() -> MutexGuard<'static, All> {
     ALL.lock().unwrap_or_else(PoisonError::into_inner)
@@ -55,9 +52,26 @@ fn inode(fd: RawFd) -> Option<Inode> {
     (rc == 0).then(|| unsafe { found.assume_init_ref() }).map(|it| (it.st_dev, it.st_ino))
 }
 
+/// As tokio makes them. Source: mio.
+const KIND: c_int = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+
+/// Whether it is as it was made: neither read by a function that waits, nor meant for a program that
+/// is started.
+fn is_of_kind(fd: RawFd) -> bool {
+    // SAFETY: two questions that fail where nobody has the descriptor.
+    let (status, flags) =
+        unsafe { (libc::fcntl(fd, libc::F_GETFL), libc::fcntl(fd, libc::F_GETFD)) };
+    let has = |found: c_int, flag: c_int| found != -1 && found & flag != 0;
+    has(status, libc::O_NONBLOCK) && has(flags, libc::FD_CLOEXEC)
+}
+
 impl Pair {
     fn is_open(&self) -> bool {
         self.ends.iter().all(|(fd, noted)| inode(*fd) == Some(*noted))
+    }
+
+    fn is_left(&self) -> bool {
+        self.is_open() && self.ends.iter().all(|(fd, _)| is_of_kind(*fd))
     }
 }
 
@@ -89,12 +103,13 @@ unsafe extern "C" fn make(
     let Some(real) = real::socketpair() else { return -1 };
     // SAFETY: the caller's arguments, unchanged.
     let rc = unsafe { real(domain, kind, protocol, pair) };
+    // It may be called in a signal handler: nothing here waits or allocates.
     if rc == 0
-        && !registry::is_empty()
-        && let Owner::Plugin(record) = registry::owner(returns_to)
+        && (domain, kind) == (libc::AF_UNIX, KIND)
+        && let Some(library) = object::find(returns_to).and_then(|it| registry::library_of(&it))
     {
         // SAFETY: two descriptors were written there.
-        note(record.id(), unsafe { pair.cast::<[RawFd; 2]>().read_unaligned() });
+        note(library, unsafe { pair.cast::<[RawFd; 2]>().read_unaligned() });
     }
     rc
 }
@@ -102,21 +117,26 @@ unsafe extern "C" fn make(
 fn note(library: LibraryId, fds: [RawFd; 2]) {
     let [Some(one), Some(other)] = fds.map(inode) else { return };
     let pair = Pair { library, ends: [(fds[0], one), (fds[1], other)] };
-    let mut all = all();
-    if all.pairs.len() >= all.many {
-        // A library that makes one for each request closes them as well.
-        all.pairs.retain(Pair::is_open);
-        all.many = (all.pairs.len() * 2).max(FEW);
+    let mut all = match ALL.try_lock() {
+        Ok(all) => all,
+        Err(TryLockError::Poisoned(error)) => error.into_inner(),
+        // Perhaps by what this handler has interrupted.
+        Err(TryLockError::WouldBlock) => return,
+    };
+    // A library that makes one for each request closes them as well.
+    let free = all.iter().position(Option::is_none);
+    let is_over = |it: &Option<Pair>| it.as_ref().is_some_and(|it| !it.is_open());
+    if let Some(at) = free.or_else(|| all.iter().position(is_over)) {
+        all[at] = Some(pair);
     }
-    all.pairs.push(pair);
 }
 
 /// Closes what is left of `library`, which is unmapped. A pair of which one end is closed, or is another
 /// one by now, is somebody's: it is left alone.
 pub(crate) fn close_left(library: LibraryId) {
-    let is_left = |pair: &mut Pair| pair.library == library;
-    let left: Vec<_> = all().pairs.extract_if(.., is_left).collect();
-    for pair in left.into_iter().filter(Pair::is_open) {
+    let take = |place: &mut Option<Pair>| place.take_if(|pair| pair.library == library);
+    let left: Vec<_> = all().iter_mut().filter_map(take).collect();
+    for pair in left.into_iter().filter(Pair::is_left) {
         for (fd, _) in pair.ends {
             // SAFETY: made for a library whose code is gone, and still what it was.
             drop(unsafe { OwnedFd::from_raw_fd(fd) });

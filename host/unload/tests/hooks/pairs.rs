@@ -12,11 +12,26 @@ use std::{
 use super::{build, call, compile, open};
 
 const PAIR: &str = r#"
+    #include <fcntl.h>
     #include <sys/socket.h>
     static int pair[2];
-    int make(int how) { return socketpair(AF_UNIX, SOCK_STREAM, 0, pair) ? -1 : pair[0]; }
+    int make(int how) {
+        return socketpair(AF_UNIX, SOCK_STREAM | how, 0, pair) ? -1 : pair[0];
+    }
     int other(int how) { return pair[1]; }
+    int waits(int how) { return fcntl(pair[0], F_SETFL, 0); }
+    int looks_so(int how) {
+        for (int end = 0; end < 2; end++) {
+            if (fcntl(pair[end], F_SETFL, O_NONBLOCK) | fcntl(pair[end], F_SETFD, FD_CLOEXEC))
+                return -1;
+        }
+        return 0;
+    }
+    int is_inherited(int how) { return fcntl(pair[1], F_SETFD, 0); }
 "#;
+
+/// As tokio makes its own.
+const TOKIOS: i32 = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
 
 fn is_open(fd: i32) -> bool {
     std::fs::read_link(format!("/proc/self/fd/{fd}")).is_ok()
@@ -27,7 +42,7 @@ fn is_open(fd: i32) -> bool {
 fn what_nobody_can_reach_is_closed() {
     let built = build(PAIR);
     let library = open(&built.file);
-    let (one, other) = (call(&library, c"make", 0), call(&library, c"other", 0));
+    let (one, other) = (call(&library, c"make", TOKIOS), call(&library, c"other", 0));
     // The numbers may be another test's at once, in one process: what is left of the socket tells.
     // SAFETY: a second descriptor of it, which is ours.
     let mut kept = File::from(unsafe { std::os::fd::OwnedFd::from_raw_fd(libc::dup(one)) });
@@ -36,12 +51,39 @@ fn what_nobody_can_reach_is_closed() {
     assert_eq!(kept.read(&mut [0; 1]).expect("an end"), 0, "the other end is closed");
 }
 
+/// The rest is not tokio's, and others may have its numbers: a stream that the library has left open
+/// would write to whoever has the number next.
+#[test]
+fn what_others_may_have_is_left_alone() {
+    for (kind, then) in [
+        (0, None),
+        (libc::SOCK_CLOEXEC, None),
+        (libc::SOCK_NONBLOCK, None),
+        (0, Some(c"looks_so")),
+        (TOKIOS, Some(c"waits")),
+        (TOKIOS, Some(c"is_inherited")),
+    ] {
+        let built = build(PAIR);
+        let library = open(&built.file);
+        let (one, other) = (call(&library, c"make", kind), call(&library, c"other", 0));
+        if let Some(then) = then {
+            assert_eq!(call(&library, then, 0), 0);
+        }
+        library.close().expect("nothing holds it");
+        for fd in [one, other] {
+            assert!(is_open(fd), "{kind} {then:?}");
+            // SAFETY: left by the library, and nobody's.
+            unsafe { libc::close(fd) };
+        }
+    }
+}
+
 /// One end is closed, and its number is somebody else's: neither is touched.
 #[test]
 fn what_is_somebodys_by_now_is_left_alone() {
     let built = build(PAIR);
     let library = open(&built.file);
-    let (one, other) = (call(&library, c"make", 0), call(&library, c"other", 0));
+    let (one, other) = (call(&library, c"make", TOKIOS), call(&library, c"other", 0));
     let (ours, theirs) = UnixStream::pair().expect("a pair");
     // SAFETY: the library's, which does nothing with it any more, becomes ours.
     assert_eq!(unsafe { libc::dup2(ours.as_raw_fd(), other) }, other);
@@ -64,7 +106,7 @@ fn what_a_dependency_has_made_is_left_alone() {
                  int others(int how) { return other(how); }";
     let first = open(&compile(folder, "first", calls, &["-lkeeps"]));
     let second = open(&compile(folder, "second", calls, &["-lkeeps"]));
-    let (one, other) = (call(&first, c"makes", 0), call(&first, c"others", 0));
+    let (one, other) = (call(&first, c"makes", TOKIOS), call(&first, c"others", 0));
     first.close().expect("nothing holds it");
     assert!(is_open(one) && is_open(other));
     second.close().expect("nothing holds it");

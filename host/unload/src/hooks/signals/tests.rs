@@ -208,8 +208,8 @@ fn a_library_that_is_being_closed_sets_no_action() {
         IS_SET.store(set(signal, None).unwrap().handler, Ordering::SeqCst);
     }
     let steps = STEPS.get_or_init(|| Barrier::new(2));
-    let turn = census::turn().unwrap();
     let played = Played::start();
+    let turn = census::turn().unwrap();
     let (id, signal) = (played.record.id(), libc::SIGRTMIN() + 14);
     let base = handler(hosts, 0, 0);
     set(signal, Some(base)).unwrap();
