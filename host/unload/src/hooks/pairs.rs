@@ -22,18 +22,26 @@ use super::{LibraryId, object, real, registry};
 /// What tells an open file from another one of the same number: a device and a number on it.
 type Inode = (libc::dev_t, libc::ino_t);
 
+/// Every byte of it is written, also of one that is over: what a stack held before would look to the
+/// census like somebody who keeps an address.
+#[derive(Clone, Copy)]
 struct Pair {
-    library: LibraryId,
-    ends: [(RawFd, Inode); 2],
+    /// 0: none.
+    library: u32,
+    fds: [RawFd; 2],
+    _unused: u32,
+    inodes: [Inode; 2],
 }
+
+const _: () = assert!(size_of::<Pair>() == 4 * size_of::<u32>() + 2 * size_of::<Inode>());
 
 /// Pairs that are noted at one time: one for each copy of tokio. One beyond them stays open.
 const PLACES: usize = 256;
 
 /// Of a fixed size: a signal handler may make a pair, where nothing can be allocated.
-type All = [Option<Pair>; PLACES];
+type All = [Pair; PLACES];
 
-static ALL: Mutex<All> = Mutex::new([const { None }; PLACES]);
+static ALL: Mutex<All> = Mutex::new([Pair::NONE; PLACES]);
 
 fn all() -> MutexGuard<'static, All> {
     ALL.lock().unwrap_or_else(PoisonError::into_inner)
@@ -66,12 +74,15 @@ fn is_of_kind(fd: RawFd) -> bool {
 }
 
 impl Pair {
+    const NONE: Self = Self { library: 0, fds: [-1; 2], _unused: 0, inodes: [(0, 0); 2] };
+
     fn is_open(&self) -> bool {
-        self.ends.iter().all(|(fd, noted)| inode(*fd) == Some(*noted))
+        let mut ends = self.fds.iter().zip(&self.inodes);
+        ends.all(|(fd, noted)| inode(*fd) == Some(*noted))
     }
 
     fn is_left(&self) -> bool {
-        self.is_open() && self.ends.iter().all(|(fd, _)| is_of_kind(*fd))
+        self.is_open() && self.fds.iter().all(|fd| is_of_kind(*fd))
     }
 }
 
@@ -116,7 +127,7 @@ unsafe extern "C" fn make(
 
 fn note(library: LibraryId, fds: [RawFd; 2]) {
     let [Some(one), Some(other)] = fds.map(inode) else { return };
-    let pair = Pair { library, ends: [(fds[0], one), (fds[1], other)] };
+    let pair = Pair { library: library.0, fds, _unused: 0, inodes: [one, other] };
     let mut all = match ALL.try_lock() {
         Ok(all) => all,
         Err(TryLockError::Poisoned(error)) => error.into_inner(),
@@ -124,22 +135,54 @@ fn note(library: LibraryId, fds: [RawFd; 2]) {
         Err(TryLockError::WouldBlock) => return,
     };
     // A library that makes one for each request closes them as well.
-    let free = all.iter().position(Option::is_none);
-    let is_over = |it: &Option<Pair>| it.as_ref().is_some_and(|it| !it.is_open());
-    if let Some(at) = free.or_else(|| all.iter().position(is_over)) {
-        all[at] = Some(pair);
+    let free = all.iter().position(|it| it.library == 0);
+    if let Some(at) = free.or_else(|| all.iter().position(|it| !it.is_open())) {
+        all[at] = pair;
     }
 }
 
 /// Closes what is left of `library`, which is unmapped. A pair of which one end is closed, or is another
 /// one by now, is somebody's: it is left alone.
 pub(crate) fn close_left(library: LibraryId) {
-    let take = |place: &mut Option<Pair>| place.take_if(|pair| pair.library == library);
-    let left: Vec<_> = all().iter_mut().filter_map(take).collect();
+    let its = |pair: &&mut Pair| pair.library == library.0;
+    let take = |pair: &mut Pair| std::mem::replace(pair, Pair::NONE);
+    let left: Vec<_> = all().iter_mut().filter(its).map(take).collect();
     for pair in left.into_iter().filter(Pair::is_left) {
-        for (fd, _) in pair.ends {
+        for fd in pair.fds {
             // SAFETY: made for a library whose code is gone, and still what it was.
             drop(unsafe { OwnedFd::from_raw_fd(fd) });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc::channel, thread, time::Duration};
+
+    use super::*;
+    use crate::hooks::tests::Played;
+
+    /// As in a signal handler, which may have interrupted whoever has the books.
+    #[test]
+    fn a_pair_waits_for_no_lock() {
+        let played = Played::start();
+        let from = played.address.addr();
+        let held = [hold(), registry::hold()];
+        let (made, is_made) = channel();
+        thread::spawn(move || {
+            let mut pair = [-1; 2];
+            let returns_to = std::ptr::without_provenance(from);
+            // SAFETY: room for two descriptors.
+            let rc = unsafe { make(libc::AF_UNIX, KIND, 0, pair.as_mut_ptr(), returns_to) };
+            // The test may be over.
+            let _ = made.send((rc, pair));
+        });
+        let answer = is_made.recv_timeout(Duration::from_secs(20));
+        drop(held);
+        let (rc, pair) = answer.expect("it waits for nobody");
+        assert_eq!(rc, 0);
+        // SAFETY: made above, and nobody else's.
+        drop(pair.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
+        assert!(all().iter().all(|it| it.library != played.record.id().0), "not noted");
     }
 }
