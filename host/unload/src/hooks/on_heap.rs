@@ -47,7 +47,8 @@ enum Place {
 }
 
 struct Kept {
-    /// Never given twice: the address of a stream that is closed may be another's at once.
+    /// Of those that were given together; never given twice: the address of a stream that is closed may
+    /// be another's at once.
     number: usize,
     place: Place,
     /// An address in what must not go.
@@ -75,10 +76,15 @@ pub(super) fn hold() -> Box<dyn Any> {
     Box::new(all())
 }
 
-/// Notes what is in `place` from now on: that of the first of `addresses` that may go, if any. Code
-/// that no object holds is the library's that runs; data that none holds is the library's in whose heap it
-/// lies, or its own business.
-fn note(place: Place, addresses: &[Address], is_code: bool) {
+/// An address in what must not go, and whose that is, as in [`Kept`].
+type Keeper = (usize, Option<LibraryId>);
+
+/// Those of `addresses` that may go. Code that no object holds is the library's that runs; data that
+/// none holds is the library's in whose heap it lies, or its own business.
+fn keepers(addresses: &[Address], is_code: bool) -> Vec<Keeper> {
+    if registry::is_empty() {
+        return Vec::new();
+    }
     let keeper = |address: &Address| {
         let library = match registry::owner(*address) {
             Owner::Plugin(record) => Some(record.id()),
@@ -90,24 +96,49 @@ fn note(place: Place, addresses: &[Address], is_code: bool) {
         };
         Some((address.addr(), library))
     };
-    let given = || addresses.iter().filter(|it| !it.is_null());
-    let keeper = if registry::is_empty() { None } else { given().find_map(keeper) };
-    if keeper.is_none() && COUNT.load(Ordering::Acquire) == 0 {
-        return;
+    addresses.iter().filter(|it| !it.is_null()).filter_map(keeper).collect()
+}
+
+impl All {
+    /// From now on `place` has these, and nothing of what it had: that has been closed, or is called no
+    /// more.
+    fn put(&mut self, place: Place, keepers: Vec<Keeper>) {
+        let is_same = |it: &Kept| match (it.place, place) {
+            (Place::Stream(one, _), Place::Stream(other, _)) => one == other,
+            (one, other) => one == other && one != Place::Type,
+        };
+        self.kept.retain(|it| !is_same(it));
+        self.last += 1;
+        let number = self.last;
+        let keep = |(inside, library)| Kept { number, place, inside, library };
+        self.kept.extend(keepers.into_iter().map(keep));
+        COUNT.store(self.kept.len(), Ordering::Release);
     }
+}
+
+/// Notes what is in `place` from now on: those of `addresses` that may go.
+fn note(place: Place, addresses: &[Address], is_code: bool) {
+    let keepers = keepers(addresses, is_code);
+    if !keepers.is_empty() || COUNT.load(Ordering::Acquire) > 0 {
+        all().put(place, keepers);
+    }
+}
+
+/// The same of what `give` gives the C library, if that succeeds: nobody else does so in between, whose
+/// note would then be of something else than what is there.
+fn note_as_given(
+    place: Place,
+    addresses: &[Address],
+    is_code: bool,
+    give: impl FnOnce() -> c_int,
+) -> c_int {
+    let keepers = keepers(addresses, is_code);
     let mut all = all();
-    // Whatever was there has been closed, or is called no more.
-    let is_same = |it: &Kept| match (it.place, place) {
-        (Place::Stream(one, _), Place::Stream(other, _)) => one == other,
-        (one, other) => one == other && one != Place::Type,
-    };
-    all.kept.retain(|it| !is_same(it));
-    if let Some((inside, library)) = keeper {
-        all.last += 1;
-        let number = all.last;
-        all.kept.push(Kept { number, place, inside, library });
+    let rc = give();
+    if rc == 0 {
+        all.put(place, keepers);
     }
-    COUNT.store(all.kept.len(), Ordering::Release);
+    rc
 }
 
 /// What it says of is kept no more.
@@ -283,12 +314,10 @@ unsafe fn register_letter(
     arguments: Address,
 ) -> c_int {
     let Some(real) = real else { return -1 };
-    // SAFETY: the caller's arguments, unchanged.
-    let rc = unsafe { real(letter, print, arguments) };
-    if rc == 0 {
-        note(Place::Conversion(letter), &[print, arguments], true);
-    }
-    rc
+    note_as_given(Place::Conversion(letter), &[print, arguments], true, || {
+        // SAFETY: the caller's arguments, unchanged.
+        unsafe { real(letter, print, arguments) }
+    })
 }
 
 /// Interposes the registration of a type of printf's.

@@ -1,6 +1,14 @@
 //! Lists of the C library's and the unwinder's that a library's own memory stands in.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use super::{LONG, build, call, compile, held, open};
+
+/// There is one hash table in a process.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 const LISTS: &str = r#"
     #include <search.h>
@@ -35,6 +43,7 @@ const LISTS: &str = r#"
 /// Whoever is in one stays, as does what it goes with, until it is taken out again.
 #[test]
 fn whoever_is_listed_stays() {
+    let _alone = alone();
     let folder = tempfile::tempdir().expect("a folder");
     let [own, other] = ["own", "other"].map(|name| LISTS.replace("PREFIX", name));
     compile(folder.path(), "other", &other, &["-Wl,-soname=libother.so", "-lgcc_s"]);
@@ -55,6 +64,7 @@ fn whoever_is_listed_stays() {
 /// What stands there already was not entered by who asks for it.
 #[test]
 fn whoever_finds_an_entry_is_not_listed() {
+    let _alone = alone();
     let built = build(
         r#"
         #include <search.h>
@@ -75,4 +85,35 @@ fn whoever_finds_an_entry_is_not_listed() {
     assert_eq!(library.held(), None);
     assert_eq!(call(&library, c"ends", 0), 0);
     library.close().expect("nothing holds it");
+}
+
+/// Whoever enters a key once more, with other data, changes nothing; and whoever has the data stays as
+/// well as who has the key.
+#[test]
+fn whoever_has_the_data_of_an_entry_is_listed() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().expect("a folder");
+    let keeps = r#"
+        #include <search.h>
+        static char key[] = "key";
+        static int data;
+        int enters(void *it) {
+            ENTRY entry = { key, it ? it : &data };
+            return hsearch(entry, ENTER) ? 0 : -1;
+        }
+        int begins(int how) { return hcreate(8) ? how : -1; }
+        int ends(int how) { hdestroy(); return how; }
+    "#;
+    compile(folder.path(), "table", keeps, &["-Wl,-soname=libtable.so"]);
+    let calls = "int enters(void *), begins(int), ends(int); static int data; \
+                 int first(int how) { return begins(0) | enters(&data); } \
+                 int again(int how) { return enters(0); } \
+                 int stop(int how) { return ends(0); }";
+    let [own, other] =
+        ["user", "other"].map(|name| open(&compile(folder.path(), name, calls, &["-ltable"])));
+    assert_eq!((call(&own, c"first", 0), call(&other, c"again", 0)), (0, 0));
+    let own = held(own.close(), "`hsearch`");
+    assert_eq!(call(&own, c"stop", 0), 0);
+    own.close().expect("nothing holds it");
+    other.close().expect("nothing holds it");
 }

@@ -8,7 +8,7 @@ use std::{
     ptr,
 };
 
-use super::{Place, forget, note};
+use super::{Place, forget, note, note_as_given};
 use crate::hooks::real;
 
 type Begin = *mut c_void;
@@ -68,9 +68,13 @@ pub(in crate::hooks) unsafe extern "C" fn hsearch(item: Entry, action: c_int) ->
     let Some(real) = real::hsearch() else { return ptr::null_mut() };
     // SAFETY: the caller's arguments, unchanged.
     let found = unsafe { real(item, action) };
-    // SAFETY: not null: the table's own entry.
-    if action == ENTER && !found.is_null() && unsafe { (*found).key } == item.key {
-        note(Place::Entry(item.key.addr()), &[item.key.cast(), item.data], false);
+    if action == ENTER && !found.is_null() {
+        // SAFETY: not null: the table's own entry.
+        let Entry { key, data } = unsafe { found.read() };
+        // Of what stands there already nothing is changed, whatever data was given.
+        if key == item.key {
+            note(Place::Entry(key.addr()), &[key.cast(), data], false);
+        }
     }
     found
 }
@@ -94,11 +98,9 @@ pub(in crate::hooks) unsafe extern "C" fn hdestroy() {
 #[unsafe(no_mangle)]
 pub(in crate::hooks) unsafe extern "C" fn addseverity(level: c_int, text: *const c_char) -> c_int {
     let Some(real) = real::addseverity() else { return -1 };
-    // SAFETY: the caller's arguments, unchanged.
-    let rc = unsafe { real(level, text) };
-    if rc == 0 {
-        // Null takes it away.
-        note(Place::Severity(level), &[text.cast()], false);
-    }
-    rc
+    // Null takes it away.
+    note_as_given(Place::Severity(level), &[text.cast()], false, || {
+        // SAFETY: the caller's arguments, unchanged.
+        unsafe { real(level, text) }
+    })
 }
