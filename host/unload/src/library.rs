@@ -132,7 +132,6 @@ impl Library {
                 return Err(OpenError::Loader(loader_text(error)));
             }
         };
-        drop(turn);
         let raw = handle.into_raw();
         let object = object::behind(raw);
         // SAFETY: the handle that was taken apart two lines above.
@@ -146,8 +145,11 @@ impl Library {
         };
         // A file that is open under another path already is one object for the loader.
         if object.is_none_or(|object| object.name() != library.record.path()) {
+            // In the turn: whoever closed the other one meanwhile would find it mapped, by this
+            // reference, and leave it so for good.
             return Err(library.into_other());
         }
+        drop(turn);
         Ok(library)
     }
 
