@@ -3,7 +3,7 @@
 //! word). rustc's LLD exports by itself what the C library has as well; GNU ld does not.
 
 /// As in `hooks::interpose`; the self-test of a program that lacks one says so.
-const SYMBOLS: [&str; 58] = [
+const SYMBOLS: [&str; 59] = [
     "_Exit",
     "__cxa_thread_atexit_impl",
     "__deregister_frame",
@@ -57,6 +57,7 @@ const SYMBOLS: [&str; 58] = [
     "ssignal",
     "sysv_signal",
     "thrd_create",
+    "thrd_exit",
     "timer_create",
     "timer_delete",
     "tss_create",

@@ -41,7 +41,7 @@ pub enum Ends {
     Raise,
     /// pthread_kill(3).
     PthreadKill,
-    /// pthread_exit(3), on a thread of the host.
+    /// pthread_exit(3), or C11's `thrd_exit`, on a thread of the host.
     PthreadExit,
 }
 
@@ -241,6 +241,18 @@ pub(super) unsafe extern "C-unwind" fn pthread_exit(value: *mut c_void) -> ! {
     let Some(real) = real::pthread_exit() else { std::process::abort() };
     // SAFETY: the caller's argument; nothing here has a destructor, so it may unwind through.
     unsafe { real(value) }
+}
+
+/// Interposes C11's name for the same.
+///
+/// # Safety
+/// As for the function of that name.
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C-unwind" fn thrd_exit(code: c_int) -> ! {
+    // As the C library has it: the number in the place of the address.
+    let value = ptr::without_provenance_mut(code.cast_unsigned() as usize);
+    // SAFETY: a value that nobody follows.
+    unsafe { pthread_exit(value) }
 }
 
 /// Interposes a function to be called at the process's end. Nobody calls a library's: it would have

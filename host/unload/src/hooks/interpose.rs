@@ -66,6 +66,7 @@ pub(super) fn table() -> impl Iterator<Item = (&'static CStr, *const c_void)> {
         (c"raise", ends::raise as *const c_void),
         (c"pthread_kill", ends::pthread_kill as *const c_void),
         (c"pthread_exit", ends::pthread_exit as *const c_void),
+        (c"thrd_exit", ends::thrd_exit as *const c_void),
         (c"timer_create", callbacks::timer_create as *const c_void),
         (c"timer_delete", callbacks::timer_delete as *const c_void),
         (c"mq_notify", callbacks::mq_notify as *const c_void),

@@ -128,6 +128,42 @@ fn a_child_of_a_library_ends_as_it_likes() {
     library.close_soon(LONG, LONG).expect("nothing holds it");
 }
 
+/// By C11's name as well: it would unwind through the host.
+#[test]
+fn a_library_ends_no_thread_of_the_host() {
+    fn note(call: hotseat_unload::Ends, _: c_int, tag: u64) -> bool {
+        if (call, tag) == (hotseat_unload::Ends::PthreadExit, 1) {
+            // SAFETY: may be called in a handler.
+            unsafe { libc::write(libc::STDERR_FILENO, c"noted\n".as_ptr().cast(), 6) };
+        }
+        true
+    }
+    if let Some(Output { status, stderr, .. }) = apart("a_library_ends_no_thread_of_the_host") {
+        let said = String::from_utf8_lossy(&stderr);
+        assert_eq!(status.signal(), Some(libc::SIGABRT), "{said}");
+        assert_eq!(said.matches("noted\n").count(), 1, "{said}");
+        return;
+    }
+    // SAFETY: ends it if it hangs.
+    unsafe { libc::alarm(20) };
+    hotseat_unload::set_witness(hotseat_unload::Witness { handler: 0, note });
+    let source = r#"
+        #include <stddef.h>
+        #include <threads.h>
+        static int own(void *how) { thrd_exit(7); }
+        int start(int how) {
+            thrd_t thread;
+            int code;
+            thrd_create(&thread, own, NULL);
+            return thrd_join(thread, &code) == thrd_success ? code : -1;
+        }
+        int ends(int how) { thrd_exit(how); }
+    "#;
+    let library = open(&build(source).file);
+    assert_eq!(call(&library, c"start", 0), 7, "its own end as they like");
+    call(&library, c"ends", 0);
+}
+
 /// The host's handler of a fault that is to be called once: the second fault ends the process, also
 /// where a library has a handler of its own.
 #[test]
