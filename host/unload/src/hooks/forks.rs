@@ -12,16 +12,17 @@
 
 use std::{any::Any, cell::RefCell, mem::ManuallyDrop, ptr, sync::Once};
 
-use super::{callbacks, heap, on_heap, pairs, real, registry, texts};
+use super::{callbacks, heap, objects, on_heap, pairs, real, registry, texts};
 use crate::purge;
 
 /// The locks, in the order in which they may be taken: a holder of one may want those behind it.
-const LOCKS: [fn() -> Box<dyn Any>; 8] = [
+const LOCKS: [fn() -> Box<dyn Any>; 9] = [
     purge::hold,
     callbacks::hold,
     handlers::hold,
     on_heap::hold,
     pairs::hold,
+    objects::hold,
     registry::hold,
     heap::hold,
     texts::hold,
@@ -74,6 +75,7 @@ fn open() {
 #[cfg(test)]
 mod tests {
     use std::{
+        ffi::{c_int, c_void},
         sync::{
             Barrier,
             atomic::{AtomicBool, Ordering},
@@ -84,42 +86,71 @@ mod tests {
 
     use super::*;
 
-    /// Whoever has a lock gives it back when he hears that the fork is over, or has waited for a while:
-    /// a fork that waits for him.
-    #[test]
-    fn a_child_finds_every_lock_open() {
-        begin();
-        for (number, hold) in LOCKS.into_iter().enumerate() {
-            let (step, is_over) = (Barrier::new(2), AtomicBool::new(false));
-            let status = thread::scope(|scope| {
-                scope.spawn(|| {
-                    let held = hold();
+    /// Forks while another thread is within `holds`, which calls what it is given: that returns when it
+    /// hears that the fork is over, or has waited for a while, as the fork may for it. How the child
+    /// ends that does `tries`.
+    fn fork_while(holds: impl FnOnce(&dyn Fn()) + Send, tries: impl FnOnce()) -> c_int {
+        let (step, is_over) = (Barrier::new(2), AtomicBool::new(false));
+        thread::scope(|scope| {
+            let (step, is_over) = (&step, &is_over);
+            scope.spawn(move || {
+                holds(&|| {
                     step.wait();
                     for _ in 0..30 {
                         if !is_over.load(Ordering::SeqCst) {
                             thread::park_timeout(Duration::from_millis(1));
                         }
                     }
-                    drop(held);
                 });
-                step.wait();
-                // SAFETY: the child does nothing but what it is to try, and ends; the parent waits.
-                let child = unsafe { libc::fork() };
-                if child == 0 {
-                    // SAFETY: ends it if it hangs.
-                    unsafe { libc::alarm(5) };
-                    drop(hold());
-                    // SAFETY: ends it.
-                    unsafe { libc::_exit(0) };
-                }
-                is_over.store(true, Ordering::SeqCst);
-                let mut status = 0;
-                // SAFETY: its own child, and room for the answer.
-                assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
-                status
             });
-            assert_eq!(status, 0, "lock {number}");
+            step.wait();
+            // SAFETY: the child does nothing but what it is to try, and ends; the parent waits.
+            let child = unsafe { libc::fork() };
+            if child == 0 {
+                // SAFETY: ends it if it hangs.
+                unsafe { libc::alarm(5) };
+                tries();
+                // SAFETY: ends it.
+                unsafe { libc::_exit(0) };
+            }
+            is_over.store(true, Ordering::SeqCst);
+            let mut status = 0;
+            // SAFETY: its own child, and room for the answer.
+            assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+            status
+        })
+    }
+
+    #[test]
+    fn a_child_finds_every_lock_open() {
+        begin();
+        for (number, hold) in LOCKS.into_iter().enumerate() {
+            let holds = |waits: &dyn Fn()| {
+                let held = hold();
+                waits();
+                drop(held);
+            };
+            assert_eq!(fork_while(holds, || drop(hold())), 0, "lock {number}");
             drop(hold());
         }
+    }
+
+    /// Whoever looks at what is loaded has a lock of the loader's, which the C library leaves shut.
+    #[test]
+    fn a_child_may_ask_the_loader() {
+        unsafe extern "C" fn nothing(
+            _: *mut libc::dl_phdr_info,
+            _: usize,
+            _: *mut c_void,
+        ) -> c_int {
+            1
+        }
+        begin();
+        let holds = |waits: &dyn Fn()| objects::with_all(|_| waits()).unwrap();
+        let tries = || {
+            // SAFETY: a function that looks at nothing.
+            assert_eq!(unsafe { libc::dl_iterate_phdr(Some(nothing), ptr::null_mut()) }, 1);
+        };
+        assert_eq!(fork_while(holds, tries), 0);
     }
 }

@@ -1,14 +1,18 @@
 //! The objects that the loader has mapped, seen at one moment.
 //!
 //! Owns the walk under the loader's own lock, behind which nothing is mapped or unmapped.
-//! Invariant: what runs there asks nothing of the loader but `_dl_find_object`, which takes no lock:
-//! whoever loads a library takes another lock first, and waits for this one.
+//! Invariants: what runs there asks nothing of the loader but `_dl_find_object`, which takes no lock:
+//! whoever loads a library takes another lock first, and waits for this one. No thread forks meanwhile:
+//! of the loader's locks this is the one that the C library does not open in the child.
 #![expect(unsafe_code, reason = "walks the loader's list")]
 
 use std::{
+    any::Any,
+    cell::Cell,
     ffi::{CStr, CString, c_int, c_void},
     ops::Range,
     ptr,
+    sync::{Mutex, PoisonError},
 };
 
 use super::memory;
@@ -83,6 +87,18 @@ impl Loaded {
     }
 }
 
+static LOOK: Mutex<()> = Mutex::new(());
+
+thread_local! {
+    /// This thread looks, and may do so again meanwhile.
+    static LOOKS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Has whoever wants to look wait until it is dropped, for a fork.
+pub(super) fn hold() -> Box<dyn Any> {
+    Box::new(LOOK.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
 /// Does `work` on every loaded object, the executable first; none of them is unmapped meanwhile.
 pub(super) fn with_all<W, T>(work: W) -> Option<T>
 where
@@ -111,6 +127,17 @@ where
         1
     }
 
+    /// Until dropped, this thread looks.
+    struct Looking(bool);
+    impl Drop for Looking {
+        fn drop(&mut self) {
+            LOOKS.set(self.0);
+        }
+    }
+
+    let before = LOOKS.get();
+    let _alone = (!before).then(|| LOOK.lock().unwrap_or_else(PoisonError::into_inner));
+    let _looking = Looking(LOOKS.replace(true));
     let mut held = Held { work: Some(work), outcome: None };
     // SAFETY: `hold` fits, and gets the value that outlives the call.
     unsafe { libc::dl_iterate_phdr(Some(hold::<W, T>), (&raw mut held).cast()) };
