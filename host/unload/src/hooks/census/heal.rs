@@ -124,9 +124,15 @@ fn heal_environment(goes: &Goes) {
         let Some(text) = text_in(goes, entry).filter(|it| it.to_bytes().contains(&b'=')) else {
             continue;
         };
+        let kept = texts::keep(&text).as_ptr().cast_mut();
+        // Another thread may have set the variable meanwhile, or taken it away.
+        let array = environment().load(Ordering::Acquire);
+        if !entries(array.addr()).any(|it| it == entry) {
+            continue;
+        }
         // Under its own lock; and it keeps the address, which is why a library's is there at all.
         // SAFETY: a text that stays.
-        unsafe { libc::putenv(texts::keep(&text).as_ptr().cast_mut()) };
+        unsafe { libc::putenv(kept) };
     }
 }
 
