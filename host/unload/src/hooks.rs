@@ -20,16 +20,17 @@
 //! | `sigaction`, `signal`, `sysv_signal`, `sigset` and the like | `signals`; the kernel has one handler for all | taken away; a handler that runs is waited for |
 //! | the kernel's own `rt_sigaction` | the kernel | found by asking it: the library stays, and the status says so |
 //! | `sigaltstack` on a thread of the host's | the kernel, noted by `stack` | the purge gives the thread its own stack back; the library stays while one has not |
-//! | `timer_create`, `mq_notify` with `SIGEV_THREAD` | `callbacks`; glibc has one function for all | taken away; the threads count as the library's |
+//! | `timer_create`, `mq_notify` with `SIGEV_THREAD` | `callbacks`; glibc has one function for all | taken away, and deleted behind the library; a thread counts as the library's while it is called |
 //! | `timer_create`, `setitimer`, `alarm` with a signal | the kernel | goes on, and its signal does nothing |
 //! | `signalfd`, `sigqueue`, `sigwait` | nobody: no code is called | nothing |
 //! | thread-local destructors, `pthread_key_create`, `tss_create` | `ledger`, `keys` | run by the purge, then deleted |
+//! | thread-local destructors of what it needs | glibc, by that object | it stays for good (`needed`), and is looked at like all that stays |
 //! | `dlsym`, `dlvsym` of a name of this table | nobody: it is given the host's function | as by that |
 //! | `pthread_create`, `thrd_create` | counted by `threads` | waited for |
 //! | `pthread_cleanup_push` | the stack of its thread | goes with the thread |
 //! | `atexit`, static destructors of C++ | glibc, by the library's handle | run by `dlclose` |
 //! | `at_quick_exit` | glibc, by the library's handle | forgotten by `dlclose` |
-//! | `pthread_atfork` | `forks`; glibc calls one function for all | forgotten; a fork that calls them counts as a thread |
+//! | `pthread_atfork` | `forks`; glibc calls one function for all | forgotten, as at the end of any object; a fork that calls them counts as a thread |
 //! | `on_exit` | nobody (`ends`): no end of a worker calls it | nothing |
 //! | `fopencookie`; `fmemopen`, `open_memstream` with its data | the stream, noted by `on_heap` | the library stays until the stream is closed |
 //! | `register_printf_specifier`, `_function`, `_type` | glibc, noted by `on_heap` | the library stays, for good unless another takes the letter |
