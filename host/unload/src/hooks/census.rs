@@ -212,12 +212,13 @@ pub fn warm() {
 
 /// What this process does not let it see, for people; `None`: nothing. Looked at once.
 pub fn complaint() -> Option<&'static str> {
-    static COMPLAINT: OnceLock<Option<String>> = OnceLock::new();
+    // Empty: nothing, with every byte of it written, or this would itself keep what a stack held.
+    static COMPLAINT: OnceLock<String> = OnceLock::new();
     let look = || match lacks().as_slice() {
-        [] => None,
-        lacks => Some(format!("not found in this process: {}", lacks.join(", "))),
+        [] => String::new(),
+        lacks => format!("not found in this process: {}", lacks.join(", ")),
     };
-    COMPLAINT.get_or_init(look).as_deref()
+    Some(COMPLAINT.get_or_init(look).as_str()).filter(|it| !it.is_empty())
 }
 
 /// What was not found. Tries it on an address that is left on purpose, too.
