@@ -14,9 +14,19 @@
 //!   a log (WAL) the last to close it in one copy would remove that of the other.
 //! - The lock is exclusive for readers, too: the first of them after a crash writes.
 //! - The folder is on a local file system: NFS makes a POSIX lock of `flock`.
+//!
+//! This file stands alone: copy it, and give your package what it needs besides the SDK (with its feature
+//! `axum`, or `runtime`):
+//!
+//! ```toml
+//! rusqlite = { version = "0.40", default-features = false, features = ["bundled"] }
+//! rustix = { version = "1.1", features = ["fs"] }
+//! tokio = { version = "1.54", features = ["rt-multi-thread", "sync", "time"] }
+//! ```
 
 use std::{
     ffi::OsString,
+    fmt::{self, Display},
     fs::{self, File},
     io::{self, ErrorKind, Read as _},
     ops::Deref,
@@ -26,8 +36,8 @@ use std::{
     time::Duration,
 };
 
-use hotseat_plugin_api::{Error as NewError, Result as NewResult};
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use hotseat_plugin_api::{BlockingError, Context, Error as NewError, Result as NewResult};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 use rustix::{
     fs::{Access, FlockOperation},
     io::Errno,
@@ -38,7 +48,53 @@ use tokio::{
     time,
 };
 
-use crate::error::Error;
+/// Why a request cannot use the database.
+#[derive(Debug)]
+pub(crate) enum Error {
+    /// Somebody else has had it for `busy_time`: 503, and worth another try.
+    Busy,
+    /// The host's pool has no room: as well.
+    Full,
+    /// The fault of nobody but the plugin or its machine: 500, and a line in the log.
+    Failed(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Busy => f.write_str("the database is in use; try again"),
+            Self::Full => f.write_str("the host's pool has no room; try again"),
+            Self::Failed(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// A lock that a program beside the host holds too long is no fault of the plugin's.
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy,
+            _ => Self::Failed(error.into()),
+        }
+    }
+}
+
+impl From<BlockingError> for Error {
+    fn from(error: BlockingError) -> Self {
+        match error {
+            BlockingError::Full => Self::Full,
+            _ => Self::Failed(error.into()),
+        }
+    }
+}
 
 /// Between two looks at a lock that somebody else holds.
 const LOOK: Duration = Duration::from_millis(1);
@@ -84,6 +140,16 @@ impl Database {
             Ok(Lock { file, path: Arc::clone(&self.path), busy_time: self.busy_time })
         };
         time::timeout(self.busy_time, locked).await.unwrap_or(Err(Error::Busy))
+    }
+
+    /// What `work` makes of the database, on the host's pool. It runs to its end also when the client goes.
+    pub(crate) async fn with<T: Send + 'static>(
+        &self,
+        context: &Context,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, Error> {
+        let lock = self.lock().await?;
+        context.blocking(move || Ok(work(&*lock.open()?)?)).await?
     }
 }
 
@@ -221,9 +287,6 @@ fn lock_path(path: &Path) -> PathBuf {
     name.into()
 }
 
-fn said(path: &Path, what: impl std::fmt::Display) -> NewError {
+fn said(path: &Path, what: impl Display) -> NewError {
     NewError::new(what).context(format_args!("`{}`", path.display()))
 }
-
-#[cfg(test)]
-mod tests;

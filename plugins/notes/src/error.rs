@@ -9,9 +9,9 @@ use axum::{
     http::{HeaderValue, StatusCode, header::RETRY_AFTER},
     response::{IntoResponse, Response},
 };
-use hotseat_plugin_api::BlockingError;
-use rusqlite::ErrorCode;
 use serde_json::json;
+
+use crate::database;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -19,14 +19,8 @@ pub(crate) enum Error {
     Refused(StatusCode, String),
     #[error("there is no such note")]
     NotFound,
-    #[error("the database is in use; try again")]
-    Busy,
     #[error(transparent)]
-    Blocking(#[from] BlockingError),
-    #[error(transparent)]
-    Database(rusqlite::Error),
-    #[error(transparent)]
-    Io(#[from] std::io::Error),
+    Database(#[from] database::Error),
 }
 
 impl Error {
@@ -34,9 +28,11 @@ impl Error {
         match self {
             Self::Refused(status, _) => (*status, "refused"),
             Self::NotFound => (StatusCode::NOT_FOUND, "not_found"),
-            Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
-            Self::Blocking(BlockingError::Full) => (StatusCode::SERVICE_UNAVAILABLE, "full"),
-            _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+            Self::Database(database::Error::Busy) => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
+            Self::Database(database::Error::Full) => (StatusCode::SERVICE_UNAVAILABLE, "full"),
+            Self::Database(database::Error::Failed(_)) => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "internal")
+            }
         }
     }
 }
@@ -57,16 +53,6 @@ impl IntoResponse for Error {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response
-    }
-}
-
-/// A lock that somebody else holds too long is no fault of the plugin's.
-impl From<rusqlite::Error> for Error {
-    fn from(error: rusqlite::Error) -> Self {
-        match error.sqlite_error_code() {
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy,
-            _ => Self::Database(error),
-        }
     }
 }
 

@@ -49,6 +49,8 @@ use crate::{database::Database, error::Error};
 
 mod database;
 mod error;
+#[cfg(test)]
+mod tests;
 
 /// The schema is as many of them as have run. One that was released never changes.
 const MIGRATIONS: &[&str] = &[
@@ -86,13 +88,11 @@ struct Notes {
 }
 
 impl Notes {
-    /// What `work` makes of the database, on the host's pool. It runs to its end also when the client goes.
     async fn with<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, Error> {
-        let lock = self.database.lock().await?;
-        self.context.blocking(move || work(&*lock.open()?)).await?
+        Ok(self.database.with(&self.context, work).await?)
     }
 
     fn checked(&self, draft: Draft) -> Result<String, Error> {
@@ -154,7 +154,7 @@ async fn list(
         let sql = "select id, text, made, changed from notes where id > ?1 order by id limit ?2";
         let mut statement = database.prepare(sql)?;
         let rows = statement.query_map((page.after, page.limit.min(LIMIT)), Note::read)?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        rows.collect()
     };
     notes.with(read).await.map(Json)
 }
@@ -168,7 +168,7 @@ async fn create(
     let insert = move |database: &Connection| {
         let sql = "insert into notes (text, made) values (?1, strftime('%FT%TZ')) \
                    returning id, text, made, changed";
-        Ok(database.query_row(sql, [text], Note::read)?)
+        database.query_row(sql, [text], Note::read)
     };
     let note = notes.with(insert).await?;
     // As the client sees it: the mount has taken its prefix away.
@@ -183,9 +183,9 @@ async fn read(
     let Path(id) = id?;
     let read = move |database: &Connection| {
         let sql = "select id, text, made, changed from notes where id = ?1";
-        database.query_row(sql, [id], Note::read).optional()?.ok_or(Error::NotFound)
+        database.query_row(sql, [id], Note::read).optional()
     };
-    notes.with(read).await.map(Json)
+    notes.with(read).await?.map(Json).ok_or(Error::NotFound)
 }
 
 async fn update(
@@ -197,9 +197,9 @@ async fn update(
     let update = move |database: &Connection| {
         let sql = "update notes set text = ?2, changed = strftime('%FT%TZ') where id = ?1 \
                    returning id, text, made, changed";
-        database.query_row(sql, (id, text), Note::read).optional()?.ok_or(Error::NotFound)
+        database.query_row(sql, (id, text), Note::read).optional()
     };
-    notes.with(update).await.map(Json)
+    notes.with(update).await?.map(Json).ok_or(Error::NotFound)
 }
 
 async fn delete(
@@ -208,7 +208,7 @@ async fn delete(
 ) -> Result<StatusCode, Error> {
     let Path(id) = id?;
     let delete =
-        move |database: &Connection| Ok(database.execute("delete from notes where id = ?1", [id])?);
+        move |database: &Connection| database.execute("delete from notes where id = ?1", [id]);
     match notes.with(delete).await? {
         0 => Err(Error::NotFound),
         _ => Ok(StatusCode::NO_CONTENT),

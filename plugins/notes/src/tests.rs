@@ -1,11 +1,15 @@
+//! The database, which stands alone in its file.
+
 use std::{fs, time::Duration};
 
 use rusqlite::Connection;
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
-use super::{Database, check, lock_path};
-use crate::{MIGRATIONS, error::Error};
+use crate::{
+    MIGRATIONS,
+    database::{Database, Error, check},
+};
 
 const TIME: Duration = Duration::from_millis(50);
 
@@ -62,7 +66,7 @@ fn a_lock_that_was_removed_is_none() {
     let _entered = runtime.enter();
     let path = folder.path().join("a.db");
     let database = Database::open(&path, TIME, MIGRATIONS).unwrap();
-    fs::remove_file(lock_path(&path)).unwrap();
+    fs::remove_file(folder.path().join("a.db.lock")).unwrap();
     let error = runtime.block_on(database.lock()).unwrap().open().unwrap_err();
     assert!(error.to_string().contains("its .lock was removed"), "{error}");
 }
