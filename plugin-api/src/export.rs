@@ -50,14 +50,16 @@ pub const fn root_of<H: Handler>(manifest: Str) -> Root {
 /// `export_handler!(Type, name = "x", version = "2")` states them; each can be left out. In any
 /// case the file's own name decides where it has a version (`libx_v2.so`).
 ///
-/// Use it once, in a crate with `crate-type = ["cdylib"]` that unwinds on panic.
+/// Use it once, in a crate with `crate-type = ["cdylib"]` that unwinds on panic. A second export is told
+/// "cannot define multiple global allocators" by the compiler, since each makes one.
 ///
 /// # Allocator
 /// It also makes the library's `#[global_allocator]`: the host has a heap of its own for each
 /// generation, knows how large it is, and takes all of it back at the unload, whatever is left in
 /// statics, lazy tables and caches. A crate that has an allocator already is told "cannot define
-/// multiple global allocators" by the compiler; `export_handler!(Type, allocator = none)` keeps its
-/// own, or the system's, and what is left of that is lost at each unload:
+/// multiple global allocators" by the compiler, as one with two exports is;
+/// `export_handler!(Type, allocator = none)` keeps its own, or the system's, and what is left of that is
+/// lost at each unload:
 ///
 /// ```
 /// # use hotseat_plugin_api::{export_handler, Context, Handler, Request, Response, Result};
@@ -129,6 +131,49 @@ macro_rules! export_axum {
         $crate::export_service!(
             $make, prepare = $crate::__axum_prepare!() $(, $key = $value)*
         );
+    };
+}
+
+/// Without the feature `service` it only says that it is missing.
+#[cfg(not(feature = "service"))]
+#[macro_export]
+macro_rules! export_service {
+    ($($any:tt)*) => {
+        $crate::__needs_features!("export_service!", "\"service\"");
+    };
+}
+
+/// Without the feature `axum` it only says that it is missing.
+#[cfg(not(feature = "axum"))]
+#[macro_export]
+macro_rules! export_axum {
+    ($($any:tt)*) => {
+        $crate::__needs_features!("export_axum!", "\"axum\"");
+    };
+}
+
+/// Without the features `axum` and `testing` it only says that they are missing.
+#[cfg(not(all(feature = "axum", feature = "testing")))]
+#[macro_export]
+macro_rules! axum_host {
+    ($($any:tt)*) => {
+        $crate::__needs_features!("axum_host!", "\"axum\", \"testing\"")
+    };
+}
+
+/// Refuses the use of what a crate has not asked for.
+#[cfg(not(all(feature = "axum", feature = "testing")))]
+#[macro_export]
+#[doc(hidden)]
+macro_rules! __needs_features {
+    ($what:literal, $features:literal) => {
+        ::core::compile_error!(::core::concat!(
+            "`",
+            $what,
+            "` needs more of the SDK: in Cargo.toml, hotseat-plugin-api = { .., features = [",
+            $features,
+            "] }"
+        ))
     };
 }
 

@@ -26,6 +26,9 @@
 //! hotseat-plugin-api = { path = "../hotseat/plugin-api" }
 //! ```
 //!
+//! `docs/plugin.md` in hotseat's source goes the whole way with a larger one, files to paste: an axum
+//! application with a database, settings, logs, a WebSocket and tests, deployed, changed and rolled back.
+//!
 //! # What a handler meets
 //! - [`Handler::new`] makes the one instance of a generation. It runs in a short-lived child process
 //!   first ([`Context::is_preflight`]), there once more where the first load has left something behind,
@@ -167,9 +170,15 @@
 //! (``/etc/hotseat.toml:14: [plugin.shop] pool[1]: invalid value: integer `300`, expected u8``); what
 //! served before serves on. The operator may write `file:/path` or `env:NAME` for any text, and the
 //! plugin gets the value: do not print it. Settings of an instance never change: when the operator
-//! changes them (`hotseat reload-config`), a new instance of the same library takes the seat. A time as
-//! the host has its own (`2s`) is a `Duration` with `#[serde(with = "humantime_serde")]`, of the crate
-//! humantime-serde.
+//! changes them (`hotseat reload-config`), a new instance of the same library takes the seat.
+//!
+//! A time as the host writes its own (`"2s"`, `"500ms"`) is a `Duration` by the crate humantime-serde; by
+//! itself serde wants a table of `secs` and `nanos`:
+//!
+//! ```ignore
+//! #[serde(with = "humantime_serde")]
+//! busy_time: Duration,
+//! ```
 //!
 //! # Axum, tower and tokio
 //! With the feature `axum` an axum application is a plugin by one line, and so is any
@@ -229,6 +238,43 @@
 //! | a runtime in a static | never: its threads outlive the version, which stays in memory |
 //! | an `EnterGuard` of a runtime that is held over an `.await` | never: the thread polls other requests meanwhile, and they would run in your runtime |
 //!
+//! A WebSocket needs axum's feature `ws`. It ends at the drain with 1012, which says "come back", and
+//! subscribes to a topic before the `101` goes out: whoever has that answer then misses nothing.
+//!
+//! ```
+//! # #[cfg(feature = "axum")]
+//! # mod plugin {
+//! use axum::{
+//!     extract::{State, WebSocketUpgrade, ws::{CloseFrame, Message, WebSocket, close_code}},
+//!     response::Response,
+//! };
+//! use hotseat_plugin_api::{Context, Subscription};
+//!
+//! async fn watch(State(context): State<Context>, upgrade: WebSocketUpgrade) -> Response {
+//!     let news = context.topic("news").and_then(|it| it.subscribe()).expect("there is room");
+//!     upgrade.on_upgrade(move |socket| converse(context, news, socket))
+//! }
+//!
+//! async fn converse(context: Context, mut news: Subscription, mut socket: WebSocket) {
+//!     loop {
+//!         let sent = tokio::select! {
+//!             () = context.draining() => break,
+//!             Some(item) = news.next() => socket.send(Message::binary(item.into_bytes())).await,
+//!             came = socket.recv() => came.unwrap_or_else(|| Err(axum::Error::new("gone"))).map(drop),
+//!         };
+//!         if sent.is_err() {
+//!             return;
+//!         }
+//!     }
+//!     let frame = CloseFrame { code: close_code::RESTART, reason: "another version serves".into() };
+//!     let _ = socket.send(Message::Close(Some(frame))).await;
+//! }
+//! # }
+//! # fn main() {}
+//! ```
+//!
+//! `docs/plugin.md` has it with limits for a client that takes nothing, and a test.
+//!
 //! Logs come with the feature `tracing`, which is part of `axum`. The operator sets their levels
 //! (`[plugin.NAME] log = "warn,sqlx=debug"`). A span takes its request along, also into a task that is
 //! `instrument`ed with it; a line of a bare task has none. What `log`'s macros say while the application
@@ -237,6 +283,9 @@
 //! not keep a span from there as the parent of others. A subscriber that
 //! writes by a thread (`tracing-appender`) has a guard: it belongs into the application's state, so that
 //! the thread ends with the version.
+//! `[plugin.NAME] log` has no hold on what is one's own: `env_logger::init()` lets nothing below `error`
+//! through unless `RUST_LOG` is among the host's variables, and `tracing_subscriber::fmt()` writes its
+//! colours into the host's log without `.with_ansi(false)`.
 //!
 //! What differs from a program of its own: `OPTIONS *`, `TRACE` and broken requests (one without `Host`,
 //! most of all) are answered as this host does, a panic is a 500 instead of a closed connection, and fields
