@@ -14,6 +14,8 @@ use hotseat_testing::Host;
 use serde_json::Value;
 use tempfile::TempDir;
 
+mod guide;
+
 /// Where the README has a checkout, seen from the plugin.
 const CHECKOUT: &str = "../hotseat";
 
@@ -24,13 +26,19 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
-/// The first block in `language` behind `heading`.
+/// The first block of the README in `language` behind `heading`.
 #[track_caller]
 fn block(heading: &str, language: &str) -> String {
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    let (_, section) = readme.split_once(&format!("\n{heading}\n")).expect(heading);
+    block_of("README.md", heading, language)
+}
+
+/// As [`block`], of another document.
+#[track_caller]
+fn block_of(document: &str, heading: &str, language: &str) -> String {
+    let text = fs::read_to_string(root().join(document)).unwrap();
+    let (_, section) = text.split_once(&format!("\n{heading}\n")).expect(heading);
     let (_, block) = section.split_once(&format!("\n```{language}\n")).expect(language);
-    block.split_once("\n```\n").expect("its end").0.to_owned()
+    format!("{}\n", block.split_once("\n```\n").expect("its end").0)
 }
 
 /// The package of the README, and what is behind it in either file.
@@ -103,17 +111,24 @@ fn sdk() -> PathBuf {
     files.find(|file| file.extension().is_some_and(|it| it == "rlib")).expect("the SDK is built")
 }
 
+/// The compiler on a plugin that needs the SDK alone.
+fn rustc(sdk: &Path, source: &Path) -> Command {
+    let mut rustc = Command::new("rustc");
+    rustc.args(["--edition=2024", "--crate-name=hello", "--crate-type=cdylib", "--emit=metadata"]);
+    rustc.arg("--extern").arg(format!("hotseat_plugin_api={}", sdk.display()));
+    rustc.arg("-L").arg(format!("dependency={}", profile_dir().join("deps").display()));
+    rustc.arg(source);
+    rustc
+}
+
 /// What the compiler says of the README's plugin with another export; empty: it takes it.
 fn compiled(sdk: &Path, export: &str, flags: &[&str]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let source = block("## A plugin", "rust").replace("export_handler!(Hello);", export);
     assert!(source.contains(export), "{source}");
     fs::write(folder.path().join("lib.rs"), source).unwrap();
-    let mut rustc = Command::new("rustc");
-    rustc.args(["--edition=2024", "--crate-name=hello", "--crate-type=cdylib", "--emit=metadata"]);
-    rustc.arg("--extern").arg(format!("hotseat_plugin_api={}", sdk.display()));
-    rustc.arg("-L").arg(format!("dependency={}", profile_dir().join("deps").display()));
-    let output = rustc.args(flags).arg("lib.rs").current_dir(folder.path()).output().unwrap();
+    let mut rustc = rustc(sdk, Path::new("lib.rs"));
+    let output = rustc.args(flags).current_dir(folder.path()).output().unwrap();
     let said = text(&output);
     assert_eq!(output.status.success(), said.is_empty(), "{said}");
     said
@@ -124,8 +139,9 @@ fn compiled(sdk: &Path, export: &str, flags: &[&str]) -> String {
 fn mistakes_are_told_by_the_compiler() {
     let sdk = sdk();
     let own = "#[global_allocator]\nstatic OWN: std::alloc::System = std::alloc::System;\n";
-    let [plain, with_own, none] = [
+    let [plain, twice, with_own, none] = [
         "export_handler!(Hello);".to_owned(),
+        "export_handler!(Hello);\nexport_handler!(Hello);".to_owned(),
         format!("{own}export_handler!(Hello);"),
         format!("{own}export_handler!(Hello, allocator = none);"),
     ];
@@ -136,9 +152,30 @@ fn mistakes_are_told_by_the_compiler() {
         (&*with_own, &[], "cannot define multiple global allocators"),
         ("export_handler!(Hello, runtime = \"x\");", &[], "there is no runtime `x`: "),
         ("export_handler!(Hello, colour = 1);", &[], "there is no option `colour = 1`: "),
+        (&*twice, &[], "cannot define multiple global allocators"),
+        ("hotseat_plugin_api::export_axum!(app);", &[], "features = [\"axum\"] }"),
+        ("hotseat_plugin_api::export_service!(app);", &[], "features = [\"service\"] }"),
+        (
+            "fn kit() { hotseat_plugin_api::axum_host!(app); }",
+            &[],
+            "features = [\"axum\", \"testing\"] }",
+        ),
     ] {
         let said = compiled(&sdk, export, flags);
         assert!(said.contains(says), "{export}: {said}");
+    }
+}
+
+/// Those that a manifest with the SDK alone is said to be enough for.
+#[test]
+fn its_sources_can_be_copied() {
+    let sdk = sdk();
+    for name in ["handler_v1", "handler_v2", "echo", "counter"] {
+        let source = root().join("plugins").join(name).join("src/lib.rs");
+        let folder = tempfile::tempdir().unwrap();
+        let output = rustc(&sdk, &source).current_dir(folder.path()).output().unwrap();
+        assert_eq!(text(&output), "", "{name}");
+        assert!(output.status.success(), "{name}");
     }
 }
 
