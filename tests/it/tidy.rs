@@ -119,6 +119,7 @@ fn the_documents_are_there() {
         "CONTRIBUTING.md",
         "SECURITY.md",
         "docs/dependencies.md",
+        "docs/plugin.md",
         "LICENSE-MIT",
         "LICENSE-APACHE",
         "Makefile",
