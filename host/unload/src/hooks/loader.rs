@@ -98,8 +98,7 @@ fn counter(object: Object, mut raise: impl FnMut() -> Option<()>) -> Option<usiz
 
 /// Its map, and what is behind it, as far as that can be read.
 fn map_of(object: Object) -> Vec<u8> {
-    let words = memory::words_from(object.map_address()).take(MAP_BYTES / memory::WORD);
-    words.flat_map(usize::to_ne_bytes).collect()
+    memory::up_to(object.map_address(), MAP_BYTES)
 }
 
 unsafe extern "C" fn nothing(_: *mut c_void) {}

@@ -93,6 +93,14 @@ pub(super) fn bytes(range: &Range<usize>) -> Option<Vec<u8>> {
     (copy(range.start, &mut bytes).ok()? == bytes.len()).then_some(bytes)
 }
 
+/// As many of the `most` bytes from `address` on as can be read without a gap.
+pub(super) fn up_to(address: usize, most: usize) -> Vec<u8> {
+    let mut bytes = vec![0; most];
+    let count = copy(address, &mut bytes).unwrap_or_default();
+    bytes.truncate(count);
+    bytes
+}
+
 /// Copies what is at `address`; whether all of it could be read.
 pub(super) fn fill(address: usize, into: &mut [u8]) -> bool {
     copy(address, into).is_ok_and(|count| count == into.len())
@@ -261,6 +269,7 @@ mod tests {
             assert_eq!(word(at + WORD), Some(!1));
             assert_eq!(word(at + page), None);
             assert_eq!(bytes(&(at + page - 8..at + page + 8)), None);
+            assert_eq!(up_to(at + page - 8, 16), (!(each - 1)).to_ne_bytes());
             assert_eq!(text(at + page - 6, 8), None, "a hole before its end");
         });
     }
