@@ -1,8 +1,8 @@
 //! `stress`: plugins that do real work, under clients that do everything at once and break off
 //! wherever they like, while versions, settings and workers change.
 //!
-//! Owns the phases and the verdict. What clients do follows from the seed ([`client`]); what an answer
-//! has to be stands in [`ask`] and [`talk`], what may be left in [`rest`].
+//! Owns the phases and the verdict. What clients do follows from the seed (`client`); what an answer
+//! has to be stands in `ask` and `talk`, what may be left in `rest`.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
