@@ -45,7 +45,7 @@ pub struct Reloaded {
     /// For whose log and memory the host goes by something else from now on, beside what the plugins
     /// themselves are given.
     pub ruled: Vec<PluginName>,
-    /// Who has a table and was never deployed here, as a name that is mistyped.
+    /// Who has a table and is not loaded, as a name that is mistyped.
     pub unknown: Vec<PluginName>,
     /// Other keys that have changed since the host read them.
     pub needs_upgrade: Vec<String>,
@@ -103,7 +103,7 @@ impl Reloaded {
 /// What there is to say of a table that nobody is given.
 fn line_of_unknown(plugin: &PluginName) -> String {
     format!(
-        "[plugin.{plugin}] is given to nobody: no plugin `{plugin}` was deployed here \
+        "[plugin.{plugin}] is given to nobody: no plugin `{plugin}` is loaded \
          (`hotseat status` lists the names)"
     )
 }

@@ -76,7 +76,7 @@ fn what_is_not_a_plugins_own_is_told_as_well() {
     let text = answer["text"].as_str().unwrap();
     for line in [
         "shop: `log` and `memory_max` are in force as they are now",
-        "[plugin.shopp] is given to nobody: no plugin `shopp` was deployed here \
+        "[plugin.shopp] is given to nobody: no plugin `shopp` is loaded \
          (`hotseat status` lists the names)",
     ] {
         assert!(text.lines().any(|it| it == line), "{line}: {text}");
