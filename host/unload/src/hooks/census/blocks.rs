@@ -176,6 +176,9 @@ mod tests {
         Pages::new().block(address).unwrap()
     }
 
+    /// Units: bytes. Larger ones have mappings of their own, which begin with zeros.
+    const LARGEST_WRITTEN: usize = 1 << 20;
+
     /// A block that nobody knows the library's optimiser to be done with.
     struct Allocated {
         at: *mut c_void,
@@ -189,6 +192,11 @@ mod tests {
             // SAFETY: room for an address.
             let code = unsafe { libc::posix_memalign(&raw mut at, align, size) };
             assert_eq!(code, 0);
+            if size <= LARGEST_WRITTEN {
+                // As a library's: what another test has left there may look like a header.
+                // SAFETY: a block of at least that many bytes, whose owner writes them.
+                unsafe { at.cast::<u8>().write_bytes(0, libc::malloc_usable_size(at)) };
+            }
             Self { at: black_box(at), size, align }
         }
 
