@@ -126,11 +126,19 @@ endif
 	$(CARGO) test --locked --doc -p hotseat -p hotseat-plugin-api -p hotseat-testing -p hotseat-unload \
 	  --features hotseat-plugin-api/axum,hotseat-plugin-api/testing
 
+# What these tests look at belongs to the process: each has one of its own, or is alone in it.
+ifneq ($(HAS_NEXTEST),)
+test-static: TEST_ALONE := nextest run
+else
+test-static: TEST_ALONE := test
+test-static: ONE_BY_ONE := -- --test-threads 1
+endif
+
 # A program that is not position-independent has addresses of its own for functions of the C library.
 test-static: ## run the tests of host/unload in programs that are not position-independent
 	RUSTFLAGS="-C relocation-model=static" CARGO_TARGET_DIR=target/static \
-	  $(CARGO) test --locked -p hotseat-unload --lib --test hooks --test reach \
-	  --target "$$(rustc -vV | sed -n 's/^host: //p')"
+	  $(CARGO) $(TEST_ALONE) --locked -p hotseat-unload --lib --test hooks --test reach \
+	  --target "$$(rustc -vV | sed -n 's/^host: //p')" $(ONE_BY_ONE)
 
 test-one: test-plugins ## run the tests whose name contains T, with their output: make test-one T=zoo
 	$(CARGO) test --locked -p hotseat --lib --test it -- --nocapture $(T)
