@@ -20,7 +20,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{Method, Uri, Version};
+use http::{
+    Method, Uri, Version,
+    uri::{Authority, Parts, PathAndQuery, Scheme},
+};
 
 use crate::{
     Body, Context, Result,
@@ -266,15 +269,20 @@ impl<'a> Request<'a> {
 
     /// The target, with `path` in the place of its own.
     pub(crate) fn uri_of(&self, path: &str) -> Result<Uri> {
-        let is_absolute = entry!(self.head => RequestHead.target) == Some(target::ABSOLUTE);
-        let uri = match self.authority().filter(|_| is_absolute) {
-            Some(authority) => format!("{}://{authority}{path}", self.scheme()),
-            None => path.to_owned(),
+        let path_and_query = match self.query() {
+            Some(query) => PathAndQuery::try_from(format!("{path}?{query}"))?,
+            None => PathAndQuery::try_from(path)?,
         };
-        Ok(match self.query() {
-            Some(query) => Uri::try_from(format!("{uri}?{query}"))?,
-            None => Uri::try_from(uri)?,
-        })
+        let is_absolute = entry!(self.head => RequestHead.target) == Some(target::ABSOLUTE);
+        let Some(authority) = self.authority().filter(|_| is_absolute) else {
+            return Ok(path_and_query.into());
+        };
+        // In parts, because `*` has no border to what stands before it.
+        let mut parts = Parts::default();
+        parts.scheme = Some(Scheme::try_from(self.scheme())?);
+        parts.authority = Some(Authority::try_from(authority)?);
+        parts.path_and_query = Some(path_and_query);
+        Ok(Uri::from_parts(parts)?)
     }
 
     fn optional(&self, text: Str) -> Option<&'a str> {
