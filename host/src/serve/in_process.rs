@@ -1,4 +1,4 @@
-//! The request path without sockets and threads, for `benches/request_path.rs`.
+//! The request path without sockets and threads, for `benches/request_path`.
 //!
 //! [`plugin`] is the data plane's own service, word for word. [`fixed`] does the same steps (rules
 //! on `Host`, table, lease, lists) and then answers by itself, so the difference of the two is
