@@ -20,7 +20,7 @@ fn main() -> std::io::Result<()> {
     if std::env::args().nth(1).as_deref() == Some("hyper") {
         return serve_by_cores(listener);
     }
-    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let app = hotseat_test_plugins_service::app();
         let app = app.into_make_service_with_connect_info::<SocketAddr>();

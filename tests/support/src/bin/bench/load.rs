@@ -66,9 +66,9 @@ pub(crate) fn measure(
     address: SocketAddr,
     pid: u32,
     shape: Shape,
-    seconds: u32,
+    (seconds, threads): (u32, u32),
 ) -> anyhow::Result<Figures> {
-    let threads = shape.connections.min(2);
+    let threads = threads.min(shape.connections);
     let mut wrk = Command::new("wrk");
     wrk.args(["--latency", &format!("-t{threads}"), &format!("-c{}", shape.connections)]);
     wrk.arg(format!("-d{seconds}s"));

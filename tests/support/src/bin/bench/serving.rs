@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use hotseat_test_support::{Builder, fault, library::installed};
 
 use crate::{
+    cores::Cores,
     load::{Figures, Shape, measure},
     peers::{Kind, Peer},
 };
@@ -88,6 +89,8 @@ pub(crate) fn run(host: &Path, rounds: u32, seconds: u32) -> anyhow::Result<Exit
         return Ok(ExitCode::SUCCESS);
     }
     let binary = host.canonicalize().context("find the host's binary")?;
+    let cores = Cores::divide()?;
+    cores.as_ref().map_or(Ok(()), Cores::serve)?;
     let host = Builder::new(binary).env("HOTSEAT_LOG", "warn");
     let host = host.with(fault("plain_v1"), "libhandler_v1.so").start();
     let axum = Peer::start(Kind::Axum)?;
@@ -106,9 +109,9 @@ pub(crate) fn run(host: &Path, rounds: u32, seconds: u32) -> anyhow::Result<Exit
     for server in &servers {
         Peer::check(server.address).with_context(|| format!("ask {}", server.name))?;
     }
-    compare(&servers, &GREETINGS, rounds, seconds)?;
+    compare(&servers, &GREETINGS, (rounds, seconds), cores.as_ref())?;
     println!("\ntargets: CPU to hyper at most 1.05; to nginx (tiny GET) at most 1.00");
-    println!("loopback runs scatter by 15 %: the gate is the in-process bench, not this table");
+    println!("loopback runs scatter: the gate is the in-process bench, not this table");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -124,6 +127,8 @@ pub(crate) fn run_services(
         return Ok(ExitCode::SUCCESS);
     }
     let binary = host.canonicalize().context("find the host's binary")?;
+    let cores = Cores::divide()?;
+    cores.as_ref().map_or(Ok(()), Cores::serve)?;
     let host = Builder::new(binary).env("HOTSEAT_LOG", "warn");
     let host = host.with(fault("stock_app"), "libhandler_v1.so").start();
     let axum = Peer::start_program(program, "axum")?;
@@ -134,12 +139,19 @@ pub(crate) fn run_services(
         Server { name: "hyper", address: hyper.address, pid: hyper.pid() },
     ];
     println!("\nan axum application with layers of tower-http, as a plugin and as programs");
-    compare(&servers, &REQUESTS, rounds, seconds)?;
+    compare(&servers, &REQUESTS, (rounds, seconds), cores.as_ref())?;
     println!("\ntargets: CPU to axum and to hyper at most 1.30 for a GET, 1.40 for a small POST");
     Ok(ExitCode::SUCCESS)
 }
 
-fn compare(servers: &[Server], shapes: &[Shape], rounds: u32, seconds: u32) -> anyhow::Result<()> {
+fn compare(
+    servers: &[Server],
+    shapes: &[Shape],
+    (rounds, seconds): (u32, u32),
+    cores: Option<&Cores>,
+) -> anyhow::Result<()> {
+    // Without cores of their own both sides have the same two threads that they always had.
+    let threads = cores.map_or(Ok(2), Cores::load)?;
     println!("{rounds} interleaved rounds of {seconds} s; only ratios within this run count");
     for shape in shapes {
         let mut all = Vec::new();
@@ -149,7 +161,8 @@ fn compare(servers: &[Server], shapes: &[Shape], rounds: u32, seconds: u32) -> a
             for step in 0..servers.len() {
                 let at = (step + round as usize) % servers.len();
                 let server = &servers[at];
-                figures[at] = Some(measure(server.address, server.pid, *shape, seconds)?);
+                figures[at] =
+                    Some(measure(server.address, server.pid, *shape, (seconds, threads))?);
             }
             all.push(figures.into_iter().flatten().collect());
         }
