@@ -119,7 +119,7 @@ pub struct Bytes {
 pub struct Header {
     /// Lower case field name.
     pub name: Str,
-    /// Field value as it came.
+    /// Field value as it came. From the host: of bytes that HTTP allows in one.
     pub value: Str,
 }
 

@@ -10,8 +10,9 @@ use std::{fmt, future::Future, mem::ManuallyDrop, time::Duration};
 use tokio::runtime::{Builder, Handle};
 
 use crate::{
-    Context, Error, Handler, Phase, Request, Response, Result, Signal, export::Place,
-    within::Within,
+    Context, Error, Handler, Phase, Request, Response, Result, Signal,
+    export::Place,
+    within::{Call, Within},
 };
 
 /// How a plugin's own runtime is made, and how it ends.
@@ -122,15 +123,8 @@ impl<H: Handler, O: Options> Handler for InRuntime<H, O> {
         Ok(Self { handler, runtime, options: std::marker::PhantomData })
     }
 
-    async fn call(&self, request: Request<'_>) -> Result<Response> {
-        let runtime = self.runtime.handle();
-        // The first part of an `async fn` runs at its first poll, within; that of another is here.
-        let call = {
-            let _entered = runtime.enter();
-            self.handler.call(request)
-        };
-        let response = Within::new(runtime.clone(), call).await?;
-        Ok(response.within(runtime))
+    fn call(&self, request: Request<'_>) -> impl Future<Output = Result<Response>> {
+        Call::begin(self.runtime.handle().clone(), || self.handler.call(request))
     }
 
     fn self_test(&self) -> impl Future<Output = Result<()>> {

@@ -16,11 +16,7 @@ use crate::{
 };
 
 #[cfg(feature = "tracing")]
-use crate::{
-    Response, Result,
-    logging::OfRequest,
-    within::{Surrounding as _, Within},
-};
+use crate::{Response, Result, logging::OfRequest, within::Call};
 
 struct Instance<H> {
     handler: H,
@@ -98,14 +94,7 @@ fn of_request<'a, H: Handler>(
     instance: &'a Instance<H>,
     request: Request<'a>,
 ) -> impl Future<Output = Result<Response>> {
-    let of = OfRequest(request.id());
-    // A handler may work before it makes its future.
-    let call = {
-        let _working = of.enter();
-        instance.handler.call(request)
-    };
-    let call = async move { Ok(call.await?.within(&of)) };
-    Within::new(of, call)
+    Call::begin(OfRequest(request.id()), || instance.handler.call(request))
 }
 
 unsafe extern "C" fn self_test<H: Handler>(instance: *const ()) -> abi::Future<Done> {

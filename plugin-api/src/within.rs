@@ -15,6 +15,7 @@ use std::{
 };
 
 use crate::{
+    Result,
     abi::{self, Done, Frame, Stream, StreamVt, Upgrade, poll},
     guard::guard,
     owned::OwnedStream,
@@ -73,9 +74,36 @@ impl<S: Surrounding, F> Drop for Within<S, F> {
     }
 }
 
+/// A call within `S`; and its answer, whose body or conversation runs there as well.
+///
+/// No `async` block: each one keeps what it awaits twice, and calls are nested and moved.
+pub(crate) struct Call<S: Surrounding, F>(Within<S, F>);
+
+impl<S: Surrounding, F: Future<Output = Result<Response>>> Call<S, F> {
+    /// What `call` does before it makes its future is done within as well.
+    pub(crate) fn begin(surrounding: S, call: impl FnOnce() -> F) -> Self {
+        let future = {
+            let _entered = surrounding.enter();
+            call()
+        };
+        Self(Within::new(surrounding, future))
+    }
+}
+
+impl<S: Surrounding, F: Future<Output = Result<Response>>> Future for Call<S, F> {
+    type Output = Result<Response>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Response>> {
+        // SAFETY: the future is pinned whenever this is.
+        let mut within = unsafe { self.map_unchecked_mut(|call| &mut call.0) };
+        let answer = within.as_mut().poll(cx);
+        answer.map_ok(|response| response.within(&within.surrounding))
+    }
+}
+
 impl Response {
     /// The same, whose body or conversation runs within `surrounding`.
-    pub(crate) fn within<S: Surrounding>(self, surrounding: &S) -> Self {
+    fn within<S: Surrounding>(self, surrounding: &S) -> Self {
         self.map_payload(
             |inner| stream(surrounding.clone(), inner),
             |inner| upgrade(surrounding.clone(), inner),

@@ -6,7 +6,7 @@
 //! text is copied before the function returns; the context lives until its library is closed.
 #![expect(unsafe_code, reason = "called by plugins with raw pointers")]
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use hotseat_plugin_api::abi;
 
@@ -296,7 +296,9 @@ unsafe extern "C" fn log_enabled_for(host: *const (), level: u32, target: abi::S
     // SAFETY: called through `VT` by the context's library.
     let context = unsafe { context(host) };
     // SAFETY: alive for the call.
-    let target = String::from_utf8_lossy(unsafe { target.bytes() });
+    let target = unsafe { target.bytes() };
+    // Asked for each event and span: what is text is not looked at twice.
+    let target = str::from_utf8(target).map_or_else(|_| String::from_utf8_lossy(target), Cow::from);
     u8::from(shield(|| log::enabled(context, level, Some(&target))).unwrap_or(false))
 }
 

@@ -7,6 +7,7 @@
 
 use std::{fmt, marker::PhantomData, mem::MaybeUninit};
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::{
@@ -41,7 +42,11 @@ pub(super) fn get<'a>(headers: Headers, name: &str) -> Option<&'a [u8]> {
 pub(crate) fn to_map(fields: HeaderIter<'_>) -> Result<HeaderMap> {
     let mut map = HeaderMap::with_capacity(fields.total);
     for (name, value) in fields {
-        map.append(HeaderName::from_bytes(name.as_bytes())?, HeaderValue::from_bytes(value)?);
+        let value = Bytes::copy_from_slice(value);
+        // SAFETY: the host has parsed it as a value of HTTP. To look at each byte once more costs more
+        // than the copy.
+        let value = unsafe { HeaderValue::from_maybe_shared_unchecked(value) };
+        map.append(HeaderName::from_bytes(name.as_bytes())?, value);
     }
     Ok(map)
 }
