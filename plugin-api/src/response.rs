@@ -244,19 +244,21 @@ where
 {
     /// A body that is there whole is handed over whole, not as a stream.
     fn from(response: http::Response<B>) -> Self {
-        let (parts, body) = response.into_parts();
-        let mut response = Self::new(stream::payload(body));
-        response.status = parts.status;
-        let mut last = None;
-        for (name, value) in parts.headers {
-            // A repeated name is given once.
-            last = name.or(last);
-            if let Some(name) = &last {
-                response.fields.add(name.clone(), value);
-            }
+        let (mut parts, body) = response.into_parts();
+        let payload = stream::payload(body);
+        // Of what is there whole the host knows the length.
+        if let Payload::Bytes(bytes) = &payload
+            && parts.headers.get(header::CONTENT_LENGTH).is_some_and(|it| is_length(it, bytes))
+        {
+            parts.headers.remove(header::CONTENT_LENGTH);
         }
-        response
+        Self { status: parts.status, fields: parts.headers.into(), payload, fault: None }
     }
+}
+
+/// Whether a field says of how many bytes these are.
+fn is_length(value: &HeaderValue, bytes: &OwnedBytes) -> bool {
+    value.to_str().is_ok_and(|it| it.parse() == Ok(bytes.as_ref().len()))
 }
 
 impl fmt::Debug for Response {

@@ -152,43 +152,73 @@ where
         let mut service = self.service.clone();
         let failed = |error: S::Error| Error::from(error.into());
         poll_fn(|cx| service.poll_ready(cx)).await.map_err(failed)?;
-        let mut info = RequestInfo::of(&request)?;
-        let deadline = request.deadline_later();
-        let request = request.into_http()?;
-        // Only who waits for a body has it moved.
-        let has_body = request.body().remaining() != Some(0);
-        let moved =
-            info.deadline.filter(|_| has_body).map(|it| Arc::new(AtomicU64::new(it.nanos())));
-        info.moved.clone_from(&moved);
-        let mut request = request.map(ServiceBody::new);
-        let prepare: P = conjure();
-        prepare(request.extensions_mut(), &info);
-        let ladder = match request.headers().contains_key(header::UPGRADE) {
-            true => {
-                let (ladder, asked) = Ladder::raise(info.context.clone()).await?;
-                request.extensions_mut().insert(asked);
-                Some(ladder)
-            }
-            false => None,
-        };
-        request.extensions_mut().insert(info);
-        let mut call = pin!(service.call(request));
-        let response = poll_fn(|cx| {
+        let context = request.context();
+        let later = request.deadline_later();
+        let (request, moved) = prepared::<P>(request)?;
+        let tell = move || {
             if let Some(moved) = &moved
-                && let Some(deadline) = deadline()
+                && let Some(deadline) = later()
             {
                 moved.store(deadline.nanos(), Relaxed);
             }
+        };
+        // In a box of its own: what is kept over an await would be part of every request's future.
+        if request.headers().contains_key(header::UPGRADE) {
+            return Box::pin(upgradable(service, request, context, tell)).await;
+        }
+        let mut call = pin!(service.call(request));
+        let answer = poll_fn(|cx| {
+            tell();
             call.as_mut().poll(cx)
         });
-        let response = Response::from(response.await.map_err(failed)?);
-        Ok(match ladder {
-            Some(ladder) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                response.into_upgrade(move |io| ladder.climb(io))
-            }
-            _ => response,
-        })
+        Ok(Response::from(answer.await.map_err(failed)?))
     }
+}
+
+/// The request as the service gets it; and of one with a body, where the service looks for the end of its
+/// time.
+fn prepared<P>(request: Request<'_>) -> Result<(http::Request<ServiceBody>, Option<Arc<AtomicU64>>)>
+where
+    P: Fn(&mut Extensions, &RequestInfo) + Copy,
+{
+    let mut info = RequestInfo::of(&request)?;
+    let request = request.into_http()?;
+    // Only who waits for a body has it moved.
+    let has_body = request.body().remaining() != Some(0);
+    let moved = info.deadline.filter(|_| has_body).map(|it| Arc::new(AtomicU64::new(it.nanos())));
+    info.moved.clone_from(&moved);
+    let mut request = request.map(ServiceBody::new);
+    let prepare: P = conjure();
+    prepare(request.extensions_mut(), &info);
+    request.extensions_mut().insert(info);
+    Ok((request, moved))
+}
+
+/// Asks a service that may answer with an upgrade; `tell` is called before each of its polls.
+async fn upgradable<S, B>(
+    mut service: S,
+    mut request: http::Request<ServiceBody>,
+    context: &Context,
+    tell: impl Fn(),
+) -> Result<Response>
+where
+    S: Service<http::Request<ServiceBody>, Response = http::Response<B>>,
+    S::Error: Into<BoxError>,
+    B: http_body::Body + 'static,
+    B::Error: Into<BoxError>,
+{
+    let (ladder, asked) = Ladder::raise(context.clone()).await?;
+    request.extensions_mut().insert(asked);
+    let mut call = pin!(service.call(request));
+    let answer = poll_fn(|cx| {
+        tell();
+        call.as_mut().poll(cx)
+    });
+    let response = Response::from(answer.await.map_err(|error| Error::from(error.into()))?);
+    Ok(match response.status() {
+        StatusCode::SWITCHING_PROTOCOLS => response.into_upgrade(move |io| ladder.climb(io)),
+        _ => response,
+    })
 }
 
 impl<F, P, S> fmt::Debug for Adapter<F, P, S> {
