@@ -38,8 +38,11 @@
 //! - An `Err` or a panic answers 500 and is reported; it harms no other request. An error type of
 //!   one's own that says what is answered for it is an [`IntoResponse`].
 //! - When another version takes the seat, requests begun here end here. [`Handler::drain`] and
-//!   [`Context::draining`] tell, so that endless streams can end. Then [`Handler::stop`] is called and
-//!   the handler dropped: a runtime or a pool in a field ends its threads there.
+//!   [`Context::draining`] tell, so that endless streams can end. At the limit (`generation_drain`, or
+//!   that of a stop or an upgrade) what still runs is cut: events (`text/event-stream`) end properly, any
+//!   other body breaks off, because its client must not take a part for the whole. Then
+//!   [`Handler::stop`] is called and the handler dropped: a runtime or a pool in a field ends its threads
+//!   there.
 //! - [`Handler::signal`] hears of the signals that the host gets, before and after it acts on them.
 //!
 //! # Beside requests

@@ -15,7 +15,10 @@ use std::{
 };
 
 use hotseat_plugin_api::abi;
-use http::{HeaderMap, Method, StatusCode, header::CONTENT_LENGTH};
+use http::{
+    HeaderMap, HeaderValue, Method, StatusCode,
+    header::{CONTENT_LENGTH, CONTENT_TYPE},
+};
 
 use super::{
     exchange::{Exchange, Lease, RequestBody},
@@ -154,6 +157,9 @@ impl<L: Lease, B: RequestBody> Call<L, B> {
             .filter(|it| upgrade.is_some() || (200..600).contains(&it.as_u16()))
             .ok_or_else(|| CallError::Invalid(format!("the status {status}")))?;
         self.frame(status, &mut body, headers).map_err(CallError::Invalid)?;
+        if body.is_stream() && headers.get(CONTENT_TYPE).is_some_and(is_events) {
+            body.may_end_anywhere();
+        }
         Ok(Reply { status, body, upgrade })
     }
 
@@ -187,4 +193,12 @@ impl<L: Lease, B: RequestBody> Call<L, B> {
         }
         Ok(())
     }
+}
+
+/// Whether a media type is that of server-sent events.
+fn is_events(value: &HeaderValue) -> bool {
+    const EVENTS: &[u8] = b"text/event-stream";
+    let bytes = value.as_bytes();
+    let named = bytes.get(..EVENTS.len()).is_some_and(|it| it.eq_ignore_ascii_case(EVENTS));
+    named && matches!(bytes.get(EVENTS.len()), None | Some(b';' | b' ' | b'\t'))
 }

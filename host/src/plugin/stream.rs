@@ -114,6 +114,8 @@ struct PluginStream<L: Lease, B: RequestBody> {
     stream: abi::Stream,
     /// Units: bytes still to come; `None` where none were promised.
     left: Option<u64>,
+    /// A client takes it for no whole, wherever it ends.
+    is_endless: bool,
     exchange: Exchange<L, B>,
 }
 
@@ -143,7 +145,7 @@ pub enum StreamError {
     /// It broke its own promise, or something of it is no HTTP.
     #[error("the plugin's body holds {0}")]
     Invalid(String),
-    /// The stream was cut at a drain limit before its promised length.
+    /// The stream was cut at a drain limit before its end.
     #[error("cut at the drain limit")]
     Cut,
 }
@@ -165,7 +167,7 @@ impl<L: Lease, B: RequestBody> ReplyBody<L, B> {
         if !release::can_free(&stream) {
             return Err("a stream without its functions".to_owned());
         }
-        let mut stream = PluginStream { stream, left: None, exchange };
+        let mut stream = PluginStream { stream, left: None, is_endless: false, exchange };
         stream.left = Some(stream.len()).filter(|len| *len != abi::UNKNOWN_LEN);
         Ok(Self { kind: BodyKind::Stream(stream) })
     }
@@ -173,6 +175,13 @@ impl<L: Lease, B: RequestBody> ReplyBody<L, B> {
     /// Whether the plugin makes the body piece by piece.
     pub fn is_stream(&self) -> bool {
         matches!(self.kind, BodyKind::Stream(_))
+    }
+
+    /// Events, of which none is the last: clients begin anew where they end.
+    pub(super) fn may_end_anywhere(&mut self) {
+        if let BodyKind::Stream(stream) = &mut self.kind {
+            stream.is_endless = true;
+        }
     }
 
     /// Holds the body to the length that its header field promises. The error says how they differ.
@@ -232,8 +241,8 @@ impl<L: Lease, B: RequestBody> PluginStream<L, B> {
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Piece<L, B>>> {
         if self.exchange.is_cut() {
-            // A body without a promised length can end properly; any other must be seen as cut.
-            let whole = matches!(self.left, None | Some(0));
+            // What does not come to its end must not look as if it had, with or without a length.
+            let whole = self.left == Some(0) || self.left.is_none() && self.is_endless;
             return Poll::Ready(if whole { None } else { Some(Err(StreamError::Cut)) });
         }
         let mut out = MaybeUninit::<abi::Frame>::uninit();

@@ -9,7 +9,7 @@
 //!   before the answer. `stashed`: the answer's bytes own what was stashed on their thread before.
 //! - `?answer=KIND`: `bytes` (the default), `known` (a stream with its length), `chunked`,
 //!   `trailers`, `empty`, `back` (the body itself), `early` (a first piece before the body is
-//!   read), `fails` (behind a first piece), `error`, `panic`, `never`, `upgrade` (echoes), `loop` (blocks its thread for good).
+//!   read), `events` (as `early`, as the type says), `fails` (behind a first piece), `error`, `panic`, `never`, `upgrade` (echoes), `loop` (blocks its thread for good).
 //! - `?status=CODE`, `?size=BYTES` of the answer, `?length=BYTES` that it claims, `?id=TEXT` comes
 //!   back as `x-id`.
 //! - `?block=MILLIS&at=PLACE` has a destructor that blocks its thread: at the end of the `call`, of
@@ -64,7 +64,7 @@ impl Handler for Edge {
             drop(kept::stashed());
         }
         let context = request.context();
-        let early = ask.answer == Answer::Early;
+        let early = matches!(ask.answer, Answer::Early | Answer::Events);
         let mut met = if early { Met::default() } else { meet(&request, &ask).await? };
         if let Some(time) = ask.wait {
             context.sleep(time).await;
@@ -170,6 +170,7 @@ async fn answer(context: &Context, ask: &Ask, met: Met) -> Result<Response> {
             of_owner.map_or_else(Response::empty, Response::stream).with_header("trailer", "x-sum")
         }
         Answer::Early => early(of_owner),
+        Answer::Events => early(of_owner).with_header("content-type", "text/event-stream"),
         Answer::Error => return Err(hotseat_plugin_api::Error::new("as was asked for")),
         Answer::Panic => panic!("as was asked for"),
         Answer::Never => {
