@@ -78,6 +78,7 @@ pub fn app() -> Router {
         .route("/echo", post(|body: Body| async { Response::new(body) }))
         .route("/length", post(|body: Bytes| async move { body.len().to_string() }))
         .route("/spawned", post(spawned))
+        .route("/left", post(left))
         .route("/limited", post(|body: Bytes| async move { body.len().to_string() }))
         .layer(DefaultBodyLimit::max(1 << 20))
         .route("/multipart", post(multipart))
@@ -151,6 +152,12 @@ async fn spawned(body: Body) -> Result<String, StatusCode> {
     let read = async move { body.collect().await.map(|it| it.to_bytes().len()) };
     let read = tokio::spawn(read).await.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
     read.map(|length| format!("{length}")).map_err(|_| StatusCode::BAD_REQUEST)
+}
+
+/// Answers at once, and leaves the body to a task.
+async fn left(body: Body) -> &'static str {
+    tokio::spawn(body.collect());
+    "it is read later"
 }
 
 async fn multipart(mut parts: Multipart) -> Result<String, Response> {

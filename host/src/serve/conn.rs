@@ -147,6 +147,11 @@ impl Conn {
         }
     }
 
+    /// What was read so far was the body of the request in flight, to its end.
+    pub(super) fn body_ends(&self) {
+        self.read_last.set(None);
+    }
+
     pub(super) fn has_written(&self, progress: bool) {
         if progress {
             self.writes.set(self.writes.get().wrapping_add(1));

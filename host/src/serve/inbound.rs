@@ -202,12 +202,16 @@ type Fault = Box<dyn std::error::Error + Send + Sync>;
 impl Source {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
         match self {
-            Self::H1 { incoming, asked, .. } => {
+            Self::H1 { incoming, rest, request, asked } => {
                 *asked = true;
                 // hyper tells the end of a body that is read after its answer only at the next head.
                 let incoming = incoming.as_mut().filter(|incoming| !incoming.is_end_stream());
                 let Some(incoming) = incoming else { return Poll::Ready(None) };
-                Pin::new(incoming).poll_frame(cx).map_err(Into::into)
+                let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
+                if frame.is_none() || incoming.is_end_stream() {
+                    rest.has_whole(*request);
+                }
+                Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
             }
             Self::H2 { stream, promised, data_ended, .. } => {
                 let Some(stream) = stream else { return Poll::Ready(None) };

@@ -78,6 +78,13 @@ impl Rest {
         self.conn.heads()
     }
 
+    /// The body of `request` was read to its end: what comes now is the next head.
+    pub(super) fn has_whole(&self, request: u32) {
+        if request == self.conn.heads() {
+            self.conn.body_ends();
+        }
+    }
+
     /// Takes what is left of the body of `request` that nobody reads any more. `asked`: the client
     /// was told to send it, or did not wait to be told.
     pub(super) fn put(&self, incoming: Incoming, request: u32, asked: bool) {

@@ -27,3 +27,33 @@ fn a_task_reads_what_comes_late() {
     torn.read_answer().unwrap().assert_status(400);
     host.get("/").assert_status(200);
 }
+
+/// A body that a task reads to its end behind the answer is no beginning of a head: the connection is
+/// idle then, and not closed by the limit for heads.
+#[test]
+fn a_body_behind_its_answer_is_no_head() {
+    let host =
+        host!().arg("--header-time=300ms").with(fault("stock_app"), "libhandler_v1.so").start();
+    let framings = [
+        ("Content-Length: 8", "half", "half"),
+        ("Transfer-Encoding: chunked", "4\r\nhalf\r\n", "4\r\nhalf\r\n0\r\n\r\n"),
+    ];
+    let answered = framings.map(|(field, first, second)| {
+        let mut connection = host.connect();
+        let head = format!("POST /left HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n");
+        connection.send(head + first).unwrap();
+        assert_eq!(connection.read_answer().unwrap().text(), "it is read later");
+        connection.send(second).unwrap();
+        connection
+    });
+    // One that began a head after them, and is over the limit.
+    let mut late = host.connect();
+    late.send("GET / HT").unwrap();
+    late.read_answer().unwrap().assert_status(408);
+    for mut connection in answered {
+        assert_eq!(connection.get("/shop").unwrap().text(), "corner shop");
+        // What follows is a head all the same.
+        connection.send("GET /sh").unwrap();
+        connection.read_answer().unwrap().assert_status(408);
+    }
+}
