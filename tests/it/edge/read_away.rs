@@ -62,6 +62,28 @@ fn a_body_beyond_its_bounds_is_reset() {
     assert_well(&host);
 }
 
+/// A client that waits for its answer before it sends more has all of it at once but the end, which
+/// waits for the rest of its body.
+#[test]
+fn an_early_answer_is_not_held_back() {
+    let host = edge().start();
+    let mut client = RawHttp2::open(host.data(), &[]).unwrap();
+    for how in ["ignored", "dropped", "piece"] {
+        for answer in ["bytes", "known", "chunked"] {
+            let target = format!("/edge?read={how}&answer={answer}");
+            let stream = client.post(&target, b"half", false).unwrap();
+            client.first_piece(stream).unwrap();
+            assert!(!client.at(stream).is_over(), "{target}: {:?}", client.at(stream));
+            assert!(client.body(stream, b"-and-half", true).unwrap());
+            let over = client.finish(stream).unwrap();
+            let answer = over.answer.as_ref().expect("an answer");
+            assert!(over.ended && answer.status == 200, "{target}: {over:?}");
+            assert_eq!(answer.body.len(), 16, "{target}: {over:?}");
+        }
+    }
+    assert_well(&host);
+}
+
 /// A body that was put away and has come whole takes the place of nobody's when it is let go of.
 #[test]
 fn a_body_let_go_of_late_takes_nobodys_place() {

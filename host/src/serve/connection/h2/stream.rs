@@ -173,16 +173,10 @@ async fn send(
         (head, body) = own.answer().map(Outbound::from).into_parts();
         (len, first) = (body.size_hint().exact(), Poll::Pending);
     }
-    let ends = matches!(first, Poll::Ready(None));
-    if ends {
-        // As in `Sending::end`.
-        poll_fn(|cx| {
-            let stopped = poll_stopped(abort, |cx| respond.poll_reset(cx), cx);
-            unread.poll_over(stopped, cx)
-        })
-        .await?;
-    }
-    if !ends && let Some(len) = len {
+    let is_empty = matches!(first, Poll::Ready(None));
+    // Its end is said later, as in `Sending::end`.
+    let ends = is_empty && !unread.is_there();
+    if !is_empty && let Some(len) = len {
         head.headers.entry(header::CONTENT_LENGTH).or_insert(len.into());
     }
     head.headers.entry(header::DATE).or_insert_with(date);
@@ -278,8 +272,12 @@ impl Sending<'_> {
         }
     }
 
-    /// Ends the answer with `last`, which the client takes.
-    async fn end(&mut self, last: Data) -> Result<(), Stopped> {
+    /// Ends the answer with `last`, which the client takes. While the rest of the request's body is read
+    /// away it has all but the end: one that waits for the answer before it sends more has it at once.
+    async fn end(&mut self, mut last: Data) -> Result<(), Stopped> {
+        if last.has_remaining() && self.unread.is_there() {
+            self.give(std::mem::replace(&mut last, Data::empty()), false)?;
+        }
         self.wait_for_the_end().await?;
         self.give(last, true)
     }
