@@ -246,8 +246,9 @@ where
     fn from(response: http::Response<B>) -> Self {
         let (mut parts, body) = response.into_parts();
         let payload = stream::payload(body);
-        // Of what is there whole the host knows the length.
+        // Of what is there whole the host knows the length; a 304 describes what it does not send.
         if let Payload::Bytes(bytes) = &payload
+            && parts.status != StatusCode::NOT_MODIFIED
             && parts.headers.get(header::CONTENT_LENGTH).is_some_and(|it| is_length(it, bytes))
         {
             parts.headers.remove(header::CONTENT_LENGTH);

@@ -73,6 +73,7 @@ pub fn app() -> Router {
         .route("/uri", get(uris))
         .route("/matched/{id}", get(matched))
         .route("/status/{code}", get(status))
+        .route("/last", get(|| async { ([(CONNECTION, "close")], "the last one") }))
         .route("/away", get(|| async { Redirect::temporary("/shop") }))
         .route("/empty", get(|| async { StatusCode::NO_CONTENT }))
         .route("/echo", post(|body: Body| async { Response::new(body) }))

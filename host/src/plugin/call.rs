@@ -36,6 +36,8 @@ pub struct Reply<L: Lease, B: RequestBody> {
     pub body: ReplyBody<L, B>,
     /// What to do with the connection after a 101.
     pub upgrade: Option<PluginUpgrade<L, B>>,
+    /// The connection is to be closed behind it.
+    pub closes: bool,
 }
 
 impl<L: Lease, B: RequestBody> fmt::Debug for Reply<L, B> {
@@ -150,7 +152,7 @@ impl<L: Lease, B: RequestBody> Call<L, B> {
         let copied = unsafe { header::take(fields, framing, headers) };
         drop(entered);
         let (mut body, upgrade) = body.map_err(CallError::Invalid)?;
-        copied.map_err(CallError::Invalid)?;
+        let closes = copied.map_err(CallError::Invalid)?;
         let known = StatusCode::from_u16(status).ok();
         let status = known
             .filter(|it| upgrade.is_some() == (*it == StatusCode::SWITCHING_PROTOCOLS))
@@ -160,7 +162,7 @@ impl<L: Lease, B: RequestBody> Call<L, B> {
         if body.is_stream() && headers.get(CONTENT_TYPE).is_some_and(is_events) {
             body.may_end_anywhere();
         }
-        Ok(Reply { status, body, upgrade })
+        Ok(Reply { status, body, upgrade, closes })
     }
 
     /// Holds the body to the `content-length` of the plugin, which then goes: framing is the host's.

@@ -112,7 +112,7 @@ impl Framing {
     #[inline]
     fn drops(self, name: &HeaderName) -> bool {
         match name.as_str() {
-            "connection" | "keep-alive" | "proxy-connection" | "te" | "transfer-encoding" => true,
+            "keep-alive" | "proxy-connection" | "te" | "transfer-encoding" => true,
             "upgrade" => self != Self::Upgrade,
             "content-length" => self != Self::Open,
             "host" | "trailer" => self == Self::Trailers,
@@ -121,7 +121,38 @@ impl Framing {
     }
 }
 
-/// Copies a plugin's list into `headers` and frees it. The error's text says what is wrong with it.
+/// What a plugin says of the connection itself.
+#[derive(Debug, Default)]
+struct OfConnection {
+    /// This answer is to be its last.
+    closes: bool,
+    /// Fields that are for this connection only.
+    names: Vec<HeaderName>,
+}
+
+impl OfConnection {
+    /// Source: RFC 9110, 7.6.1.
+    #[cold]
+    fn hear(&mut self, value: &[u8]) {
+        for option in value.split(|c| *c == b',').map(<[u8]>::trim_ascii) {
+            if option.eq_ignore_ascii_case(b"close") {
+                self.closes = true;
+            } else {
+                self.names.extend(HeaderName::from_bytes(option).ok());
+            }
+        }
+    }
+
+    /// How a body is framed is no matter of the connection.
+    fn leave_out(&self, headers: &mut HeaderMap) {
+        for name in self.names.iter().filter(|name| **name != header::CONTENT_LENGTH) {
+            headers.remove(name);
+        }
+    }
+}
+
+/// Copies a plugin's list into `headers` and frees it. True: the connection is to be closed behind this
+/// answer. The error's text says what is wrong with the list.
 ///
 /// # Safety
 /// `list` must be valid, its library loaded and entered; it is not used again.
@@ -130,10 +161,10 @@ pub(super) unsafe fn take(
     list: abi::Headers,
     framing: Framing,
     headers: &mut HeaderMap,
-) -> Result<(), String> {
+) -> Result<bool, String> {
     let abi::Headers { data, vt } = list;
     if vt.is_null() {
-        return Ok(());
+        return Ok(false);
     }
     let copied = match entry!(vt => HeadersVt.fill) {
         // SAFETY: the list is valid.
@@ -157,7 +188,8 @@ unsafe fn copy(
     fill: Fill,
     framing: Framing,
     headers: &mut HeaderMap,
-) -> Result<(), String> {
+) -> Result<bool, String> {
+    let mut of_connection = OfConnection::default();
     let mut from = 0;
     loop {
         let mut chunk = [const { MaybeUninit::<abi::Header>::uninit() }; CHUNK];
@@ -174,13 +206,16 @@ unsafe fn copy(
             let field = unsafe { field.assume_init_ref() };
             // SAFETY: valid until the list is freed, after this loop.
             let (name, value) = unsafe { (field.name.bytes(), field.value.bytes()) };
-            if let Some((name, value)) = pair(name, value, framing)? {
+            if name.eq_ignore_ascii_case(b"connection") {
+                of_connection.hear(value);
+            } else if let Some((name, value)) = pair(name, value, framing)? {
                 headers.append(name, value);
             }
         }
         from += count;
         if count < CHUNK {
-            return Ok(());
+            of_connection.leave_out(headers);
+            return Ok(of_connection.closes);
         }
     }
 }

@@ -304,6 +304,6 @@ impl<L: Lease, B: RequestBody> PluginStream<L, B> {
         // SAFETY: the frame's trailers are valid and ours.
         let taken =
             unsafe { header::take(frame.trailers, header::Framing::Trailers, &mut trailers) };
-        taken.map(|()| Frame::trailers(trailers)).map_err(StreamError::Invalid)
+        taken.map(|_| Frame::trailers(trailers)).map_err(StreamError::Invalid)
     }
 }

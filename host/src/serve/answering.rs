@@ -287,11 +287,12 @@ impl Calling {
         let done = reply.and_then(|reply| {
             hold.doing("response body");
             let open = self.clock.upload.as_ref().is_some_and(|upload| upload.is_open());
-            let done = finish(answer, reply, &exchange, open);
+            let closes = reply.closes;
+            let done = finish(answer, reply, &exchange, open).map(|upgrade| (upgrade, closes));
             done.map_err(|wrong| refuse(&exchange, &CallError::Invalid(wrong)))
         });
         let (upgrade, last) = match done {
-            Ok(upgrade) => (upgrade, false),
+            Ok(done) => done,
             Err(own) => {
                 hold.conn().count(own);
                 *answer = own.answer().map(Outbound::from);
@@ -352,7 +353,7 @@ fn finish(
     exchange: &Exchange,
     open: bool,
 ) -> Result<Option<Upgrade>, String> {
-    let Reply { status, body, upgrade } = reply;
+    let Reply { status, body, upgrade, closes: _ } = reply;
     if status.is_server_error() {
         exchange.lease().counters().add(Count::Failure);
     }

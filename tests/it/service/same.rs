@@ -55,6 +55,10 @@ fn asked() -> Vec<(&'static str, String)> {
             "kept alive in 1.0",
             "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\nGET / HTTP/1.0\r\n\r\n".to_owned(),
         ),
+        (
+            "ended by its answer",
+            "GET /last HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
+        ),
         ("client", without("GET /client HTTP/1.1")),
         ("uris", without("GET /uri?a=b HTTP/1.1")),
         ("uris below", without("GET /nested/uri?a=b HTTP/1.1")),

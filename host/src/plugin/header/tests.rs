@@ -13,7 +13,7 @@ fn dropped(name: &'static str) -> Vec<Framing> {
 
 #[test]
 fn framing_and_the_connection_stay_with_the_host() {
-    for name in ["connection", "keep-alive", "proxy-connection", "te", "transfer-encoding"] {
+    for name in ["keep-alive", "proxy-connection", "te", "transfer-encoding"] {
         assert_eq!(dropped(name), EVERY, "{name}");
     }
     assert_eq!(dropped("upgrade"), [Framing::Open, Framing::Trailers], "a 101 says it");
@@ -70,18 +70,18 @@ static VT: abi::HeadersVt = abi::HeadersVt {
     drop: Some(free),
 };
 
-fn take_list(list: &List, framing: Framing) -> Result<HeaderMap, String> {
+fn take_list(list: &List, framing: Framing) -> Result<(HeaderMap, bool), String> {
     let raw = abi::Headers { data: std::ptr::from_ref(list).cast_mut().cast(), vt: &VT };
     let mut map = HeaderMap::new();
     // SAFETY: the list is alive, and its functions are this executable's.
     let taken = unsafe { take(raw, framing, &mut map) };
     assert_eq!(list.frees.load(Ordering::Relaxed), 1, "freed once, whatever it holds");
-    taken.map(|()| map)
+    taken.map(|closes| (map, closes))
 }
 
 fn taken(fields: &[(&'static [u8], &'static [u8])], framing: Framing) -> Result<HeaderMap, String> {
     let list = List { fields: fields.to_vec(), lies: 0, frees: AtomicUsize::new(0) };
-    take_list(&list, framing)
+    take_list(&list, framing).map(|(map, _)| map)
 }
 
 #[test]
@@ -139,4 +139,31 @@ fn what_answers_repeat_is_shared() {
     let [first, second] = [(); 2].map(|()| taken(&fields, Framing::Open).unwrap());
     let at = |map: &HeaderMap| map[header::CONTENT_TYPE].as_bytes().as_ptr();
     assert_eq!(at(&first), at(&second));
+}
+
+#[test]
+fn what_is_said_of_the_connection() {
+    let said: [(&'static [u8], bool); 5] = [
+        (b"close", true),
+        (b"X-Hop , CLOSE", true),
+        (b"keep-alive, x-hop", false),
+        (b"closed", false),
+        (b"content-length", false),
+    ];
+    for (value, closes) in said {
+        let fields = [
+            (&b"x-hop"[..], &b"1"[..]),
+            (b"x-own", b"1"),
+            (b"content-length", b"2"),
+            (b"Connection", value),
+        ];
+        let list = List { fields: fields.to_vec(), lies: 0, frees: AtomicUsize::new(0) };
+        let (map, asked) = take_list(&list, Framing::Open).unwrap();
+        let named = value.windows(5).any(|it| it.eq_ignore_ascii_case(b"x-hop"));
+        let value = String::from_utf8_lossy(value);
+        assert_eq!(asked, closes, "{value}");
+        assert_eq!(map.contains_key("x-hop"), !named, "{value}");
+        assert!(map.contains_key("x-own") && map.contains_key("content-length"), "{value}");
+        assert!(!map.contains_key("connection"), "{value}");
+    }
 }

@@ -14,7 +14,8 @@ use http::{HeaderMap, Request, Uri};
 use super::{Program, asked, host, sent};
 
 /// What only HTTP/1 has.
-const ONLY_HTTP1: [&str; 3] = ["request of 1.0", "kept alive in 1.0", "pipelined"];
+const ONLY_HTTP1: [&str; 4] =
+    ["request of 1.0", "kept alive in 1.0", "ended by its answer", "pipelined"];
 
 /// Fields that say how HTTP/1 frames its messages, or that HTTP/2 says elsewhere.
 const OF_HTTP1: [&str; 3] = ["host", "connection", "transfer-encoding"];
