@@ -38,6 +38,8 @@ pub(crate) use drain::{Drain, Phase};
 pub use spawn::{Outcome, Period, SpawnError, Task, TaskError};
 pub use telemetry::Level;
 pub use topic::{Subscription, Topic, TopicError, TopicMessage};
+#[cfg(feature = "config")]
+pub use typed::ConfigError;
 
 /// The surroundings of an instance. Cheap to clone; keep one in the handler.
 ///

@@ -8,11 +8,14 @@ use std::fmt;
 /// What a handler's methods return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why something did not work, as text. `?` makes one of nearly any error (`anyhow`'s, `eyre`'s, boxed
-/// ones, `&str`), its chain of sources included.
+/// Why something did not work, as text. `?` makes one of nearly any error that can be sent to another
+/// thread (`anyhow`'s, `eyre`'s, `Box<dyn Error + Send + Sync>`, `&str`), its chain of sources included;
+/// [`Error::of`] makes one of those that cannot (`Box<dyn Error>`).
 ///
-/// It is not itself a [`std::error::Error`] (that would forbid the conversion); print it with
-/// `{}`.
+/// It is not itself a [`std::error::Error`] (that would forbid the conversion); print it with `{}`.
+/// What an application asks of its [`Context`](crate::Context) has errors that are, so that `?` takes
+/// them in a function with `anyhow`'s or `eyre`'s results, too. There `map_err(anyhow::Error::msg)`
+/// makes one of what a function with this type has failed with.
 pub struct Error {
     text: Box<str>,
 }
@@ -22,6 +25,26 @@ impl Error {
     #[must_use]
     pub fn new(message: impl fmt::Display) -> Self {
         Self { text: message.to_string().into_boxed_str() }
+    }
+
+    /// `error` and its sources, also of one that cannot be sent to another thread, which `?` does not
+    /// take: `map_err(Error::of)`. That is `Box<dyn Error>`, and an error with a lock's guard in it.
+    ///
+    /// ```
+    /// # use hotseat_plugin_api::{Error, Result};
+    /// fn read() -> std::result::Result<String, Box<dyn std::error::Error>> {
+    ///     Err("no such file")?
+    /// }
+    ///
+    /// fn settings() -> Result<String> {
+    ///     let text = read().map_err(Error::of)?;
+    ///     Ok(text.to_uppercase())
+    /// }
+    /// # assert_eq!(settings().unwrap_err().to_string(), "no such file");
+    /// ```
+    #[must_use]
+    pub fn of<'a>(error: impl Into<Box<dyn std::error::Error + 'a>>) -> Self {
+        Self { text: chain(&*error.into()).into_boxed_str() }
     }
 
     /// The same error, with what was being done in front of it.
@@ -47,13 +70,42 @@ impl fmt::Debug for Error {
     }
 }
 
-/// `anyhow` and `eyre`, boxed errors, texts, and every error of the standard kind that can be sent to
-/// another thread. One that borrows a lock's guard cannot: say what it is with
-/// `map_err(Error::new)`.
+/// `anyhow` and `eyre`, boxed errors, texts, and every error of the standard kind, as long as they can
+/// be sent to another thread. Those that cannot are [`Error::of`]'s: an `impl` for `Box<dyn Error>` beside
+/// this one is refused by the compiler, because the standard library might some day make an error of the
+/// other kind of it.
 impl<'a, E: Into<Box<dyn std::error::Error + Send + Sync + 'a>>> From<E> for Error {
     fn from(error: E) -> Self {
         let error: Box<dyn std::error::Error + Send + Sync + 'a> = error.into();
         Self { text: chain(&*error).into_boxed_str() }
+    }
+}
+
+/// What the function that makes an application may fail with: what `?` takes, and `Box<dyn Error>`.
+///
+/// `How` keeps the two apart and is inferred, because nothing is both.
+pub trait Reason<How> {
+    /// As text.
+    fn into_error(self) -> Error;
+}
+
+/// By `?`.
+#[derive(Debug)]
+pub struct Converted;
+
+/// By [`Error::of`].
+#[derive(Debug)]
+pub struct Flattened;
+
+impl<E: Into<Error>> Reason<Converted> for E {
+    fn into_error(self) -> Error {
+        self.into()
+    }
+}
+
+impl Reason<Flattened> for Box<dyn std::error::Error> {
+    fn into_error(self) -> Error {
+        Error::of(self)
     }
 }
 
@@ -75,7 +127,7 @@ pub(crate) fn chain(error: &(dyn std::error::Error + '_)) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Error, Result};
+    use super::{Error, Reason, Result};
 
     #[derive(Debug)]
     struct Outer(std::num::ParseIntError);
@@ -119,5 +171,20 @@ mod tests {
         assert_eq!(taken!(Boxed::from(no_number())), "invalid digit found in string");
         assert_eq!(taken!("a text"), "a text");
         assert_eq!(taken!("a text".to_owned()), "a text");
+    }
+
+    /// Those that cannot be sent to another thread.
+    #[test]
+    fn errors_that_stay_on_their_thread_are_taken() {
+        type Boxed = Box<dyn std::error::Error>;
+        let boxed = || Boxed::from(Outer(no_number()));
+        let whole = "bad port: invalid digit found in string";
+        assert_eq!(Error::of(boxed()).to_string(), whole);
+        assert_eq!(Reason::into_error(boxed()).to_string(), whole);
+        assert_eq!(Reason::into_error("a text").to_string(), "a text");
+        assert_eq!(Reason::into_error(Error::new("its own")).to_string(), "its own");
+        let lock = std::sync::Mutex::new(());
+        let guard = std::sync::PoisonError::new(lock.lock());
+        assert!(Error::of(guard).to_string().starts_with("poisoned lock"), "text alone");
     }
 }

@@ -7,6 +7,7 @@ pub use crate::abi::{
     Str,
     root::{Export, Root, RootWithMetadata, StaticRoot},
 };
+pub use crate::error::{Converted, Flattened, Reason};
 pub use crate::shim::{Table, call, new};
 pub use http::Extensions;
 
@@ -90,7 +91,8 @@ macro_rules! export_handler {
 }
 
 /// Exports what a function makes, any [`tower::Service`](tower_service::Service), as this library's
-/// plugin: `fn app(context: &Context) -> Result<S, E>`, where `E` is anything that `?` takes.
+/// plugin: `fn app(context: &Context) -> Result<S, E>`, where `E` is anything that `?` takes
+/// ([`Error`](crate::Error)), or `Box<dyn Error>`.
 ///
 /// The service is made once for each generation, and cloned for each request, which is an
 /// `http::Request<ServiceBody>` with a [`RequestInfo`](crate::RequestInfo) among its extensions. It
@@ -119,7 +121,8 @@ macro_rules! export_service {
 }
 
 /// Exports an axum application as this library's plugin:
-/// `fn app(context: &Context) -> Result<axum::Router, E>`, where `E` is anything that `?` takes.
+/// `fn app(context: &Context) -> Result<axum::Router, E>`, where `E` is anything that `?` takes
+/// ([`Error`](crate::Error)), or `Box<dyn Error>`.
 ///
 /// As [`export_service!`], and axum's `ConnectInfo<SocketAddr>` and, under a mount, `OriginalUri` are
 /// there. The crate needs axum itself, with its features `tokio` and `original-uri` (both are

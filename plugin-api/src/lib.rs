@@ -440,6 +440,8 @@ pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 
 pub use blocking_handler::{Blocking, BlockingHandler, OwnedRequest};
 pub use body::{Body, BodyError};
+#[cfg(feature = "config")]
+pub use context::ConfigError;
 pub use context::{
     BlockingError, Cell, CellError, Context, Draining, Level, Outcome, Period, SpawnError,
     Subscription, Task, TaskError, Topic, TopicError, TopicMessage, Versioned,

@@ -26,6 +26,7 @@ use tower_service::Service;
 use crate::{
     Context, Error, Handler, Request, Response, Result,
     abi::{Str, root::Root},
+    error::Reason,
     export::{self, Place},
     request::Deadline,
 };
@@ -117,11 +118,14 @@ impl RequestInfo {
     }
 }
 
-/// `make`'s service as a handler; `prepare` adds what a framework's extractors look for.
-pub struct Adapter<F, P, S> {
+/// `make`'s service as a handler; `prepare` adds what a framework's extractors look for. `How` an error
+/// of `make` becomes one of ours is inferred.
+pub struct Adapter<F, P, S, How> {
     service: S,
-    made_by: PhantomData<fn() -> (F, P)>,
+    made_by: PhantomData<MadeBy<F, P, How>>,
 }
+
+type MadeBy<F, P, How> = fn() -> (F, P, How);
 
 /// A function of no size, out of thin air: a function item or a closure that captures nothing.
 #[expect(unsafe_code, reason = "makes a value that has no bytes")]
@@ -131,10 +135,11 @@ fn conjure<F: Copy>() -> F {
     unsafe { NonNull::<F>::dangling().read() }
 }
 
-impl<F, P, S, E, B> Handler for Adapter<F, P, S>
+impl<F, P, S, E, B, How> Handler for Adapter<F, P, S, How>
 where
     F: Fn(&Context) -> std::result::Result<S, E> + Copy + Send + Sync + 'static,
-    E: Into<Error>,
+    E: Reason<How>,
+    How: 'static,
     P: Fn(&mut Extensions, &RequestInfo) + Copy + Send + Sync + 'static,
     S: Service<http::Request<ServiceBody>, Response = http::Response<B>>,
     S: Clone + Send + Sync + 'static,
@@ -144,7 +149,7 @@ where
 {
     fn new(context: &Context) -> Result<Self> {
         let make: F = conjure();
-        let service = make(context).map_err(Into::into)?;
+        let service = make(context).map_err(Reason::into_error)?;
         Ok(Self { service, made_by: PhantomData })
     }
 
@@ -221,7 +226,7 @@ where
     })
 }
 
-impl<F, P, S> fmt::Debug for Adapter<F, P, S> {
+impl<F, P, S, How> fmt::Debug for Adapter<F, P, S, How> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Adapter").finish_non_exhaustive()
     }
@@ -231,14 +236,14 @@ impl<F, P, S> fmt::Debug for Adapter<F, P, S> {
 /// of the two functions. Neither has a byte, which is checked where they are made again.
 #[doc(hidden)]
 #[must_use]
-pub const fn root<F, P, S, E, O>(manifest: Str, _: F, _: P, _: &O) -> Root
+pub const fn root<F, P, S, E, How, O>(manifest: Str, _: F, _: P, _: &O) -> Root
 where
     F: Fn(&Context) -> std::result::Result<S, E> + Copy,
     P: Fn(&mut Extensions, &RequestInfo) + Copy,
-    Adapter<F, P, S>: Handler,
+    Adapter<F, P, S, How>: Handler,
     O: Place,
 {
-    export::root_of::<O::Of<Adapter<F, P, S>>>(manifest)
+    export::root_of::<O::Of<Adapter<F, P, S, How>>>(manifest)
 }
 
 /// Adds nothing to a request.

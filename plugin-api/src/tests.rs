@@ -5,6 +5,8 @@
 
 mod bodies;
 mod cells;
+#[cfg(all(feature = "axum", feature = "testing"))]
+mod errors;
 mod kit;
 #[cfg(all(feature = "axum", feature = "testing"))]
 mod service;

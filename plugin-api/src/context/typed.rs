@@ -4,17 +4,42 @@
 //! itself; where each key stands is the host's to say.
 //! Invariant: no message has the value of a secret in it.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use serde_path_to_error::{Path, Segment};
 
 use super::Context;
-use crate::{Error, Result};
 
 /// The keys that hosts read which do not say it.
 const HOST_KEYS: [&str; 3] = ["log", "memory_max", "memory_policy"];
+
+/// Why a plugin's configuration does not fit, and where, as [`Context::config_as`] says it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    text: Box<str>,
+}
+
+impl ConfigError {
+    fn new(text: String) -> Self {
+        Self { text: text.into_boxed_str() }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Debug for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ConfigError({:?})", self.text)
+    }
+}
+
+impl std::error::Error for ConfigError {}
 
 impl Context {
     /// The plugin's own configuration, the table `[plugin.NAME]` of the host's file, as a `T`. Without
@@ -27,16 +52,20 @@ impl Context {
     /// What does not fit, and where, to be handed on from [`Handler::new`](crate::Handler::new):
     /// ``/etc/hotseat.toml:14: [plugin.test] db.pool[1]: invalid value: integer `300`, expected u8``.
     /// What the value of a secret is, it never says.
-    pub fn config_as<T: DeserializeOwned>(&self) -> Result<T> {
+    pub fn config_as<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
         let places = Places::of(self.inner.config_places.as_deref());
         read(self.name(), self.config(), &places)
     }
 }
 
-fn read<T: DeserializeOwned>(plugin: &str, config: Option<&str>, places: &Places) -> Result<T> {
+fn read<T: DeserializeOwned>(
+    plugin: &str,
+    config: Option<&str>,
+    places: &Places,
+) -> Result<T, ConfigError> {
     let parsed = serde_json::from_str(config.unwrap_or("{}"));
     let mut value: Value = parsed
-        .map_err(|error| Error::new(format_args!("[plugin.{plugin}]: it is no JSON: {error}")))?;
+        .map_err(|error| ConfigError::new(format!("[plugin.{plugin}]: it is no JSON: {error}")))?;
     let secrets = places.secrets(&value);
     if let Value::Object(table) = &mut value {
         table.retain(|key, _| !places.is_of_host(key));
@@ -55,7 +84,7 @@ fn read<T: DeserializeOwned>(plugin: &str, config: Option<&str>, places: &Places
         if config.is_none() {
             text.push_str(" (there is no such table)");
         }
-        Error::new(text)
+        ConfigError::new(text)
     })
 }
 

@@ -6,7 +6,7 @@
 use std::{any::Any, cell::RefCell, future::Future, marker::PhantomData};
 
 use super::Host;
-use crate::{Context, Error, Handler, Phase, Request, Response, Result, Signal};
+use crate::{Context, Error, Handler, Phase, Request, Response, Result, Signal, error::Reason};
 
 thread_local! {
     static STASH: RefCell<Option<Box<dyn Any>>> = const { RefCell::new(None) };
@@ -38,14 +38,13 @@ pub struct Made<F, H> {
     by: PhantomData<fn() -> F>,
 }
 
-impl<F, E, H> Handler for Made<F, H>
+impl<F, H> Handler for Made<F, H>
 where
-    F: FnOnce(&Context) -> Result<H, E> + 'static,
-    E: Into<Error> + 'static,
+    F: FnOnce(&Context) -> Result<H> + 'static,
     H: Handler,
 {
     fn new(context: &Context) -> Result<Self> {
-        let handler = take::<F>()?(context).map_err(Into::into)?;
+        let handler = take::<F>()?(context)?;
         Ok(Self { handler, by: PhantomData })
     }
 
@@ -72,16 +71,29 @@ where
 
 impl Host<()> {
     /// One for a handler that `make` makes instead of its `new`: with a double in it, say.
-    pub fn made<F, E, H>(make: F) -> Host<Made<F, H>>
+    pub fn made<F, E, H, How>(
+        make: F,
+    ) -> Host<Made<impl FnOnce(&Context) -> Result<H> + use<F, E, H, How>, H>>
     where
         F: FnOnce(&Context) -> Result<H, E> + 'static,
-        E: Into<Error> + 'static,
+        E: Reason<How> + 'static,
         H: Handler,
+        How: 'static,
     {
-        let mut host = Host::new();
-        host.made = Some(Box::new(make));
-        host
+        let make = |context: &Context| make(context).map_err(Reason::into_error);
+        made(make)
     }
+}
+
+/// Names the closure's type.
+fn made<F, H>(make: F) -> Host<Made<F, H>>
+where
+    F: FnOnce(&Context) -> Result<H> + 'static,
+    H: Handler,
+{
+    let mut host = Host::new();
+    host.made = Some(Box::new(make));
+    host
 }
 
 #[cfg(feature = "service")]
@@ -91,7 +103,8 @@ mod service {
 
     use super::{Host, take};
     use crate::{
-        Context, Error, Handler, RequestInfo, Result, ServiceBody,
+        Context, Handler, RequestInfo, Result, ServiceBody,
+        error::Reason,
         service::{Adapter, prepare_nothing},
     };
 
@@ -101,10 +114,11 @@ mod service {
         /// One for the service that `app` makes, as by [`export_service!`](crate::export_service): a
         /// closure may have in it what the test needs. For an axum application
         /// [`axum_host!`](crate::axum_host) is the same, with what axum's extractors look for.
-        pub fn service<F, S, E, B>(app: F) -> Host<impl Handler>
+        pub fn service<F, S, E, B, How>(app: F) -> Host<impl Handler>
         where
             F: FnOnce(&Context) -> Result<S, E> + 'static,
-            E: Into<Error> + 'static,
+            E: Reason<How> + 'static,
+            How: 'static,
             S: Service<http::Request<ServiceBody>, Response = http::Response<B>>,
             S: Clone + Send + Sync + 'static,
             S::Error: Into<BoxError>,
@@ -116,10 +130,11 @@ mod service {
 
         /// As [`service`](Self::service); `prepare`, which captures nothing, adds to the extensions of
         /// each request what a framework's extractors look for.
-        pub fn service_with<F, P, S, E, B>(app: F, prepare: P) -> Host<impl Handler>
+        pub fn service_with<F, P, S, E, B, How>(app: F, prepare: P) -> Host<impl Handler>
         where
             F: FnOnce(&Context) -> Result<S, E> + 'static,
-            E: Into<Error> + 'static,
+            E: Reason<How> + 'static,
+            How: 'static,
             P: Fn(&mut Extensions, &RequestInfo) + Copy + Send + Sync + 'static,
             S: Service<http::Request<ServiceBody>, Response = http::Response<B>>,
             S: Clone + Send + Sync + 'static,
@@ -127,7 +142,7 @@ mod service {
             B: http_body::Body + 'static,
             B::Error: Into<BoxError>,
         {
-            let make = |context: &Context| take::<F>()?(context).map_err(Into::into);
+            let make = |context: &Context| take::<F>()?(context).map_err(Reason::into_error);
             let mut host = of(make, prepare).runtime(true);
             host.made = Some(Box::new(app));
             host
@@ -135,10 +150,10 @@ mod service {
     }
 
     /// Names the types of two functions.
-    fn of<F, P, S>(_: F, _: P) -> Host<Adapter<F, P, S>>
+    fn of<F, P, S, How>(_: F, _: P) -> Host<Adapter<F, P, S, How>>
     where
         F: Fn(&Context) -> Result<S>,
-        Adapter<F, P, S>: Handler,
+        Adapter<F, P, S, How>: Handler,
     {
         Host::new()
     }
