@@ -33,6 +33,26 @@ impl Outcome for () {
     }
 }
 
+/// The type that nothing is of, which has no name yet: a future that goes on for ever ends with it, as
+/// does one that always panics.
+type Never = <fn() -> ! as Returns>::Of;
+
+/// What a function returns. As public as what it names.
+pub trait Returns {
+    /// That.
+    type Of;
+}
+
+impl<T> Returns for fn() -> T {
+    type Of = T;
+}
+
+impl Outcome for Never {
+    fn into_result(self) -> Result<()> {
+        self
+    }
+}
+
 impl<E: Into<Error>> Outcome for Result<(), E> {
     fn into_result(self) -> Result<()> {
         self.map_err(Into::into)

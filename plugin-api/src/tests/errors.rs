@@ -1,4 +1,4 @@
-//! Errors of an application's own kind: what has to compile, and runs.
+//! Errors of an application's own kind, and futures that have no end: what has to compile, and runs.
 
 use std::{error::Error as StdError, time::Duration};
 
@@ -11,6 +11,7 @@ use crate::{
     axum_host,
     export::NoRuntime,
     service::{prepare_nothing, root},
+    testing::Host,
 };
 
 #[derive(Deserialize)]
@@ -64,4 +65,32 @@ fn contexts_errors_are_taken_by_errors_of_any_kind() {
         })*};
     }
     check!(with_ours with_anyhow with_eyre with_boxed with_local);
+}
+
+/// A loop that nobody leaves has the type `!`, which has no name.
+#[test]
+fn futures_without_an_end_can_be_spawned() {
+    let app = |context: &Context| {
+        let (once, again) = (context.clone(), context.clone());
+        drop(context.spawn(async move {
+            loop {
+                once.sleep(Duration::from_secs(1)).await;
+                once.counter("seconds", 1.0, &[]);
+            }
+        })?);
+        drop(context.every(Duration::from_secs(1), move || {
+            let again = again.clone();
+            async move {
+                loop {
+                    again.sleep(Duration::from_secs(1)).await;
+                }
+            }
+        })?);
+        drop(context.spawn(async { panic!("it has no other end") })?);
+        Ok::<_, crate::SpawnError>(Router::new())
+    };
+    let kit = Host::service(app).start().unwrap();
+    kit.advance(Duration::from_secs(3));
+    assert_eq!(kit.metric("seconds"), Some(3.0));
+    assert_eq!(kit.panics()[0].message, "it has no other end");
 }
