@@ -76,6 +76,13 @@ pub const fn root_of<H: Handler>(manifest: Str) -> Root {
 /// # fn main() {}
 /// ```
 ///
+/// # Unsafe code
+/// An entry is a symbol without mangling, which is unsafe code to the compiler, and the macro allows
+/// itself that. A crate that forbids it (`#![forbid(unsafe_code)]`, or `unsafe_code = "forbid"` among its
+/// lints) is told "allow(unsafe_code) incompatible with previous forbid". Nothing can be allowed behind
+/// a `forbid`: say `deny`, which holds all of the crate but the entry; or leave the crate as it is, make
+/// a library of it, and export from a small one that depends on it.
+///
 /// # Runtime
 /// `runtime = "tokio"` (feature `runtime`) has all of the handler's code run within a tokio runtime of
 /// the plugin's own, made before `new` and ended after the handler is dropped. `runtime = OPTIONS` is
@@ -92,13 +99,16 @@ macro_rules! export_handler {
 
 /// Exports what a function makes, any [`tower::Service`](tower_service::Service), as this library's
 /// plugin: `fn app(context: &Context) -> Result<S, E>`, where `E` is anything that `?` takes
-/// ([`Error`](crate::Error)), or `Box<dyn Error>`.
+/// ([`Error`](crate::Error)), or `Box<dyn Error>`. `S` is `Clone + Send + Sync + 'static`, as an axum
+/// `Router` is: the host's data threads share it. Of `tower`'s boxes that is `BoxCloneSyncService`;
+/// `BoxCloneService` is not `Sync`. `tower::buffer::Buffer` makes such a service of any that is `Send`.
 ///
 /// The service is made once for each generation, and cloned for each request, which is an
 /// `http::Request<ServiceBody>` with a [`RequestInfo`](crate::RequestInfo) among its extensions. It
 /// runs within a tokio runtime of the plugin's own, made before it and ended after it.
 ///
-/// `name`, `version` and `allocator` are those of [`export_handler!`]. `runtime = none` does without
+/// `name`, `version` and `allocator` are those of [`export_handler!`], and what it says of `forbid` holds
+/// here, too. `runtime = none` does without
 /// a runtime; `runtime = OPTIONS` gives its [`RuntimeOptions`](crate::RuntimeOptions), a constant.
 /// `prepare = |extensions, info| { .. }`, right behind the function, adds to the extensions of each
 /// request what a framework's extractors look for.

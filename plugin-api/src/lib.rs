@@ -290,6 +290,8 @@
 //! through unless `RUST_LOG` is among the host's variables, and `tracing_subscriber::fmt()` writes its
 //! colours into the host's log without `.with_ansi(false)`.
 //!
+//! A crate that forbids unsafe code cannot export a plugin: [`export_handler!`] says why, and the ways out.
+//!
 //! What differs from a program of its own: `OPTIONS *`, `TRACE` and broken requests (one without `Host`,
 //! most of all) are answered as this host does, a panic is a 500 instead of a closed connection, and fields
 //! of an answer's head may come in another order. The field `host` names whom the target names: also over

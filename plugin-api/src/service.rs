@@ -127,6 +127,20 @@ pub struct Adapter<F, P, S, How> {
 
 type MadeBy<F, P, How> = fn() -> (F, P, How);
 
+/// What a service has to be beside a `tower::Service`. Data threads share it, and each clones it for its
+/// requests, which would take a lock if it could not be shared.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be exported: a service has to be `Clone + Send + Sync + 'static`",
+    label = "makes a service that is not `Clone + Send + Sync + 'static`",
+    note = "`tower::util::BoxCloneService` is not `Sync`: `BoxCloneSyncService` is, and \
+            `tower::buffer::Buffer` makes a service that is of any that is `Send`"
+)]
+pub trait Shared: Clone + Send + Sync + 'static {}
+
+// So that the compiler tells of the trait, and what to do, instead of a `Sync` deep within.
+#[diagnostic::do_not_recommend]
+impl<S: Clone + Send + Sync + 'static> Shared for S {}
+
 /// A function of no size, out of thin air: a function item or a closure that captures nothing.
 #[expect(unsafe_code, reason = "makes a value that has no bytes")]
 fn conjure<F: Copy>() -> F {
@@ -142,7 +156,7 @@ where
     How: 'static,
     P: Fn(&mut Extensions, &RequestInfo) + Copy + Send + Sync + 'static,
     S: Service<http::Request<ServiceBody>, Response = http::Response<B>>,
-    S: Clone + Send + Sync + 'static,
+    S: Shared,
     S::Error: Into<BoxError>,
     B: http_body::Body + 'static,
     B::Error: Into<BoxError>,

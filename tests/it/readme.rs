@@ -100,8 +100,9 @@ fn its_test_runs() {
 }
 
 /// The SDK as cargo has built it for the README's plugin.
-fn sdk() -> PathBuf {
-    let output = cargo(&package("", ""), "build", &["--message-format=json"]);
+fn sdk(features: &[&str]) -> PathBuf {
+    let args = [&["--message-format=json"], features].concat();
+    let output = cargo(&package("", ""), "build", &args);
     assert!(output.status.success(), "{}", text(&output));
     let messages = String::from_utf8(output.stdout).unwrap();
     let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -137,7 +138,7 @@ fn compiled(sdk: &Path, export: &str, flags: &[&str]) -> String {
 /// What [`hotseat_plugin_api::export_handler!`] says about mistakes is what the compiler says.
 #[test]
 fn mistakes_are_told_by_the_compiler() {
-    let sdk = sdk();
+    let sdk = sdk(&[]);
     let own = "#[global_allocator]\nstatic OWN: std::alloc::System = std::alloc::System;\n";
     let [plain, twice, with_own, none] = [
         "export_handler!(Hello);".to_owned(),
@@ -147,8 +148,10 @@ fn mistakes_are_told_by_the_compiler() {
     ];
     assert_eq!(compiled(&sdk, &plain, &[]), "");
     assert_eq!(compiled(&sdk, &none, &[]), "");
+    assert_eq!(compiled(&sdk, &plain, &["-Dunsafe_code"]), "");
     for (export, flags, says) in [
         (&*plain, &["-Cpanic=abort"][..], "a hotseat plugin needs `panic = \"unwind\"`"),
+        (&*plain, &["-Funsafe_code"], "allow(unsafe_code) incompatible with previous forbid"),
         (&*with_own, &[], "cannot define multiple global allocators"),
         ("export_handler!(Hello, runtime = \"x\");", &[], "there is no runtime `x`: "),
         ("export_handler!(Hello, colour = 1);", &[], "there is no option `colour = 1`: "),
@@ -166,10 +169,22 @@ fn mistakes_are_told_by_the_compiler() {
     }
 }
 
+/// A service that threads cannot share: what it lacks, and what to do.
+#[test]
+fn what_services_lack_is_told_by_the_compiler() {
+    let sdk = sdk(&["--features=hotseat-plugin-api/service"]);
+    let app = "fn app(_: &Context) -> Result<std::cell::Cell<u8>> { Err(\"none\")? }\n\
+               hotseat_plugin_api::export_service!(app);";
+    let said = compiled(&sdk, app, &[]);
+    for words in ["a service has to be `Clone + Send + Sync + 'static`", "BoxCloneSyncService"] {
+        assert!(said.contains(words), "{said}");
+    }
+}
+
 /// Those that a manifest with the SDK alone is said to be enough for.
 #[test]
 fn its_sources_can_be_copied() {
-    let sdk = sdk();
+    let sdk = sdk(&[]);
     for name in ["handler_v1", "handler_v2", "echo", "counter"] {
         let source = root().join("plugins").join(name).join("src/lib.rs");
         let folder = tempfile::tempdir().unwrap();

@@ -105,7 +105,7 @@ mod service {
     use crate::{
         Context, Handler, RequestInfo, Result, ServiceBody,
         error::Reason,
-        service::{Adapter, prepare_nothing},
+        service::{Adapter, Shared, prepare_nothing},
     };
 
     type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -120,7 +120,7 @@ mod service {
             E: Reason<How> + 'static,
             How: 'static,
             S: Service<http::Request<ServiceBody>, Response = http::Response<B>>,
-            S: Clone + Send + Sync + 'static,
+            S: Shared,
             S::Error: Into<BoxError>,
             B: http_body::Body + 'static,
             B::Error: Into<BoxError>,
@@ -137,7 +137,7 @@ mod service {
             How: 'static,
             P: Fn(&mut Extensions, &RequestInfo) + Copy + Send + Sync + 'static,
             S: Service<http::Request<ServiceBody>, Response = http::Response<B>>,
-            S: Clone + Send + Sync + 'static,
+            S: Shared,
             S::Error: Into<BoxError>,
             B: http_body::Body + 'static,
             B::Error: Into<BoxError>,
