@@ -382,7 +382,9 @@
 //! assertion of the test fails as always. A test that is stuck ends after ten seconds (`patience`) and
 //! says what is pending. Tests may run beside each other: what a thread says, also one that the plugin has
 //! made, goes to the kit that it belongs to. A subscriber of `tracing` or a logger that the test sets
-//! takes the place of the host's, as a plugin's own does.
+//! takes the place of the host's, as a plugin's own does. In a `#[tokio::test]` a kit works as in a
+//! `#[test]`; it waits without an `await`, so that of the test's own tasks only those of the flavour
+//! `multi_thread` go on meanwhile.
 //!
 //! The time of tokio and of threads is real, also in a plugin with a runtime of its own. Where such a
 //! thread could wake something, the time of the host jumps once nothing has happened for 20 ms: what

@@ -91,7 +91,13 @@ impl Drop for Runtime {
     fn drop(&mut self) {
         // SAFETY: taken once, here.
         let inner = unsafe { ManuallyDrop::take(&mut self.inner) };
-        inner.shutdown_timeout(self.stop_time);
+        let stop_time = self.stop_time;
+        let end = move || inner.shutdown_timeout(stop_time);
+        // An application that could not be made ends on the test's thread.
+        #[cfg(any(test, feature = "testing"))]
+        crate::testing::where_blocking_is_allowed(end);
+        #[cfg(not(any(test, feature = "testing")))]
+        end();
     }
 }
 

@@ -294,6 +294,20 @@ pub(crate) fn hears_panics() -> bool {
     true
 }
 
+/// Runs `f`, which may block: on a thread of its own if the calling one is within a runtime, where tokio
+/// panics at the end of another one. What `f` prints is the test's.
+pub(crate) fn where_blocking_is_allowed(f: impl FnOnce() + Send) {
+    #[cfg(feature = "runtime")]
+    if tokio::runtime::Handle::try_current().is_ok() {
+        let end = std::thread::scope(|scope| scope.spawn(f).join());
+        if let Err(panic) = end {
+            panic::resume_unwind(panic);
+        }
+        return;
+    }
+    f();
+}
+
 /// The host of the kit that the calling thread belongs to.
 pub(crate) fn host_here() -> Option<(*const (), *const HostVt)> {
     Some((world::current()?.data(), &raw const services::VT))

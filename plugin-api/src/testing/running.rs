@@ -10,6 +10,7 @@ use super::{
     driver::{Driver, Job, outcome},
     record::{LogLine, Metric, MetricKind, Panic},
     request::RequestBuilder,
+    where_blocking_is_allowed,
     world::World,
 };
 use crate::{
@@ -29,7 +30,11 @@ pub(super) struct Entries {
 /// as by [`stop`](Self::stop); where a test fails, what the plugin has logged is printed.
 ///
 /// # Threads
-/// Stays on the thread of its test, which is the data thread of the plugin.
+/// Stays on the thread of its test, which is the data thread of the plugin. Within a runtime of the
+/// test's own (`#[tokio::test]`) the version ends on a thread of its own, as on a real host, because what
+/// ends there may block. The kit waits without an `await`: what a test itself has spawned goes on
+/// meanwhile in the flavour `multi_thread` alone, and an application that is made by
+/// `Handle::block_on` needs a plain `#[test]`.
 pub struct Running {
     world: &'static World,
     driver: Driver,
@@ -165,13 +170,9 @@ impl Running {
         }
         self.driver.cancel_all();
         self.world.topics.end();
-        entry!(self, stop);
         if let Some(instance) = self.instance.take() {
-            // SAFETY: a table of this build.
-            let free = unsafe { (*self.entries.instance).drop };
-            let _inside = self.world.enter();
-            // SAFETY: alive until now; called once, last.
-            unsafe { free(instance) }
+            let ending = Ending { world: self.world, table: self.entries.instance, instance };
+            where_blocking_is_allowed(|| ending.end());
         }
         self.world.pool.join();
     }
@@ -261,6 +262,30 @@ impl Running {
 
     pub(super) fn instance(&self) -> Option<*const ()> {
         self.instance
+    }
+}
+
+/// An instance at its end.
+struct Ending {
+    world: &'static World,
+    table: *const InstanceVt,
+    instance: *const (),
+}
+
+// SAFETY: the ABI lets the last two entries be called on any thread; a handler is `Send`.
+unsafe impl Send for Ending {}
+
+impl Ending {
+    /// Stops and drops it.
+    fn end(self) {
+        let _inside = self.world.enter();
+        // SAFETY: a table of this build.
+        let (stop, free) = unsafe { ((*self.table).stop, (*self.table).drop) };
+        let stop = stop.expect("the SDK's table has it");
+        // SAFETY: the instance is alive.
+        unsafe { stop(self.instance) };
+        // SAFETY: alive until now; called once, last.
+        unsafe { free(self.instance) }
     }
 }
 

@@ -242,3 +242,58 @@ fn state_is_dropped_at_the_end() {
     drop(kit);
     assert_eq!(drops.load(Ordering::Relaxed), 1);
 }
+
+/// Counts its end.
+struct Told(Arc<AtomicUsize>);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Blocks at its end, as clients do that have a runtime of their own.
+struct Blocks(#[expect(dead_code, reason = "for its drop")] Told);
+
+impl Drop for Blocks {
+    fn drop(&mut self) {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {});
+    }
+}
+
+/// A version ends in order, also where the test has a runtime itself.
+#[expect(clippy::unused_async, reason = "within a runtime")]
+async fn check_within_a_runtime() {
+    let ends = Arc::<AtomicUsize>::default();
+    let (state, task) = (Arc::new(Blocks(Told(ends.clone()))), Told(ends.clone()));
+    let app = move |_: &Context| {
+        tokio::spawn(async move {
+            std::future::pending::<()>().await;
+            drop(task);
+        });
+        let sleep = |_: State<Arc<Blocks>>| async {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            "slept"
+        };
+        Result::<Router>::Ok(Router::new().route("/", get(sleep)).with_state(state))
+    };
+    let mut kit = axum_host!(app).start().unwrap();
+    assert_eq!(kit.get("/").send().text(), "slept");
+    kit.stop();
+    assert_eq!(ends.load(Ordering::SeqCst), 2, "the state and the task have ended");
+    assert!(kit.panics().is_empty(), "{:?}", kit.panics());
+    let refused = axum_host!(|_: &Context| Err::<Router, _>("no room")).start();
+    assert_eq!(refused.unwrap_err().to_string(), "no room");
+}
+
+#[tokio::test]
+async fn a_kit_works_within_a_runtime_of_the_test() {
+    check_within_a_runtime().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kit_works_within_a_runtime_of_several_threads() {
+    check_within_a_runtime().await;
+    // On a thread of the runtime's, too.
+    tokio::spawn(check_within_a_runtime()).await.unwrap();
+}
