@@ -371,7 +371,7 @@
 //! | an axum application, another service | `axum_host!(app)`, `testing::Host::service(app)`; `app` may be a closure with a double in it. For a handler that is `Host::made` |
 //! | requests | `get`, `post`, `request`, then `header`, `body`, `json`, `pieces`, `peer`, `mount`, `deadline`, and `send` |
 //! | several at one time | `begin` instead of `send`, and later `answer`; `abort` is a client that goes away |
-//! | a body that comes when the test says so | `upload` |
+//! | a body that comes when the test says so | `upload`; an `Upload` that is dropped before its end is a client that breaks off |
 //! | answers | `status`, `header`, `text`, `json`, `piece` by piece, `trailers`; `error` where there is none |
 //! | WebSockets, other upgrades | `kit.get("/ws").websocket()`, `reply.upgraded()` |
 //! | time | [`Context::sleep`] and [`Context::now`] jump where nothing else can go on; `kit.advance` lets time pass. `real_time` has it real |

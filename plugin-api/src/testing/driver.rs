@@ -377,6 +377,9 @@ impl Driver {
         if self.context.drain().waiting() > 0 {
             text.push_str(", somebody who waits for the drain");
         }
+        if self.world.bodies.are_waited_for() {
+            text.push_str(", somebody who waits for a request's body that the test has not ended");
+        }
         let record = self.world.record();
         record.panics.iter().for_each(|panic| text.push_str(&format!("\npanic: {panic}")));
         let skip = record.logs.len().saturating_sub(10);

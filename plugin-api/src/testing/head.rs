@@ -12,7 +12,7 @@ use super::{
     clock::Timer,
     fields::{self, List},
     future,
-    upload::Upload,
+    upload::Source,
     waker::Kept,
     world::{World, lock},
 };
@@ -33,7 +33,7 @@ pub(super) struct Said {
     pub(super) is_absolute: bool,
     pub(super) peer: Option<SocketAddr>,
     pub(super) fields: List,
-    pub(super) body: Option<Upload>,
+    pub(super) body: Option<Source>,
     pub(super) deadline: Option<Timer>,
 }
 
@@ -186,7 +186,7 @@ unsafe extern "C" fn take_body(data: *const (), out: *mut Stream) -> u8 {
 
 unsafe extern "C" fn body_len(data: *const ()) -> u64 {
     // SAFETY: our own data.
-    unsafe { inner(data) }.said.body.as_ref().map_or(0, Upload::len)
+    unsafe { inner(data) }.said.body.as_ref().map_or(0, Source::len)
 }
 
 unsafe extern "C" fn deadline(data: *const ()) -> u64 {

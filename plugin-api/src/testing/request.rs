@@ -4,7 +4,7 @@
 use std::{cell::Cell, fmt, net::SocketAddr, rc::Rc, sync::atomic::Ordering, time::Duration};
 
 use bytes::Bytes;
-use http::{Method, Version};
+use http::{HeaderName, HeaderValue, Method, Version};
 
 use super::{
     Running,
@@ -13,7 +13,7 @@ use super::{
     fields::List,
     head::{Client, Head, Said},
     reply::Reply,
-    upload::Upload,
+    upload::{Source, Upload},
 };
 use crate::abi::{Answer, Growing};
 
@@ -24,7 +24,7 @@ pub struct RequestBuilder<'k> {
     method: Method,
     target: String,
     fields: List,
-    body: Option<Upload>,
+    body: Option<Source>,
     version: Version,
     scheme: Option<String>,
     peer: Option<SocketAddr>,
@@ -54,8 +54,18 @@ impl<'k> RequestBuilder<'k> {
     }
 
     /// One more header field. Without a `host` among them it is `localhost`.
+    ///
+    /// # Panics
+    /// When it is none that a client could send: the host would refuse it.
+    #[track_caller]
     pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
-        self.fields.add(name, value.as_ref());
+        let value = value.as_ref();
+        assert!(HeaderName::from_bytes(name.as_bytes()).is_ok(), "`{name}` is no name of a field");
+        assert!(
+            HeaderValue::from_bytes(value).is_ok(),
+            "`{name}`: {value:?} is no value of a field"
+        );
+        self.fields.add(name, value);
         self
     }
 
@@ -63,7 +73,7 @@ impl<'k> RequestBuilder<'k> {
     pub fn body(mut self, body: impl Into<Bytes>) -> Self {
         let body = body.into();
         self.fields.add("content-length", body.len().to_string().as_bytes());
-        self.body = Some(Upload::whole(body));
+        self.body = Some(Source::whole(body));
         self
     }
 
@@ -82,13 +92,14 @@ impl<'k> RequestBuilder<'k> {
         let upload = Upload::new();
         pieces.into_iter().for_each(|piece| upload.send(piece));
         upload.end();
-        self.body = Some(upload);
+        self.body = Some(upload.source());
         self
     }
 
-    /// The body piece by piece, when the test says so.
+    /// The body piece by piece, when the test says so. Keep `upload` until the test has ended it: with
+    /// its last clone the client breaks off.
     pub fn upload(mut self, upload: &Upload) -> Self {
-        self.body = Some(upload.clone());
+        self.body = Some(upload.source());
         self
     }
 

@@ -23,6 +23,10 @@ use crate::{
 /// The body of a request, piece by piece: the plugin waits for each until the test sends it. Cheap to
 /// clone, and usable from other threads.
 ///
+/// It ends by [`end`](Self::end), [`trailers`](Self::trailers) or [`fail`](Self::fail). When its last
+/// clone is dropped before, its client has gone away: the body breaks off as by `fail`. A test that keeps
+/// it open and waits for an answer that the plugin gives behind the end of the body is stuck, and told so.
+///
 /// ```
 /// # use hotseat_plugin_api::{Context, Handler, Request, Response, Result};
 /// # struct Echo;
@@ -46,6 +50,22 @@ use crate::{
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Upload {
+    client: Arc<Client>,
+}
+
+/// The end of a body that the test has.
+#[derive(Debug, Default)]
+struct Client(Source);
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.0.step(Some(Step::Fail("the test has dropped its `Upload`".to_owned())), true);
+    }
+}
+
+/// The body itself, which a request has as well.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Source {
     state: Arc<Mutex<State>>,
 }
 
@@ -79,20 +99,11 @@ impl Upload {
         Self::default()
     }
 
-    /// All of it at once, with its length.
-    pub(super) fn whole(body: Bytes) -> Self {
-        let upload = Self::new();
-        lock(&upload.state).len = u64::try_from(body.len()).ok();
-        upload.send(body);
-        upload.end();
-        upload
-    }
-
     /// Sends a piece.
     pub fn send(&self, piece: impl Into<Bytes>) {
         let piece = piece.into();
         if !piece.is_empty() {
-            self.step(Some(Step::Data(piece)), false);
+            self.client.0.step(Some(Step::Data(piece)), false);
         }
     }
 
@@ -110,23 +121,40 @@ impl Upload {
         for (name, value) in fields {
             map.append(name.try_into().expect("a name"), value.try_into().expect("a value"));
         }
-        self.step(Some(Step::Trailers(List::of(&map))), true);
+        self.client.0.step(Some(Step::Trailers(List::of(&map))), true);
     }
 
     /// Breaks the body off, as a client does that goes away.
     pub fn fail(&self, why: impl Into<String>) {
-        self.step(Some(Step::Fail(why.into())), true);
+        self.client.0.step(Some(Step::Fail(why.into())), true);
     }
 
     /// Ends the body.
     pub fn end(&self) {
-        self.step(None, true);
+        self.client.0.step(None, true);
     }
 
     /// Whether the plugin has let go of it, read or not.
     #[must_use]
     pub fn is_dropped(&self) -> bool {
-        lock(&self.state).is_dropped
+        lock(&self.client.0.state).is_dropped
+    }
+
+    /// What a request has of it, which keeps no client.
+    pub(super) fn source(&self) -> Source {
+        self.client.0.clone()
+    }
+}
+
+impl Source {
+    /// All of it at once, with its length.
+    pub(super) fn whole(body: Bytes) -> Self {
+        let upload = Upload::new();
+        let source = upload.source();
+        lock(&source.state).len = u64::try_from(body.len()).ok();
+        upload.send(body);
+        upload.end();
+        source
     }
 
     fn step(&self, step: Option<Step>, is_last: bool) {
@@ -153,7 +181,8 @@ impl Upload {
         if std::mem::replace(&mut lock(&self.state).is_taken, true) {
             return None;
         }
-        let body = Box::new(Taken { world, upload: self.clone() });
+        world.bodies.add(self);
+        let body = Box::new(Taken { world, source: self.clone() });
         Some(Stream { data: Box::into_raw(body).cast(), vt: (&raw const VT).cast() })
     }
 }
@@ -169,20 +198,40 @@ impl State {
     }
 }
 
+/// Bodies that the plugin has not let go of.
+#[derive(Debug, Default)]
+pub(super) struct Bodies(Mutex<Vec<Source>>);
+
+impl Bodies {
+    fn add(&self, source: &Source) {
+        lock(&self.0).push(source.clone());
+    }
+
+    fn remove(&self, source: &Source) {
+        lock(&self.0).retain(|it| !Arc::ptr_eq(&it.state, &source.state));
+    }
+
+    /// Whether the plugin waits for what the test has to send.
+    pub(super) fn are_waited_for(&self) -> bool {
+        lock(&self.0).iter().any(|it| lock(&it.state).waiting.is_some())
+    }
+}
+
 /// The body, as the plugin has it.
 struct Taken {
     world: &'static World,
-    upload: Upload,
+    source: Source,
 }
 
 impl Drop for Taken {
     fn drop(&mut self) {
         let (steps, waiting) = {
-            let mut state = lock(&self.upload.state);
+            let mut state = lock(&self.source.state);
             state.is_dropped = true;
             state.has_ended = true;
             (std::mem::take(&mut state.steps), state.waiting.take())
         };
+        self.world.bodies.remove(&self.source);
         drop((steps, waiting));
     }
 }
@@ -195,7 +244,7 @@ unsafe extern "C" fn poll_next(data: *mut (), waker: *const Waker, out: *mut Fra
     let taken = unsafe { &*data.cast::<Taken>() };
     // SAFETY: the waker of a poll is valid for it.
     let kept = unsafe { Kept::of(taken.world, waker) };
-    let mut state = lock(&taken.upload.state);
+    let mut state = lock(&taken.source.state);
     let Some(step) = state.steps.pop_front() else {
         if state.has_ended {
             drop(state);
@@ -219,7 +268,7 @@ unsafe extern "C" fn poll_next(data: *mut (), waker: *const Waker, out: *mut Fra
 
 unsafe extern "C" fn len(data: *const ()) -> u64 {
     // SAFETY: made in `take`.
-    unsafe { &*data.cast::<Taken>() }.upload.len()
+    unsafe { &*data.cast::<Taken>() }.source.len()
 }
 
 unsafe extern "C" fn free(data: *mut ()) {

@@ -26,6 +26,7 @@ use super::{
     record::{LogLine, Metric, Panic},
     tasks::Tasks,
     topics::Topics,
+    upload::Bodies,
 };
 use crate::{Level, abi};
 
@@ -71,6 +72,7 @@ pub(crate) struct World {
     pub(super) topics: Topics,
     pub(super) tasks: Tasks,
     pub(super) pool: Pool,
+    pub(super) bodies: Bodies,
 }
 
 impl World {
@@ -90,6 +92,7 @@ impl World {
             topics: Topics::default(),
             tasks: Tasks::default(),
             pool: Pool::default(),
+            bodies: Bodies::default(),
         }));
         // Found from here for ever: not lost, for whoever looks for leaks.
         worlds.push(world);

@@ -153,6 +153,60 @@ fn test_that_is_stuck_ends_and_says_what_is_pending() {
     drop(blocked);
 }
 
+/// By the test that has it wrong, not by a 500 of the plugin's.
+#[test]
+fn field_that_no_client_can_send_fails_the_test() {
+    let kit = kit();
+    for (name, value, says) in [
+        ("x y", "z", "`x y` is no name of a field"),
+        ("", "z", "`` is no name of a field"),
+        ("x", "a\nb", "`x`: [97, 10, 98] is no value of a field"),
+    ] {
+        let ask = || kit.get("/json").header(name, value).send();
+        let panic = catch_unwind(AssertUnwindSafe(ask)).unwrap_err();
+        assert_eq!(panic.downcast_ref::<String>().unwrap(), says);
+    }
+    let mut reply = kit.get("/json").header("X-Any", [0xfc]).send();
+    assert_eq!((reply.status().as_u16(), reply.text().as_str()), (200, r#"{"a": 1}"#));
+    assert!(kit.panics().is_empty());
+}
+
+#[test]
+fn upload_that_is_dropped_breaks_off() {
+    let kit = kit();
+    let upload = Upload::new();
+    let call = kit.post("/length", "").upload(&upload).begin();
+    let other = upload.clone();
+    drop(upload);
+    other.send("one");
+    assert!(!call.is_answered(), "a clone of it is left");
+    drop(other);
+    let error = call.answer().error().unwrap().to_owned();
+    assert!(error.contains("the test has dropped its `Upload`"), "{error}");
+    let whole = Upload::new();
+    let call = kit.post("/length", "").upload(&whole).begin();
+    whole.send("four");
+    whole.end();
+    drop(whole);
+    assert_eq!(call.answer().text(), "4");
+}
+
+#[test]
+fn test_that_forgets_the_end_of_a_body_is_told() {
+    let kit = Host::<Plugin>::new().patience(Duration::from_millis(50)).start().unwrap();
+    let upload = Upload::new();
+    let stuck = |path: &str| {
+        let ask = || kit.post(path, "").upload(&upload).send();
+        let panic = catch_unwind(AssertUnwindSafe(ask)).unwrap_err();
+        panic.downcast_ref::<String>().unwrap().clone()
+    };
+    const SAYS: &str = "somebody who waits for a request's body that the test has not ended";
+    let text = stuck("/length");
+    assert!(text.contains(SAYS), "{text}");
+    let text = stuck("/never");
+    assert!(!text.contains(SAYS), "nobody reads it: {text}");
+}
+
 #[test]
 fn deadline_drops_the_call() {
     let kit = kit();
