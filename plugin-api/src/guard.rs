@@ -23,6 +23,10 @@ thread_local! {
     static TOLD: Cell<u64> = const { Cell::new(0) };
 }
 
+/// Where a panic was that our hook has not heard of.
+const UNKNOWN: &str =
+    "an unknown place (it was raised again here, or the plugin has a panic hook of its own)";
+
 static HOST: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 static HOST_VT: AtomicPtr<HostVt> = AtomicPtr::new(ptr::null_mut());
 
@@ -41,12 +45,13 @@ pub(crate) fn guard<T>(f: impl FnOnce() -> T) -> Option<T> {
 }
 
 /// A payload that was caught elsewhere (on a thread of a pool, or by the plugin before another panic)
-/// and raised again passes no hook: the host would tell the text of another panic.
+/// and raised again passes no hook: the host would tell the text of another panic. A hook that the
+/// plugin sets itself takes the place of ours, and nobody can ask whose it is without taking it away.
 #[cold]
 fn tell_again(payload: &(dyn Any + Send)) {
     let message = message_of(payload);
     if TOLD.get() != hash(message) {
-        tell(message, "an unknown place, and was raised again here");
+        tell(message, UNKNOWN);
     }
 }
 

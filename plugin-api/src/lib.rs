@@ -315,6 +315,7 @@
 //! | child processes | as in a program of its own; those that a preflight leaves refuse the deploy |
 //! | `tokio::signal`, `signal-hook` | hear what is sent to the serving process, and go with their version; what the host handles it goes on handling. [`Handler::signal`] hears of what is sent to the host |
 //! | working directory, umask, limits, environment | change for all plugins; the host itself goes by those of its start |
+//! | a panic hook | one of your own takes the place of the one that tells the host: the answer is 500 all the same, and the log has the panic without its place. One that calls the hook before it (`panic::take_hook`) costs nothing |
 //! | TLS in C | OpenSSL keeps addresses of whoever has used it, and that keeps the version in memory: `rustls` |
 //!
 //! # Testing a plugin

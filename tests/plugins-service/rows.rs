@@ -1,7 +1,8 @@
 //! What authors of services look for, a route each: see `tests/it/service/rows.rs`.
 
 use std::{
-    convert::Infallible, future::poll_fn, io::Read as _, os::unix::net, task::Poll, time::Duration,
+    convert::Infallible, future::poll_fn, io::Read as _, os::unix::net, panic, task::Poll,
+    time::Duration,
 };
 
 use axum::{
@@ -98,6 +99,19 @@ async fn local() -> &'static str {
     "spawned"
 }
 
+/// Panics behind a hook of its own.
+async fn own_hook() {
+    panic::set_hook(Box::new(|_| println!("a hook of its own")));
+    panic!("behind a hook of its own");
+}
+
+/// Panics behind one that goes on to the one before it.
+async fn chained_hook() {
+    let before = panic::take_hook();
+    panic::set_hook(Box::new(move |info| before(info)));
+    panic!("behind a hook that goes on");
+}
+
 async fn deadline(Extension(info): Extension<RequestInfo>) -> String {
     let (left, ends) = (info.time_left(), info.deadline());
     let near = ends.and_then(|ends| ends.checked_duration_since(std::time::Instant::now()));
@@ -172,6 +186,8 @@ fn app(context: &Context) -> Result<Router> {
         .route("/spawned", get(spawned))
         .route("/budget", get(budget))
         .route("/local", get(local))
+        .route("/own_hook", get(own_hook))
+        .route("/chained_hook", get(chained_hook))
         .route("/deadline", get(deadline))
         .route("/feed", get(feed))
         .route("/child", get(child))

@@ -55,6 +55,18 @@ fn spawn_local_panics() {
     host.assert_logged("spawn_local");
 }
 
+/// A hook of the plugin's own takes the place of the one that tells the host where a panic was.
+#[test]
+fn a_panic_hook_of_ones_own_costs_the_place() {
+    let host = start(host!());
+    host.connect().get("/chained_hook").unwrap().assert_error(500, "plugin_panic");
+    host.assert_logged("behind a hook that goes on");
+    host.assert_logged("tests/plugins-service/rows.rs:");
+    host.connect().get("/own_hook").unwrap().assert_error(500, "plugin_panic");
+    host.assert_logged("behind a hook of its own");
+    host.assert_logged("or the plugin has a panic hook of its own");
+}
+
 #[test]
 fn the_deadline_is_told() {
     assert_eq!(start(host!().arg("--plugin-time=40s")).get("/deadline").text(), "true true");

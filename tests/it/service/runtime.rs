@@ -28,6 +28,15 @@ fn the_lack_of_a_runtime_says_what_to_write() {
     assert!(refused.hint.contains(HINT), "{refused:?}");
 }
 
+/// An application has one unless its author has said otherwise, and that is what is named.
+#[test]
+fn the_lack_of_an_applications_runtime_names_the_export() {
+    let host = host!().with(fault("no_runtime_app"), "libhandler_v1.so").start();
+    assert_eq!(host.get("/").text(), "served");
+    host.connect().get("/spawn").unwrap().assert_error(500, "plugin_panic");
+    host.assert_logged("an application has one unless its export says `runtime = none`");
+}
+
 /// A guard of a runtime that is held over an await breaks its own answer, and nothing else.
 #[test]
 fn a_guard_over_an_await_breaks_its_own_answer() {

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fs};
 use super::{assert_none, is_unit_test, root, sources};
 
 /// First cell of a row, and the tests that hold what stands in it.
-const ROWS: [(&str, &[&str]); 61] = [
+const ROWS: [(&str, &[&str]); 62] = [
     // Beside requests.
     ("work that belongs to no request", &["beside::ends::they_go_on_until_the_last_request"]),
     (
@@ -242,6 +242,7 @@ const ROWS: [(&str, &[&str]); 61] = [
             "process_wide::variables_are_those_of_the_start",
         ],
     ),
+    ("a panic hook", &["service::rows::a_panic_hook_of_ones_own_costs_the_place"]),
     ("TLS in C", &["unload::heaps::a_block_of_what_stays_holds_a_library"]),
     // Testing a plugin.
     (

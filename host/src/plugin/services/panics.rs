@@ -23,8 +23,9 @@ impl PanicReport {
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         self.message.contains(NO_RUNTIME).then_some(
-            "tokio finds no runtime: write `export_handler!(.., runtime = \"tokio\")`, with the feature \
-             `runtime` of `hotseat-plugin-api`, or enter one of the plugin's own",
+            "tokio finds no runtime: an application has one unless its export says `runtime = none`; \
+             for a handler write `export_handler!(.., runtime = \"tokio\")`, with the feature \
+             `runtime` of `hotseat-plugin-api`; or enter one of the plugin's own",
         )
     }
 }
