@@ -292,8 +292,22 @@
 //!
 //! A crate that forbids unsafe code cannot export a plugin: [`export_handler!`] says why, and the ways out.
 //!
-//! What differs from a program of its own: `OPTIONS *`, `TRACE` and broken requests (one without `Host`,
-//! most of all) are answered as this host does, a panic is a 500 instead of a closed connection, and fields
+//! What differs from a program of its own that hyper serves:
+//!
+//! | what | as a plugin |
+//! |---|---|
+//! | `CONNECT`, `TRACE`, `OPTIONS *` | are the host's to answer: 405, 405, 204 |
+//! | a request without `Host`, or with several | 400 |
+//! | a target like `foo` or `a:80`, or `*` without `OPTIONS`; one with a user's name in it | 400 |
+//! | an `Expect` that is not `100-continue` | 417 |
+//! | a `Transfer-Encoding` that is not one `chunked` | 501 |
+//! | a status from 600 to 999 | 500, and a line in the log |
+//! | the body of a 205 | is left out, as such an answer has none |
+//! | `hyper::ext::ReasonPhrase` | is left out: the phrase is the usual one of the status |
+//! | the fields `keep-alive`, and `upgrade` where the answer is neither 101 nor 426 | are left out: the connection is the host's |
+//! | `ConnectInfo<SocketAddr>` of a client on a Unix socket | there is none: axum answers 500, "Missing request extension"; `Option<Extension<ConnectInfo<SocketAddr>>>` and `RequestInfo::peer` are `None` |
+//!
+//! A panic is a 500 instead of a closed connection, and fields
 //! of an answer's head may come in another order. The field `host` names whom the target names: also over
 //! HTTP/2, where a program of its own has none; there pieces of a cookie come joined, and an answer
 //! without a body has no `content-length`. A client that only closes

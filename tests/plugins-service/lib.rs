@@ -24,6 +24,7 @@ use axum::{
 use futures_util::{StreamExt as _, stream};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
+use hyper::ext::ReasonPhrase;
 use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -74,6 +75,8 @@ pub fn app() -> Router {
         .route("/matched/{id}", get(matched))
         .route("/status/{code}", get(status))
         .route("/last", get(|| async { ([(CONNECTION, "close")], "the last one") }))
+        .route("/phrase", get(phrase))
+        .route("/hops", get(hops))
         .route("/away", get(|| async { Redirect::temporary("/shop") }))
         .route("/empty", get(|| async { StatusCode::NO_CONTENT }))
         .route("/echo", post(|body: Body| async { Response::new(body) }))
@@ -146,6 +149,18 @@ async fn status(Path(code): Path<u16>) -> Response {
         |error| (StatusCode::BAD_REQUEST, error.to_string()).into_response(),
         |status| (status, [(CONTENT_TYPE, "text/x-status")], "a status").into_response(),
     )
+}
+
+/// With words of its own behind the status.
+async fn phrase() -> Response {
+    let mut response = "a body".into_response();
+    response.extensions_mut().insert(ReasonPhrase::from_static(b"All Is Well"));
+    response
+}
+
+/// What is between a server and its client.
+async fn hops() -> impl IntoResponse {
+    ([("keep-alive", "timeout=7"), ("upgrade", "shout")], "a body")
 }
 
 /// Reads the body in a task of its own.

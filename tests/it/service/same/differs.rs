@@ -4,6 +4,8 @@ use hotseat_test_support::{Connection, Gate, fault, host};
 
 use super::{Program, answer, without};
 
+const EMPTY: &str = "0\r\n\r\n";
+
 /// Name, request, and the beginning of what a program of its own and what this host answers; an empty
 /// one is a connection that was closed without an answer.
 fn differences() -> Vec<(&'static str, String, &'static str, &'static str)> {
@@ -24,7 +26,73 @@ fn differences() -> Vec<(&'static str, String, &'static str, &'static str)> {
             "HTTP/1.1 200",
             "HTTP/1.1 417",
         ),
+        ("CONNECT", without("CONNECT a:80 HTTP/1.1"), "HTTP/1.1 404", "HTTP/1.1 405"),
+        ("a target of a word", without("GET foo HTTP/1.1"), "HTTP/1.1 404", "HTTP/1.1 400"),
+        ("a target of a place", without("GET a:80 HTTP/1.1"), "HTTP/1.1 404", "HTTP/1.1 400"),
+        ("GET *", without("GET * HTTP/1.1"), "HTTP/1.1 404", "HTTP/1.1 400"),
+        (
+            "a user in the target",
+            without("GET http://u:p@a/request HTTP/1.1"),
+            "HTTP/1.1 200",
+            "HTTP/1.1 400",
+        ),
+        (
+            "two transfer codings",
+            without("POST /length HTTP/1.1\r\nTransfer-Encoding: gzip, chunked") + EMPTY,
+            "HTTP/1.1 200",
+            "HTTP/1.1 501",
+        ),
+        (
+            "chunked twice",
+            without("POST /length HTTP/1.1\r\nTransfer-Encoding: chunked, chunked") + EMPTY,
+            "HTTP/1.1 200",
+            "HTTP/1.1 501",
+        ),
+        ("status 600", without("GET /status/600 HTTP/1.1"), "HTTP/1.1 600", "HTTP/1.1 500"),
+        ("status 999", without("GET /status/999 HTTP/1.1"), "HTTP/1.1 999", "HTTP/1.1 500"),
+        ("a phrase", without("GET /phrase HTTP/1.1"), "HTTP/1.1 200 All Is", "HTTP/1.1 200 OK"),
     ]
+}
+
+/// What one answer has and the other has not; the rest is the same.
+#[test]
+fn what_is_left_out_is_what_is_named() {
+    let (program, host) = (Program::start(), super::host().start());
+    for (target, left_out) in [
+        ("/status/205", &["a status"][..]),
+        ("/hops", &["keep-alive: timeout=7", "upgrade: shout"]),
+    ] {
+        let request = without(&format!("GET {target} HTTP/1.1"));
+        let mut alone = answer(program.address, request.as_bytes());
+        let plugin = answer(host.data(), request.as_bytes());
+        assert_ne!(alone, plugin, "{target}");
+        for it in left_out {
+            assert!(alone.contains(it) && !plugin.contains(it), "{target}: {plugin}");
+            alone = alone.replace(&format!("{it}\r\n"), "").replace(it, "");
+        }
+        // An empty body has another length.
+        assert_eq!(alone.replace("length: 8", "length: 0"), plugin, "{target}");
+    }
+}
+
+/// It has none: an extractor that wants one has its refusal answered.
+#[test]
+fn a_client_on_a_unix_socket_has_no_address() {
+    use std::{
+        io::{Read as _, Write as _},
+        os::unix::net::UnixStream,
+    };
+
+    let builder = host!();
+    let path = builder.home().path().join("data.sock");
+    let builder = builder.arg("--listen").arg(format!("unix:{}", path.display()));
+    let _host = builder.with(fault("stock_app"), "libhandler_v1.so").start();
+    let mut stream = UnixStream::connect(&path).unwrap();
+    stream.write_all(without("GET /client HTTP/1.1").as_bytes()).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    assert!(text.starts_with("HTTP/1.1 500"), "{text}");
+    assert!(text.contains("Missing request extension"), "{text}");
 }
 
 #[test]
