@@ -27,6 +27,7 @@ pub mod reload;
 pub mod renewal;
 pub mod room;
 pub mod settings;
+pub mod standing;
 pub mod tried;
 pub mod upkeep;
 

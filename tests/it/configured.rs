@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use hotseat_test_support::{Answer, Builder, Host, fault, host};
 use serde_json::{Value, json};
 
+mod deploys;
 mod refusals;
 mod reloads;
 mod secrets;

@@ -9,6 +9,7 @@ use std::{
     collections::BTreeMap,
     fmt, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use serde_json::{Map, Value, json};
@@ -49,7 +50,7 @@ pub struct Places {
 }
 
 /// `[plugin.NAME]`, with its references as they were typed.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PluginTable {
     /// All of it.
     pub table: Map<String, Value>,
@@ -73,6 +74,8 @@ pub struct PluginSettings {
     pub places: Option<String>,
     /// What its references stood for.
     pub secrets: Secrets,
+    /// The table as it was typed, where this is the process that has read it.
+    pub typed: Option<Arc<PluginTable>>,
 }
 
 impl fmt::Debug for PluginSettings {
@@ -203,7 +206,8 @@ impl PluginTable {
             json!({ "file": file, "line": line, "lines": lines, "secrets": paths, "host": HOST_KEYS })
                 .to_string()
         });
-        Ok(PluginSettings { json: Some(Value::Object(table).to_string()), places, secrets })
+        let json = Some(Value::Object(table).to_string());
+        Ok(PluginSettings { json, places, secrets, typed: Some(Arc::new(self.clone())) })
     }
 
     fn place_of(&self, key: &str) -> String {

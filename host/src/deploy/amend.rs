@@ -55,6 +55,9 @@ impl Pipeline {
             let withdraw = first.then_some(&withdraw as boot::Withdraw<'_>);
             boot::load_committed(&self.workshop, &self.record, halted, &*progress, withdraw)
         };
+        for (plugin, loaded) in booted.iter().filter_map(|it| Some((it.0, it.1.as_ref()?))) {
+            self.workshop.settings.go_by(plugin, &loaded.settings);
+        }
         self.active.extend(booted);
         self.store_table();
         (self.reports.in_traffic)();

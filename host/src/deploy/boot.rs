@@ -194,5 +194,5 @@ fn load(
         generation: version.generation,
     };
     let candidate = Candidate { subject, bytes, author: None, notes: Vec::new(), settings };
-    workshop.load(workshop.preflight(waiting, candidate)?)
+    workshop.load(workshop.preflight_again(waiting, candidate, true)?)
 }

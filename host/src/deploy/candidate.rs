@@ -111,6 +111,38 @@ impl Coded for CandidateError {
     }
 }
 
+/// A candidate that did not take what it was given, with what there is to say about that.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct NotWith {
+    error: CandidateError,
+    about: Vec<String>,
+}
+
+impl NotWith {
+    /// `about` its settings, if that is where it failed.
+    #[must_use]
+    pub fn new(error: CandidateError, about: Vec<String>) -> Self {
+        let of_new = matches!(&error, CandidateError::Preflight(error) if error.is_of_new());
+        Self { error, about: if of_new { about } else { Vec::new() } }
+    }
+}
+
+impl Coded for NotWith {
+    fn code(&self) -> &'static str {
+        self.error.code()
+    }
+
+    fn kind(&self) -> Kind {
+        self.error.kind()
+    }
+
+    fn hint(&self) -> Option<String> {
+        let lines: Vec<_> = self.about.iter().cloned().chain(self.error.hint()).collect();
+        (!lines.is_empty()).then(|| lines.join("; "))
+    }
+}
+
 /// What every step needs.
 #[derive(Debug)]
 pub struct Workshop {
@@ -238,6 +270,39 @@ impl Workshop {
         Ok(Passed { subject, bytes, notes, took, settings, leaves, resolved, file })
     }
 
+    /// As [`preflight`](Self::preflight), of bytes that have served before: a version that does not take
+    /// the settings that are in force is given those with which it served last. `keep`: it only goes on.
+    ///
+    /// # Errors
+    /// As [`preflight`](Self::preflight), with what is in force.
+    pub fn preflight_again(
+        &self,
+        waiting: Waiting,
+        candidate: Candidate,
+        keep: bool,
+    ) -> Result<Passed, CandidateError> {
+        let Candidate { subject, bytes, author, notes, settings } = candidate;
+        let Subject { plugin, digest, .. } = &subject;
+        let had = self.settings.had((plugin, *digest), &settings, keep);
+        let again = had.map(|settings| {
+            let (subject, bytes, author) = (subject.clone(), bytes.clone(), author.clone());
+            Candidate { subject, bytes, author, notes: notes.clone(), settings }
+        });
+        let first = Candidate { subject, bytes, author, notes, settings };
+        match (self.preflight(waiting, first), again) {
+            (Err(CandidateError::Preflight(error)), Some(mut again)) if error.is_of_new() => {
+                let plugin = &again.subject.plugin;
+                again.notes.push(format!(
+                    "it was given the settings with which it served last, because it does not take \
+                     [plugin.{plugin}] as it is now ({error}): the next start or upgrade goes by the file"
+                ));
+                // Why it does not take what is in force is what its author needs to know.
+                self.preflight(self.waiting(), again).map_err(|_| error.into())
+            }
+            (done, _) => done,
+        }
+    }
+
     /// What a candidate is tried with.
     fn given<'a>(&'a self, settings: &'a PluginSettings) -> Given<'a> {
         Given { settings, config: &self.config, cells: self.services.cells.file() }
@@ -252,7 +317,7 @@ impl Workshop {
         let waiting = self.waiting();
         let staged = self.stage(path)?;
         let copy = |bytes: &[u8]| self.store.trial_copy(staged.digest, bytes);
-        let settings = self.settings.fresh(&staged.plugin)?;
+        let settings = self.settings.anew(&staged.plugin)?.settings;
         let version = (staged.plugin, staged.label);
         let library = (&*staged.bytes, Some(path));
         let given = self.given(&settings);

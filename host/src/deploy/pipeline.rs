@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    candidate::{Candidate, CandidateError, Passed, Subject, Workshop},
+    candidate::{Candidate, CandidateError, NotWith, Passed, Subject, Workshop},
     ceiling::Ceilings,
     condition::Condition,
     desk::{Desk, DeskError, Job, Outcome, Refusal, Work},
@@ -19,12 +19,14 @@ use super::{
     order::{Change, Deployed, Order, Source},
     record::{Commit, Record},
     renewal::Renewal,
+    settings::{Anew, log_levels, memory_rules},
 };
 use crate::{
     artifact::elf,
     error::{Coded, Kind},
     event::{Event, Phase},
     ids::{Digest, Generation, PluginName, Version},
+    log,
     metrics::Metrics,
     route::{Drains, Loaded, Routes, Table, check_mount},
     state::{VersionEntry, history::Entry},
@@ -269,11 +271,15 @@ impl Pipeline {
         if previous.as_ref().is_some_and(|previous| subject.label < previous.label) {
             notes.push(format!("downgrade: {} is below what served before", subject.label));
         }
-        notes.extend(self.mistyped_table(&subject.plugin));
-        let settings = self.workshop.settings.fresh(&subject.plugin).map_err(refuse)?;
+        let Anew { settings, tables, note } =
+            self.workshop.settings.anew(&subject.plugin).map_err(refuse)?;
+        let about_tables = note.into_iter().chain(self.mistyped_table(&subject.plugin, &tables));
+        let about_tables: Vec<_> = about_tables.collect();
+        notes.extend(about_tables.iter().cloned());
         let author = Some(path.to_owned());
         let candidate = Candidate { subject, bytes: staged.bytes, author, notes, settings };
-        let passed = self.workshop.preflight(waiting, candidate).map_err(refuse)?;
+        let passed = self.workshop.preflight(waiting, candidate);
+        let passed = passed.map_err(|error| refuse(NotWith::new(error, about_tables)))?;
         let file = (source == Source::Folder).then(|| path.to_owned());
         self.bring_up(passed, Origin::File(file), started)
     }
@@ -308,7 +314,7 @@ impl Pipeline {
         };
         let settings = self.workshop.settings.fresh(&subject.plugin).map_err(refuse)?;
         let candidate = Candidate { subject, bytes, author: None, notes, settings };
-        let passed = self.workshop.preflight(waiting, candidate).map_err(refuse)?;
+        let passed = self.workshop.preflight_again(waiting, candidate, false).map_err(refuse)?;
         self.bring_up(passed, Origin::Kept(target), started)
     }
 
@@ -373,6 +379,7 @@ impl Pipeline {
 
     /// Makes `loaded` what serves; what served before is retired.
     pub(super) fn swap(&mut self, plugin: &PluginName, loaded: Arc<Loaded>) -> Option<Version> {
+        self.workshop.settings.go_by(plugin, &loaded.settings);
         let before = self.active.insert(plugin.clone(), Some(loaded)).flatten();
         self.store_table();
         before.map(|before| self.retire(before))
@@ -380,7 +387,11 @@ impl Pipeline {
 
     /// Has the next request meet what is active.
     pub(super) fn store_table(&self) {
-        self.workshop.settings.serve(&self.active);
+        let Workshop { settings, config, .. } = &self.workshop;
+        if let Some(tables) = settings.serve(&self.active, config.limits.kept_count) {
+            self.reports.ceilings.go_by(memory_rules(&tables));
+            log::set_levels(&log_levels(&tables));
+        }
         self.routes.store(Table::build(&self.workshop.config.mounts, &self.active));
         self.active.values().flatten().for_each(|loaded| self.reports.ceilings.watch(loaded));
     }

@@ -19,7 +19,7 @@ use super::{
     order::{Change, Deployed},
     pipeline::{Pipeline, refuse},
     record::Commit,
-    settings::{Renewed, Tables, log_levels, memory_rules},
+    settings::{Renewed, Tables},
 };
 use crate::{
     config::plugin::{PluginSettings, Secrets, settings_of},
@@ -27,7 +27,6 @@ use crate::{
     error::{Coded, Kind},
     event::{Event, Phase},
     ids::{PluginName, Version},
-    log,
     route::Loaded,
     state::history::Entry,
     sys::keep,
@@ -127,7 +126,13 @@ impl Coded for NotTaken {
     }
 
     fn hint(&self) -> Option<String> {
-        self.error.hint()
+        let hint = self.error.hint();
+        // It may be meant for a version that is still to come.
+        let other = (self.error.code() == "new_failed").then(|| {
+            "what is meant for another version is deployed with it: a deploy reads the table of its plugin anew".to_owned()
+        });
+        let lines: Vec<_> = hint.into_iter().chain(other).collect();
+        (!lines.is_empty()).then(|| lines.join("; "))
     }
 }
 
@@ -265,13 +270,12 @@ impl Pipeline {
     }
 
     /// A word about tables that may be meant for `plugin`, which has none.
-    pub(super) fn mistyped_table(&self, plugin: &PluginName) -> Option<String> {
-        let tables = self.workshop.settings.tables();
+    pub(super) fn mistyped_table(&self, plugin: &PluginName, tables: &Tables) -> Option<String> {
         if tables.contains_key(plugin) {
             return None;
         }
         let unknown: Vec<_> =
-            self.unknown(&tables).iter().map(|it| format!("[plugin.{it}]")).collect();
+            self.unknown(tables).iter().map(|it| format!("[plugin.{it}]")).collect();
         (!unknown.is_empty()).then(|| {
             format!("there is no [plugin.{plugin}], and nobody is given {}", unknown.join(", "))
         })
@@ -322,8 +326,6 @@ impl Pipeline {
         job: &ReloadJob,
         started: Instant,
     ) -> Vec<Deployed> {
-        self.reports.ceilings.go_by(memory_rules(&renewed.tables));
-        log::set_levels(&log_levels(&renewed.tables));
         self.workshop.settings.take(renewed);
         let mut done = Vec::new();
         let mut before = Vec::new();

@@ -1,9 +1,10 @@
 //! The plugins' own settings that are in force.
 //!
-//! Owns the tables that a load goes by, until a reload brings others, and what the secrets of whatever
-//! is in traffic stood for: a worker that begins in the place of another one goes on with exactly these
-//! ([`Standing`]), whatever file or secret has changed on the disk meanwhile.
-//! Invariant: tables are taken as a whole, once everything that they change in traffic serves.
+//! Owns the tables that a load goes by, until a reload or a deploy brings others, and what the secrets of
+//! whatever is in traffic stood for: a worker that begins in the place of another one goes on with
+//! exactly these ([`Standing`]), whatever file or secret has changed on the disk meanwhile.
+//! Invariant: a reload's tables are taken as a whole, once everything that they change in traffic serves;
+//! a deploy's is that of its own plugin, and is in force once the deploy is committed.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,9 +12,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use serde::{Deserialize, Serialize};
-
-use super::desk::Refusal;
+use super::{
+    desk::Refusal,
+    standing::{Standing, same_settings},
+};
 use crate::{
     artifact,
     config::{
@@ -22,7 +24,7 @@ use crate::{
         raw::{Loaded as Read, changed_keys, file::FileText},
     },
     error::{Coded, Kind},
-    ids::PluginName,
+    ids::{Digest, PluginName},
     log::Levels,
     route::Loaded,
 };
@@ -45,55 +47,6 @@ pub struct Origin {
 impl fmt::Debug for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Origin").field("file", &self.file.path).finish_non_exhaustive()
-    }
-}
-
-/// What the next worker needs besides the file to have the same settings.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Standing {
-    /// The file that the tables come from, if they were reloaded.
-    pub file: Option<FileText>,
-    /// What references stood for, of each plugin in traffic.
-    pub secrets: BTreeMap<PluginName, Secrets>,
-}
-
-impl fmt::Debug for Standing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Standing").finish_non_exhaustive()
-    }
-}
-
-/// As it goes from one worker to the next, by way of the master.
-#[derive(Default, Serialize, Deserialize)]
-#[serde(default)]
-struct Wire {
-    file: Option<WireFile>,
-    secrets: BTreeMap<String, Secrets>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct WireFile {
-    path: Option<std::path::PathBuf>,
-    text: String,
-}
-
-impl Standing {
-    /// Of a text of [`to_text`](Self::to_text). `None`: it is none.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let Wire { file, secrets } = serde_json::from_str(text).ok()?;
-        let file = file.map(|WireFile { path, text }| FileText { path, text });
-        let named = secrets.into_iter().filter_map(|(name, it)| Some((name.parse().ok()?, it)));
-        Some(Self { file, secrets: named.collect() })
-    }
-
-    /// For whoever starts the next worker; it has secrets in it.
-    #[must_use]
-    pub fn to_text(&self) -> String {
-        let file = self.file.clone().map(|FileText { path, text }| WireFile { path, text });
-        let named = self.secrets.iter().map(|(name, it)| (name.to_string(), it.clone()));
-        let wire = Wire { file, secrets: named.collect() };
-        serde_json::to_string(&wire).expect("texts always have a JSON form")
     }
 }
 
@@ -129,9 +82,25 @@ pub struct Renewed {
     pub file: FileText,
 }
 
+/// What a deploy is given: the table of its plugin as the file has it now.
+#[derive(Debug)]
+pub struct Anew {
+    /// The settings.
+    pub settings: PluginSettings,
+    /// All tables that the file has, by which others may be meant for this plugin.
+    pub tables: Arc<Tables>,
+    /// What there is to say about it.
+    pub note: Option<String>,
+}
+
 #[derive(Debug)]
 struct Inside {
+    /// As the file said when it was accepted as a whole.
+    of_file: Arc<Tables>,
+    /// Those, and what deploys since have brought.
     tables: Arc<Tables>,
+    /// Those by which the host itself goes.
+    ruled: Arc<Tables>,
     standing: Standing,
 }
 
@@ -148,8 +117,13 @@ impl Settings {
     /// `tables`, with the values that a worker before has left.
     #[must_use]
     pub fn new(tables: Tables, standing: Standing, origin: Option<Origin>, salt: String) -> Self {
-        let inside = Inside { tables: Arc::new(tables), standing };
-        Self { inside: Mutex::new(inside), origin, salt }
+        let of_file = Arc::new(tables);
+        let mut tables = of_file.clone();
+        for (plugin, given) in &standing.given {
+            put(&mut tables, plugin, given.latest());
+        }
+        let ruled = tables.clone();
+        Self { inside: Mutex::new(Inside { of_file, tables, ruled, standing }), origin, salt }
     }
 
     fn inside(&self) -> MutexGuard<'_, Inside> {
@@ -162,7 +136,36 @@ impl Settings {
         self.inside().tables.clone()
     }
 
-    /// What a deploy of `plugin` is given: its secrets are read now.
+    /// What a deploy of `plugin` is given: its table and its secrets are read now. A file that cannot be
+    /// read, or is wrong, keeps no deploy back that goes without it.
+    ///
+    /// # Errors
+    /// [`SecretError`].
+    pub fn anew(&self, plugin: &PluginName) -> Result<Anew, SecretError> {
+        let before = self.tables();
+        let (tables, note) = match self.reread() {
+            Ok(renewed) => {
+                let tables = Arc::new(renewed.tables);
+                let [was, is] = [&before, &tables].map(|it| it.get(plugin));
+                let note = (!same_settings(was, is)).then(|| {
+                    format!("[plugin.{plugin}] is taken as the file has it now: it has changed")
+                });
+                (tables, note)
+            }
+            // Nobody has promised more.
+            Err(error) if error.code() == NoOrigin.code() => (before, None),
+            Err(error) => {
+                let note = format!(
+                    "the settings are those that were accepted last, because now there are none: {error}"
+                );
+                (before, Some(note))
+            }
+        };
+        let settings = settings_of(&tables, plugin, &Secrets::new())?;
+        Ok(Anew { settings, tables, note })
+    }
+
+    /// What `plugin` is given by what is in force: its secrets are read now.
     ///
     /// # Errors
     /// [`SecretError`].
@@ -179,14 +182,58 @@ impl Settings {
         settings_of(&self.tables(), plugin, &kept.unwrap_or_default())
     }
 
-    /// From here on the secrets of what is in traffic are what these generations were given.
-    pub fn serve(&self, active: &BTreeMap<PluginName, Option<Arc<Loaded>>>) {
+    /// What the bytes `digest` of `plugin` were given when they served last, if that is something else
+    /// than `now`. Secrets that are known are not read again where it only goes on (`keep`).
+    #[must_use]
+    pub fn had(
+        &self,
+        (plugin, digest): (&PluginName, Digest),
+        now: &PluginSettings,
+        keep: bool,
+    ) -> Option<PluginSettings> {
+        let (table, kept) = {
+            let inside = self.inside();
+            let table = inside.standing.given.get(plugin)?.of(digest)?.cloned();
+            let kept = inside.standing.secrets.get(plugin).filter(|_| keep).cloned();
+            (table, kept.unwrap_or_default())
+        };
+        let had = match table {
+            Some(table) => table.resolve(plugin, &kept).ok()?,
+            None => PluginSettings::default(),
+        };
+        (!had.serves_as(now)).then_some(had)
+    }
+
+    /// What `plugin` serves with is in force.
+    pub fn go_by(&self, plugin: &PluginName, settings: &PluginSettings) {
+        put(&mut self.inside().tables, plugin, settings.typed.as_deref());
+    }
+
+    /// From here on what is in traffic is what the next worker goes on with: the secrets that these
+    /// generations were given, and their tables. Of each plugin so many versions before are known. The
+    /// tables, if the host itself is to go by others than before.
+    #[must_use]
+    pub fn serve(
+        &self,
+        active: &BTreeMap<PluginName, Option<Arc<Loaded>>>,
+        kept_count: usize,
+    ) -> Option<Arc<Tables>> {
         let mut inside = self.inside();
-        let known = &mut inside.standing.secrets;
-        known.retain(|plugin, _| active.contains_key(plugin));
-        for (plugin, loaded) in active.iter().filter_map(|it| Some((it.0, it.1.as_ref()?))) {
-            known.insert(plugin.clone(), loaded.settings.secrets.clone());
+        let Inside { of_file, tables, ruled, standing } = &mut *inside;
+        standing.secrets.retain(|plugin, _| active.contains_key(plugin));
+        standing.given.retain(|plugin, _| active.contains_key(plugin));
+        let names: BTreeSet<_> = tables.keys().chain(of_file.keys()).cloned().collect();
+        for plugin in names.iter().filter(|it| !active.contains_key(*it)) {
+            put(tables, plugin, of_file.get(plugin));
         }
+        for (plugin, loaded) in active.iter().filter_map(|it| Some((it.0, it.1.as_ref()?))) {
+            standing.secrets.insert(plugin.clone(), loaded.settings.secrets.clone());
+            let given = standing.given.entry(plugin.clone()).or_default();
+            given.note(loaded.version.digest, tables.get(plugin), kept_count);
+        }
+        let is_new = !Arc::ptr_eq(ruled, tables);
+        ruled.clone_from(tables);
+        is_new.then(|| tables.clone())
     }
 
     /// What the next worker needs.
@@ -231,9 +278,22 @@ impl Settings {
     /// What was read anew is in force.
     pub fn take(&self, renewed: Renewed) {
         let mut inside = self.inside();
-        inside.tables = Arc::new(renewed.tables);
+        inside.of_file = Arc::new(renewed.tables);
+        inside.tables = inside.of_file.clone();
         inside.standing.file = Some(renewed.file);
     }
+}
+
+/// Makes `table` that of `plugin`; what is the same already costs nothing.
+fn put(tables: &mut Arc<Tables>, plugin: &PluginName, table: Option<&PluginTable>) {
+    if tables.get(plugin) == table {
+        return;
+    }
+    let tables = Arc::make_mut(tables);
+    match table {
+        Some(table) => tables.insert(plugin.clone(), table.clone()),
+        None => tables.remove(plugin),
+    };
 }
 
 /// How much memory each plugin's heap may hold.
@@ -260,25 +320,48 @@ mod tests {
 
     #[test]
     fn what_a_worker_leaves_is_what_the_next_one_begins_with() {
-        let file = FileText { path: Some("/x.toml".into()), text: "[plugin.shop]\n".to_owned() };
         let secrets = Secrets::from([("file:/gone".to_owned(), "hunter2".to_owned())]);
         let secrets = BTreeMap::from([(name(), secrets)]);
-        let standing = Standing { file: Some(file), secrets };
-        assert!(!format!("{standing:?}").contains("hunter2"));
-        assert_eq!(Standing::parse(&standing.to_text()), Some(standing.clone()));
-        assert_eq!(Standing::parse(r#"{"of_later": 1}"#), Some(Standing::default()));
-        assert_eq!(Standing::parse("{"), None);
+        let standing = Standing { secrets, ..Standing::default() };
         let mut table = PluginTable::default();
         table.table.insert("key".to_owned(), "file:/gone".into());
         let settings = Settings::new([(name(), table)].into(), standing, None, "s".to_owned());
         let kept = settings.kept(&name()).unwrap();
         assert_eq!(kept.json.as_deref(), Some(r#"{"key":"hunter2"}"#));
         assert_eq!(settings.fresh(&name()).unwrap_err().code(), "secret_unreadable");
-        settings.serve(&BTreeMap::from([(name(), None)]));
+        let _ = settings.serve(&BTreeMap::from([(name(), None)]), 5);
         assert!(settings.kept(&name()).is_ok(), "it did not come up, and may be tried again");
-        settings.serve(&BTreeMap::new());
+        let _ = settings.serve(&BTreeMap::new(), 5);
         assert!(settings.kept(&name()).is_err(), "it was unloaded");
         assert_eq!(settings.reread().unwrap_err().code(), "reload_unsupported");
+    }
+
+    /// A worker that begins after a deploy has brought a table of its own goes by that, and knows what the
+    /// version before had.
+    #[test]
+    fn what_a_deploy_has_brought_outlives_its_worker() {
+        let table = |text: &str| {
+            let mut table = PluginTable::default();
+            table.table.insert("room".to_owned(), text.into());
+            table
+        };
+        let [one, two] = [1, 2].map(|byte| Digest([byte; 32]));
+        let mut standing = Standing::default();
+        let given = standing.given.entry(name()).or_default();
+        given.note(one, Some(&table("one")), 5);
+        given.note(two, Some(&table("two")), 5);
+        let of_file = Tables::from([(name(), table("of the file"))]);
+        let settings = Settings::new(of_file, standing, None, String::new());
+        let now = settings.kept(&name()).unwrap();
+        assert_eq!(now.json.as_deref(), Some(r#"{"room":"two"}"#));
+        let had = |digest| settings.had((&name(), digest), &now, true).map(|it| it.json.unwrap());
+        assert_eq!(had(one).as_deref(), Some(r#"{"room":"one"}"#));
+        assert_eq!(had(two), None, "it is the same");
+        assert_eq!(had(Digest([3; 32])), None);
+        assert!(settings.serve(&BTreeMap::new(), 5).is_some(), "others are in force");
+        assert!(settings.serve(&BTreeMap::new(), 5).is_none());
+        let now = settings.fresh(&name()).unwrap();
+        assert_eq!(now.json.as_deref(), Some(r#"{"room":"of the file"}"#), "it was unloaded");
     }
 
     #[test]

@@ -37,6 +37,9 @@ pub struct Levels {
     targets: Targets,
 }
 
+// All of it is words and levels.
+impl Eq for Levels {}
+
 impl Levels {
     /// As it was written.
     #[must_use]

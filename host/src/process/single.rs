@@ -18,7 +18,7 @@ use tokio::{
 use super::{keeper::Keeper, leave::Leaving};
 use crate::{
     config::{Config, Limits, Listen},
-    deploy::settings::{Origin, Standing},
+    deploy::{settings::Origin, standing::Standing},
     log,
     serve::{BindError, Plane, Socket, bind},
     state::{StateDir, history::Entry},

@@ -6,12 +6,7 @@ use std::{fmt, os::fd::OwnedFd, sync::Arc, time::SystemTime};
 
 use crate::{
     admin::UpgradeDesk,
-    deploy::{
-        Withdrawal,
-        record::OnRenewed,
-        renewal::Ask,
-        settings::{Origin, Standing},
-    },
+    deploy::{Withdrawal, record::OnRenewed, renewal::Ask, settings::Origin, standing::Standing},
     event::Events,
     ids::{Digest, Generation, PluginName},
     serve::OnStuck,

@@ -35,12 +35,14 @@ use crate::{
         record::{Handed, Record},
         renewal::Renewal,
         room::Room,
-        settings::{Origin, Settings, Standing, memory_rules},
+        settings::{Origin, Settings, log_levels, memory_rules},
+        standing::Standing,
         upkeep::Upkeep,
     },
     error::Coded as _,
     event::{EVENTS_COUNT, Events},
     ids::PluginName,
+    log,
     metrics::Metrics,
     plugin::{
         blocking::BlockingPool,
@@ -110,7 +112,9 @@ impl Base {
         desk.number_from(record.first_order(), move |number| given.order_given(number));
         desk.remember(&record.recent());
         let routes = Arc::<Routes>::default();
-        let rules = memory_rules(&config.plugins);
+        let tables = settings.tables();
+        log::set_levels(&log_levels(&tables));
+        let rules = memory_rules(&tables);
         let ceilings = CeilingThread::start(rules, routes.clone(), desk.clone(), events.clone());
         let ceilings = ceilings.context("start the ceiling thread")?;
         Ok(Self {

@@ -5,10 +5,14 @@
 //! much room it has.
 
 use serde::{Deserialize, Deserializer, de::Error as _};
+use serde_json::{Map, Value};
 
 use super::values::{MIB, Size, TIB};
 use crate::{
-    config::{MemoryPolicy, MemoryRule},
+    config::{
+        MemoryPolicy, MemoryRule,
+        plugin::{Places, PluginTable},
+    },
     log::Levels,
 };
 
@@ -40,22 +44,34 @@ enum RawMemoryPolicy {
 impl<'de> Deserialize<'de> for RawPlugin {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let table = toml::Table::deserialize(deserializer)?;
-        let Ours { memory_max, memory_policy, log } =
-            table.clone().try_into().map_err(|error| {
-                // Only the message: its place would be one in the table.
-                D::Error::custom(toml::de::Error::message(&error))
-            })?;
-        let policy = match memory_policy {
+        let ours: Ours = table.clone().try_into().map_err(|error| {
+            // Only the message: its place would be one in the table.
+            D::Error::custom(toml::de::Error::message(&error))
+        })?;
+        let memory = ours.memory().map_err(D::Error::custom)?;
+        Ok(Self { memory, log: ours.log, table })
+    }
+}
+
+impl Ours {
+    fn memory(&self) -> Result<Option<MemoryRule>, &'static str> {
+        let policy = match self.memory_policy {
             None | Some(RawMemoryPolicy::Warn) => MemoryPolicy::Warn,
             Some(RawMemoryPolicy::Refuse) => MemoryPolicy::Refuse,
             Some(RawMemoryPolicy::Withdraw) => MemoryPolicy::Withdraw,
         };
-        if memory_max.is_none() && memory_policy.is_some() {
-            return Err(D::Error::custom("`memory_policy` needs a `memory_max`"));
+        if self.memory_max.is_none() && self.memory_policy.is_some() {
+            return Err("`memory_policy` needs a `memory_max`");
         }
-        let memory = memory_max.map(|max| MemoryRule { max: max.into(), policy });
-        Ok(Self { memory, log, table })
+        Ok(self.memory_max.map(|max| MemoryRule { max: max.into(), policy }))
     }
+}
+
+/// A table that a process of this host has understood before. `None`: it means nothing to this one.
+#[must_use]
+pub fn understood(table: Map<String, Value>, places: Option<Places>) -> Option<PluginTable> {
+    let ours: Ours = serde_json::from_value(Value::Object(table.clone())).ok()?;
+    Some(PluginTable { memory: ours.memory().ok()?, log: ours.log, table, places })
 }
 
 #[cfg(test)]

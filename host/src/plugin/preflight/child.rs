@@ -90,6 +90,7 @@ fn set_up(tested: bool) -> io::Result<(Voice, Offered, LoadRequest)> {
             json: request.config,
             places: request.config_places,
             secrets: Secrets::new(),
+            typed: None,
         },
         services: offered.services(request.cells, request.cell_bounds),
         tried: Vec::new(),

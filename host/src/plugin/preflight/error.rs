@@ -139,6 +139,22 @@ impl PreflightError {
         }
     }
 
+    /// Whether its constructor did not want to.
+    #[must_use]
+    pub fn is_of_new(&self) -> bool {
+        match &self.problem {
+            PreflightProblem::Refused { code, .. } => {
+                matches!(*code, "new_failed" | "new_panicked")
+            }
+            PreflightProblem::Crashed { stage, .. }
+            | PreflightProblem::Exited { stage, .. }
+            | PreflightProblem::Timeout { stage, .. }
+            | PreflightProblem::NoVerdict { stage }
+            | PreflightProblem::Lost { stage } => matches!(stage, Stage::New),
+            PreflightProblem::WouldStayResident { .. } | PreflightProblem::Spawn(_) => false,
+        }
+    }
+
     /// With what to do about the loader's words, where `explain` knows more than the child.
     #[must_use]
     pub fn explained(mut self, explain: impl FnOnce(&str) -> Option<String>) -> Self {

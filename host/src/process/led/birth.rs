@@ -13,7 +13,10 @@ use anyhow::Context as _;
 use super::Parse;
 use crate::{
     config::{Config, Listen, raw::file::FileText},
-    deploy::settings::{Origin, Reread, Standing},
+    deploy::{
+        settings::{Origin, Reread},
+        standing::Standing,
+    },
     ids::Digest,
     link::{Boot, Channel, Order, Place, Received, Veiled},
     serve::Socket,
