@@ -37,14 +37,19 @@ impl CheckReport {
     fn text(&self) -> String {
         let Self { plugin, label, digest, preflight, unmapped, hazards, notes } = self;
         let (digest, ms) = (digest.to_string(), preflight.as_secs_f64() * 1e3);
-        let unmapped = if *unmapped { "unloads" } else { "may stay resident" };
+        let unloads = if *unmapped { "unloads" } else { "may stay resident" };
         let head = format!(
-            "{plugin} {label} would be loaded (sha256 {}…, preflight {ms:.1} ms, {unmapped})\n",
+            "{plugin} {label} would be loaded (sha256 {}…, preflight {ms:.1} ms, {unloads})\n",
             &digest[..6]
         );
+        let meaning = if *unmapped {
+            "each makes an unload harder; the host has cleared them away here"
+        } else {
+            "each makes an unload harder, and may be what keeps it loaded"
+        };
         let hazards = match hazards.as_slice() {
             [] => String::new(),
-            hazards => format!("hazards: {}\n", hazards.join(", ")),
+            hazards => format!("hazards: {} ({meaning})\n", hazards.join(", ")),
         };
         let notes = notes.iter().map(|line| format!("{line}\n"));
         [head, hazards].into_iter().chain(notes).collect()
@@ -119,7 +124,9 @@ mod tests {
     fn a_report_says_whether_it_unloads() {
         let head = "handler v2 would be loaded (sha256 070707…, preflight 2.1 ms";
         assert_eq!(report(true, &[]).text(), format!("{head}, unloads)\na note\n"));
-        let text = format!("{head}, may stay resident)\nhazards: 1 thread, 2 keys\na note\n");
+        let text = format!(
+            "{head}, may stay resident)\nhazards: 1 thread, 2 keys (each makes an unload harder, and may be what keeps it loaded)\na note\n"
+        );
         assert_eq!(report(false, &["1 thread", "2 keys"]).text(), text);
         let expected = json!({
             "plugin": "handler",
