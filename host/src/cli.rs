@@ -21,7 +21,7 @@ use self::{
 use crate::{
     config::{Config, raw::file::warn_of_passed_over},
     deploy::desk::Refusal,
-    error::{Coded, Kind},
+    error::{Coded, Kind, for_people},
     link, log,
     worker::{advice, whole},
 };
@@ -162,6 +162,12 @@ fn exit_code(kind: Kind) -> u8 {
 }
 
 fn complain(error: &dyn Coded, exit: u8) -> u8 {
+    tell(&for_people(&error.to_string(), error.hint().as_deref(), error.code()));
+    exit
+}
+
+/// As [`complain`], to a master: of any release, which makes a sentence of it.
+fn complain_to_master(error: &dyn Coded, exit: u8) -> u8 {
     explain(&error.to_string(), error.hint().as_deref());
     exit
 }

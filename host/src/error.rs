@@ -29,6 +29,14 @@ pub enum Kind {
     Host,
 }
 
+/// A refusal as people read it, a line each: what is wrong, what to do, and the code by which it is
+/// searched for, in the log as well.
+#[must_use]
+pub fn for_people(message: &str, hint: Option<&str>, code: &str) -> String {
+    let hint = hint.map_or_else(String::new, |hint| format!("hint: {hint}\n"));
+    format!("{message}\n{hint}code: {code}\n")
+}
+
 /// An error that is told to a caller. Its `Display` is one line that says what is wrong.
 pub trait Coded: std::error::Error {
     /// Stable for ever, `snake_case`.

@@ -72,6 +72,9 @@ fn exit_codes() {
     let host = start_host!();
     let bad = host.home().write("libhandler_v1.so", b"no library");
     check(&run(&host, &["load", bad.to_str().unwrap()]), 2, "hint:");
+    // Asked of a host, and found out here.
+    check(&run(&host, &["load", bad.to_str().unwrap()]), 2, "\ncode: not_elf\n");
+    check(&run(&host, &["check", bad.to_str().unwrap()]), 2, "\ncode: not_elf\n");
     check(&run(&host, &["load"]), 64, "Usage");
     check(&run(&host, &["no-such-command"]), 64, "no-such-command");
     check(&run(&host, &["status", "--no-such-option"]), 64, "no-such-option");
@@ -80,6 +83,7 @@ fn exit_codes() {
     let free = hotseat_test_support::address::free_address();
     let alone = host!().env("HOTSEAT_CONTROL", free.to_string());
     check(&alone.run(&["status"]), 1, &free.to_string());
+    check(&alone.run(&["status"]), 1, "\ncode: no_host\n");
 }
 
 /// `check` runs the preflight alone, without a host.
@@ -95,6 +99,7 @@ fn check_runs_the_preflight_alone() {
     assert_eq!(json(&refused)["error"]["code"], "new_panicked");
     let leaks = alone.home().place(&fault("leaks_thread"), "libhandler_v3.so");
     check(&alone.run(&["check", leaks.to_str().unwrap()]), 0, "thread");
+    check(&alone.run(&["check", leaks.to_str().unwrap()]), 0, " (each makes an unload harder");
     assert!(!alone.home().state().exists(), "a check keeps nothing");
 }
 

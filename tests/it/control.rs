@@ -30,8 +30,9 @@ fn what_is_no_path_is_refused() {
         answer.assert_error(status, code);
         let text = answer.text();
         let lines: Vec<_> = text.lines().collect();
-        assert_eq!(lines.len(), 2, "{text}");
+        assert_eq!(lines.len(), 3, "{text}");
         assert!(lines[1].starts_with("hint: "), "{text}");
+        assert_eq!(lines[2], format!("code: {code}"), "{text}");
     }
 }
 

@@ -13,7 +13,7 @@ use super::{
     condition, wire,
 };
 use crate::{
-    error::{Coded, Kind},
+    error::{Coded, Kind, for_people},
     ids::Generation,
 };
 
@@ -52,10 +52,7 @@ impl Fault {
     pub(super) fn answer(&self, form: Form) -> Response {
         let message = one_line(&self.message);
         let hint = self.hint.as_deref().map(one_line);
-        let text = || match &hint {
-            Some(hint) => format!("{message}\nhint: {hint}\n"),
-            None => format!("{message}\n"),
-        };
+        let text = || for_people(&message, hint.as_deref(), self.code);
         let object = || wire::Refusal::new(self.code, &message, hint.as_deref());
         let mut response = form.answer(self.status, text, object);
         let headers = response.headers_mut();

@@ -8,7 +8,9 @@ use std::{ffi::OsString, path::Path};
 
 use serde::Serialize;
 
-use super::{DONE, FAILED, REFUSED, USAGE, complain, explain, say, settings::serve_settings};
+use super::{
+    DONE, FAILED, REFUSED, USAGE, complain_to_master, explain, say, settings::serve_settings,
+};
 use crate::{
     artifact::binary,
     link::{
@@ -27,14 +29,14 @@ pub(super) fn settings(arguments: &[OsString]) -> u8 {
     let Some((token, args)) = arguments.split_first() else { return USAGE };
     let found = match serve_settings(args, None) {
         Ok(found) => found,
-        Err(error) => return complain(&error, USAGE),
+        Err(error) => return complain_to_master(&error, USAGE),
     };
     let carried = carried::Carried::take();
     if let Err(no_room) = room::look(&found.loaded.config, &carried) {
-        return complain(&no_room, REFUSED);
+        return complain_to_master(&no_room, REFUSED);
     }
     if let Err(unfit) = active::try_active(&found.loaded.config, &carried) {
-        return complain(&unfit, REFUSED);
+        return complain_to_master(&unfit, REFUSED);
     }
     answer(&Checked {
         token: token.to_string_lossy().into_owned(),
@@ -52,7 +54,7 @@ pub(super) fn stage(arguments: &[OsString]) -> u8 {
     let [source, folder] = arguments else { return USAGE };
     match binary::keep(Path::new(source), Path::new(folder)) {
         Ok(kept) => answer(&StagedBinary { path: kept.path, digest: kept.digest.to_string() }),
-        Err(error) => complain(&error, REFUSED),
+        Err(error) => complain_to_master(&error, REFUSED),
     }
 }
 

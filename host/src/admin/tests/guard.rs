@@ -68,7 +68,8 @@ async fn there_is_one_host_header() {
     none.headers_mut().remove("host");
     assert_eq!(
         plane.send(none).await.body,
-        "there is no `Host` header\nhint: send one `Host` header, as in `Host: localhost`\n"
+        "there is no `Host` header\nhint: send one `Host` header, as in `Host: localhost`\n\
+         code: bad_host\n"
     );
     let mut none = request("GET", "/", Body::empty());
     none.headers_mut().remove("host");

@@ -88,7 +88,7 @@ async fn every_kind_of_refusal_has_its_status() {
         let plane = working(move |_| Err(refusal(kind)));
         let answer = plane.post("/", "x.so").await;
         assert_eq!(answer.status, status);
-        assert_eq!(answer.body, "`a\\nb` is bad\nhint: make it good\n");
+        assert_eq!(answer.body, "`a\\nb` is bad\nhint: make it good\ncode: bad\n");
         assert_eq!(answer.header("hotseat-error"), "bad");
         assert_eq!(answer.header("retry-after"), if kind == Kind::Busy { "1" } else { "" });
     }
