@@ -124,6 +124,6 @@ mod tests {
         let bad = FileText { path: Some("/x.toml".into()), text: "colour = 1".to_owned() };
         let (code, text) = wrong(&[], Some(bad));
         assert_eq!(code, "config_invalid");
-        assert!(text.starts_with("the configuration `/x.toml` is wrong: "), "{text}");
+        assert!(text.starts_with("the configuration `/x.toml` is wrong at line 1, column 1: "));
     }
 }

@@ -105,7 +105,11 @@ fn a_reload_is_all_or_nothing() {
         (tables("7", "'two'"), "new_failed", "[plugin.shop] room: invalid type"),
         (tables("'two'", "7"), "new_failed", "[plugin.other] room: invalid type"),
         (tables("'env:NOBODY_SETS_IT'", "'two'"), "secret_unreadable", "`NOBODY_SETS_IT`"),
-        (tables("'two'", "'two"), "config_invalid", "TOML parse error at line 2"),
+        (
+            tables("'two'", "'two"),
+            "config_invalid",
+            " is wrong at line 2, column 12: room: invalid literal string",
+        ),
         (
             format!("colour = 1\n{}", file("room = 'two'")),
             "config_invalid",
@@ -117,6 +121,7 @@ fn a_reload_is_all_or_nothing() {
         assert_eq!(found, code, "{message}");
         assert!(message.contains(says), "{says}: {message}");
         assert!(message.contains(&named(&host)), "{message}");
+        assert!(!message.contains("\\n"), "no line end that is written out: {message}");
         assert_eq!((says_of(&host, "shop"), says_of(&host, "other")), both("one"));
         assert_eq!(generations(), before);
     }

@@ -12,7 +12,7 @@ use std::{
 
 use rustix::fs::OFlags;
 
-use super::{ConfigError, RawConfig};
+use super::{ConfigError, RawConfig, places, plugin};
 use crate::sys::start::way_back;
 
 /// The name of the file in each of the usual places.
@@ -173,8 +173,30 @@ fn no_file(file: &File) -> io::Result<Option<&'static str>> {
 
 /// Understands what was read.
 pub(super) fn parse(file: &FileText) -> Result<RawConfig, ConfigError> {
-    toml::from_str(&file.text).map_err(|error| ConfigError::Parse {
-        path: file.path.clone().unwrap_or_default(),
-        text: error.to_string().trim_end().to_owned(),
-    })
+    toml::from_str(&file.text).map_err(|error| wrong(file, &error))
+}
+
+/// In one line, as all that is told over the control plane and in the history; what stands there is no
+/// part of it, because that may be a secret.
+fn wrong(file: &FileText, error: &toml::de::Error) -> ConfigError {
+    let text = error.message().trim_end().replace('\n', ", ");
+    let path = file.path.clone().unwrap_or_default();
+    // What the host reads of a plugin's table has only the place of the table.
+    let own = places::of(&path, &file.text).into_iter().find_map(|(name, places)| {
+        let (key, line) = plugin::culprit(&file.text, &name, &text, &places)?;
+        Some((format!("[plugin.{name}] {key}: {text}"), line))
+    });
+    if let Some((text, line)) = own {
+        let typed = file.text.lines().nth(line - 1).unwrap_or_default();
+        let column = typed.len() - typed.trim_start().len() + 1;
+        return ConfigError::Parse { path, place: Some((line, column)), text };
+    }
+    let before = error.span().and_then(|span| file.text.get(..span.start));
+    let Some(before) = before else { return ConfigError::Parse { path, place: None, text } };
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    let place = Some((before.matches('\n').count() + 1, line.chars().count() + 1));
+    let is_key = |key: &&str| key.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c));
+    let key = line.split_once('=').map(|(key, _)| key.trim()).filter(is_key);
+    let text = key.map_or(text.clone(), |key| format!("{key}: {text}"));
+    ConfigError::Parse { path, place, text }
 }

@@ -11,7 +11,7 @@ use super::values::{MIB, Size, TIB};
 use crate::{
     config::{
         MemoryPolicy, MemoryRule,
-        plugin::{Places, PluginTable},
+        plugin::{HOST_KEYS, Places, PluginTable},
     },
     log::Levels,
 };
@@ -65,6 +65,25 @@ impl Ours {
         }
         Ok(self.memory_max.map(|max| MemoryRule { max: max.into(), policy }))
     }
+}
+
+/// Which of the host's keys in `[plugin.NAME]` of `text` is told `said` of, and on which line it stands.
+pub(super) fn culprit(
+    text: &str,
+    name: &str,
+    said: &str,
+    places: &Places,
+) -> Option<(&'static str, usize)> {
+    let document: toml::Table = text.parse().ok()?;
+    let table = document.get("plugin")?.get(name)?.as_table()?;
+    HOST_KEYS.into_iter().find_map(|key| {
+        let alone = toml::Table::from_iter([(key.to_owned(), table.get(key)?.clone())]);
+        let wrong = match alone.try_into::<Ours>() {
+            Ok(ours) => ours.memory().err()?.to_owned(),
+            Err(error) => error.message().trim_end().replace('\n', ", "),
+        };
+        (wrong == said).then(|| (key, places.lines.get(key).copied().unwrap_or(places.line)))
+    })
 }
 
 /// A table that a process of this host has understood before. `None`: it means nothing to this one.

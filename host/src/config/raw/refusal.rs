@@ -29,17 +29,23 @@ pub enum ConfigError {
         /// `a pipe`.
         what: &'static str,
     },
-    /// The file says something that cannot be. The text has line, column and the line itself.
-    #[error("the configuration `{}` is wrong: {text}", path.display())]
+    /// The file says something that cannot be.
+    #[error("the configuration `{}` is wrong{}: {text}", path.display(), at(place))]
     Parse {
         /// Which file.
         path: PathBuf,
-        /// Several lines.
+        /// Line and column in it, from 1.
+        place: Option<(usize, usize)>,
+        /// One line. What stands there is not in it: it may be a secret.
         text: String,
     },
     /// Settings that are good one by one exclude each other.
     #[error("{0}")]
     Clash(String),
+}
+
+fn at(place: &Option<(usize, usize)>) -> String {
+    place.map_or_else(String::new, |(line, column)| format!(" at line {line}, column {column}"))
 }
 
 impl Coded for ConfigError {

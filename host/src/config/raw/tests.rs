@@ -28,7 +28,12 @@ fn file(text: &str) -> RawConfig {
 
 #[track_caller]
 fn refused(text: &str) -> String {
-    toml::from_str::<RawConfig>(text).unwrap_err().to_string()
+    let file = FileText { path: Some("/x.toml".into()), text: text.to_owned() };
+    let error = RawConfig::default().load_text(&file, &Surroundings::default()).unwrap_err();
+    let text = error.to_string();
+    assert_eq!(text.lines().count(), 1, "{text}");
+    let said = text.strip_prefix("the configuration `/x.toml` is wrong");
+    said.map_or_else(|| text.clone(), str::to_owned)
 }
 
 fn build(raw: RawConfig) -> Config {
@@ -156,13 +161,29 @@ fn a_folder_that_is_not_watched_is_none() {
 
 #[test]
 fn a_mistake_in_the_file_has_its_place() {
-    let expected = "TOML parse error at line 3, column 1\n  |\n3 | queue_cuont = 4\n  | \
-                    ^^^^^^^^^^^\nunknown field `queue_cuont`";
+    let expected = " at line 3, column 1: unknown field `queue_cuont`, expected one of ";
     let error = refused("threads = 1\n[limits]\nqueue_cuont = 4\n");
     assert!(error.starts_with(expected), "{error}");
-    let expected = "TOML parse error at line 2, column 15\n  |\n2 | header_time = 10\n  |               \
-                    ^^\n`10` has no unit: write `10s`, `10ms` or `10min`\n";
+    let expected =
+        " at line 2, column 15: header_time: `10` has no unit: write `10s`, `10ms` or `10min`";
     assert_eq!(refused("[limits]\nheader_time = 10\n"), expected);
+    // Bytes are no columns.
+    let error = refused("lame_status = \"\u{e4}\" x");
+    assert!(error.starts_with(" at line 1, column 19: "), "{error}");
+}
+
+/// What the host reads of a plugin's table has the line of its key, and not that of the table.
+#[test]
+fn a_mistake_in_a_plugins_table_has_the_line_of_its_key() {
+    for (lines, said) in [
+        ("room = 1\nlog = 'loud'", " at line 4, column 1: [plugin.shop] log: `loud` is not"),
+        ("room = 1\n\n  log = 3", " at line 5, column 3: [plugin.shop] log: invalid type"),
+        ("memory_max = '64MB'", " at line 3, column 1: [plugin.shop] memory_max: `64MB` is not"),
+        ("x = 1\nmemory_policy = 'warn'", " at line 4, column 1: [plugin.shop] memory_policy: "),
+    ] {
+        let error = refused(&format!("[plugin.other]\n[plugin.shop]\n{lines}\n"));
+        assert!(error.starts_with(said), "{said}: {error}");
+    }
 }
 
 #[test]
