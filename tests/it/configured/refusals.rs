@@ -61,3 +61,16 @@ fn each_kind_of_refusal_names_table_field_and_line() {
         assert!(said.contains(&expected), "{expected}: {said}");
     }
 }
+
+/// A table may be meant for the plugin that has none: a refusal names those that nobody is given.
+#[test]
+fn a_refusal_without_a_table_names_those_that_are_left() {
+    let host = host!().config(&file("room = 'a'").replace("plugin.shop", "plugin.shpo")).start();
+    let deploy = host.deploy(&fault("configured"), "libshop_v1.so");
+    deploy.assert_refused(422, "new_failed");
+    let note = "there is no [plugin.shop], and nobody is given [plugin.shpo]";
+    assert!(deploy.answer.text().contains(note), "{}", deploy.answer.text());
+    // What has nothing to do with it says nothing of it.
+    let deploy = host.deploy(&fault("no_entry"), "libother_v1.so");
+    assert!(!deploy.answer.text().contains("nobody is given"), "{}", deploy.answer.text());
+}
