@@ -93,7 +93,7 @@ pub fn run(path: &Path, config: &Config) -> Result<CheckReport, Refusal> {
     let copy = |bytes: &[u8]| store.private_copy(Generation(0), staged.digest, bytes);
     let version = (staged.plugin.clone(), staged.label.clone());
     let settings = settings_of(&config.plugins, &staged.plugin, &Secrets::new());
-    let settings = settings.map_err(|error| -> Refusal { Arc::new(error) })?;
+    let settings = settings.map_err(|error| -> Refusal { Arc::new(error.of_check()) })?;
     let waiting = Waiting::start(config.limits.static_tls);
     let given = Given { settings: &settings, config, cells: None };
     let tried = try_library(waiting, (&staged.bytes, Some(path)), copy, version, &given);

@@ -126,6 +126,24 @@ pub struct SecretError {
     problem: Problem,
 }
 
+/// Who has looked, and so whose environment it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reader {
+    Host,
+    Check,
+}
+
+impl fmt::Display for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Host => "the host",
+            Self::Check => {
+                "`hotseat check`, which goes by this shell's environment and not by the host's,"
+            }
+        })
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 enum Problem {
     #[error("what follows `file:` is no absolute path")]
@@ -134,8 +152,8 @@ enum Problem {
     Url,
     #[error("what follows `env:` is no name of a variable")]
     NoName,
-    #[error("the host was started without the variable `{0}`")]
-    NoVariable(String),
+    #[error("{1} was started without the variable `{0}`")]
+    NoVariable(String, Reader),
     #[error("the variable `{0}` is not UTF-8")]
     VariableNotText(String),
     #[error("cannot read `{}`: {source}", shown(.path))]
@@ -163,7 +181,10 @@ impl Coded for SecretError {
             Problem::NoName => {
                 "write `env:NAME` for a variable, or `literal:env:…` for the text itself".to_owned()
             }
-            Problem::NoVariable(name) | Problem::VariableNotText(name) => format!(
+            Problem::NoVariable(name, Reader::Check) => format!(
+                "set {name} for this command to what the host has: `{name}=… hotseat check …`"
+            ),
+            Problem::NoVariable(name, Reader::Host) | Problem::VariableNotText(name) => format!(
                 "set {name} where the host is started and start it anew (an upgrade keeps the \
                  environment), or use `file:/path`"
             ),
@@ -173,6 +194,17 @@ impl Coded for SecretError {
             Problem::Read { path, source } => remedy(path, source, key),
             Problem::NoFile { .. } => format!("give the path of a small text file in `{key}`"),
         })
+    }
+}
+
+impl SecretError {
+    /// As `hotseat check` says it, which has an environment of its own.
+    #[must_use]
+    pub fn of_check(mut self) -> Self {
+        if let Problem::NoVariable(_, reader) = &mut self.problem {
+            *reader = Reader::Check;
+        }
+        self
     }
 }
 
@@ -314,7 +346,8 @@ fn of_variable(name: &str) -> Result<String, Problem> {
         return Err(Problem::NoName);
     }
     // Not what a plugin has put into the environment since.
-    let value = start().variable(name).ok_or_else(|| Problem::NoVariable(name.to_owned()))?;
+    let missing = || Problem::NoVariable(name.to_owned(), Reader::Host);
+    let value = start().variable(name).ok_or_else(missing)?;
     let value = value.to_str().ok_or_else(|| Problem::VariableNotText(name.to_owned()))?;
     Ok(value.to_owned())
 }

@@ -74,3 +74,20 @@ fn a_refusal_without_a_table_names_those_that_are_left() {
     let deploy = host.deploy(&fault("no_entry"), "libother_v1.so");
     assert!(!deploy.answer.text().contains("nobody is given"), "{}", deploy.answer.text());
 }
+
+/// `hotseat check` has the environment of its shell, and says so.
+#[test]
+fn a_check_names_its_own_environment() {
+    let builder = host!().env("SHOP_TOKEN", "x").config(&file("room = 'env:SHOP_TOKEN'"));
+    let host = builder.start();
+    host.deploy(&fault("configured"), "libshop_v1.so").swapped();
+    let library = host.home().path().join("libshop_v1.so");
+    let mut check = host.command();
+    check.args(["check", library.to_str().unwrap(), "--config", &named(&host)]);
+    assert!(check.output().unwrap().status.success());
+    let refused = check.env_remove("SHOP_TOKEN").output().unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains("goes by this shell's environment and not by the host's"), "{said}");
+    assert!(said.ends_with("\ncode: secret_unreadable\n"), "{said}");
+}

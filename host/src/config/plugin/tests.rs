@@ -101,6 +101,12 @@ fn a_reference_to_nothing_says_what_to_do() {
         assert!(error.contains(said), "{reference}: {error}");
         assert!(told.contains(hint), "{reference}: {told}");
     }
+    let table = table("[plugin.shop]\nroom = 'a'\nkey = 'env:HOTSEAT_NOBODY_SETS_THIS'");
+    let error = table.resolve(&name(), &Secrets::new()).unwrap_err().of_check();
+    let whose = "`hotseat check`, which goes by this shell's environment and not by the host's, was \
+                 started without the variable `HOTSEAT_NOBODY_SETS_THIS`";
+    assert!(error.to_string().ends_with(whose), "{error}");
+    assert!(error.hint().unwrap().contains("for this command"), "{error}");
     // It may be a password that happens to begin so.
     let (error, _) = resolve("[plugin.shop]\nkey = 'env:hunter 2'", &Secrets::new()).unwrap_err();
     assert!(!error.contains("hunter"), "{error}");
