@@ -98,6 +98,17 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    /// The name of a library as an example for an empty host: of a plugin that the settings name, if there
+    /// is one.
+    #[must_use]
+    pub fn example_library(&self) -> String {
+        let mounted = self.mounts.iter().map(|mount| &mount.plugin);
+        let named = mounted.chain(self.plugins.keys()).next();
+        format!("lib{}_v1.so", named.map_or("handler", PluginName::as_str))
+    }
+}
+
 /// A command that is run before or after the host acts on a signal.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Hook {

@@ -47,6 +47,8 @@ pub struct Status {
     pub state_dir: PathBuf,
     /// The watched folder.
     pub plugins_dir: Option<PathBuf>,
+    /// The name of a library that whoever meets an empty host may put there.
+    pub example_library: String,
     /// Files in it that are not deployed although they might be meant: why, and what deploys them.
     pub files: BTreeMap<PathBuf, String>,
     /// "never unload" mode: why nothing is ever unmapped.
@@ -327,6 +329,12 @@ pub enum Address {
 }
 
 impl Address {
+    /// What brings a library to a host with this control plane.
+    #[must_use]
+    pub fn deploy_command(control: &[Self], library: &str) -> String {
+        format!("curl {} -d ./{library}", Self::curl(control))
+    }
+
     /// What curl is told to reach one of `control`: one over TCP, if there is one.
     #[must_use]
     pub fn curl(control: &[Self]) -> String {

@@ -57,8 +57,8 @@ fn write_status(page: &mut String, status: &Status, working_dir: &Path, now: &No
     writeln!(page, "{head}")?;
     process::write_processes(page, &status.processes, now)?;
     if status.plugins.is_empty() {
-        let place = Address::curl(&status.control);
-        writeln!(page, "nothing is loaded; try: curl {place} -d ./libhandler_v1.so")?;
+        let command = Address::deploy_command(&status.control, &status.example_library);
+        writeln!(page, "nothing is loaded; try: {command}")?;
     } else {
         page.write_str(&plugins(&status.plugins))?;
         if status.plugins.iter().any(|it| it.active.as_ref().is_some_and(|it| it.heap.is_some())) {

@@ -55,6 +55,7 @@ pub(crate) fn empty(started: SystemTime) -> Status {
         ],
         state_dir: "/srv/.hotseat".into(),
         plugins_dir: Some("/srv/plugins".into()),
+        example_library: "libhandler_v1.so".to_owned(),
         files: BTreeMap::new(),
         never_unload: None,
         census: None,

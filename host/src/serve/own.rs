@@ -24,22 +24,22 @@ pub struct Health {
 pub struct HealthSource {
     /// The health at this moment.
     pub ask: Arc<dyn Fn() -> Health + Send + Sync>,
-    /// What curl is told to reach the control plane: see [`Address::curl`].
+    /// What fills an empty host: see [`Address::deploy_command`].
     ///
-    /// [`Address::curl`]: crate::status::Address::curl
-    pub control: Arc<str>,
+    /// [`Address::deploy_command`]: crate::status::Address::deploy_command
+    pub first_step: Arc<str>,
 }
 
 impl HealthSource {
     /// One line for whoever meets an empty host.
     pub(super) fn first_steps(&self) -> String {
-        format!("{}; try: curl {} -d ./libhandler_v1.so", EMPTY.text, self.control)
+        format!("{}; try: {}", EMPTY.text, self.first_step)
     }
 }
 
 impl std::fmt::Debug for HealthSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("HealthSource").field("control", &self.control).finish_non_exhaustive()
+        f.debug_struct("HealthSource").field("first_step", &self.first_step).finish_non_exhaustive()
     }
 }
 

@@ -180,7 +180,7 @@ pub(super) fn alone(config: &Config, routes: &Arc<Routes>, tally: &Tally) -> Rc<
         limits: Arc::new(config.limits.clone()),
         half_close: config.half_close,
         health_path: None,
-        health: HealthSource { ask: Arc::new(move || health.clone()), control: "".into() },
+        health: HealthSource { ask: Arc::new(move || health.clone()), first_step: "".into() },
         routes: routes.clone(),
         tally: tally.clone(),
         balance,

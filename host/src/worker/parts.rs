@@ -334,7 +334,8 @@ pub(super) fn start_plane(
 ) -> anyhow::Result<Arc<DataPlane>> {
     let health = picture.clone();
     let ask = Arc::new(move || health.health());
-    let health = HealthSource { ask, control: Address::curl(&picture.control).into() };
+    let first_step = Address::deploy_command(&picture.control, &config.example_library()).into();
+    let health = HealthSource { ask, first_step };
     let plane = DataPlane::start(config, &base.routes, &base.tally, &health);
     let plane = Arc::new(plane.context("start the data plane")?);
     plane.on_stuck(picture.lead.stuck.clone());

@@ -141,6 +141,7 @@ impl Picture {
             control: self.control.clone(),
             state_dir: self.config.state_dir.clone(),
             plugins_dir: self.config.plugins_dir.clone(),
+            example_library: self.config.example_library(),
             files: self.record.noted(),
             never_unload: self.never_unload.clone(),
             census: hotseat_unload::complaint().map(str::to_owned),
@@ -222,7 +223,7 @@ impl Picture {
         views.into_iter().enumerate().map(status).collect()
     }
 
-    fn plugin_of(&self, generation: Generation) -> Option<PluginName> {
+    pub(super) fn plugin_of(&self, generation: Generation) -> Option<PluginName> {
         let table = self.routes.load();
         let serving = table.mounts().iter().filter_map(|mount| mount.loaded.as_ref());
         let mut serving = serving.filter(|loaded| loaded.version.generation == generation);

@@ -73,3 +73,12 @@ fn an_empty_host_names_its_own_control_plane() {
     host.get("/").assert_status(503).assert_contains(&command);
     host.control().get("/").assert_contains(&command);
 }
+
+/// With a plugin that the settings name, if they name one.
+#[test]
+fn an_empty_host_names_the_plugin_of_its_settings() {
+    let host = host!().config("[plugin.shop]\nroom = 1\n").start();
+    let command = format!("curl {} -d ./libshop_v1.so", host.control().address);
+    host.get("/shop").assert_status(503).assert_contains(&command);
+    host.control().get("/").assert_contains(&command);
+}

@@ -86,6 +86,7 @@ impl Status {
             own_answers: _,
             evicted: _,
             log_dropped: _,
+            example_library: _,
         } = status;
         Self {
             version,

@@ -98,8 +98,10 @@ fn plane(name: &str, limits: Limits) -> DataPlane {
     let health_path = Some("/health".to_owned());
     let config = Config { limits, threads: 2, health_path, ..Config::default() };
     let health = Health { status: 200, text: name.to_owned() };
-    let health =
-        HealthSource { ask: Arc::new(move || health.clone()), control: "127.0.0.1:1".into() };
+    let health = HealthSource {
+        ask: Arc::new(move || health.clone()),
+        first_step: "curl 127.0.0.1:1 -d ./libhandler_v1.so".into(),
+    };
     DataPlane::start(&config, &routes(), &Tally::default(), &health).unwrap()
 }
 
