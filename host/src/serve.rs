@@ -56,5 +56,5 @@ pub use self::{
     plane::{CoreView, DataPlane, Drain, Shutting},
     pulse::Stuck,
     socket::{Socket, bind},
-    watchdog::OnStuck,
+    watchdog::{OnStuck, PluginOf},
 };

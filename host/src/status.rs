@@ -528,6 +528,12 @@ pub struct Blocked {
     pub since: Duration,
 }
 
+impl Blocked {
+    /// What the plugin's author can do about it.
+    pub const HINT: &str = "what blocks belongs on another thread: `Context::blocking`, \
+         `spawn_blocking` of the plugin's own runtime, or a `BlockingHandler`";
+}
+
 /// An order in the queue, or one that ended a short while ago.
 #[derive(Clone, Debug)]
 pub struct OrderStatus {

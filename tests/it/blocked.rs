@@ -32,7 +32,14 @@ fn a_blocking_handler_is_named_and_others_are_served() {
         host.get("/other").assert_status(200).assert_contains("v1");
     }
     assert!(found().is_some(), "all that was answered while the other thread was blocked");
-    eventually!(host.home().read_log().contains("block"), "a line in the log");
+    let warns =
+        |line: &str| line.contains("blocks its thread") && line.contains("plugin=\"handler\"");
+    let line = || host.home().read_log().lines().find(|it| warns(it)).map(str::to_owned);
+    eventually!(line().is_some(), "a line in the log: {}", host.log_end());
+    let line = line().unwrap();
+    for way in ["`Context::blocking`", "`spawn_blocking`", "`BlockingHandler`"] {
+        assert!(line.contains(way), "{line}");
+    }
     blocked.read_answer().unwrap().assert_status(200);
     eventually!(found().is_none(), "{}", host.status());
 }

@@ -36,7 +36,7 @@ use super::{
     pulse::{PulseWriter, Stuck},
     task,
     thread::{self, CUT_GRACE},
-    watchdog::{self, OnStuck, Watchdog},
+    watchdog::{self, OnStuck, PluginOf, Watchdog},
 };
 use crate::{
     config::{Config, Limits},
@@ -110,9 +110,9 @@ impl DataPlane {
         Ok(Self { balance, threads: threads.into(), limits, watchdog, owns })
     }
 
-    /// Has `told` hear which threads have not turned for `stuck_time`. Once.
-    pub fn on_stuck(&self, told: OnStuck) {
-        self.watchdog.tell(told);
+    /// Has `told` hear which threads have not turned for `stuck_time`; `plugin_of` names plugins. Once.
+    pub fn on_stuck(&self, told: OnStuck, plugin_of: PluginOf) {
+        self.watchdog.tell(told, plugin_of);
     }
 
     /// Where tasks of plugins run.

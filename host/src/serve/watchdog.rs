@@ -22,7 +22,9 @@ use super::{
 };
 
 use crate::{
+    ids::{Generation, PluginName},
     log,
+    status::Blocked,
     sys::{keep, process::give_back_memory},
 };
 
@@ -31,6 +33,9 @@ const LOOK_MAX: Duration = Duration::from_millis(250);
 
 /// Hears which threads have not turned for too long, by their numbers, whenever that changes.
 pub type OnStuck = Arc<dyn Fn(Vec<(usize, Stuck)>) + Send + Sync>;
+
+/// Who a generation is of, as far as anybody remembers.
+pub type PluginOf = Arc<dyn Fn(Generation) -> Option<PluginName> + Send + Sync>;
 
 /// The handle; the thread ends with [`Watchdog::end`].
 pub(super) struct Watchdog {
@@ -47,7 +52,7 @@ impl fmt::Debug for Watchdog {
 /// What is known of every thread.
 struct Found {
     stuck: Mutex<Vec<Option<Stuck>>>,
-    told: OnceLock<OnStuck>,
+    told: OnceLock<(OnStuck, PluginOf)>,
 }
 
 /// Two limits on a turn.
@@ -88,9 +93,9 @@ impl Watchdog {
         Ok(Self { found, thread: Mutex::new(Some((stop, thread))) })
     }
 
-    /// Who hears of threads that are stuck. Once.
-    pub(super) fn tell(&self, told: OnStuck) {
-        let _ = self.found.told.set(told);
+    /// Who hears of threads that are stuck, and who knows the names of plugins. Once.
+    pub(super) fn tell(&self, told: OnStuck, plugin_of: PluginOf) {
+        let _ = self.found.told.set((told, plugin_of));
     }
 
     /// What is known of every thread: `None` for one that turns.
@@ -154,44 +159,55 @@ impl Found {
             return;
         }
         let stuck = lock(&self.stuck).clone();
-        if changed && let Some(told) = self.told.get() {
+        if changed && let Some((told, _)) = self.told.get() {
             let long = stuck.iter().enumerate().filter(|(_, it)| is_long(it));
             told(long.filter_map(|(core, it)| Some((core, it.clone()?))).collect());
         }
         // Last: a thread may stand still because nobody reads the log.
         for (core, news) in news {
-            say(core, &news, stuck[core].as_ref());
+            self.say(core, &news, stuck[core].as_ref());
         }
     }
-}
 
-fn say(core: usize, news: &News, stuck: Option<&Stuck>) {
-    let Some(Stuck { doing, request, generation, since }) = stuck else {
-        if log::is_news("", 0, "the thread turns again") {
-            tracing::info!(core, "the thread turns again");
+    fn say(&self, core: usize, news: &News, stuck: Option<&Stuck>) {
+        let Some(Stuck { doing, request, generation, since }) = stuck else {
+            if log::is_news("", 0, "the thread turns again") {
+                tracing::info!(core, "the thread turns again");
+            }
+            return;
+        };
+        let plugin = generation.and_then(|it| (self.told.get()?.1)(it));
+        let plugin = plugin.as_ref().map(PluginName::as_str);
+        let (generation, doing) = (generation.map(|it| it.0), *doing);
+        let (request, path) = request.as_ref().map(|(request, path)| (*request, &**path)).unzip();
+        let seconds = since.as_secs_f64();
+        if !matches!(news, News::Stuck)
+            && !log::is_news("", generation.unwrap_or(0), "a thread did not turn")
+        {
+            return;
         }
-        return;
-    };
-    let (generation, doing) = (generation.map(|it| it.0), *doing);
-    let (request, path) = request.as_ref().map(|(request, path)| (*request, &**path)).unzip();
-    let seconds = since.as_secs_f64();
-    if !matches!(news, News::Stuck)
-        && !log::is_news("", generation.unwrap_or(0), "a thread did not turn")
-    {
-        return;
-    }
-    match news {
-        News::Stuck => {
-            tracing::error!(core, generation, request, path, doing, seconds, "a thread is stuck");
+        match news {
+            News::Stuck => tracing::error!(
+                core,
+                plugin,
+                generation,
+                request,
+                path,
+                doing,
+                seconds,
+                "a thread is stuck"
+            ),
+            _ if generation.is_some() => tracing::warn!(
+                core,
+                plugin,
+                generation,
+                request,
+                path,
+                doing,
+                hint = Blocked::HINT,
+                "code of a plugin blocks its thread; it must not"
+            ),
+            _ => tracing::warn!(core, request, path, doing, "a data thread does not turn"),
         }
-        _ if generation.is_some() => tracing::warn!(
-            core,
-            generation,
-            request,
-            path,
-            doing,
-            "code of a plugin blocks its thread; it must not: use `Context::blocking`"
-        ),
-        _ => tracing::warn!(core, request, path, doing, "a data thread does not turn"),
     }
 }

@@ -338,7 +338,9 @@ pub(super) fn start_plane(
     let health = HealthSource { ask, first_step };
     let plane = DataPlane::start(config, &base.routes, &base.tally, &health);
     let plane = Arc::new(plane.context("start the data plane")?);
-    plane.on_stuck(picture.lead.stuck.clone());
+    let names = picture.clone();
+    let plugin_of = Arc::new(move |generation| names.plugin_of(generation));
+    plane.on_stuck(picture.lead.stuck.clone(), plugin_of);
     // Set once, here.
     let _ = picture.plane.set(plane.clone());
     let _ = base.wear.plane.set(plane.clone());
