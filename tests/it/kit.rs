@@ -19,12 +19,12 @@ fn a_plugin_is_swapped() {
     let host = host().plugin(plugin("handler_v1")).start().unwrap();
     let first = &host.plugins()[0];
     assert_eq!((first.plugin.as_str(), first.label.as_str()), ("handler", "1"));
-    let answer = host.get("/").unwrap();
+    let answer = host.get("/").send().unwrap();
     assert_eq!(answer.status, 200);
     assert!(answer.text().starts_with("hello from handler v1"), "{answer:?}");
     let second = host.deploy(plugin("handler_v2")).unwrap();
     assert!(second.generation > first.generation);
-    assert!(host.get("/").unwrap().text().starts_with("hello from handler v2"));
+    assert!(host.get("/").send().unwrap().text().starts_with("hello from handler v2"));
     host.wait_unloaded().unwrap();
     assert_eq!(host.status().unwrap()["retired"][0]["life"], "unloaded");
     assert!(host.log().contains("handler"), "{}", host.log());
@@ -38,9 +38,11 @@ fn a_plugin_is_swapped() {
 fn a_package_is_built() {
     let toml = "[[mount]]\nprefix = \"/back\"\nplugin = \"echo\"\n";
     let host = host().package(plugins().join("echo")).cdylib().config(toml).start().unwrap();
-    let answer = host.request("POST", "/back/", &vec![b'x'; 300_000]).unwrap();
+    let answer = host.post("/back/", vec![b'x'; 300_000]).send().unwrap();
     assert_eq!((answer.status, answer.body.len()), (200, 300_000));
     assert_eq!(host.plugins()[0].plugin, "echo");
+    let request = host.post("/back/", "x").header("content-type", "a/b");
+    assert_eq!(request.send().unwrap().header("content-type"), Some("a/b"));
 }
 
 #[test]
@@ -71,7 +73,7 @@ fn a_refusal_has_its_code() {
     fs::write(&text, "no library").unwrap();
     let error = host.deploy(text).unwrap_err();
     assert!(error.to_string().contains("hint: "), "{error}");
-    assert!(host.get("/").unwrap().text().starts_with("hello from handler v1"));
+    assert!(host.get("/").send().unwrap().text().starts_with("hello from handler v1"));
 }
 
 /// One that stays in memory is told of, with what holds it.
@@ -133,5 +135,5 @@ fn a_plugin_outside_of_the_tree_is_built() {
     let host = host().package(folder.path()).cdylib().start().unwrap();
     let serving = &host.plugins()[0];
     assert_eq!((serving.plugin.as_str(), serving.label.as_str()), ("hello", "1"));
-    assert_eq!(host.get("/hello").unwrap().text(), "hello");
+    assert_eq!(host.get("/hello").send().unwrap().text(), "hello");
 }

@@ -81,9 +81,9 @@ fn its_plugin_is_built_and_serves() {
         (host.plugins()[0].plugin.as_str(), host.plugins()[0].label.as_str()),
         ("hello", "1.0.0")
     );
-    assert_eq!(host.get("/hello").unwrap().text(), "hello");
+    assert_eq!(host.get("/hello").send().unwrap().text(), "hello");
     host.deploy_again(&host.plugins()[0].library).unwrap();
-    assert_eq!(host.get("/hello").unwrap().text(), "hello");
+    assert_eq!(host.get("/hello").send().unwrap().text(), "hello");
     host.wait_unloaded().unwrap();
 }
 

@@ -1,4 +1,4 @@
-//! One request on a connection of its own.
+//! One exchange on a connection of its own, and the answer that comes of it.
 
 use std::{
     io::{Read as _, Write as _},
@@ -46,32 +46,23 @@ impl Answer {
     }
 }
 
-pub(crate) fn ask(
+/// Sends `bytes`, a whole request, and reads what comes up to the end of the connection.
+pub(crate) fn exchange(
     address: SocketAddr,
-    method: &str,
-    path: &str,
-    body: &[u8],
+    bytes: &[u8],
     patience: Duration,
-) -> Result<Answer> {
-    let what = |text: String| Error::new(format!("{method} {path}: {text}"));
+) -> std::io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect_timeout(&address, patience)?;
     stream.set_read_timeout(Some(patience))?;
     stream.set_write_timeout(Some(patience))?;
-    let head = format!(
-        "{method} {path} HTTP/1.1\r\nhost: localhost:{}\r\naccept: application/json, */*\r\n\
-         connection: close\r\ncontent-length: {}\r\n\r\n",
-        address.port(),
-        body.len()
-    );
-    stream.write_all(&[head.as_bytes(), body].concat())?;
-    let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes).map_err(|error| what(error.to_string()))?;
-    parse(&bytes, method == "HEAD")
-        .ok_or_else(|| what(format!("no whole answer: `{}`", String::from_utf8_lossy(&bytes))))
+    stream.write_all(bytes)?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    Ok(answer)
 }
 
 /// An answer that the end of its connection follows.
-fn parse(bytes: &[u8], is_head: bool) -> Option<Answer> {
+pub(crate) fn parse(bytes: &[u8], is_head: bool) -> Option<Answer> {
     let end = bytes.windows(4).position(|it| it == b"\r\n\r\n")?;
     let head = String::from_utf8_lossy(&bytes[..end]);
     let mut lines = head.split("\r\n");

@@ -10,7 +10,7 @@
 //!
 //! # fn main() -> hotseat_testing::Result<()> {
 //! let host = Host::new().cdylib().config("[plugin.shop]\nroom = 7").start()?;
-//! assert_eq!(host.get("/shop/")?.text(), "room 7\n");
+//! assert_eq!(host.get("/shop/").header("accept-language", "en").send()?.text(), "room 7\n");
 //! let first = host.plugins()[0].clone();
 //! let second = host.deploy_again(&first.library)?;
 //! assert!(second.generation > first.generation);
@@ -33,6 +33,7 @@ mod client;
 mod error;
 mod find;
 mod process;
+mod request;
 
 use std::{
     fs,
@@ -53,6 +54,7 @@ use process::Process;
 
 pub use client::Answer;
 pub use error::{Error, Result};
+pub use request::RequestBuilder;
 
 /// A host to be.
 #[derive(Debug)]
@@ -246,21 +248,20 @@ impl Running {
         &self.plugins
     }
 
-    /// `GET path`, on a connection of its own. For more than that take a client that you like, at
+    /// `GET path`. For more than such requests take a client that you like, at
     /// [`address`](Self::address).
-    ///
-    /// # Errors
-    /// Where there is no whole answer.
-    pub fn get(&self, path: &str) -> Result<Answer> {
-        self.request("GET", path, b"")
+    pub fn get(&self, path: &str) -> RequestBuilder {
+        self.request("GET", path)
     }
 
-    /// Any request, on a connection of its own.
-    ///
-    /// # Errors
-    /// Where there is no whole answer.
-    pub fn request(&self, method: &str, path: &str, body: &[u8]) -> Result<Answer> {
-        client::ask(self.address(), method, path, body, self.patience)
+    /// `POST path`, with a body.
+    pub fn post(&self, path: &str, body: impl Into<Vec<u8>>) -> RequestBuilder {
+        self.request("POST", path).body(body)
+    }
+
+    /// Any request.
+    pub fn request(&self, method: &str, path: &str) -> RequestBuilder {
+        RequestBuilder::new(self.address(), method, path, self.patience)
     }
 
     /// Deploys a library; it serves when this returns. The host gets a copy of the file, in a folder of
@@ -359,7 +360,8 @@ impl Running {
     }
 
     fn ask_control(&self, method: &str, path: &str, body: &[u8]) -> Result<Answer> {
-        let answer = client::ask(self.control(), method, path, body, self.patience);
+        let request = RequestBuilder::new(self.control(), method, path, self.patience);
+        let answer = request.header("accept", "application/json").body(body).send();
         answer.map_err(|error| self.with_log(error))
     }
 
