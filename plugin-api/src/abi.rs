@@ -37,6 +37,10 @@ pub const FEATURE_BASE: u64 = 1;
 /// The features this build understands.
 pub const KNOWN_FEATURES: u64 = FEATURE_BASE;
 
+/// The place of a panic that was told on another thread, and is raised again on the one that waits for
+/// it. A host of before shows it as the place.
+pub const TOLD_BEFORE: &str = "another thread, and was told there";
+
 /// Result codes of every `poll` in this ABI.
 pub mod poll {
     /// The out value is filled.
@@ -521,7 +525,8 @@ pub struct HostVt {
         n: usize,
         value: f64,
     ),
-    /// Reports a panic: message and `file:line:column`. Called by the plugin's panic hook.
+    /// Reports a panic: message and `file:line:column`, or [`TOLD_BEFORE`]. Called by the plugin's panic
+    /// hook.
     pub panicked: unsafe extern "C" fn(host: *const (), message: Str, location: Str),
     /// A future that ends after `nanos`.
     pub sleep: unsafe extern "C" fn(host: *const (), nanos: u64) -> Future<Done>,

@@ -16,7 +16,7 @@ use std::{
     sync::atomic::{AtomicPtr, Ordering},
 };
 
-use crate::abi::{HostVt, Str};
+use crate::abi::{HostVt, Str, TOLD_BEFORE};
 
 thread_local! {
     // What the hook said last on this thread; plain data, because a destructor would be the host's work.
@@ -53,6 +53,14 @@ fn tell_again(payload: &(dyn Any + Send)) {
     if TOLD.get() != hash(message) {
         tell(message, UNKNOWN);
     }
+}
+
+/// Raises again what the hook has told on another thread: the host hears the text once more, for whoever
+/// waits for this call, and writes no second line.
+#[cold]
+pub(crate) fn raise_again(payload: Box<dyn Any + Send>) -> ! {
+    tell(message_of(&*payload), TOLD_BEFORE);
+    panic::resume_unwind(payload)
 }
 
 fn hash(message: &str) -> u64 {

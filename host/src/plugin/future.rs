@@ -22,7 +22,7 @@ pub enum CallError {
     #[error("{0}")]
     Failed(String),
     /// The handler panicked.
-    #[error("panicked{}", .0.as_ref().map_or_else(String::new, |it| format!(" at {}: {}", it.location, it.message)))]
+    #[error("panicked{}", .0.as_ref().map_or_else(String::new, |it| format!(": {it}")))]
     Panicked(Option<PanicReport>),
     /// The handler answered something that is no HTTP.
     #[error("answered {0}")]

@@ -11,7 +11,11 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use crate::{abi::Job, guard::guard, host_future::FreeFuture};
+use crate::{
+    abi::Job,
+    guard::{guard, raise_again},
+    host_future::FreeFuture,
+};
 
 /// Why blocking code gave nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +80,7 @@ where
     let called = CalledOff(Arc::new(Mutex::new(Slot::Waiting(f))));
     match end(&called.0, submit).await? {
         Ok(value) => Ok(value),
-        Err(payload) => panic::resume_unwind(payload),
+        Err(payload) => raise_again(payload),
     }
 }
 

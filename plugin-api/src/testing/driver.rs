@@ -115,7 +115,7 @@ impl<T> Job<T> {
     pub(super) fn poll(&self) {
         // Nothing is borrowed while it runs.
         let Some(future) = self.future.take() else { return };
-        let panics = self.world.record().panics.len();
+        self.world.record().told = None;
         let inside = self.world.enter();
         let mut out = MaybeUninit::uninit();
         let Future { data, poll, .. } = &future.0;
@@ -129,7 +129,7 @@ impl<T> Job<T> {
         let is_filled = matches!(code, poll::READY | poll::FAILED);
         // SAFETY: filled on these codes.
         let value = is_filled.then(|| unsafe { out.assume_init() });
-        let told = || self.world.record().panics.get(panics..)?.last().map(ToString::to_string);
+        let told = || self.world.record().told.as_ref().map(ToString::to_string);
         let panic = (code == poll::PANICKED).then(|| told().unwrap_or_default());
         self.has_ended.set(true);
         self.end.replace(Some(End { code, value, panic }));

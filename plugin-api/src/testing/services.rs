@@ -145,7 +145,18 @@ unsafe extern "C" fn metric(
 unsafe extern "C" fn panicked(host: *const (), message: Str, location: Str) {
     // SAFETY: the data of our table.
     let world = unsafe { World::of(host) };
-    world.record().panics.push(Panic::new(text(message), text(location)));
+    let (message, location) = (text(message), text(location));
+    let mut record = world.record();
+    let known = record.panics.iter().rfind(|it| it.message == message).cloned();
+    let panic = match known.filter(|_| location == abi::TOLD_BEFORE) {
+        Some(known) => known,
+        None => {
+            let panic = Panic::new(message, location);
+            record.panics.push(panic.clone());
+            panic
+        }
+    };
+    record.told = Some(panic);
 }
 
 /// See the module.

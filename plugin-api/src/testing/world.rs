@@ -50,6 +50,8 @@ pub(super) struct Record {
     pub(super) logs: Vec<LogLine>,
     pub(super) metrics: Vec<Metric>,
     pub(super) panics: Vec<Panic>,
+    /// The last one that was told, also if it was not for the first time.
+    pub(super) told: Option<Panic>,
     pub(super) published: Vec<(String, bytes::Bytes)>,
 }
 

@@ -15,7 +15,7 @@ use std::{
 
 use super::Bomb;
 use crate::{
-    Context, Error, Handler, Request, Response, Result,
+    Blocking, BlockingHandler, Context, Error, Handler, OwnedRequest, Request, Response, Result,
     testing::{Host, Running, Upload},
 };
 
@@ -257,6 +257,30 @@ fn version_ends_once() {
     assert_eq!(panic.downcast_ref::<String>().unwrap(), "GET /json: the kit was stopped");
     drop(kit);
     assert_eq!(stops.load(Ordering::Relaxed), 1);
+}
+
+/// It panics on the pool's thread, and is raised again on the one that waits for the call.
+struct Panics;
+
+impl BlockingHandler for Panics {
+    fn new(_: &Context) -> Result<Self> {
+        Ok(Self)
+    }
+
+    fn call(&self, _: OwnedRequest) -> Result<Response> {
+        panic!("on the pool")
+    }
+}
+
+#[test]
+fn a_panic_of_a_blocking_handler_is_one() {
+    let kit = Host::<Blocking<Panics>>::new().start().unwrap();
+    for count in 1..3 {
+        let reply = kit.get("/").send();
+        let error = reply.error().unwrap();
+        assert!(error.contains("on the pool at ") && error.contains("kit.rs:"), "{error}");
+        assert_eq!(kit.panics().len(), count);
+    }
 }
 
 #[test]

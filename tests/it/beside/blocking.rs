@@ -55,6 +55,12 @@ fn a_panic_is_500_and_counted() {
     host.get("/panics").assert_status(500);
     assert_eq!(metric(&host, "hotseat_panics_total", "handler"), 1);
     host.assert_logged("as was asked for");
+    host.assert_logged("a call ended without an answer");
+    // The hook's line has the place, the call's the request.
+    let log = host.home().read_log();
+    let told = |text: &str| log.lines().filter(|line| line.contains(text)).count();
+    assert_eq!((told("plugin panicked"), told("raised again")), (1, 0), "{log}");
+    assert_eq!(told("error=panicked: `as was asked for`"), 1, "{log}");
     host.get("/").assert_status(200);
 }
 

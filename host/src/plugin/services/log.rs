@@ -5,7 +5,7 @@
 
 use std::io::Write as _;
 
-use hotseat_plugin_api::abi::level;
+use hotseat_plugin_api::abi::{TOLD_BEFORE, level};
 use tracing::Level;
 
 use hotseat_unload::is_ending;
@@ -108,6 +108,9 @@ pub(super) fn write(context: &Context, level: u32, request: u64, module: &str, l
 /// Writes what a panic hook reported.
 pub(super) fn panic(context: &Context, report: &PanicReport) {
     let PanicReport { message, location } = report;
+    if location == TOLD_BEFORE {
+        return;
+    }
     let hint = report.hint();
     if is_plain(context) {
         let hint = hint.map(|hint| format!(" ({hint})")).unwrap_or_default();

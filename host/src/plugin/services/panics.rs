@@ -4,6 +4,7 @@
 
 use std::cell::RefCell;
 
+use hotseat_plugin_api::abi::TOLD_BEFORE;
 use hotseat_unload::LibraryId;
 
 /// A panic in a plugin.
@@ -11,7 +12,7 @@ use hotseat_unload::LibraryId;
 pub struct PanicReport {
     /// The panic's message.
     pub message: String,
-    /// `file:line:column`.
+    /// `file:line:column`, or [`TOLD_BEFORE`].
     pub location: String,
 }
 
@@ -32,7 +33,10 @@ impl PanicReport {
 
 impl std::fmt::Display for PanicReport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "`{}` at {}", self.message, self.location)
+        match self.location.as_str() {
+            TOLD_BEFORE => write!(f, "`{}`", self.message),
+            location => write!(f, "`{}` at {location}", self.message),
+        }
     }
 }
 
