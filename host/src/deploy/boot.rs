@@ -163,7 +163,7 @@ pub(super) fn load_first(
 fn forsake(plugin: &PluginName, version: &VersionEntry, error: &LoadError) {
     let end = fault::End::Call(fault::DLOPEN, 0);
     // The note tells the content as well: the number may be another one at the next start.
-    let _loading = Loading::begin(version.generation, version.digest);
+    let _loading = Loading::begin(plugin, (version.generation, version.digest), None);
     if fault::has_served() || !fault::leave(end, version.generation.0) {
         return;
     }
@@ -188,6 +188,7 @@ fn load(
     let bytes = workshop.store.read(version.digest)?;
     let subject = Subject {
         order: None,
+        verb: None,
         plugin: plugin.clone(),
         label: version.label.clone(),
         digest: version.digest,

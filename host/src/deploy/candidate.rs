@@ -33,7 +33,7 @@ use crate::{
     },
     route::{Loaded, Roster},
     status::{Leaves, Left},
-    sys::fault::Loading,
+    sys::fault::{Loading, Work},
 };
 
 /// Why a candidate went no further.
@@ -169,6 +169,8 @@ pub struct Workshop {
 pub struct Subject {
     /// The order it belongs to.
     pub order: Option<u64>,
+    /// What it is brought up for, if whoever asked for that is told when its process ends meanwhile.
+    pub verb: Option<&'static str>,
     /// Whose.
     pub plugin: PluginName,
     /// Which.
@@ -334,7 +336,9 @@ impl Workshop {
         let static_tls = elf::static_tls(&bytes);
         let Some(copy) = file.take() else { unreachable!("taken only here") };
         let limits = &self.config.limits;
-        let _loading = Loading::begin(subject.generation, subject.digest);
+        let order = subject.order.unwrap_or(0);
+        let work = subject.verb.map(|verb| Work { verb, order });
+        let _loading = Loading::begin(&subject.plugin, (subject.generation, subject.digest), work);
         let request = LoadRequest {
             path: copy.path().to_owned(),
             plugin: subject.plugin.clone(),

@@ -252,6 +252,7 @@ impl Pipeline {
         }
         let subject = Subject {
             order: Some(number),
+            verb: Some("deploy"),
             plugin: staged.plugin,
             label: staged.label,
             digest: staged.digest,
@@ -303,6 +304,7 @@ impl Pipeline {
         self.make_room(&bytes)?;
         let subject = Subject {
             order: Some(number),
+            verb: Some("rollback"),
             plugin,
             label: target.label.clone(),
             digest: target.digest,

@@ -288,7 +288,8 @@ impl Pipeline {
         let bytes = self.workshop.store.read(digest).map_err(refuse)?;
         self.make_room(&bytes)?;
         let (plugin, generation) = (it.plugin.clone(), self.record.take_generation());
-        let subject = Subject { order: None, plugin, label, digest, generation };
+        let verb = Some("reload");
+        let subject = Subject { order: None, verb, plugin, label, digest, generation };
         let (author, notes) = (None, Vec::new());
         let candidate = Candidate { subject, bytes, author, notes, settings };
         self.workshop.preflight(waiting, candidate).map_err(refuse)

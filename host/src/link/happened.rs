@@ -77,6 +77,15 @@ pub struct Deed {
     /// Whose code is to blame, as far as known.
     #[serde(default)]
     pub generation: Option<u64>,
+    /// Of an order that its worker has not lived to end: its number.
+    #[serde(default)]
+    pub order: u64,
+    /// And whom it was about.
+    #[serde(default)]
+    pub plugin: Option<String>,
+    /// And with which content, in hex.
+    #[serde(default)]
+    pub digest: Option<String>,
 }
 
 impl Deed {
@@ -93,6 +102,9 @@ impl Deed {
             text: text.into(),
             took: Duration::ZERO,
             generation: None,
+            order: 0,
+            plugin: None,
+            digest: None,
         }
     }
 }

@@ -5,7 +5,11 @@
 use rustix::process::{Signal, WaitStatus};
 
 use super::{Led, Master};
-use crate::sys::{fault, memory::out_of_memory_kills};
+use crate::{
+    ids::PluginName,
+    link::Deed,
+    sys::{fault, memory::out_of_memory_kills},
+};
 
 /// Whose end a worker's was.
 #[derive(Debug)]
@@ -13,6 +17,8 @@ pub(super) struct Blame {
     pub(super) generation: Option<u64>,
     /// Its bytes, if it was being loaded.
     pub(super) content: Option<String>,
+    /// Whose it is, if it was being loaded.
+    pub(super) plugin: Option<PluginName>,
     /// It has left a note; else it is only what was being loaded.
     pub(super) proven: bool,
     /// It was a fault, not somebody outside.
@@ -66,6 +72,7 @@ impl Master {
         let content = words.loading.filter(|(loading, _)| Some(*loading) == generation);
         Blame {
             generation: generation.map(|it| it.0),
+            plugin: words.whose.clone().filter(|_| content.is_some()),
             content: content.map(|(_, content)| content.to_string()),
             proven: left.is_some(),
             fault: note.is_some(),
@@ -74,6 +81,25 @@ impl Master {
             what: note.map(|note| note.end.to_string()).or_else(|| killed.then_some(by)),
             served,
         }
+    }
+
+    /// What a worker that has served was about to bring up, for the history: nobody else can say how that
+    /// has ended.
+    pub(super) fn lost_load(&self, worker: &Led, blame: &Blame, why: &str) -> Option<Deed> {
+        let words = fault::read(&worker.page);
+        let (generation, content) = words.loading.filter(|_| blame.served)?;
+        let fault::Work { verb, order } = words.work?;
+        let to_blame = blame.generation == Some(generation.0);
+        let outcome = if to_blame { "load_crashed" } else { "process_ended" };
+        let name = words.whose.as_ref().map_or("a plugin", PluginName::as_str);
+        let text = format!("{name} (generation {generation}) was not committed: {why}");
+        Some(Deed {
+            order,
+            plugin: words.whose.map(|it| it.to_string()),
+            digest: Some(content.to_string()),
+            generation: Some(generation.0),
+            ..Deed::new("crash", verb, outcome, text)
+        })
     }
 
     /// How a worker has ended, for people.
@@ -86,7 +112,9 @@ impl Master {
         if let Some(generation) = blame.generation {
             let list = worker.cargo.iter().chain(&self.cargo);
             let version = list.map(|(version, _)| version).find(|it| it.generation == generation);
-            let whose = version.map(|it| format!(" of `{}`", it.plugin)).unwrap_or_default();
+            let loaded = blame.plugin.as_ref().map(PluginName::as_str);
+            let whose = version.map(|it| &*it.plugin).or(loaded);
+            let whose = whose.map(|it| format!(" of `{it}`")).unwrap_or_default();
             let doing = if blame.proven { "in" } else { "while it loaded" };
             let gone = if blame.gone {
                 ", which had been unloaded: somebody had kept an address of it"

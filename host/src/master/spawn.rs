@@ -120,6 +120,9 @@ impl Master {
         let generation = blame.generation;
         let why = self.why(&worker, how.as_deref(), &blame);
         self.tell_end(&worker, generation, &why);
+        if let Some(lost) = self.lost_load(&worker, &blame, &why) {
+            self.note(lost);
+        }
         if self.stop.is_some() && worker.served && status.terminating_signal().is_some() {
             // How many it had is not known, and nobody can say that there were none.
             self.aborted += 1;

@@ -463,8 +463,12 @@ fn numbers_of(numbers: link::Numbers) -> Numbers {
 
 /// What was done to the host, as a line of the history.
 fn entry_of(deed: Deed) -> Entry {
-    let Deed { at, source, by, verb, outcome, text, took, generation } = deed;
+    let Deed { at, source, by, verb, outcome, text, took, generation, order, plugin, digest } =
+        deed;
     Entry {
+        order,
+        plugin: plugin.and_then(|it| it.parse().ok()),
+        digest: digest.and_then(|it| it.parse().ok()),
         at,
         by,
         generation: generation.map(Generation),

@@ -127,9 +127,10 @@ fn begin(
     origin: Origin,
     halt: &Halt,
 ) -> anyhow::Result<Arc<Worker>> {
-    let withdraw = aftermath::take_up(state.path(), &config.limits);
+    let (withdraw, deeds) = aftermath::take_up(state.path(), &config.limits);
     let settings = (Standing::default(), Some(origin));
-    let birth = Birth { withdraw, settings, ..Birth::alone() };
+    let mut birth = Birth { withdraw, settings, ..Birth::alone() };
+    birth.legacy.deeds = deeds;
     let worker = Worker::start(config, sockets, state, birth, halt)?;
     if !halt.is_told() {
         worker.accept()?;

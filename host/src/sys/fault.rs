@@ -31,7 +31,7 @@ use rustix::{
     mm::{MapFlags, ProtFlags, mmap},
 };
 
-use crate::ids::{Digest, Generation};
+use crate::ids::{Digest, Generation, PluginName};
 
 mod catch;
 
@@ -102,13 +102,30 @@ impl fmt::Display for End {
     }
 }
 
+/// What a library was being loaded for; the number of its order, 0 for none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Work {
+    /// `deploy`, `rollback` or `reload`.
+    pub verb: &'static str,
+    /// As in `/v1/deploys`.
+    pub order: u64,
+}
+
+/// What loads are for, by number; only to be added to. A start, and whatever follows another worker, is
+/// none of them.
+const WORKS: [&str; 3] = ["deploy", "rollback", "reload"];
+
 /// What is read of a process that has ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LastWords {
     /// `None`: it was ended from outside, or ended as it should.
     pub note: Option<Note>,
     /// What it was loading at its end.
     pub loading: Option<(Generation, Digest)>,
+    /// Of which plugin that is; a process of before does not say so.
+    pub whose: Option<PluginName>,
+    /// What for, if somebody waits for it.
+    pub work: Option<Work>,
     /// It has served.
     pub served: bool,
 }
@@ -130,12 +147,19 @@ struct Page {
     gone: AtomicU32,
     loading: AtomicU64,
     content: [AtomicU64; 4],
+    /// A name, and zeros behind it.
+    plugin: [AtomicU64; NAME_BYTES / 8],
+    order: AtomicU64,
+    /// A number in [`WORKS`], counted from 1.
+    work: AtomicU64,
 }
 
 /// Units: bytes. The smallest page there is.
 pub const PAGE_BYTES: usize = 4096;
+/// The longest name of a plugin. Units: bytes.
+const NAME_BYTES: usize = 64;
 /// Of [`Page`], as it is read. Units: bytes.
-const NOTE_BYTES: usize = 80;
+const NOTE_BYTES: usize = 160;
 
 const _: () = assert!(size_of::<Page>() == NOTE_BYTES);
 
@@ -192,8 +216,19 @@ fn parse(bytes: &[u8; NOTE_BYTES]) -> LastWords {
     };
     let note =
         (half(0) == WHOLE).then(|| Note { end, generation: generation(8), gone: half(36) == 1 });
-    let content = bytes.get(48..).and_then(|it| it.try_into().ok()).map(Digest);
-    LastWords { note, loading: generation(40).zip(content), served: half(32) != 0 }
+    let content = bytes.get(48..80).and_then(|it| it.try_into().ok()).map(Digest);
+    let loading = generation(40).zip(content);
+    let name = bytes.get(80..80 + NAME_BYTES).and_then(|it| std::str::from_utf8(it).ok());
+    let whose = name.and_then(|name| name.trim_end_matches('\0').parse().ok());
+    let verb = usize::try_from(word(152)).ok().and_then(|number| WORKS.get(number.checked_sub(1)?));
+    let work = verb.map(|verb| Work { verb, order: word(144) });
+    LastWords {
+        note,
+        whose: whose.filter(|_| loading.is_some()),
+        work: work.filter(|_| loading.is_some()),
+        loading,
+        served: half(32) != 0,
+    }
 }
 
 /// Has the end of this process noted in `page` from now on. `blame` gives the generation whose
@@ -315,8 +350,23 @@ pub struct Loading(());
 
 impl Loading {
     /// From now on, with this content.
-    pub fn begin(generation: Generation, content: Digest) -> Self {
+    pub fn begin(
+        plugin: &PluginName,
+        (generation, content): (Generation, Digest),
+        work: Option<Work>,
+    ) -> Self {
         if let Some(page) = own_page() {
+            let mut name = [0; NAME_BYTES];
+            for (to, from) in name.iter_mut().zip(plugin.as_str().bytes()) {
+                *to = from;
+            }
+            for (place, bytes) in page.plugin.iter().zip(name.chunks_exact(8)) {
+                let word = bytes.try_into().map_or(0, u64::from_ne_bytes);
+                place.store(word, Ordering::Relaxed);
+            }
+            let number = work.and_then(|it| WORKS.iter().position(|verb| *verb == it.verb));
+            page.work.store(number.map_or(0, |at| at as u64 + 1), Ordering::Relaxed);
+            page.order.store(work.map_or(0, |it| it.order), Ordering::Relaxed);
             for (place, bytes) in page.content.iter().zip(content.0.chunks_exact(8)) {
                 let word = bytes.try_into().map_or(0, u64::from_ne_bytes);
                 place.store(word, Ordering::Relaxed);

@@ -190,3 +190,67 @@ fn in_a_candidate_of_an_upgrade() {
         }
     }
 }
+
+/// The row of the history that says how bringing `plugin` up has ended the process.
+#[track_caller]
+fn check_told(host: &Host, verb: &str, plugin: &str, generation: u64) {
+    let history = host.control().history();
+    let found = history.iter().filter(|it| it["outcome"] == "load_crashed").collect::<Vec<_>>();
+    assert_eq!(found.len(), 1, "{history:?}");
+    let row = found[0];
+    assert_eq!((&row["verb"], &row["plugin"]), (&verb.into(), &plugin.into()), "{row}");
+    assert_eq!(row["generation"], generation, "{row}");
+    assert!(row["digest"].as_str().is_some_and(|it| !it.is_empty()), "{row}");
+    let text = row["text"].as_str().unwrap();
+    assert!(text.contains("was not committed") && text.contains("`exit(3)`"), "{text}");
+}
+
+/// Only in the host, and no preflight has seen it: the next worker writes down how the order has ended,
+/// and the report of the crash names the plugin.
+#[test]
+fn in_a_deploy_that_nobody_else_can_tell_of() {
+    let host = troubled(strict()).with(fault("plain_v1"), "libhandler_v1.so").start();
+    make(&host, "any", "new exit");
+    let worker = host.worker_pid();
+    let path = host.home().place(&fault("trouble"), "libshop_v1.so");
+    let path = path.to_str().unwrap().to_owned();
+    let control = host.control().address.to_string();
+    let load = host.command().args(["load", &path, "--control", &control]).output().unwrap();
+    assert!(!load.status.success());
+    next_worker(&host, worker);
+    check_told(&host, "deploy", "shop", 2);
+    host.assert_logged("in generation 2 of `shop`");
+    host.get("/").assert_status(200).assert_contains("v1");
+}
+
+/// So it is with a reload.
+#[test]
+fn in_a_reload_that_nobody_else_can_tell_of() {
+    let builder = troubled(host!().config("[plugin.handler]\nroom = 1\n"));
+    let host = builder.with(fault("trouble"), "libhandler_v1.so").start();
+    make(&host, "any", "new exit");
+    host.home().rewrite_config("[plugin.handler]\nroom = 2\n");
+    let worker = host.worker_pid();
+    let control = host.control().address.to_string();
+    let reload = host.command().args(["reload-config", "--control", &control]).output().unwrap();
+    assert!(!reload.status.success());
+    std::fs::remove_file(host.home().path().join("trouble/any")).unwrap();
+    next_worker(&host, worker);
+    check_told(&host, "reload", "handler", 2);
+}
+
+/// And where the host is one process, whose next start writes it down.
+#[test]
+fn in_a_deploy_of_a_single_process() {
+    let builder = troubled(host!().arg("--single")).with(fault("plain_v1"), "libhandler_v1.so");
+    let mut host = builder.start();
+    make(&host, "any", "new exit");
+    let path = host.home().place(&fault("trouble"), "libshop_v1.so");
+    let path = path.to_str().unwrap().to_owned();
+    let control = host.control().address.to_string();
+    let load = host.command().args(["load", &path, "--control", &control]).output().unwrap();
+    assert!(!load.status.success());
+    assert_eq!(host.wait_exit().code(), Some(3), "its own");
+    host.start_again();
+    check_told(&host, "deploy", "shop", 2);
+}

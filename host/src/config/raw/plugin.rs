@@ -1,7 +1,7 @@
 //! A plugin's own table in the file, and what of it is the host's.
 //!
 //! Owns the keys of such a table that the host reads, as they are listed in
-//! [`HOST_KEYS`](crate::config::plugin::HOST_KEYS). The plugin sees them as well: it may want to know how
+//! [`HOST_KEYS`]. The plugin sees them as well: it may want to know how
 //! much room it has.
 
 use serde::{Deserialize, Deserializer, de::Error as _};

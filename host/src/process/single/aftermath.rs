@@ -19,9 +19,11 @@ use hotseat_unload::running_tag;
 use crate::{
     config::Limits,
     deploy::Withdrawal,
+    ids::PluginName,
     log,
+    state::history::Entry,
     sys::{
-        fault::{self, LastWords, PAGE_BYTES},
+        fault::{self, LastWords, PAGE_BYTES, Work},
         start::give_mode,
     },
 };
@@ -39,18 +41,18 @@ const _: () = assert!(ENDS_AT + ENDS_COUNT * END_BYTES <= PAGE_BYTES);
 type End = (u64, u64);
 
 /// Reads what the process before has left in `state`, and has this one leave it there; what it is to
-/// take out of traffic.
-pub(super) fn take_up(state: &Path, limits: &Limits) -> Vec<Withdrawal> {
+/// take out of traffic, and what it is to write down.
+pub(super) fn take_up(state: &Path, limits: &Limits) -> (Vec<Withdrawal>, Vec<Entry>) {
     match try_take_up(state, limits) {
-        Ok(withdraw) => withdraw.into_iter().collect(),
+        Ok((withdraw, lost)) => (withdraw.into_iter().collect(), lost.into_iter().collect()),
         Err(error) => {
             tracing::warn!(%error, "the next process will not know what has ended this one");
-            Vec::new()
+            Default::default()
         }
     }
 }
 
-fn try_take_up(state: &Path, limits: &Limits) -> io::Result<Option<Withdrawal>> {
+fn try_take_up(state: &Path, limits: &Limits) -> io::Result<(Option<Withdrawal>, Option<Entry>)> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o600);
     let file = options
@@ -69,7 +71,7 @@ fn try_take_up(state: &Path, limits: &Limits) -> io::Result<Option<Withdrawal>> 
     }
     file.write_all_at(&page, 0)?;
     fault::install(file.into(), running_tag, log::flush_in_signal)?;
-    Ok(withdraw)
+    Ok((withdraw, lost_load(&words)))
 }
 
 fn read_ends(file: &File) -> Vec<End> {
@@ -81,6 +83,29 @@ fn read_ends(file: &File) -> Vec<End> {
     let word = |bytes: &[u8]| bytes.try_into().map_or(0, u64::from_ne_bytes);
     let ends = bytes.chunks_exact(END_BYTES).map(|end| (word(&end[..8]), word(&end[8..])));
     ends.filter(|(generation, _)| *generation != 0).collect()
+}
+
+fn how(words: &LastWords) -> String {
+    words.note.map_or_else(|| "it left no word".to_owned(), |note| note.end.to_string())
+}
+
+/// What the process before was about to bring up while it served: nobody else can say how that has ended.
+fn lost_load(words: &LastWords) -> Option<Entry> {
+    let (generation, digest) = words.loading.filter(|_| words.served)?;
+    let Work { verb, order } = words.work?;
+    let to_blame = words.note.and_then(|note| note.generation) == Some(generation);
+    let outcome = if to_blame { "load_crashed" } else { "process_ended" };
+    let name = words.whose.as_ref().map_or("a plugin", PluginName::as_str);
+    let how = how(words);
+    let text =
+        format!("{name} (generation {generation}) was not committed: the process ended ({how})");
+    Some(Entry {
+        order,
+        plugin: words.whose.clone(),
+        digest: Some(digest),
+        generation: Some(generation),
+        ..Entry::of_host("crash", verb, outcome, text)
+    })
 }
 
 /// The rules of a master, for one end at a time.
@@ -96,8 +121,10 @@ fn judge(
     // Without a note it may as well have been killed by somebody.
     let suspect = loading.filter(|_| note.is_none() && !words.served);
     let generation = proven.or(suspect)?;
-    let how = note.map_or_else(|| "it left no word".to_owned(), |note| note.end.to_string());
-    tracing::error!(generation = generation.0, how, "the process before has ended unasked");
+    let how = how(words);
+    let plugin = words.whose.as_ref().filter(|_| loading == Some(generation));
+    let plugin = plugin.map(PluginName::as_str);
+    tracing::error!(plugin, generation = generation.0, how, "the process before has ended unasked");
     let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
     let window = u64::try_from(limits.crash_window.as_millis()).unwrap_or(u64::MAX);
     ends.retain(|(_, at)| now.saturating_sub(*at) < window);
@@ -129,27 +156,43 @@ mod tests {
         let generation = Some(Generation(7));
         let end = fault::End::Call(0, 1);
         let note = proven.then_some(Note { end, generation, gone: false });
-        LastWords { note, loading: generation.zip(Some(Digest([1; 32]))), served }
+        let loading = generation.zip(Some(Digest([1; 32])));
+        LastWords { note, loading, served, ..LastWords::default() }
     }
 
     #[test]
     fn one_end_is_enough_before_it_could_serve_and_several_are_later() {
         let limits = Limits::default();
         let mut ends = Vec::new();
-        let mut judge = |words, seconds| {
-            let found = judge(&words, &mut ends, Duration::from_secs(seconds), &limits);
+        let mut judge = |words: &LastWords, seconds| {
+            let found = judge(words, &mut ends, Duration::from_secs(seconds), &limits);
             found.map(|it| it.generation.0)
         };
-        assert_eq!(judge(LastWords::default(), 0), None);
-        assert_eq!(judge(ended(false, true), 0), Some(7));
-        for words in [ended(true, true), ended(false, false)] {
+        assert_eq!(judge(&LastWords::default(), 0), None);
+        assert_eq!(judge(&ended(false, true), 0), Some(7));
+        for words in &[ended(true, true), ended(false, false)] {
             assert_eq!(judge(words, 1), None);
             assert_eq!(judge(words, 2), None);
             assert_eq!(judge(words, 100), None, "the others were long ago");
             assert_eq!(judge(words, 101), None);
             assert_eq!(judge(words, 102), Some(7));
         }
-        assert_eq!(judge(ended(true, false), 0), None, "killed while it served");
+        assert_eq!(judge(&ended(true, false), 0), None, "killed while it served");
+    }
+
+    #[test]
+    fn what_was_about_to_serve_is_written_down_where_others_served() {
+        let work = Some(Work { verb: "deploy", order: 3 });
+        let whose: Option<PluginName> = Some("shop".parse().unwrap());
+        let of = |served, proven, work| {
+            let words = LastWords { whose: whose.clone(), work, ..ended(served, proven) };
+            lost_load(&words).map(|it| (it.verb, it.outcome, it.plugin, it.order))
+        };
+        let told = |outcome: &str| Some(("deploy".into(), outcome.into(), whose.clone(), 3));
+        assert_eq!(of(true, true, work), told("load_crashed"));
+        assert_eq!(of(true, false, work), told("process_ended"));
+        assert_eq!(of(false, true, work), None, "it was a start, which has its own words");
+        assert_eq!(of(true, true, None), None);
     }
 
     #[test]

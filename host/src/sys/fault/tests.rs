@@ -55,9 +55,13 @@ fn victim() {
             unsafe { libc::_exit(FAREWELLS.load(Ordering::SeqCst).cast_signed()) };
         }
         "loads" => {
-            drop(Loading::begin(Generation(5), Digest([5; 32])));
+            let name = |name: &str| name.parse().unwrap();
+            let work = Some(Work { verb: "rollback", order: 11 });
+            let long = name(&"x".repeat(NAME_BYTES));
+            drop(Loading::begin(&long, (Generation(5), Digest([5; 32])), work));
             serves();
-            let _loading = Loading::begin(Generation(6), Digest([6; 32]));
+            let work = Some(Work { verb: "deploy", order: 12 });
+            let _loading = Loading::begin(&name("shop"), (Generation(6), Digest([6; 32])), work);
             let kill = ["-c", "kill -KILL $PPID"];
             drop(Command::new("sh").args(kill).status());
         }
@@ -140,8 +144,15 @@ fn what_was_being_loaded_is_told_without_a_note() {
     let (signal, words) = left_by("loads");
     assert_eq!(signal, Some(libc::SIGKILL));
     let loading = Some((Generation(6), Digest([6; 32])));
-    let wanted = LastWords { note: None, loading, served: true };
+    let whose = Some("shop".parse().unwrap());
+    let work = Some(Work { verb: "deploy", order: 12 });
+    let wanted = LastWords { note: None, loading, whose, work, served: true };
     assert_eq!(words, wanted);
+    // A process of before says neither.
+    let mut bytes = [0; NOTE_BYTES];
+    bytes[40] = 6;
+    let words = parse(&bytes);
+    assert_eq!((words.loading.is_some(), words.whose, words.work), (true, None, None));
 }
 
 #[test]
