@@ -24,6 +24,7 @@ use hotseat_unload::{
     purge::{PurgeRequest, register_thread},
     purge_thread,
     reaper::{Ended, Reaper, ReaperRules, Retire, Retired, Unloading},
+    thread::wipe_stack,
 };
 use tempfile::TempDir;
 
@@ -442,6 +443,48 @@ fn what_stays_mapped_stays_for_good() {
     assert!(matches!(library.close(), Err(CloseError::Mapped(_))));
     keeper.close_soon(LONG, LONG).unwrap();
     assert!(is_mapped(&kept), "its `Mapped` was for good");
+}
+
+/// What one library has left on a stack gets into the data of the next one, where a value is moved with
+/// bytes of it that were never written; unless the stack is wiped in between.
+#[test]
+fn what_is_left_on_a_stack_holds_nobody() {
+    let Some(shop) = Workshop::open() else { return };
+    let leaves = r"
+        void s_leave(void) {
+            void *volatile left[1024];
+            for (int i = 0; i < 1024; i++) left[i] = (void *)s_leave;
+        }
+    ";
+    let moves = r"
+        static void *volatile kept[512];
+        void s_move(void) {
+            void *volatile value[512];
+            for (int i = 0; i < 512; i++) kept[i] = value[i];
+        }
+    ";
+    let first = shop.make("leaves", leaves, &["-O0"]);
+    let second = shop.make("moves", moves, &["-O0", "-Wno-uninitialized"]);
+    for is_wiped in [false, true] {
+        let (leaves, moves) = (open(&first), open(&second));
+        call(&leaves, c"s_leave");
+        if is_wiped {
+            wipe_stack();
+        }
+        call(&moves, c"s_move");
+        match leaves.close() {
+            Ok(()) => assert!(is_wiped, "else this test tests nothing"),
+            Err(CloseError::Held(leaves, reason)) => {
+                assert!(!is_wiped, "{reason}");
+                moves.close_soon(LONG, LONG).unwrap();
+                // Who was found to hold it is believed to for a while, unless that has changed.
+                leaves.close_soon(LONG, LONG).unwrap();
+                continue;
+            }
+            Err(error) => panic!("{error}"),
+        }
+        moves.close_soon(LONG, LONG).unwrap();
+    }
 }
 
 /// What the program began with, and closes later, is no library's whose place it had.

@@ -13,6 +13,8 @@ use std::{
     time::Duration,
 };
 
+use super::wipe::wipe_stack;
+
 /// A wait is taken in pieces, each of which counts no more than its length: the time in which the
 /// whole process stood still (a debugger, a frozen container) was nobody's to use.
 const PIECE_TIME: Duration = Duration::from_millis(100);
@@ -49,6 +51,8 @@ impl<T: Send + 'static> Side<T> {
         // be when the work holds it.
         let _ = Receiver::recv_timeout(&result, Duration::ZERO);
         thread::Builder::new().name(name.to_owned()).spawn(move || {
+            // The C library gives it the stack of a thread that has ended.
+            wipe_stack();
             if let Err(unwanted) = sender.send(work()) {
                 late(unwanted.0);
             }
