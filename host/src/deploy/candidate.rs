@@ -294,10 +294,13 @@ impl Workshop {
         match (self.preflight(waiting, first), again) {
             (Err(CandidateError::Preflight(error)), Some(mut again)) if error.is_of_new() => {
                 let plugin = &again.subject.plugin;
-                again.notes.push(format!(
+                let note = format!(
                     "it was given the settings with which it served last, because it does not take \
                      [plugin.{plugin}] as it is now ({error}): the next start or upgrade goes by the file"
-                ));
+                );
+                // A withdrawal has no answer that it could be said in.
+                tracing::warn!(%plugin, label = %again.subject.label, "{note}");
+                again.notes.push(note);
                 // Why it does not take what is in force is what its author needs to know.
                 self.preflight(self.waiting(), again).map_err(|_| error.into())
             }

@@ -130,6 +130,8 @@ fn a_version_that_is_withdrawn_takes_its_settings_with_it() {
     eventually!(host.get("/shop").status == 200, "{}", host.log_end());
     assert_eq!(says(&host), "one [] ");
     assert!(warning(&host).contains("was withdrawn"), "{}", warning(&host));
+    let log = host.home().read_log();
+    assert!(log.contains("it was given the settings with which it served last"), "{log}");
 }
 
 /// What the host itself goes by for a plugin comes with the deploy as well.
