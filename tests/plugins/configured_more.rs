@@ -16,7 +16,7 @@ struct Configured(Settings);
 
 impl Handler for Configured {
     fn new(context: &Context) -> Result<Self> {
-        context.config_as().map(Self)
+        Ok(Self(context.config_as()?))
     }
 
     async fn call(&self, request: Request<'_>) -> Result<Response> {
