@@ -146,7 +146,10 @@ fn wrong_settings_are_told_as_serve_tells_them() {
     let home = Home::new();
     home.write("hotseat.toml", b"colour = 1\n");
     let text = refused(&check(&home, &["--config", "hotseat.toml"]), 64);
-    assert!(text.starts_with("the configuration `hotseat.toml` is wrong: "), "{text}");
+    assert!(
+        text.starts_with("the configuration `hotseat.toml` is wrong at line 1, column 1: "),
+        "{text}"
+    );
     let text = refused(&check(&home, &["--header-time", "10"]), 64);
     assert!(text.contains("`10` has no unit"), "{text}");
     assert!(!home.state().exists());

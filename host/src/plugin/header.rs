@@ -143,9 +143,10 @@ impl OfConnection {
         }
     }
 
-    /// How a body is framed is no matter of the connection.
+    /// How a body is framed is no matter of the connection, and an upgrade is told by [`Framing`].
     fn leave_out(&self, headers: &mut HeaderMap) {
-        for name in self.names.iter().filter(|name| **name != header::CONTENT_LENGTH) {
+        let stays = [header::CONTENT_LENGTH, header::UPGRADE];
+        for name in self.names.iter().filter(|name| !stays.contains(name)) {
             headers.remove(name);
         }
     }

@@ -166,4 +166,8 @@ fn what_is_said_of_the_connection() {
         assert!(map.contains_key("x-own") && map.contains_key("content-length"), "{value}");
         assert!(!map.contains_key("connection"), "{value}");
     }
+    let fields: [(&[u8], &[u8]); 2] = [(b"connection", b"Upgrade"), (b"upgrade", b"own")];
+    let map = taken(&fields, Framing::Upgrade).unwrap();
+    assert_eq!(map.keys().collect::<Vec<_>>(), ["upgrade"], "it is what the answer is about");
+    assert!(taken(&fields, Framing::Open).unwrap().is_empty());
 }
