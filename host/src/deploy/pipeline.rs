@@ -400,6 +400,7 @@ impl Pipeline {
 
     pub(super) fn retire(&mut self, loaded: Arc<Loaded>) -> Version {
         let version = loaded.version.clone();
+        hotseat_unload::retire(loaded.instance().library());
         self.left_heap = loaded.heap();
         self.workshop.roster.retired(&loaded);
         self.drains.watch(loaded);

@@ -20,7 +20,6 @@ use hotseat_plugin_api::abi;
 use hotseat_unload::{
     LibraryLease, enter,
     purge::{PurgeRequest, register_thread},
-    thread::wipe_stack,
 };
 
 use crate::thread::Inbox;
@@ -42,7 +41,6 @@ struct Task {
 impl Task {
     fn run(mut self) {
         let Some(job) = self.job.take() else { return };
-        wipe_stack();
         let entered = enter(self.lease.library());
         // SAFETY: consumes the job's data, once; the lease keeps its library loaded. By the ABI
         // it never unwinds.

@@ -4,8 +4,6 @@
 
 use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
 
-use hotseat_unload::thread::wipe_stack;
-
 use super::{Counters, Loaded, Routes, Table, Tally, table::Mount};
 use crate::{
     ids::{Generation, PluginName},
@@ -117,8 +115,6 @@ impl View {
         let epoch = self.routes.epoch();
         let mut current = self.current.borrow_mut();
         if current.0 != epoch {
-            // Another library is about to run on this thread.
-            wipe_stack();
             // The epoch is read first: a table stored in between is only picked up early.
             current.1 = Rc::new(self.read(&current.1));
             current.0 = epoch;

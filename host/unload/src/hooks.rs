@@ -83,6 +83,7 @@ mod syslog;
 mod texts;
 mod threads;
 mod window;
+pub(crate) mod wiped;
 mod zeroed;
 
 pub use blame::running_tag;
@@ -118,8 +119,10 @@ pub struct Entered {
 /// Names the library that this thread runs from here on; to be held around every crossing.
 ///
 /// Threads that the plugin starts through a foreign library (C++'s `std::thread` begins in
-/// libstdc++) are attributed by this alone.
-#[inline]
+/// libstdc++) are attributed by this alone. Where another library has run before it, what that has left
+/// on the stack may be wiped.
+#[expect(clippy::inline_always, reason = "the stack is wiped from the caller's frame on")]
+#[inline(always)]
 pub fn enter(id: LibraryId) -> Entered {
     // Two plain instructions: an exchange would lock the bus.
     let before = CURRENT.with(|current| {
@@ -127,6 +130,7 @@ pub fn enter(id: LibraryId) -> Entered {
         current.store(id.0, Relaxed);
         before
     });
+    wiped::clear(wiped::before(id, before != 0));
     Entered { before, here: PhantomData }
 }
 

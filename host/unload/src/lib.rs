@@ -24,14 +24,14 @@
 //!    ([`purge::register_thread`]), and answers when it is asked to purge itself.
 //! 4. A library is opened from a path that is never used again ([`Library::open`]), and each call
 //!    into it happens under [`enter`].
-//! 5. What is not used any more goes to a [`reaper::Reaper`], or, where waiting does no harm, to
+//! 5. What another library takes the place of is [`retire`]d, and once it is not used any more it goes to a [`reaper::Reaper`], or, where waiting does no harm, to
 //!    [`Library::close_soon`].
 //!
 //! `examples/console.rs` is the whole of it in one file; `examples/threads.rs` is a program with
 //! threads of its own and a plugin in C.
 //!
-//! Memory that a library takes by `malloc` and its like begins with zeros: no address is found there
-//! that somebody else has left.
+//! Memory that a library takes by `malloc` and its like begins with zeros, and so does the stack below
+//! it where another library ran before it: no address is found in its data that somebody else has left.
 //!
 //! # What it asks of the system
 //! Linux with glibc 2.35 or newer, on x86-64 or aarch64, and a program that exports the functions: a
@@ -65,6 +65,7 @@ pub use self::{
         resolved, running_library, running_tag, self_test,
         signals::FAULTS,
         spare_self_test,
+        wiped::retire,
     },
     lease::{Holding, LibraryLease},
     library::{CloseError, Library, NODELETE, OpenError},

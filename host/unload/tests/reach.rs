@@ -24,7 +24,7 @@ use hotseat_unload::{
     purge::{PurgeRequest, register_thread},
     purge_thread,
     reaper::{Ended, Reaper, ReaperRules, Retire, Retired, Unloading},
-    thread::wipe_stack,
+    retire,
 };
 use tempfile::TempDir;
 
@@ -445,37 +445,64 @@ fn what_stays_mapped_stays_for_good() {
     assert!(is_mapped(&kept), "its `Mapped` was for good");
 }
 
-/// What one library has left on a stack gets into the data of the next one, where a value is moved with
-/// bytes of it that were never written; unless the stack is wiped in between.
+/// Leaves its own address on the stack, here or on a thread of its own.
+const LEAVES: &str = r"
+#include <pthread.h>
+static void *leave(void *none) {
+    void *volatile left[1024];
+    for (int i = 0; i < 1024; i++) left[i] = (void *)leave;
+    return none;
+}
+void s_here(void) { leave(0); }
+void s_apart(void) { pthread_t t; pthread_create(&t, 0, leave, 0); pthread_join(t, 0); }
+void s_nothing(void) {}
+";
+
+/// Keeps what it finds on the stack, as a value is moved with bytes of it that were never written.
+const MOVES: &str = r"
+#include <pthread.h>
+static void *volatile kept[512];
+static void *move(void *none) {
+    void *volatile value[512];
+    for (int i = 0; i < 512; i++) kept[i] = value[i];
+    return none;
+}
+void s_here(void) { move(0); }
+void s_apart(void) { pthread_t t; pthread_create(&t, 0, move, 0); pthread_join(t, 0); }
+void s_nothing(void) {}
+";
+
+/// What one library has left on a stack gets into the data of the next one; unless the stack is wiped in
+/// between: because the next one is new to the thread, because the first one is on its way out, or because
+/// a thread begins there.
 #[test]
 fn what_is_left_on_a_stack_holds_nobody() {
     let Some(shop) = Workshop::open() else { return };
-    let leaves = r"
-        void s_leave(void) {
-            void *volatile left[1024];
-            for (int i = 0; i < 1024; i++) left[i] = (void *)s_leave;
+    let first = shop.make("leaves", LEAVES, &["-O0"]);
+    let second = shop.make("moves", MOVES, &["-O0", "-Wno-uninitialized"]);
+    let rows: [(&CStr, bool, bool, bool); 4] = [
+        (c"s_here", true, false, true),
+        (c"s_here", false, true, true),
+        (c"s_apart", false, false, true),
+        // The negative control: two that serve side by side are not told apart.
+        (c"s_here", false, false, false),
+    ];
+    for (function, is_new, is_retired, is_wiped) in rows {
+        let leaves = open(&first);
+        // Its constructors would run on this thread.
+        let moves = thread::scope(|it| it.spawn(|| open(&second)).join()).unwrap();
+        if !is_new {
+            call(&moves, c"s_nothing");
         }
-    ";
-    let moves = r"
-        static void *volatile kept[512];
-        void s_move(void) {
-            void *volatile value[512];
-            for (int i = 0; i < 512; i++) kept[i] = value[i];
+        call(&leaves, function);
+        if is_retired {
+            retire(leaves.id());
         }
-    ";
-    let first = shop.make("leaves", leaves, &["-O0"]);
-    let second = shop.make("moves", moves, &["-O0", "-Wno-uninitialized"]);
-    for is_wiped in [false, true] {
-        let (leaves, moves) = (open(&first), open(&second));
-        call(&leaves, c"s_leave");
-        if is_wiped {
-            wipe_stack();
-        }
-        call(&moves, c"s_move");
+        call(&moves, function);
         match leaves.close() {
             Ok(()) => assert!(is_wiped, "else this test tests nothing"),
             Err(CloseError::Held(leaves, reason)) => {
-                assert!(!is_wiped, "{reason}");
+                assert!(!is_wiped, "{function:?}, new {is_new}, retired {is_retired}: {reason}");
                 moves.close_soon(LONG, LONG).unwrap();
                 // Who was found to hold it is believed to for a while, unless that has changed.
                 leaves.close_soon(LONG, LONG).unwrap();

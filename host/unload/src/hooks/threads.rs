@@ -11,7 +11,7 @@ use super::{
     ledger,
     real::{self, C11Routine, Routine},
     registry::{self, Owner, Record},
-    stack,
+    stack, wiped,
 };
 
 struct Start<R> {
@@ -124,6 +124,7 @@ fn owner(routine: *const c_void) -> Option<Arc<Record>> {
 unsafe extern "C-unwind" fn begin(start: *mut c_void) -> *mut c_void {
     // SAFETY: the box that `pthread_create` made for this thread alone.
     let (routine, argument) = unsafe { Start::<Routine>::unpack(start) };
+    wiped::clear(wiped::cached());
     // SAFETY: the caller's routine with the caller's argument.
     unsafe { routine(argument) }
 }
@@ -132,6 +133,7 @@ unsafe extern "C-unwind" fn begin(start: *mut c_void) -> *mut c_void {
 unsafe extern "C-unwind" fn begin_c11(start: *mut c_void) -> c_int {
     // SAFETY: the box that `thrd_create` made for this thread alone.
     let (routine, argument) = unsafe { Start::<C11Routine>::unpack(start) };
+    wiped::clear(wiped::cached());
     // SAFETY: the caller's routine with the caller's argument.
     unsafe { routine(argument) }
 }

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use super::wipe::wipe_stack;
+use crate::hooks::wiped;
 
 /// A wait is taken in pieces, each of which counts no more than its length: the time in which the
 /// whole process stood still (a debugger, a frozen container) was nobody's to use.
@@ -52,7 +52,7 @@ impl<T: Send + 'static> Side<T> {
         let _ = Receiver::recv_timeout(&result, Duration::ZERO);
         thread::Builder::new().name(name.to_owned()).spawn(move || {
             // The C library gives it the stack of a thread that has ended.
-            wipe_stack();
+            wiped::clear(wiped::deep());
             if let Err(unwanted) = sender.send(work()) {
                 late(unwanted.0);
             }
