@@ -146,12 +146,14 @@ pub fn run(builder: Builder, plan: &Plan) -> Outcome {
     let work = AssertUnwindSafe(|| {
         let mut house = House::start(builder, &truth);
         let figures = rounds(&mut house, &truth, plan);
+        house.restart();
+        house.look_at_cells(&truth);
         house.look_at_log(&truth);
         let done = house.done;
         let mut lines = table(&truth);
         lines.push(format!(
-            "{} swaps, {} reloads, {} upgrades, {} orders that an upgrade did not take",
-            done.swaps, done.reloads, done.upgrades, done.refused
+            "{} swaps, {} rollbacks, {} reloads, {} upgrades, {} orders that an upgrade did not take",
+            done.swaps, done.rollbacks, done.reloads, done.upgrades, done.refused
         ));
         for [first, last] in figures {
             lines.push(format!("worker {}: {first}; then {last}", first.worker));

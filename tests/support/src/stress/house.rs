@@ -21,7 +21,7 @@ const TURNS_MIN: u32 = 5;
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(5);
 /// Settings of the host: whatever is promised a time has plenty of it.
-const ARGS: [&str; 9] = [
+const ARGS: [&str; 10] = [
     "--threads=2",
     "--soak-time=300ms",
     "--idle-linger=500ms",
@@ -32,12 +32,14 @@ const ARGS: [&str; 9] = [
     "--log-repeat-count=1000",
     // Threads that wait for a busy machine are none that a plugin holds up.
     "--heartbeat=5s",
+    "--cells-on-disk=stress",
 ];
 
 /// What was done.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Done {
     pub(super) swaps: u64,
+    pub(super) rollbacks: u64,
     pub(super) reloads: u64,
     pub(super) upgrades: u64,
     /// Orders that an upgrade did not take.
@@ -157,6 +159,28 @@ impl House {
         self.deployed(truth, "worker");
     }
 
+    fn ask_back(&self) -> Answer {
+        self.host.control().rollback(Some("stress"), None).answer
+    }
+
+    /// The version before, as a generation of its own, behind whose answer nobody meets another one.
+    fn roll_back(&mut self, truth: &Truth) {
+        let worker = self.worker();
+        let answer = self.ask_back();
+        match answer.status {
+            200 => self.done.rollbacks += 1,
+            // There is none yet.
+            409 if answer.json()["error"]["code"] == "nothing_to_roll_back" => return,
+            status => return truth.breaks(format!("a rollback: {status} {}", answer.text())),
+        }
+        truth.raise("stress", worker, wire::number(&answer.json(), "/generation"), 0);
+    }
+
+    /// Ends the host and starts it again, on what it has written.
+    pub(super) fn restart(&mut self) {
+        self.host.restart();
+    }
+
     /// Other settings, behind whose acceptance nobody meets those of before.
     fn reload(&mut self, truth: &Truth, random: &mut StdRng) {
         self.note += 1;
@@ -184,16 +208,18 @@ impl House {
         let before = self.worker();
         self.host.hup();
         breathe(Duration::from_millis(random.random_range(0..400)));
-        // Where another worker takes over, it may come too late.
-        let answer = self.deploy("stress");
+        let is_deploy = random.random();
+        let (answer, done) = match is_deploy {
+            true => (self.deploy("stress"), &mut self.done.swaps),
+            false => (self.ask_back(), &mut self.done.rollbacks),
+        };
         match answer.status {
-            200 => self.done.swaps += 1,
+            200 => *done += 1,
+            // Where another worker takes over, it may come too late.
             409 | 503 => self.done.refused += 1,
-            _ => truth.breaks(format!(
-                "a deploy within an upgrade: {} {}",
-                answer.status,
-                answer.text()
-            )),
+            status => {
+                truth.breaks(format!("an order within an upgrade: {status} {}", answer.text()))
+            }
         }
         if !wait(|| self.serving().is_some_and(|pid| pid != before)) {
             truth.breaks(format!("no other worker than {before}: {:?}", self.host.processes()));
@@ -217,7 +243,8 @@ impl House {
             match random.random_range(0..100) {
                 _ if plan.upgrades && turn % 12 == 3 => self.upgrade(truth, random),
                 _ if turn % 6 == 4 => self.reload(truth, random),
-                0..80 => self.swap(truth),
+                0..70 => self.swap(truth),
+                70..85 => self.roll_back(truth),
                 _ => self.swap_blocking(truth),
             }
             breathe(Duration::from_millis(random.random_range(0..80)));

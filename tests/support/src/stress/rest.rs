@@ -90,7 +90,7 @@ impl House {
         let worker = self.worker();
         Figures {
             worker,
-            swaps: self.done.swaps + self.done.reloads,
+            swaps: self.done.swaps + self.done.rollbacks + self.done.reloads,
             descriptors: procfs::descriptors(worker),
             threads: procfs::threads(worker),
             own_kib: procfs::own_kib(worker),
@@ -123,7 +123,7 @@ impl House {
     }
 
     /// What the cells have at least what was acknowledged, and no more than was tried.
-    fn look_at_cells(&self, truth: &Truth) {
+    pub(super) fn look_at_cells(&self, truth: &Truth) {
         for (key, counter) in truth.counters() {
             let text = self.host.get(&format!("/count/{key}")).text();
             let (least, most) = (counter.acknowledged, counter.tried);
@@ -178,13 +178,14 @@ impl House {
 
 const TORN: &str = "the client's body broke off";
 
-/// Whatever warns, but for what clients ask for: answers that come too late, and bodies that they break
-/// off while they are sent back.
+/// Whatever warns, but for what is asked for: answers that come too late, bodies that clients break off
+/// while they are sent back, and a way back where there is none.
 fn is_fault(line: &str) -> bool {
     let told = line.contains(" WARN ") || line.contains(" ERROR ") || line.contains("panicked");
     let late = line.contains("the plugin's time was up") && line.contains("path=\"/quick/");
     let torn = line.contains("a response body ended early") && line.contains(TORN);
+    let back = line.contains("outcome=\"nothing_to_roll_back\"");
     // A tenth of a second is soon over on a busy machine; one that is really held up has another line.
     let busy = line.contains("a blocked data thread lets go of the listeners when it is free");
-    told && !(late || torn || busy)
+    told && !(late || torn || back || busy)
 }
