@@ -1,10 +1,7 @@
 //! From what was typed to what it means.
 //!
-//! Owns the step from [`RawConfig`] to [`Config`]: defaults where nothing was said, and a plugin's
-//! table as the JSON that it will read. Everything was checked when it was parsed, so nothing
-//! can fail here.
-
-use serde_json::Map;
+//! Owns the step from [`RawConfig`] to [`Config`]: defaults where nothing was said. Everything was
+//! checked when it was parsed, so nothing can fail here.
 
 use super::{
     LogSettings, RawConfig, RawRecycle, RawUnload, RawWatch,
@@ -37,7 +34,7 @@ impl RawConfig {
         config.follow_links = self.follow_links.unwrap_or(config.follow_links);
         config.mounts = self.mount.unwrap_or_default().into_iter().map(|RawMount(m)| m).collect();
         for (Name(name), RawPlugin { memory, log, table }) in self.plugin {
-            let table = PluginTable { table: json(table), memory, log, places: None };
+            let table = PluginTable { table, memory, log, places: None };
             config.plugins.insert(name, table);
         }
         let accounts = self.trusted_owners.unwrap_or_default();
@@ -70,21 +67,4 @@ impl RawConfig {
         let bounds = config.limits.of_log();
         (config, LogSettings { filter, format, bounds })
     }
-}
-
-/// A plugin's table as JSON. TOML's dates become text, and its `nan` and `inf` null, because JSON has
-/// neither.
-fn json(table: toml::Table) -> Map<String, serde_json::Value> {
-    fn value(typed: toml::Value) -> serde_json::Value {
-        match typed {
-            toml::Value::String(text) => text.into(),
-            toml::Value::Integer(number) => number.into(),
-            toml::Value::Float(number) => number.into(),
-            toml::Value::Boolean(truth) => truth.into(),
-            toml::Value::Datetime(date) => date.to_string().into(),
-            toml::Value::Array(list) => list.into_iter().map(value).collect(),
-            toml::Value::Table(table) => json(table).into(),
-        }
-    }
-    table.into_iter().map(|(key, inner)| (key, value(inner))).collect()
 }

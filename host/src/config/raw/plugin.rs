@@ -22,7 +22,7 @@ pub struct RawPlugin {
     pub(super) memory: Option<MemoryRule>,
     pub(super) log: Option<Levels>,
     /// All of it.
-    pub(super) table: toml::Table,
+    pub(super) table: Map<String, Value>,
 }
 
 /// The keys that the host reads.
@@ -49,8 +49,49 @@ impl<'de> Deserialize<'de> for RawPlugin {
             D::Error::custom(toml::de::Error::message(&error))
         })?;
         let memory = ours.memory().map_err(D::Error::custom)?;
+        let table = json(table, "").map_err(|unfit| D::Error::custom(unfit.text))?;
         Ok(Self { memory, log: ours.log, table })
     }
+}
+
+/// A value that JSON has not.
+struct Unfit {
+    /// Where, as in [`Places::lines`].
+    path: String,
+    text: String,
+}
+
+/// A plugin's table, or one within it at `path`, as JSON. TOML's dates become text.
+fn json(table: toml::Table, path: &str) -> Result<Map<String, Value>, Unfit> {
+    let inner = |(key, typed)| {
+        let path = if path.is_empty() { String::clone(&key) } else { format!("{path}.{key}") };
+        Ok((key, value(typed, path)?))
+    };
+    table.into_iter().map(inner).collect()
+}
+
+fn value(typed: toml::Value, path: String) -> Result<Value, Unfit> {
+    Ok(match typed {
+        toml::Value::String(text) => text.into(),
+        toml::Value::Integer(number) => number.into(),
+        toml::Value::Float(number) if !number.is_finite() => {
+            let typed = number.to_string().to_ascii_lowercase();
+            let text = format!(
+                "a plugin cannot be given `{typed}`, because its settings are JSON: write it as a text, \
+                 or leave it out"
+            );
+            return Err(Unfit { path, text });
+        }
+        toml::Value::Float(number) => number.into(),
+        toml::Value::Boolean(truth) => truth.into(),
+        toml::Value::Datetime(date) => date.to_string().into(),
+        toml::Value::Array(list) => {
+            let all = list.into_iter().enumerate();
+            let all = all.map(|(at, inner)| value(inner, format!("{path}[{at}]")));
+            Value::Array(all.collect::<Result<_, _>>()?)
+        }
+        toml::Value::Table(table) => json(table, &path)?.into(),
+    })
 }
 
 impl Ours {
@@ -67,23 +108,30 @@ impl Ours {
     }
 }
 
-/// Which of the host's keys in `[plugin.NAME]` of `text` is told `said` of, and on which line it stands.
+/// Which key in `[plugin.NAME]` of `text` is told `said` of by [`RawPlugin`], and on which line it stands.
 pub(super) fn culprit(
     text: &str,
     name: &str,
     said: &str,
     places: &Places,
-) -> Option<(&'static str, usize)> {
+) -> Option<(String, usize)> {
     let document: toml::Table = text.parse().ok()?;
     let table = document.get("plugin")?.get(name)?.as_table()?;
-    HOST_KEYS.into_iter().find_map(|key| {
-        let alone = toml::Table::from_iter([(key.to_owned(), table.get(key)?.clone())]);
-        let wrong = match alone.try_into::<Ours>() {
-            Ok(ours) => ours.memory().err()?.to_owned(),
-            Err(error) => error.message().trim_end().replace('\n', ", "),
+    let line = |key: &str| places.lines.get(key).copied().unwrap_or(places.line);
+    let ours = HOST_KEYS.into_iter().find(|key| {
+        let alone = table.get(*key).map(|it| ((*key).to_owned(), it.clone()));
+        let wrong = match toml::Table::from_iter(alone).try_into::<Ours>() {
+            Ok(ours) => ours.memory().err().map(str::to_owned),
+            Err(error) => Some(error.message().trim_end().replace('\n', ", ")),
         };
-        (wrong == said).then(|| (key, places.lines.get(key).copied().unwrap_or(places.line)))
-    })
+        wrong.is_some_and(|wrong| wrong == said)
+    });
+    if let Some(key) = ours {
+        return Some((key.to_owned(), line(key)));
+    }
+    let unfit = json(table.clone(), "").err().filter(|unfit| unfit.text == said)?;
+    let line = line(&unfit.path);
+    Some((unfit.path, line))
 }
 
 /// A table that a process of this host has understood before. `None`: it means nothing to this one.
@@ -113,6 +161,7 @@ mod tests {
             ("memory_max = true", "boolean"),
             ("log = 'loud'", "is not a plugin's log levels: write"),
             ("log = 3", "integer"),
+            ("own = [1.0, { a = -inf }]", "cannot be given `-inf`, because its settings are JSON"),
             ("memory_policy = 'warn'", "needs a `memory_max`"),
             ("memory_max = '1GiB'\nmemory_policy = 'kill'", "`withdraw`"),
         ] {

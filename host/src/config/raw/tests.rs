@@ -179,6 +179,10 @@ fn a_mistake_in_a_plugins_table_has_the_line_of_its_key() {
         ("room = 1\nlog = 'loud'", " at line 4, column 1: [plugin.shop] log: `loud` is not"),
         ("room = 1\n\n  log = 3", " at line 5, column 3: [plugin.shop] log: invalid type"),
         ("memory_max = '64MB'", " at line 3, column 1: [plugin.shop] memory_max: `64MB` is not"),
+        (
+            "x = 1\ny = [\n  1,\n  nan,\n]",
+            " at line 6, column 3: [plugin.shop] y[1]: a plugin cannot ",
+        ),
         ("x = 1\nmemory_policy = 'warn'", " at line 4, column 1: [plugin.shop] memory_policy: "),
     ] {
         let error = refused(&format!("[plugin.other]\n[plugin.shop]\n{lines}\n"));
