@@ -59,13 +59,19 @@ pub(super) fn before(id: LibraryId, is_nested: bool) -> usize {
 #[inline(never)]
 fn follow(library: u32, is_nested: bool) -> usize {
     let last = LAST.replace(library);
-    let is_new = NEWEST.get() < library;
+    // Within another library's call the stack is that one's, and may be a small one that it has made.
+    if is_nested {
+        return 0;
+    }
+    let newest = NEWEST.get();
+    let is_new = newest < library;
     if is_new {
         NEWEST.set(library);
     }
-    let is_to_be_wiped = is_new || (last != 0 && retired(last).load(Relaxed) == last);
-    // Within another library's call the stack is that one's, and may be a small one that it has made.
-    if is_to_be_wiped && !is_nested { deep() } else { 0 }
+    // The program's first thread has a stack that was nobody's before.
+    let is_clean = newest == 0 && is_first_thread();
+    let is_left = last != 0 && retired(last).load(Relaxed) == last;
+    if (is_new && !is_clean) || is_left { deep() } else { 0 }
 }
 
 /// How much is to be [`clear`]ed before another library than the last one runs here. Units: bytes.
@@ -132,6 +138,10 @@ fn room() -> usize {
         stack
     });
     if (low..high).contains(&here) { here - low } else { 0 }
+}
+
+fn is_first_thread() -> bool {
+    rustix::thread::gettid() == rustix::process::getpid()
 }
 
 /// Where this thread's own stack lies; empty if the C library cannot tell.
