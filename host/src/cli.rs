@@ -34,6 +34,7 @@ mod remote;
 pub mod settings;
 pub mod trial;
 mod upgrade;
+mod whom;
 
 /// Exit: it is done.
 pub const DONE: u8 = 0;
@@ -90,10 +91,16 @@ fn parse(arguments: Vec<OsString>) -> Result<Cli, clap::Error> {
 /// The whole command line, for parsing, completions and manual pages.
 fn command() -> clap::Command {
     // `check` takes the settings that a host would have; its help need not repeat them all.
-    Cli::command().mut_subcommand("check", |check| {
+    let command = Cli::command().mut_subcommand("check", |check| {
         let own = ["path", "json", "config"];
         check
             .mut_args(|arg| if own.contains(&arg.get_id().as_str()) { arg } else { arg.hide(true) })
+    });
+    // There `--config` is what the host is to have from now on.
+    let help = "The configuration file that the host has now, whose `control` says where it is \
+                [default: the one that `serve` would find]";
+    command.mut_subcommand("upgrade", |upgrade| {
+        upgrade.mut_arg("host_config", |arg| arg.long("host-config").help(help))
     })
 }
 
@@ -103,12 +110,12 @@ fn dispatch(command: Command, rest: &[OsString], work: &Work) -> u8 {
         Command::Check(args) => check::carry_out(*args, work),
         Command::Load(args) => remote::load(args),
         Command::Unload(args) => remote::unload(args),
-        Command::Status(args) => remote::status(args),
+        Command::Status(args) => remote::status(&args),
         Command::History(args) => remote::history(args),
         Command::Cells(args) => remote::cells(args),
         Command::Rollback(args) => remote::rollback(args),
         Command::Upgrade(args) => upgrade::upgrade(args),
-        Command::ReloadConfig(args) => remote::reload_config(args),
+        Command::ReloadConfig(args) => remote::reload_config(&args),
         Command::LameDuck(args) => upgrade::lame_duck(args),
     }
 }

@@ -66,6 +66,54 @@ fn json_for_programs() {
     assert_eq!(json(&refused)["error"]["code"], "new_failed");
 }
 
+/// Every command that asks a host finds it by `control` of its configuration file: one that is named,
+/// by the variable that `serve` reads as well, or that lies where `serve` looks for it.
+#[test]
+fn a_host_is_found_by_its_configuration_file() {
+    // Relative, as it would be for `serve` in the same folder.
+    let control = "control = ['unix:control', '127.0.0.1:1']\n";
+    let builder = host!().config(control).arg("--control=unix:control");
+    let host = builder.with(fault("plain_v1"), "libhandler_v1.so").start();
+    let library = host.home().plugins().join("libhandler_v1.so");
+    // `threads` is none of a command's business.
+    let file = host.home().write("named.toml", format!("threads = 'x'\n{control}").as_bytes());
+    let file = file.to_str().unwrap();
+    for (args, code, words) in [
+        (&["status"][..], 0, "handler"),
+        (&["history"], 0, "handler"),
+        (&["cells"], 0, "no plugin has cells"),
+        (&["load", library.to_str().unwrap()], 0, "already serves"),
+        (&["rollback", "nobody"], 2, "no plugin `nobody` is known"),
+        (&["unload", "nobody"], 2, "no plugin `nobody` is loaded"),
+        (&["reload-config"], 0, "nothing has changed"),
+        (&["lame-duck", "off", "--wait"], 0, "no lame duck"),
+        (&["upgrade", "--wait", "--binary", "missing"], 3, "missing"),
+    ] {
+        let flag = if args[0] == "upgrade" { "--host-config" } else { "--config" };
+        check(&host.command().args(args).args([flag, file]).output().unwrap(), code, words);
+        let told = host.command().env("HOTSEAT_CONFIG", file).args(args).output().unwrap();
+        check(&told, code, words);
+        check(&host.command().args(args).output().unwrap(), code, words);
+    }
+    // From another folder it is another socket.
+    let told = host!().run(&["status", "--config", file]);
+    check(&told, 1, "named.toml`, where a relative path begins in the folder that the host was");
+}
+
+/// A file that is wrong is told with its line, and only where it is needed.
+#[test]
+fn a_wrong_file_keeps_nobody_from_a_host_that_is_named() {
+    let host = start_host!();
+    let file = host.home().write("wrong.toml", b"threads = 1\ncontrol = 'localhost:1'\n");
+    let file = file.to_str().unwrap();
+    let alone = host.command().args(["status", "--config", file]).output().unwrap();
+    check(&alone, 64, "wrong.toml` is wrong at line 2, column ");
+    check(&run(&host, &["status", "--config", file]), 0, "serving");
+    let control = host.control().address.to_string();
+    let flag = host!().env("HOTSEAT_CONFIG", file).env("HOTSEAT_CONTROL", "127.0.0.1:1");
+    check(&flag.run(&["status", "--control", &control]), 0, "serving");
+}
+
 /// 2 refused, 1 failed, 64 usage.
 #[test]
 fn exit_codes() {

@@ -22,6 +22,9 @@ Examples:
   hotseat rollback                               and back again
   hotseat upgrade --wait                         go over to a new hotseat
 
+Commands that ask a host find it by --control, else by HOTSEAT_CONTROL, else by `control` of the
+configuration file that --config, HOTSEAT_CONFIG or the usual places give, else on 127.0.0.1:28000.
+
 Exit codes:
   0  done
   1  failed: no host there, the host is busy, stopping or in trouble
@@ -207,9 +210,15 @@ pub struct CheckArgs {
 #[derive(Debug, Args)]
 pub struct RemoteArgs {
     /// The host's control plane: IP:PORT or unix:PATH; of several the first one is asked
+    /// [default: `control` of the configuration file, else 127.0.0.1:28000]
     #[arg(long, env = "HOTSEAT_CONTROL", hide_env_values = true, value_name = "ADDRESS")]
-    #[arg(value_delimiter = ',', default_value = "127.0.0.1:28000")]
+    #[arg(value_delimiter = ',')]
     pub control: Vec<ListenAt>,
+    /// The configuration file whose `control` says where the host is [default: the one that `serve`
+    /// would find]
+    #[arg(id = "host_config", long = "config", env = "HOTSEAT_CONFIG", hide_env_values = true)]
+    #[arg(value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Print an object for programs
     #[arg(long)]
     pub json: bool,

@@ -15,6 +15,7 @@ use tokio::{
     time::timeout,
 };
 
+use super::whom::Whom;
 use crate::{
     config::Listen,
     error::{Coded, Kind},
@@ -34,7 +35,7 @@ const ANSWER_BYTES: usize = 64 << 20;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ClientError {
     #[error("cannot connect to the host at {at}: {source}")]
-    Connect { at: String, source: io::Error },
+    Connect { at: String, clue: Option<String>, source: io::Error },
     #[error("the host at {at} did not answer to the end: {why}")]
     Broken { at: String, why: String },
     #[error("this process has no runtime: {0}")]
@@ -56,9 +57,12 @@ impl Coded for ClientError {
 
     fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::Connect { .. } => {
-                "is the host running? start it with `hotseat serve`, or say where it is with \
-                 `--control`"
+            Self::Connect { clue, .. } => {
+                let clue = clue.as_ref().map_or_else(String::new, |clue| format!("; {clue}"));
+                return Some(format!(
+                    "is the host running? start it with `hotseat serve`, or say where it is with \
+                     `--control`{clue}"
+                ));
             }
             Self::Broken { .. } => {
                 "its worker may have died of what was ordered: the log says of what, and `hotseat \
@@ -90,15 +94,15 @@ pub(super) struct Reply {
     pub(super) body: String,
 }
 
-/// Asks the host at `at`.
-pub(super) fn ask(at: &Listen, question: Question) -> Result<Reply, ClientError> {
+/// Asks a host.
+pub(super) fn ask(whom: &Whom, question: Question) -> Result<Reply, ClientError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(ClientError::Runtime)?.block_on(exchange(at, question))
+    runtime.map_err(ClientError::Runtime)?.block_on(exchange(whom, question))
 }
 
 /// Asks again and again until an answer is `done`. False: none was, for as long as a page may take.
 pub(super) fn until(
-    at: &Listen,
+    whom: &Whom,
     page: &str,
     done: impl Fn(&Reply) -> bool,
 ) -> Result<bool, ClientError> {
@@ -107,7 +111,7 @@ pub(super) fn until(
     let asked = async {
         loop {
             let (method, path, body) = (Method::GET, page.to_owned(), String::new());
-            let reply = exchange(at, Question { method, path, body, json: true }).await?;
+            let reply = exchange(whom, Question { method, path, body, json: true }).await?;
             if done(&reply) {
                 return Ok(true);
             }
@@ -117,8 +121,8 @@ pub(super) fn until(
     runtime.block_on(async { timeout(PAGE_TIME, asked).await.unwrap_or(Ok(false)) })
 }
 
-async fn exchange(at: &Listen, question: Question) -> Result<Reply, ClientError> {
-    let connect = |source| ClientError::Connect { at: at.to_string(), source };
+async fn exchange(Whom { at, clue }: &Whom, question: Question) -> Result<Reply, ClientError> {
+    let connect = |source| ClientError::Connect { at: at.to_string(), clue: clue.clone(), source };
     let late = || connect(io::ErrorKind::TimedOut.into());
     let replied = match at {
         Listen::Tcp(address) => {

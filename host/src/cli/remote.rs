@@ -12,9 +12,10 @@ use super::{
     check::{absolute, refusal_object},
     client::{self, Question, Reply},
     complain, say,
+    whom::Whom,
 };
 use crate::{
-    config::raw::address::ListenAt,
+    config::raw::file::Surroundings,
     error::{Coded, Kind},
     ids::PluginName,
 };
@@ -51,22 +52,22 @@ pub(super) fn load(args: LoadArgs) -> u8 {
     let mut body = json!({ "path": path, "force": force });
     expect(&mut body, if_generation);
     let body = body.to_string();
-    ask(remote, Method::POST, "/v1/deploys".to_owned(), body)
+    ask(&remote, Method::POST, "/v1/deploys".to_owned(), body)
 }
 
 pub(super) fn unload(args: UnloadArgs) -> u8 {
     let UnloadArgs { name, if_generation, remote } = args;
     let query = if_generation.map_or_else(String::new, |it| format!("?if_generation={it}"));
-    ask(remote, Method::DELETE, format!("/v1/plugins/{name}{query}"), String::new())
+    ask(&remote, Method::DELETE, format!("/v1/plugins/{name}{query}"), String::new())
 }
 
-pub(super) fn status(remote: RemoteArgs) -> u8 {
+pub(super) fn status(remote: &RemoteArgs) -> u8 {
     ask(remote, Method::GET, "/v1/status".to_owned(), String::new())
 }
 
 pub(super) fn history(args: HistoryArgs) -> u8 {
     let HistoryArgs { limit, remote } = args;
-    ask(remote, Method::GET, format!("/v1/history?limit={limit}"), String::new())
+    ask(&remote, Method::GET, format!("/v1/history?limit={limit}"), String::new())
 }
 
 pub(super) fn cells(args: CellsArgs) -> u8 {
@@ -74,7 +75,7 @@ pub(super) fn cells(args: CellsArgs) -> u8 {
     let parts = plugin.iter().map(|it| it.as_str().to_owned()).chain(key.map(|key| encoded(&key)));
     let path = parts.fold("/v1/cells".to_owned(), |path, part| path + "/" + &part);
     let method = if remove { Method::DELETE } else { Method::GET };
-    ask(remote, method, path, String::new())
+    ask(&remote, method, path, String::new())
 }
 
 /// A text as one step of a path.
@@ -91,10 +92,10 @@ pub(super) fn rollback(args: RollbackArgs) -> u8 {
     let plugin = name.as_ref().map(PluginName::as_str);
     let mut body = json!({ "plugin": plugin, "to": to });
     expect(&mut body, if_generation);
-    ask(remote, Method::POST, "/v1/rollback".to_owned(), body.to_string())
+    ask(&remote, Method::POST, "/v1/rollback".to_owned(), body.to_string())
 }
 
-pub(super) fn reload_config(remote: RemoteArgs) -> u8 {
+pub(super) fn reload_config(remote: &RemoteArgs) -> u8 {
     ask(remote, Method::POST, "/v1/reload-config".to_owned(), String::new())
 }
 
@@ -107,22 +108,23 @@ fn expect(body: &mut serde_json::Value, if_generation: Option<u64>) {
 }
 
 /// Asks, shows, and ends as the status says.
-fn ask(remote: RemoteArgs, method: Method, path: String, body: String) -> u8 {
-    ask_and(remote, Question { method, path, body, json: false }, exit_of)
+fn ask(remote: &RemoteArgs, method: Method, path: String, body: String) -> u8 {
+    let question = Question { method, path, body, json: remote.json };
+    find(remote).map_or_else(|exit| exit, |whom| ask_and(&whom, question, exit_of))
+}
+
+/// Which host is asked; else how the command ends, which is told.
+pub(super) fn find(remote: &RemoteArgs) -> Result<Whom, u8> {
+    Whom::of(remote, &Surroundings::of_this_process()).map_err(|error| {
+        let exit = error.exit();
+        if remote.json { say(&refusal_object(&error), exit) } else { complain(&error, exit) }
+    })
 }
 
 /// Asks and shows; `exit` says how an answer ends the command.
-pub(super) fn ask_and(
-    remote: RemoteArgs,
-    question: Question,
-    exit: impl FnOnce(&Reply) -> u8,
-) -> u8 {
-    let RemoteArgs { control, json } = remote;
-    let Some(ListenAt(at)) = control.into_iter().next() else {
-        // Clap's default makes the list one long; an empty one means nobody to ask.
-        return FAILED;
-    };
-    match client::ask(&at, Question { json, ..question }) {
+pub(super) fn ask_and(whom: &Whom, question: Question, exit: impl FnOnce(&Reply) -> u8) -> u8 {
+    let json = question.json;
+    match client::ask(whom, question) {
         Ok(reply) if json || reply.status.is_success() => say(&reply.body, exit(&reply)),
         Ok(reply) => {
             super::tell(&reply.body);

@@ -52,6 +52,8 @@ fn help_names_variables_defaults_and_bounds() {
     ] {
         assert!(text.contains(part), "{part}\n{text}");
     }
+    let text = help(&["upgrade", "--help"]);
+    assert!(text.contains("  --config <FILE>") && text.contains("--host-config <FILE>"), "{text}");
     // `check` takes the same and shows the few that matter to it.
     let text = help(&["check", "--help"]);
     assert!(!text.contains("--header-time"), "{text}");
@@ -81,6 +83,9 @@ fn wrong_usage_is_64() {
         &["serve", "--header-time", "10"],
         &["serve", "--config", "/nowhere/hotseat.toml"],
         &["status", "--control", "localhost"],
+        &["status", "--config", "/nowhere/hotseat.toml"],
+        &["status", "--json", "--config", "/nowhere/hotseat.toml"],
+        &["upgrade", "--host-config", "/nowhere/hotseat.toml"],
         &["upgrade", "x"],
         &["upgrade", "--wait", "ready"],
         &["upgrade", "--wait=long"],

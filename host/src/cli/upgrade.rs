@@ -9,14 +9,14 @@ use serde_json::json;
 
 use super::{
     DONE, FAILED, USAGE,
-    args::{LameDuckArgs, RemoteArgs, Switch, Until, UpgradeArgs},
+    args::{LameDuckArgs, Switch, Until, UpgradeArgs},
     check::{absolute, refusal_object},
     client::{self, Question, Reply},
     complain, explain,
-    remote::{NotUtf8, ask_and, exit_of, failed},
+    remote::{NotUtf8, ask_and, exit_of, failed, find},
     say,
 };
-use crate::{config::raw::address::ListenAt, status::Stage, upgrade::Verdict};
+use crate::{status::Stage, upgrade::Verdict};
 
 /// How an upgrade that did not work ends the command; the control plane's code names the verdict.
 fn upgrade_exit(reply: &Reply) -> u8 {
@@ -43,21 +43,24 @@ pub(super) fn upgrade(args: UpgradeArgs) -> u8 {
     };
     let body = json!({ "binary": binary, "config": config, "wait": wait }).to_string();
     let (method, path) = (Method::POST, "/v1/upgrade".to_owned());
-    ask_and(remote, Question { method, path, body, json: false }, upgrade_exit)
+    let question = Question { method, path, body, json: remote.json };
+    find(&remote).map_or_else(|exit| exit, |whom| ask_and(&whom, question, upgrade_exit))
 }
 
 pub(super) fn lame_duck(args: LameDuckArgs) -> u8 {
     let LameDuckArgs { switch, wait, remote } = args;
     let on = switch == Switch::On;
-    let (control, json) = (remote.control.clone(), remote.json);
+    let whom = match find(&remote) {
+        Ok(whom) => whom,
+        Err(exit) => return exit,
+    };
     let body = json!({ "on": on }).to_string();
     let (method, path) = (Method::POST, "/v1/lame-duck".to_owned());
-    let asked = RemoteArgs { control: remote.control, json };
-    let exit = ask_and(asked, Question { method, path, body, json: false }, exit_of);
-    let Some(ListenAt(at)) = control.into_iter().next().filter(|_| wait && exit == DONE) else {
+    let exit = ask_and(&whom, Question { method, path, body, json: remote.json }, exit_of);
+    if !wait || exit != DONE {
         return exit;
-    };
-    match client::until(&at, "/readyz", |reply| is_lame_duck(reply) == Some(on)) {
+    }
+    match client::until(&whom, "/readyz", |reply| is_lame_duck(reply) == Some(on)) {
         Ok(true) => DONE,
         Ok(false) => {
             explain("`/readyz` does not say so yet", Some("see `hotseat status`"));

@@ -29,6 +29,7 @@ use crate::log::{Filter, LogFormat, LogSettings};
 pub mod address;
 mod build;
 mod changed;
+pub mod control;
 pub mod file;
 pub mod lifecycle;
 pub mod limits;

@@ -7,13 +7,18 @@ use tokio::{net::UnixListener, sync::watch};
 use super::*;
 use crate::{
     admin::{self, Door, Listener, testing},
-    config::Listen,
+    config::{Listen, raw::address::ListenAt},
     deploy::{condition::Condition, desk::Outcome, order::Order},
     ids::Generation,
 };
 
 fn seven() -> Condition {
     Condition::generation(Generation(7))
+}
+
+/// As typed.
+fn at(at: Listen, json: bool) -> RemoteArgs {
+    RemoteArgs { control: vec![ListenAt(at)], config: None, json }
 }
 
 pub(in crate::cli) struct Host {
@@ -48,7 +53,7 @@ impl Host {
 
     pub(in crate::cli) fn remote(&self, json: bool) -> RemoteArgs {
         let path: PathBuf = self.folder.path().join("control");
-        RemoteArgs { control: vec![ListenAt(Listen::Unix(path))], json }
+        at(Listen::Unix(path), json)
     }
 }
 
@@ -117,7 +122,7 @@ fn orders_are_sent_as_typed_and_answered_with_a_code() {
         assert_eq!(rollback(conditional), REFUSED);
         assert_eq!(rollback(back(Some(&name), Some(3))), REFUSED);
         assert_eq!(rollback(back(Some(&name), None)), FAILED);
-        assert_eq!(status(host.remote(json)), DONE);
+        assert_eq!(status(&host.remote(json)), DONE);
         assert_eq!(history(HistoryArgs { limit: 3, remote: host.remote(json) }), DONE);
     }
 }
@@ -126,9 +131,9 @@ fn orders_are_sent_as_typed_and_answered_with_a_code() {
 fn pages_are_shown_as_they_come() {
     let host = Host::start(|_| Err(testing::refusal(Kind::Host)));
     let ask = |json| {
-        let RemoteArgs { control, .. } = host.remote(json);
+        let whom = find(&host.remote(json)).unwrap();
         let (method, path, body) = (Method::GET, "/v1/status".to_owned(), String::new());
-        client::ask(&control[0].0, Question { method, path, body, json }).unwrap().body
+        client::ask(&whom, Question { method, path, body, json }).unwrap().body
     };
     assert!(ask(false).starts_with("hotseat 0.1.0, serving, pid 4242, up "));
     assert!(ask(true).starts_with("{\n  \"version\": \"0.1.0\",\n  \"pid\": 4242,\n"));
@@ -137,20 +142,22 @@ fn pages_are_shown_as_they_come() {
 #[test]
 fn nobody_there_is_a_failure_with_a_hint() {
     let folder = tempfile::tempdir().unwrap();
-    let at = Listen::Unix(folder.path().join("nobody"));
-    let (method, path, body) = (Method::GET, "/".to_owned(), String::new());
-    let error = client::ask(&at, Question { method, path, body, json: false }).unwrap_err();
-    assert!(error.to_string().starts_with("cannot connect to the host at unix:/"), "{error}");
-    assert!(error.hint().unwrap().starts_with("is the host running? "));
-    let remote = RemoteArgs { control: vec![ListenAt(at)], json: true };
-    assert_eq!(status(remote), FAILED);
+    let nobody = Listen::Unix(folder.path().join("nobody"));
+    for (clue, ends) in [(None, "with `--control`"), (Some("a clue"), "with `--control`; a clue")] {
+        let whom = Whom { at: nobody.clone(), clue: clue.map(str::to_owned) };
+        let (method, path, body) = (Method::GET, "/".to_owned(), String::new());
+        let error = client::ask(&whom, Question { method, path, body, json: false }).unwrap_err();
+        assert!(error.to_string().starts_with("cannot connect to the host at unix:/"), "{error}");
+        let hint = error.hint().unwrap();
+        assert!(hint.starts_with("is the host running? ") && hint.ends_with(ends), "{hint}");
+    }
+    assert_eq!(status(&at(nobody, true)), FAILED);
 }
 
 #[test]
 fn a_path_that_is_not_text_is_refused_here() {
     use std::os::unix::ffi::OsStringExt;
     let path = PathBuf::from(std::ffi::OsString::from_vec(b"a\xff.so".to_vec()));
-    let at = ListenAt(Listen::Unix("/nowhere".into()));
-    let remote = RemoteArgs { control: vec![at], json: false };
+    let remote = at(Listen::Unix("/nowhere".into()), false);
     assert_eq!(load(LoadArgs { path, force: false, if_generation: None, remote }), REFUSED);
 }

@@ -11,8 +11,9 @@ use std::{
 };
 
 use rustix::fs::OFlags;
+use serde::de::DeserializeOwned;
 
-use super::{ConfigError, RawConfig, places, plugin};
+use super::{ConfigError, places, plugin};
 use crate::sys::start::way_back;
 
 /// The name of the file in each of the usual places.
@@ -82,18 +83,24 @@ fn look(place: &Path) -> Found {
 /// Says which usual places were passed over before `found`, because this account may not look there
 /// (`sudo -u` keeps the `HOME` of another one).
 pub fn warn_of_passed_over(found: Option<&Path>) {
-    let places = Surroundings::of_this_process().places;
-    let Some(count) =
-        found.map_or(Some(places.len()), |it| places.iter().position(|one| one == it))
-    else {
-        // It was named.
-        return;
-    };
-    for place in places[..count].iter().filter(|it| look(it) == Found::Locked) {
+    for place in passed_over(found, &Surroundings::of_this_process()) {
         let hint = "set HOME for this account, or give the file with `--config`";
         let place = place.display();
         tracing::warn!(%place, hint, "this account may not look for a configuration file there");
     }
+}
+
+/// Those usual places before `found` where this account may not look.
+#[must_use]
+pub fn passed_over<'a>(found: Option<&Path>, around: &'a Surroundings) -> Vec<&'a Path> {
+    let places = &around.places;
+    let count = match found {
+        None => places.len(),
+        // One that was named is in none of them.
+        Some(found) => places.iter().position(|it| it == found).unwrap_or_default(),
+    };
+    let before = places[..count].iter().filter(|it| look(it) == Found::Locked);
+    before.map(PathBuf::as_path).collect()
 }
 
 /// What a configuration file says, kept so that another process reads the very same.
@@ -105,7 +112,8 @@ pub struct FileText {
     pub text: String,
 }
 
-/// Finds the file as [`RawConfig::load`] does, and reads it without understanding it.
+/// Finds the file as [`RawConfig::load`](super::RawConfig::load) does, and reads it without
+/// understanding it.
 ///
 /// # Errors
 /// It is there, or was asked for, and cannot be read.
@@ -171,8 +179,8 @@ fn no_file(file: &File) -> io::Result<Option<&'static str>> {
     })
 }
 
-/// Understands what was read.
-pub(super) fn parse(file: &FileText) -> Result<RawConfig, ConfigError> {
+/// Understands what was read, or the part of it that is wanted.
+pub(super) fn parse<T: DeserializeOwned>(file: &FileText) -> Result<T, ConfigError> {
     toml::from_str(&file.text).map_err(|error| wrong(file, &error))
 }
 
