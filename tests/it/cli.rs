@@ -177,6 +177,8 @@ fn a_lame_duck_serves_and_asks_for_no_more() {
 fn a_single_process_cannot_be_upgraded() {
     let host = host!().arg("--single").with(fault("plain_v1"), "libhandler_v1.so").start();
     check(&run(&host, &["upgrade", "--wait"]), 1, "hint: start it without `--single`");
+    // As every other refusal.
+    check(&run(&host, &["upgrade", "--wait"]), 1, "\ncode: upgrade_refused\n");
     let refused = run(&host, &["upgrade", "--json"]);
     check(&refused, 1, "upgrade_refused");
     assert_eq!(json(&refused)["upgrade"]["verdict"], "refused");

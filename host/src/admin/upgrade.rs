@@ -88,7 +88,9 @@ fn answer(outcome: &Outcome, form: Form) -> Response {
         Verdict::Busy => (StatusCode::CONFLICT, Some("upgrade_busy")),
         Verdict::Refused => (StatusCode::SERVICE_UNAVAILABLE, Some("upgrade_refused")),
     };
-    let text = || text::outcome(outcome);
+    // The code is the last line of every refusal.
+    let last = code.map_or_else(String::new, |code| format!("code: {code}\n"));
+    let text = || text::outcome(outcome) + &last;
     let mut response = form.answer(status, text, || wire::Upgraded::new(outcome, code));
     if let Some(code) = code {
         response.headers_mut().insert(CODE_HEADER, HeaderValue::from_static(code));

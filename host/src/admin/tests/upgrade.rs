@@ -83,7 +83,8 @@ async fn every_verdict_has_its_status_and_code() {
         let (plane, _) = upgrading(verdict);
         let answer = post(&plane, "text/plain", "").await;
         assert_eq!((answer.status.as_u16(), answer.header("hotseat-error")), (status, code));
-        assert_eq!(answer.body, "a\n\\u{1b}[2Jb\nhint: look at it\n");
+        let last = if code.is_empty() { String::new() } else { format!("code: {code}\n") };
+        assert_eq!(answer.body, format!("a\n\\u{{1b}}[2Jb\nhint: look at it\n{last}"));
         let answer = post(&plane, "application/json", "").await;
         assert_eq!((answer.status.as_u16(), answer.header("hotseat-error")), (status, code));
         let mut expected = json!({ "upgrade": {
