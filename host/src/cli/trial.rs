@@ -15,14 +15,15 @@ use crate::{
     artifact::{StageRules, Store, StoreError, VerifyError, stage},
     config::{
         Config,
-        plugin::{Secrets, settings_of},
+        plugin::{Secrets, near::is_near, settings_of},
     },
     deploy::{
+        candidate::NotWith,
         desk::Refusal,
         tried::{Tried, try_library},
     },
     error::{Coded, Kind},
-    ids::Generation,
+    ids::{Generation, PluginName, split_file_name},
     plugin::{
         hooks,
         preflight::{Given, Waiting},
@@ -97,9 +98,12 @@ pub fn run(path: &Path, config: &Config) -> Result<CheckReport, Refusal> {
     let waiting = Waiting::start(config.limits.static_tls);
     let given = Given { settings: &settings, config, cells: None };
     let tried = try_library(waiting, (&staged.bytes, Some(path)), copy, version, &given);
-    let Tried { verdict, notes, .. } = tried.map_err(|error| -> Refusal { Arc::new(error) })?;
+    let about = mistyped_table(&staged.plugin, config);
+    let Tried { verdict, notes, .. } = tried.map_err(|error| -> Refusal {
+        Arc::new(NotWith::new(error, about.clone().into_iter().collect()))
+    })?;
     let broken = hooks::complaint().map(str::to_owned);
-    let notes = staged.notes.into_iter().chain(notes).chain(verdict.left_behind());
+    let notes = staged.notes.into_iter().chain(about).chain(notes).chain(verdict.left_behind());
     let notes = notes.chain(broken).collect();
     Ok(CheckReport {
         plugin: staged.plugin,
@@ -110,4 +114,23 @@ pub fn run(path: &Path, config: &Config) -> Result<CheckReport, Refusal> {
         hazards: verdict.hazards,
         notes,
     })
+}
+
+/// A word about tables that may be meant for `plugin`, which has none. A host says which tables it gives to
+/// nobody; here nothing is loaded, so it is about names that are near, and of no other plugin that is
+/// mounted or lies in the folder.
+fn mistyped_table(plugin: &PluginName, config: &Config) -> Option<String> {
+    if config.plugins.contains_key(plugin) {
+        return None;
+    }
+    let mut others: Vec<_> = config.mounts.iter().map(|mount| mount.plugin.clone()).collect();
+    // Without a folder nobody lies there.
+    let files = config.plugins_dir.iter().flat_map(std::fs::read_dir).flatten().flatten();
+    let names = files.filter_map(|file| split_file_name(file.file_name().to_str()?));
+    others.extend(names.map(|(name, _)| name));
+    let near = config.plugins.keys().filter(|it| is_near(it.as_str(), plugin.as_str()));
+    let near = near.filter(|it| !others.contains(it)).map(|it| format!("[plugin.{it}]"));
+    let near: Vec<_> = near.collect();
+    (!near.is_empty())
+        .then(|| format!("there is no [plugin.{plugin}]; is {} meant for it?", near.join(" or ")))
 }

@@ -25,6 +25,8 @@ use crate::{
     },
 };
 
+pub mod near;
+
 /// The keys of a plugin's table that the host reads itself: they stay in it, but no type of an author
 /// has to have them.
 pub const HOST_KEYS: [&str; 3] = ["log", "memory_max", "memory_policy"];

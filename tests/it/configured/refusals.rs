@@ -75,6 +75,37 @@ fn a_refusal_without_a_table_names_those_that_are_left() {
     assert!(!deploy.answer.text().contains("nobody is given"), "{}", deploy.answer.text());
 }
 
+/// `hotseat check` has no host that knows what is loaded: it names tables whose names are near, and of no
+/// other plugin.
+#[test]
+fn a_check_names_tables_that_may_be_meant() {
+    let note = "there is no [plugin.shop]; is [plugin.shpo] meant for it?";
+    let table = file("room = 'a'").replace("plugin.shop", "plugin.shpo");
+    let mount = "[[mount]]\nprefix = '/x'\nplugin = 'shpo'\n";
+    let elsewhere = table.replace("shpo", "billing");
+    let (strict, plain) = (fault("configured"), fault("plain_v1"));
+    for (text, library, others, code, is_told) in [
+        (table.clone(), &strict, false, 2, true),
+        (table.clone(), &plain, false, 0, true),
+        (format!("{table}{mount}"), &plain, false, 0, false),
+        (table, &plain, true, 0, false),
+        (elsewhere, &plain, false, 0, false),
+    ] {
+        let builder = host!();
+        let home = builder.home();
+        let config = home.write("hotseat.toml", text.as_bytes());
+        let library = home.place(library, "libshop_v1.so");
+        if others {
+            home.drop_in(&plain, "libshpo_v1.so");
+        }
+        let [config, library, plugins] =
+            [config, library, home.plugins()].map(|it| it.display().to_string());
+        let output = builder.run(&["check", &library, "--config", &config, "--plugins", &plugins]);
+        let said = [output.stdout, output.stderr].map(|it| String::from_utf8(it).unwrap()).concat();
+        assert_eq!((output.status.code(), said.contains(note)), (Some(code), is_told), "{said}");
+    }
+}
+
 /// `hotseat check` has the environment of its shell, and says so.
 #[test]
 fn a_check_names_its_own_environment() {
