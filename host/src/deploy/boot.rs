@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     error::Coded as _,
-    ids::{Generation, PluginName},
+    ids::{Generation, PluginName, Version},
     log,
     plugin::library::LoadError,
     route::{Loaded, check_mount},
@@ -163,11 +163,12 @@ pub(super) fn load_first(
 fn forsake(plugin: &PluginName, version: &VersionEntry, error: &LoadError) {
     let end = fault::End::Call(fault::DLOPEN, 0);
     // The note tells the content as well: the number may be another one at the next start.
-    let _loading = Loading::begin(plugin, (version.generation, version.digest), None);
+    let VersionEntry { generation, ref label, digest, .. } = *version;
+    let loading = Version { generation, label: label.clone(), digest };
+    let _loading = Loading::begin(plugin, &loading, None);
     if fault::has_served() || !fault::leave(end, version.generation.0) {
         return;
     }
-    let VersionEntry { generation, label, .. } = version;
     tracing::error!(
         %plugin, generation = generation.0, %label, %error,
         "{end}: a committed version does not load, and nothing else can; the process ends, and the \

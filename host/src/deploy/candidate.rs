@@ -341,7 +341,9 @@ impl Workshop {
         let limits = &self.config.limits;
         let order = subject.order.unwrap_or(0);
         let work = subject.verb.map(|verb| Work { verb, order });
-        let _loading = Loading::begin(&subject.plugin, (subject.generation, subject.digest), work);
+        let Subject { plugin, label, digest, generation, .. } = subject.clone();
+        let version = Version { generation, label, digest };
+        let _loading = Loading::begin(&plugin, &version, work);
         let request = LoadRequest {
             path: copy.path().to_owned(),
             plugin: subject.plugin.clone(),
@@ -353,8 +355,6 @@ impl Workshop {
             load_time: limits.load_time,
         };
         let hands = (self.reaper.clone(), self.roster.clone());
-        let Subject { plugin, label, digest, generation, .. } = subject.clone();
-        let version = Version { generation, label, digest };
         let failed = FailedLoad::new((plugin.clone(), version.clone()), hands.clone(), copy);
         let failed = Arc::new(failed);
         let takes = failed.clone();

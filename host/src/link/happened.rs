@@ -83,6 +83,9 @@ pub struct Deed {
     /// And whom it was about.
     #[serde(default)]
     pub plugin: Option<String>,
+    /// And which version of it.
+    #[serde(default)]
+    pub label: Option<String>,
     /// And with which content, in hex.
     #[serde(default)]
     pub digest: Option<String>,
@@ -104,6 +107,7 @@ impl Deed {
             generation: None,
             order: 0,
             plugin: None,
+            label: None,
             digest: None,
         }
     }

@@ -91,11 +91,11 @@ impl Master {
         let fault::Work { verb, order } = words.work?;
         let to_blame = blame.generation == Some(generation.0);
         let outcome = if to_blame { "load_crashed" } else { "process_ended" };
-        let name = words.whose.as_ref().map_or("a plugin", PluginName::as_str);
-        let text = format!("{name} (generation {generation}) was not committed: {why}");
+        let text = format!("{} was not committed: {why}", words.what_was_loading());
         Some(Deed {
             order,
             plugin: words.whose.map(|it| it.to_string()),
+            label: words.label.map(|it| it.as_str().to_owned()),
             digest: Some(content.to_string()),
             generation: Some(generation.0),
             ..Deed::new("crash", verb, outcome, text)

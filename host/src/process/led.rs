@@ -463,11 +463,12 @@ fn numbers_of(numbers: link::Numbers) -> Numbers {
 
 /// What was done to the host, as a line of the history.
 fn entry_of(deed: Deed) -> Entry {
-    let Deed { at, source, by, verb, outcome, text, took, generation, order, plugin, digest } =
-        deed;
+    let Deed { at, source, by, verb, outcome, text, took, generation, order, .. } = deed;
+    let Deed { plugin, label, digest, .. } = deed;
     Entry {
         order,
         plugin: plugin.and_then(|it| it.parse().ok()),
+        label: label.and_then(|it| it.parse().ok()),
         digest: digest.and_then(|it| it.parse().ok()),
         at,
         by,

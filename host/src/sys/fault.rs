@@ -31,7 +31,7 @@ use rustix::{
     mm::{MapFlags, ProtFlags, mmap},
 };
 
-use crate::ids::{Digest, Generation, PluginName};
+use crate::ids::{Digest, Generation, Label, PluginName, Version};
 
 mod catch;
 
@@ -124,10 +124,23 @@ pub struct LastWords {
     pub loading: Option<(Generation, Digest)>,
     /// Of which plugin that is; a process of before does not say so.
     pub whose: Option<PluginName>,
+    /// And which version of it, which a process of before does not say either.
+    pub label: Option<Label>,
     /// What for, if somebody waits for it.
     pub work: Option<Work>,
     /// It has served.
     pub served: bool,
+}
+
+impl LastWords {
+    /// `shop v2 (generation 7)`, as far as it is known.
+    #[must_use]
+    pub fn what_was_loading(&self) -> String {
+        let name = self.whose.as_ref().map_or("a plugin", PluginName::as_str);
+        let label = self.label.as_ref().map_or_else(String::new, |label| format!(" {label}"));
+        let number = self.loading.map_or_else(String::new, |(it, _)| format!(" (generation {it})"));
+        format!("{name}{label}{number}")
+    }
 }
 
 /// What lies at the page's begin. Native byte order: both ends are on one machine. A process of
@@ -152,14 +165,16 @@ struct Page {
     order: AtomicU64,
     /// A number in [`WORKS`], counted from 1.
     work: AtomicU64,
+    /// As `plugin`.
+    label: [AtomicU64; NAME_BYTES / 8],
 }
 
 /// Units: bytes. The smallest page there is.
 pub const PAGE_BYTES: usize = 4096;
-/// The longest name of a plugin. Units: bytes.
+/// The longest name of a plugin, and of a version of one. Units: bytes.
 const NAME_BYTES: usize = 64;
 /// Of [`Page`], as it is read. Units: bytes.
-const NOTE_BYTES: usize = 160;
+const NOTE_BYTES: usize = 224;
 
 const _: () = assert!(size_of::<Page>() == NOTE_BYTES);
 
@@ -218,13 +233,18 @@ fn parse(bytes: &[u8; NOTE_BYTES]) -> LastWords {
         (half(0) == WHOLE).then(|| Note { end, generation: generation(8), gone: half(36) == 1 });
     let content = bytes.get(48..80).and_then(|it| it.try_into().ok()).map(Digest);
     let loading = generation(40).zip(content);
-    let name = bytes.get(80..80 + NAME_BYTES).and_then(|it| std::str::from_utf8(it).ok());
-    let whose = name.and_then(|name| name.trim_end_matches('\0').parse().ok());
+    let text = |at: usize| {
+        let text = bytes.get(at..at + NAME_BYTES).and_then(|it| std::str::from_utf8(it).ok());
+        text.map(|it| it.trim_end_matches('\0'))
+    };
+    let whose = text(80).and_then(|it| it.parse().ok());
+    let label = text(160).and_then(|it| it.parse().ok());
     let verb = usize::try_from(word(152)).ok().and_then(|number| WORKS.get(number.checked_sub(1)?));
     let work = verb.map(|verb| Work { verb, order: word(144) });
     LastWords {
         note,
         whose: whose.filter(|_| loading.is_some()),
+        label: label.filter(|_| loading.is_some()),
         work: work.filter(|_| loading.is_some()),
         loading,
         served: half(32) != 0,
@@ -349,31 +369,34 @@ pub fn has_served() -> bool {
 pub struct Loading(());
 
 impl Loading {
-    /// From now on, with this content.
-    pub fn begin(
-        plugin: &PluginName,
-        (generation, content): (Generation, Digest),
-        work: Option<Work>,
-    ) -> Self {
+    /// From now on.
+    pub fn begin(plugin: &PluginName, version: &Version, work: Option<Work>) -> Self {
+        let Version { generation, label, digest } = version;
         if let Some(page) = own_page() {
-            let mut name = [0; NAME_BYTES];
-            for (to, from) in name.iter_mut().zip(plugin.as_str().bytes()) {
-                *to = from;
-            }
-            for (place, bytes) in page.plugin.iter().zip(name.chunks_exact(8)) {
-                let word = bytes.try_into().map_or(0, u64::from_ne_bytes);
-                place.store(word, Ordering::Relaxed);
-            }
+            store(&page.plugin, plugin.as_str());
+            store(&page.label, label.as_str());
             let number = work.and_then(|it| WORKS.iter().position(|verb| *verb == it.verb));
             page.work.store(number.map_or(0, |at| at as u64 + 1), Ordering::Relaxed);
             page.order.store(work.map_or(0, |it| it.order), Ordering::Relaxed);
-            for (place, bytes) in page.content.iter().zip(content.0.chunks_exact(8)) {
+            for (place, bytes) in page.content.iter().zip(digest.0.chunks_exact(8)) {
                 let word = bytes.try_into().map_or(0, u64::from_ne_bytes);
                 place.store(word, Ordering::Relaxed);
             }
             page.loading.store(generation.0, Ordering::Relaxed);
         }
         Self(())
+    }
+}
+
+/// Puts a text into its place, with zeros behind it.
+fn store(place: &[AtomicU64; NAME_BYTES / 8], text: &str) {
+    let mut bytes = [0; NAME_BYTES];
+    for (to, from) in bytes.iter_mut().zip(text.bytes()) {
+        *to = from;
+    }
+    for (place, bytes) in place.iter().zip(bytes.chunks_exact(8)) {
+        let word = bytes.try_into().map_or(0, u64::from_ne_bytes);
+        place.store(word, Ordering::Relaxed);
     }
 }
 

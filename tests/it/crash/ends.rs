@@ -193,16 +193,17 @@ fn in_a_candidate_of_an_upgrade() {
 
 /// The row of the history that says how bringing `plugin` up has ended the process.
 #[track_caller]
-fn check_told(host: &Host, verb: &str, plugin: &str, generation: u64) {
+fn check_told(host: &Host, verb: &str, (plugin, label): (&str, &str), generation: u64) {
     let history = host.control().history();
     let found = history.iter().filter(|it| it["outcome"] == "load_crashed").collect::<Vec<_>>();
     assert_eq!(found.len(), 1, "{history:?}");
     let row = found[0];
     assert_eq!((&row["verb"], &row["plugin"]), (&verb.into(), &plugin.into()), "{row}");
-    assert_eq!(row["generation"], generation, "{row}");
+    assert_eq!((&row["label"], &row["generation"]), (&label.into(), &generation.into()), "{row}");
     assert!(row["digest"].as_str().is_some_and(|it| !it.is_empty()), "{row}");
     let text = row["text"].as_str().unwrap();
-    assert!(text.contains("was not committed") && text.contains("`exit(3)`"), "{text}");
+    let version = format!("{plugin} v{label} (generation {generation}) was not committed");
+    assert!(text.contains(&version) && text.contains("`exit(3)`"), "{text}");
 }
 
 /// Only in the host, and no preflight has seen it: the next worker writes down how the order has ended,
@@ -218,7 +219,7 @@ fn in_a_deploy_that_nobody_else_can_tell_of() {
     let load = host.command().args(["load", &path, "--control", &control]).output().unwrap();
     assert!(!load.status.success());
     next_worker(&host, worker);
-    check_told(&host, "deploy", "shop", 2);
+    check_told(&host, "deploy", ("shop", "1"), 2);
     host.assert_logged("in generation 2 of `shop`");
     host.get("/").assert_status(200).assert_contains("v1");
 }
@@ -236,7 +237,7 @@ fn in_a_reload_that_nobody_else_can_tell_of() {
     assert!(!reload.status.success());
     std::fs::remove_file(host.home().path().join("trouble/any")).unwrap();
     next_worker(&host, worker);
-    check_told(&host, "reload", "handler", 2);
+    check_told(&host, "reload", ("handler", "1"), 2);
 }
 
 /// And where the host is one process, whose next start writes it down.
@@ -252,5 +253,5 @@ fn in_a_deploy_of_a_single_process() {
     assert!(!load.status.success());
     assert_eq!(host.wait_exit().code(), Some(3), "its own");
     host.start_again();
-    check_told(&host, "deploy", "shop", 2);
+    check_told(&host, "deploy", ("shop", "1"), 2);
 }

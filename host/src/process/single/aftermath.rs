@@ -95,13 +95,12 @@ fn lost_load(words: &LastWords) -> Option<Entry> {
     let Work { verb, order } = words.work?;
     let to_blame = words.note.and_then(|note| note.generation) == Some(generation);
     let outcome = if to_blame { "load_crashed" } else { "process_ended" };
-    let name = words.whose.as_ref().map_or("a plugin", PluginName::as_str);
-    let how = how(words);
-    let text =
-        format!("{name} (generation {generation}) was not committed: the process ended ({how})");
+    let (what, how) = (words.what_was_loading(), how(words));
+    let text = format!("{what} was not committed: the process ended ({how})");
     Some(Entry {
         order,
         plugin: words.whose.clone(),
+        label: words.label.clone(),
         digest: Some(digest),
         generation: Some(generation),
         ..Entry::of_host("crash", verb, outcome, text)
@@ -148,7 +147,7 @@ fn judge(
 mod tests {
     use super::*;
     use crate::{
-        ids::{Digest, Generation},
+        ids::{Digest, Generation, Label},
         sys::fault::Note,
     };
 
@@ -184,11 +183,16 @@ mod tests {
     fn what_was_about_to_serve_is_written_down_where_others_served() {
         let work = Some(Work { verb: "deploy", order: 3 });
         let whose: Option<PluginName> = Some("shop".parse().unwrap());
+        let label: Option<Label> = Some("2.1".parse().unwrap());
         let of = |served, proven, work| {
-            let words = LastWords { whose: whose.clone(), work, ..ended(served, proven) };
-            lost_load(&words).map(|it| (it.verb, it.outcome, it.plugin, it.order))
+            let (whose, label) = (whose.clone(), label.clone());
+            let words = LastWords { whose, label, work, ..ended(served, proven) };
+            let row = lost_load(&words)?;
+            assert!(row.text.starts_with("shop v2.1 (generation 7) was not committed: "));
+            Some((row.verb, row.outcome, row.plugin.zip(row.label), row.order))
         };
-        let told = |outcome: &str| Some(("deploy".into(), outcome.into(), whose.clone(), 3));
+        let version = || whose.clone().zip(label.clone());
+        let told = |outcome: &str| Some(("deploy".into(), outcome.into(), version(), 3));
         assert_eq!(of(true, true, work), told("load_crashed"));
         assert_eq!(of(true, false, work), told("process_ended"));
         assert_eq!(of(false, true, work), None, "it was a start, which has its own words");

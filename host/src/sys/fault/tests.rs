@@ -55,13 +55,18 @@ fn victim() {
             unsafe { libc::_exit(FAREWELLS.load(Ordering::SeqCst).cast_signed()) };
         }
         "loads" => {
+            let version = |number: u8, label: &str| Version {
+                generation: Generation(number.into()),
+                label: label.parse().unwrap(),
+                digest: Digest([number; 32]),
+            };
             let name = |name: &str| name.parse().unwrap();
             let work = Some(Work { verb: "rollback", order: 11 });
             let long = name(&"x".repeat(NAME_BYTES));
-            drop(Loading::begin(&long, (Generation(5), Digest([5; 32])), work));
+            drop(Loading::begin(&long, &version(5, &"1".repeat(NAME_BYTES)), work));
             serves();
             let work = Some(Work { verb: "deploy", order: 12 });
-            let _loading = Loading::begin(&name("shop"), (Generation(6), Digest([6; 32])), work);
+            let _loading = Loading::begin(&name("shop"), &version(6, "2.1"), work);
             let kill = ["-c", "kill -KILL $PPID"];
             drop(Command::new("sh").args(kill).status());
         }
@@ -146,13 +151,15 @@ fn what_was_being_loaded_is_told_without_a_note() {
     let loading = Some((Generation(6), Digest([6; 32])));
     let whose = Some("shop".parse().unwrap());
     let work = Some(Work { verb: "deploy", order: 12 });
-    let wanted = LastWords { note: None, loading, whose, work, served: true };
+    let label = Some("2.1".parse().unwrap());
+    let wanted = LastWords { note: None, loading, whose, label, work, served: true };
     assert_eq!(words, wanted);
-    // A process of before says neither.
+    // A process of before says none of it.
     let mut bytes = [0; NOTE_BYTES];
     bytes[40] = 6;
     let words = parse(&bytes);
     assert_eq!((words.loading.is_some(), words.whose, words.work), (true, None, None));
+    assert_eq!(words.label, None);
 }
 
 #[test]
