@@ -9,7 +9,10 @@ use hotseat::{
         trial,
     },
     config::raw::{Loaded, file::FileText},
-    deploy::{desk::Refusal, settings::Origin},
+    deploy::{
+        desk::Refusal,
+        settings::{Origin, remembered},
+    },
     link::{ConfigFile, MASTER_FD, Settings},
     log, master,
     plugin::preflight,
@@ -35,7 +38,7 @@ fn serve(args: Vec<OsString>, settings: ServeSettings) -> anyhow::Result<()> {
     ignore_writing();
     let ServeSettings { loaded, file } = settings;
     if loaded.config.single {
-        let origin = Origin { file, reread: Arc::new(move || parse(&args, None)) };
+        let origin = Origin { file, reread: remembered(move || parse(&args, None)) };
         return process::serve(loaded.config, origin);
     }
     let file = ConfigFile::read_now(file.path, file.text);

@@ -21,7 +21,10 @@ use crate::{
     config::{
         MemoryRule,
         plugin::{PluginSettings, PluginTable, SecretError, Secrets, settings_of},
-        raw::{Loaded as Read, changed_keys, file::FileText},
+        raw::{
+            Loaded as Read, changed_keys,
+            file::{FileText, Surroundings, is_as_before},
+        },
     },
     error::{Coded, Kind},
     ids::{Digest, PluginName},
@@ -34,6 +37,26 @@ pub type Tables = BTreeMap<PluginName, PluginTable>;
 
 /// Reads the settings of the host anew.
 pub type Reread = Arc<dyn Fn() -> Result<(Read, FileText), Refusal> + Send + Sync>;
+
+/// As `read`, which is not asked again while the file says what it said: to understand all settings of a
+/// host takes a quarter of a deploy's time.
+pub fn remembered(
+    read: impl Fn() -> Result<(Read, FileText), Refusal> + Send + Sync + 'static,
+) -> Reread {
+    let known = Mutex::new(None::<(Read, FileText)>);
+    Arc::new(move || {
+        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_known = |(_, file): &(Read, FileText)| {
+            is_as_before(file, &Surroundings::of_this_process())
+        };
+        if let Some(known) = known.as_ref().filter(|it| is_known(it)) {
+            return Ok(known.clone());
+        }
+        let now = read()?;
+        *known = Some(now.clone());
+        Ok(now)
+    })
+}
 
 /// Where the settings of a host come from.
 #[derive(Clone)]
@@ -313,9 +336,40 @@ pub fn log_levels(tables: &Tables) -> BTreeMap<PluginName, Levels> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::raw::{RawConfig, file::find_and_read};
 
     fn name() -> PluginName {
         "shop".parse().unwrap()
+    }
+
+    #[test]
+    fn a_file_that_says_the_same_is_understood_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("hotseat.toml");
+        let asked = Arc::new(Mutex::new(0));
+        let (count, named) = (asked.clone(), path.clone());
+        let reread = remembered(move || {
+            *count.lock().unwrap() += 1;
+            let around = Surroundings { places: Vec::new(), state_directory: None };
+            let told = |error| -> Refusal { Arc::new(error) };
+            let file = find_and_read(Some(&named), &around).map_err(told)?;
+            let read = RawConfig::default().load_text(&file, &around).map_err(told)?;
+            Ok((read, file))
+        });
+        let threads = || reread().map(|(read, _)| read.config.threads);
+        for (text, wanted, count) in [("threads = 2", 2, 1), ("threads = 3", 3, 2)] {
+            std::fs::write(&path, text).unwrap();
+            for _ in 0..3 {
+                assert_eq!(threads().unwrap(), wanted);
+            }
+            assert_eq!(*asked.lock().unwrap(), count);
+        }
+        std::fs::write(&path, "threads = 'many'").unwrap();
+        assert!(threads().is_err() && threads().is_err(), "a refusal is not remembered");
+        std::fs::write(&path, "threads = 3").unwrap();
+        assert_eq!((threads().unwrap(), *asked.lock().unwrap()), (3, 4));
+        std::fs::remove_file(&path).unwrap();
+        assert!(threads().is_err(), "it is gone");
     }
 
     #[test]

@@ -128,6 +128,15 @@ pub fn find_and_read(named: Option<&Path>, around: &Surroundings) -> Result<File
     }
 }
 
+/// Whether `file` says what it said, and is still the one to read. In doubt it is not.
+#[must_use]
+pub fn is_as_before(file: &FileText, around: &Surroundings) -> bool {
+    let Some(path) = &file.path else { return find(None, around).is_none() };
+    // One before it may be there by now.
+    let is_first = !around.places.contains(path) || find(None, around).as_ref() == Some(path);
+    is_first && find_and_read(Some(path), around).is_ok_and(|now| now.text == file.text)
+}
+
 /// Why there is no text.
 #[derive(Debug)]
 pub(in crate::config) enum NotRead {

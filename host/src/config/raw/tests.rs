@@ -257,6 +257,29 @@ fn a_switch_takes_no_word() {
     assert!(build(flags(&["--master-reexec=auto"])).master_reexec);
 }
 
+/// Also one that comes to lie before it.
+#[test]
+fn a_file_is_as_before_until_another_one_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let [first, second] = ["first", "second"].map(|name| folder.path().join(name));
+    let places = vec![first.clone(), second.clone()];
+    let around = Surroundings { places, state_directory: None };
+    let none = file::find_and_read(None, &around).unwrap();
+    assert!(file::is_as_before(&none, &around));
+    std::fs::write(&second, "threads = 2").unwrap();
+    assert!(!file::is_as_before(&none, &around));
+    let found = file::find_and_read(None, &around).unwrap();
+    assert!(file::is_as_before(&found, &around));
+    std::fs::write(&first, "threads = 3").unwrap();
+    assert!(!file::is_as_before(&found, &around));
+    let third = folder.path().join("third");
+    std::fs::write(&third, "threads = 4").unwrap();
+    let named = file::find_and_read(Some(&third), &around).unwrap();
+    assert!(file::is_as_before(&named, &around), "it is not found, but named");
+    std::fs::remove_file(&third).unwrap();
+    assert!(!file::is_as_before(&named, &around));
+}
+
 #[test]
 fn the_first_place_with_a_file_is_read() {
     let folder = tempfile::tempdir().unwrap();

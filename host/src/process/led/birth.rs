@@ -4,7 +4,6 @@ use std::{
     ffi::OsString,
     fs::File,
     os::{fd::OwnedFd, unix::fs::FileExt as _},
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -14,7 +13,7 @@ use super::Parse;
 use crate::{
     config::{Config, Listen, raw::file::FileText},
     deploy::{
-        settings::{Origin, Reread},
+        settings::{Origin, remembered},
         standing::Standing,
     },
     ids::Digest,
@@ -107,7 +106,7 @@ pub(super) fn settings_of(
         }
     }
     let args = args.to_vec();
-    let reread: Reread = Arc::new(move || parse(&args, None));
+    let reread = remembered(move || parse(&args, None));
     (standing, read.map(|_| Origin { file, reread }))
 }
 
