@@ -29,7 +29,7 @@ pub mod call;
 pub mod desk;
 pub mod exchange;
 pub mod future;
-mod header;
+pub mod header;
 pub mod heap;
 pub mod hooks;
 pub mod instance;
@@ -46,6 +46,9 @@ mod tasks;
 pub mod topics;
 pub mod upgrade;
 pub mod waker;
+
+#[cfg(test)]
+pub(crate) use self::header::tests::take_pairs;
 
 #[cfg(test)]
 mod tests;

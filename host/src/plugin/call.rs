@@ -15,15 +15,12 @@ use std::{
 };
 
 use hotseat_plugin_api::abi;
-use http::{
-    HeaderMap, HeaderValue, Method, StatusCode,
-    header::{CONTENT_LENGTH, CONTENT_TYPE},
-};
+use http::{Method, StatusCode};
 
 use super::{
     exchange::{Exchange, Lease, RequestBody},
     future::{CallError, PluginFuture},
-    header::{self, Framing},
+    header::{self, Fields, Framing},
     stream::{PluginBytes, ReplyBody},
     upgrade::PluginUpgrade,
 };
@@ -76,12 +73,13 @@ impl<L: Lease, B: RequestBody> Call<L, B> {
         self.future.exchange()
     }
 
-    /// Runs the handler until it waits or answers; its header fields are copied into `headers`.
+    /// Runs the handler until it waits or answers; the fields of its answer are copied into
+    /// `fields`.
     #[inline]
     pub fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        headers: &mut HeaderMap,
+        fields: &mut impl Fields,
     ) -> Poll<Result<Reply<L, B>, CallError>> {
         if self.exchange().is_cut() {
             return Poll::Ready(Err(CallError::Cut));
@@ -97,7 +95,7 @@ impl<L: Lease, B: RequestBody> Call<L, B> {
             abi::poll::READY => {
                 // SAFETY: on `READY` the plugin has filled the answer; members that `body` does
                 // not name are not touched by `reply`.
-                unsafe { self.reply(answer, headers) }
+                unsafe { self.reply(answer, fields) }
             }
             abi::poll::FAILED => {
                 // SAFETY: on `FAILED` the `bytes` member is valid and ours.
@@ -117,12 +115,11 @@ impl<L: Lease, B: RequestBody> Call<L, B> {
     unsafe fn reply(
         &self,
         answer: *const abi::Answer,
-        headers: &mut HeaderMap,
+        fields: &mut impl Fields,
     ) -> Result<Reply<L, B>, CallError> {
         let exchange = self.exchange();
         // SAFETY: these members are always valid on `READY`.
-        let (status, kind, fields) =
-            unsafe { ((*answer).status, (*answer).body, (*answer).headers) };
+        let (status, kind, list) = unsafe { ((*answer).status, (*answer).body, (*answer).headers) };
         // The body first: it is ours and must be freed whatever the rest says.
         let body = match kind {
             abi::body::EMPTY => Ok((ReplyBody::empty(exchange.clone()), None)),
@@ -145,62 +142,57 @@ impl<L: Lease, B: RequestBody> Call<L, B> {
             // What it has put there cannot be known, nor freed.
             other => Err(format!("a body of the unknown kind {other}")),
         };
-        let switches = kind == abi::body::UPGRADE || status == StatusCode::UPGRADE_REQUIRED;
-        let framing = if switches { Framing::Upgrade } else { Framing::Open };
+        let switches = kind == abi::body::UPGRADE;
+        let known = known_status(status, switches);
+        // Where it is none, nothing of the answer is used.
+        fields.begin(known.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
+        let framing = match known {
+            Some(StatusCode::UPGRADE_REQUIRED) => Framing::Upgrade,
+            _ if switches => Framing::Upgrade,
+            _ => Framing::Open,
+        };
         let entered = exchange.enter();
         // SAFETY: valid until the future is dropped, which is after this call.
-        let copied = unsafe { header::take(fields, framing, headers) };
+        let copied = unsafe { header::take(list, framing, fields) };
         drop(entered);
         let (mut body, upgrade) = body.map_err(CallError::Invalid)?;
         let closes = copied.map_err(CallError::Invalid)?;
-        let known = StatusCode::from_u16(status).ok();
-        let status = known
-            .filter(|it| upgrade.is_some() == (*it == StatusCode::SWITCHING_PROTOCOLS))
-            .filter(|it| upgrade.is_some() || (200..600).contains(&it.as_u16()))
-            .ok_or_else(|| CallError::Invalid(format!("the status {status}")))?;
-        self.frame(status, &mut body, headers).map_err(CallError::Invalid)?;
-        if body.is_stream() && headers.get(CONTENT_TYPE).is_some_and(is_events) {
+        let status = known.ok_or_else(|| CallError::Invalid(format!("the status {status}")))?;
+        let to_head = *exchange.method() == Method::HEAD;
+        let framed = frame(fields, (status, to_head), |len| body.promise(len));
+        framed.map_err(CallError::Invalid)?;
+        if body.is_stream() && fields.are_events() {
             body.may_end_anywhere();
         }
         Ok(Reply { status, body, upgrade, closes })
     }
-
-    /// Holds the body to the `content-length` of the plugin, which then goes: framing is the host's.
-    /// It stays where it describes a body that is not sent.
-    fn frame(
-        &self,
-        status: StatusCode,
-        body: &mut ReplyBody<L, B>,
-        headers: &mut HeaderMap,
-    ) -> Result<(), String> {
-        let Some(value) = headers.get(CONTENT_LENGTH) else { return Ok(()) };
-        let len = value.to_str().ok().and_then(|text| {
-            text.bytes().all(|c| c.is_ascii_digit()).then(|| text.parse().ok()).flatten()
-        });
-        let len: u64 = len.ok_or_else(|| format!("a `content-length` of {value:?}"))?;
-        let mut others = headers.get_all(CONTENT_LENGTH).iter();
-        if others.any(|other| other != value) {
-            return Err("two different `content-length` fields".to_owned());
-        }
-        let bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT)
-            || status == StatusCode::SWITCHING_PROTOCOLS;
-        let described =
-            *self.exchange().method() == Method::HEAD || status == StatusCode::NOT_MODIFIED;
-        if !described && !bodiless {
-            body.promise(len)?;
-        }
-        headers.remove(CONTENT_LENGTH);
-        if described && !bodiless {
-            headers.insert(CONTENT_LENGTH, len.into());
-        }
-        Ok(())
-    }
 }
 
-/// Whether a media type is that of server-sent events.
-fn is_events(value: &HeaderValue) -> bool {
-    const EVENTS: &[u8] = b"text/event-stream";
-    let bytes = value.as_bytes();
-    let named = bytes.get(..EVENTS.len()).is_some_and(|it| it.eq_ignore_ascii_case(EVENTS));
-    named && matches!(bytes.get(EVENTS.len()), None | Some(b';' | b' ' | b'\t'))
+/// The status of an answer that a plugin may give; a 101 goes with an upgrade, and only with that.
+#[inline]
+fn known_status(status: u16, switches: bool) -> Option<StatusCode> {
+    let known = StatusCode::from_u16(status).ok()?;
+    let may_be = match known {
+        StatusCode::SWITCHING_PROTOCOLS => switches,
+        _ => !switches && (200..600).contains(&known.as_u16()),
+    };
+    may_be.then_some(known)
+}
+
+/// Holds the body to the `content-length` of the plugin (`promise`), which then goes: framing is the
+/// host's. It stays where it describes a body that is not sent. The error says what is wrong.
+#[inline]
+pub(crate) fn frame(
+    fields: &mut impl Fields,
+    (status, to_head): (StatusCode, bool),
+    promise: impl FnOnce(u64) -> Result<(), String>,
+) -> Result<(), String> {
+    let Some(len) = fields.take_length()? else { return Ok(()) };
+    match status {
+        StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::SWITCHING_PROTOCOLS => {}
+        StatusCode::NOT_MODIFIED => fields.describe(len),
+        _ if to_head => fields.describe(len),
+        _ => promise(len)?,
+    }
+    Ok(())
 }

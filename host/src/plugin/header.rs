@@ -1,5 +1,8 @@
 //! Header lists across the border: the host's read in place, the plugin's copied.
 //!
+//! Where a plugin's fields are copied to is told by [`Fields`]: into a map, or right into the bytes
+//! of an answer.
+//!
 //! Invariants: no `HeaderName` or `HeaderValue` of the host ever points into a plugin; HTTP/2's
 //! compression table keeps clones of them for the life of a connection. Both ways go by `fill`, so
 //! that neither side builds an array of views first. Of a plugin's table one entry is read at a
@@ -9,7 +12,7 @@
 use std::{cell::RefCell, mem::MaybeUninit};
 
 use hotseat_plugin_api::{abi, entry};
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 /// Fields that `fill` hands over at once. Most answers have fewer.
 const CHUNK: usize = 16;
@@ -98,7 +101,7 @@ unsafe extern "C" fn drop_map(data: *mut ()) {
 /// What a plugin's list is for, and so which of its fields are none of its business. They are left
 /// out: framing and the connection are the host's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Framing {
+pub enum Framing {
     /// The head of an answer, which may promise a length.
     Open,
     /// The head of a 101 or a 426: what it switches, or would switch to is said here.
@@ -108,17 +111,128 @@ pub(super) enum Framing {
 }
 
 impl Framing {
-    /// Source: RFC 9110, 7.6.1, with the fields that are older than it.
+    /// Whether the field of this name, in lower case, is left out. Source: RFC 9110, 7.6.1, with the
+    /// fields that are older than it.
     #[inline]
-    fn drops(self, name: &HeaderName) -> bool {
-        match name.as_str() {
-            "keep-alive" | "proxy-connection" | "te" | "transfer-encoding" => true,
-            "upgrade" => self != Self::Upgrade,
-            "content-length" => self != Self::Open,
-            "host" | "trailer" => self == Self::Trailers,
+    pub(crate) fn drops(self, name: impl AsRef<[u8]>) -> bool {
+        match name.as_ref() {
+            b"keep-alive" | b"proxy-connection" | b"te" | b"transfer-encoding" => true,
+            b"upgrade" => self != Self::Upgrade,
+            b"content-length" => self != Self::Open,
+            b"host" | b"trailer" => self == Self::Trailers,
             _ => false,
         }
     }
+}
+
+/// Where the fields of a plugin's answer go.
+///
+/// # Order
+/// `begin`, `append` for each field, at most once `leave_out`, and then the others. After an error
+/// what has been taken is of no use.
+pub trait Fields {
+    /// Told before the first field.
+    fn begin(&mut self, status: StatusCode);
+
+    /// Takes a field, unless `framing` leaves it out. The name may be in any case.
+    ///
+    /// # Errors
+    /// Text that says what is wrong with it; what is left out needs no value.
+    fn append(&mut self, name: &[u8], value: &[u8], framing: Framing) -> Result<(), String>;
+
+    /// Lets go of the fields of these names.
+    fn leave_out(&mut self, names: &[HeaderName]);
+
+    /// Takes the plugin's `content-length` out. Units: bytes.
+    ///
+    /// # Errors
+    /// Text, if it is no number, or there are two that differ.
+    fn take_length(&mut self) -> Result<Option<u64>, String>;
+
+    /// Says how long a body is that is not sent. Units: bytes.
+    fn describe(&mut self, len: u64);
+
+    /// Whether the first `content-type` is that of server-sent events.
+    fn are_events(&self) -> bool;
+}
+
+impl Fields for HeaderMap {
+    #[inline]
+    fn begin(&mut self, _: StatusCode) {}
+
+    #[inline]
+    fn append(&mut self, name: &[u8], value: &[u8], framing: Framing) -> Result<(), String> {
+        if let Some((name, value)) = pair(name, value, framing)? {
+            Self::append(self, name, value);
+        }
+        Ok(())
+    }
+
+    fn leave_out(&mut self, names: &[HeaderName]) {
+        for name in names {
+            self.remove(name);
+        }
+    }
+
+    #[inline]
+    fn take_length(&mut self) -> Result<Option<u64>, String> {
+        let Some(value) = self.get(header::CONTENT_LENGTH) else { return Ok(None) };
+        let len = parse_length(value.as_bytes()).ok_or_else(|| wrong_length(value.as_bytes()))?;
+        let mut others = self.get_all(header::CONTENT_LENGTH).iter();
+        if others.any(|other| other != value) {
+            return Err(two_lengths());
+        }
+        self.remove(header::CONTENT_LENGTH);
+        Ok(Some(len))
+    }
+
+    #[inline]
+    fn describe(&mut self, len: u64) {
+        self.insert(header::CONTENT_LENGTH, len.into());
+    }
+
+    #[inline]
+    fn are_events(&self) -> bool {
+        self.get(header::CONTENT_TYPE).is_some_and(|value| is_events(value.as_bytes()))
+    }
+}
+
+/// A `content-length`, which has digits only. Units: bytes.
+#[inline]
+pub(crate) fn parse_length(value: &[u8]) -> Option<u64> {
+    let digits = value.iter().all(u8::is_ascii_digit);
+    digits.then(|| std::str::from_utf8(value).ok()?.parse().ok()).flatten()
+}
+
+/// Whether a media type is that of server-sent events.
+#[inline]
+pub(crate) fn is_events(value: &[u8]) -> bool {
+    const EVENTS: &[u8] = b"text/event-stream";
+    let named = value.get(..EVENTS.len()).is_some_and(|it| it.eq_ignore_ascii_case(EVENTS));
+    named && matches!(value.get(EVENTS.len()), None | Some(b';' | b' ' | b'\t'))
+}
+
+#[cold]
+pub(crate) fn wrong_name(name: &[u8]) -> String {
+    format!("the header name `{}`", String::from_utf8_lossy(name))
+}
+
+#[cold]
+pub(crate) fn wrong_value(name: &[u8]) -> String {
+    let name = String::from_utf8_lossy(name);
+    format!("a value of `{name}` with characters that HTTP forbids")
+}
+
+#[cold]
+pub(crate) fn wrong_length(value: &[u8]) -> String {
+    let shown = HeaderValue::from_bytes(value);
+    let shown = shown.map_or_else(|wrong| wrong.to_string(), |value| format!("{value:?}"));
+    format!("a `content-length` of {shown}")
+}
+
+#[cold]
+pub(crate) fn two_lengths() -> String {
+    "two different `content-length` fields".to_owned()
 }
 
 /// What a plugin says of the connection itself.
@@ -131,28 +245,23 @@ struct OfConnection {
 }
 
 impl OfConnection {
+    /// How a body is framed is no matter of the connection, and an upgrade is told by [`Framing`].
     /// Source: RFC 9110, 7.6.1.
     #[cold]
     fn hear(&mut self, value: &[u8]) {
+        let stays = [header::CONTENT_LENGTH, header::UPGRADE];
         for option in value.split(|c| *c == b',').map(<[u8]>::trim_ascii) {
             if option.eq_ignore_ascii_case(b"close") {
                 self.closes = true;
             } else {
-                self.names.extend(HeaderName::from_bytes(option).ok());
+                let name = HeaderName::from_bytes(option).ok();
+                self.names.extend(name.filter(|name| !stays.contains(name)));
             }
-        }
-    }
-
-    /// How a body is framed is no matter of the connection, and an upgrade is told by [`Framing`].
-    fn leave_out(&self, headers: &mut HeaderMap) {
-        let stays = [header::CONTENT_LENGTH, header::UPGRADE];
-        for name in self.names.iter().filter(|name| !stays.contains(name)) {
-            headers.remove(name);
         }
     }
 }
 
-/// Copies a plugin's list into `headers` and frees it. True: the connection is to be closed behind this
+/// Copies a plugin's list into `fields` and frees it. True: the connection is to be closed behind this
 /// answer. The error's text says what is wrong with the list.
 ///
 /// # Safety
@@ -161,7 +270,7 @@ impl OfConnection {
 pub(super) unsafe fn take(
     list: abi::Headers,
     framing: Framing,
-    headers: &mut HeaderMap,
+    fields: &mut impl Fields,
 ) -> Result<bool, String> {
     let abi::Headers { data, vt } = list;
     if vt.is_null() {
@@ -169,7 +278,7 @@ pub(super) unsafe fn take(
     }
     let copied = match entry!(vt => HeadersVt.fill) {
         // SAFETY: the list is valid.
-        Some(fill) => unsafe { copy(data, fill, framing, headers) },
+        Some(fill) => unsafe { copy(data, fill, framing, fields) },
         None => Err("header fields without a way to read them".to_owned()),
     };
     if let Some(drop) = entry!(vt => HeadersVt.drop).flatten() {
@@ -188,7 +297,7 @@ unsafe fn copy(
     data: *const (),
     fill: Fill,
     framing: Framing,
-    headers: &mut HeaderMap,
+    fields: &mut impl Fields,
 ) -> Result<bool, String> {
     let mut of_connection = OfConnection::default();
     let mut from = 0;
@@ -209,13 +318,15 @@ unsafe fn copy(
             let (name, value) = unsafe { (field.name.bytes(), field.value.bytes()) };
             if name.eq_ignore_ascii_case(b"connection") {
                 of_connection.hear(value);
-            } else if let Some((name, value)) = pair(name, value, framing)? {
-                headers.append(name, value);
+            } else {
+                fields.append(name, value, framing)?;
             }
         }
         from += count;
         if count < CHUNK {
-            of_connection.leave_out(headers);
+            if !of_connection.names.is_empty() {
+                fields.leave_out(&of_connection.names);
+            }
             return Ok(of_connection.closes);
         }
     }
@@ -261,14 +372,12 @@ fn interned(name: &[u8], value: &[u8]) -> Result<(HeaderName, HeaderValue), Stri
 }
 
 fn parse_name(name: &[u8]) -> Result<HeaderName, String> {
-    let lossy = || String::from_utf8_lossy(name).into_owned();
-    HeaderName::from_bytes(name).map_err(|_| format!("the header name `{}`", lossy()))
+    HeaderName::from_bytes(name).map_err(|_| wrong_name(name))
 }
 
 fn parse_value(name: &HeaderName, value: &[u8]) -> Result<HeaderValue, String> {
-    HeaderValue::from_bytes(value)
-        .map_err(|_| format!("a value of `{name}` with characters that HTTP forbids"))
+    HeaderValue::from_bytes(value).map_err(|_| wrong_value(name.as_ref()))
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -70,18 +70,32 @@ static VT: abi::HeadersVt = abi::HeadersVt {
     drop: Some(free),
 };
 
-fn take_list(list: &List, framing: Framing) -> Result<(HeaderMap, bool), String> {
+fn take_into(list: &List, framing: Framing, fields: &mut impl Fields) -> Result<bool, String> {
     let raw = abi::Headers { data: std::ptr::from_ref(list).cast_mut().cast(), vt: &VT };
-    let mut map = HeaderMap::new();
     // SAFETY: the list is alive, and its functions are this executable's.
-    let taken = unsafe { take(raw, framing, &mut map) };
+    let taken = unsafe { take(raw, framing, fields) };
     assert_eq!(list.frees.load(Ordering::Relaxed), 1, "freed once, whatever it holds");
-    taken.map(|closes| (map, closes))
+    taken
+}
+
+fn take_list(list: &List, framing: Framing) -> Result<(HeaderMap, bool), String> {
+    let mut map = HeaderMap::new();
+    take_into(list, framing, &mut map).map(|closes| (map, closes))
+}
+
+/// Takes `pairs` as if a plugin had answered them.
+pub(crate) fn take_pairs(
+    pairs: &[(&'static [u8], &'static [u8])],
+    framing: Framing,
+    fields: &mut impl Fields,
+) -> Result<bool, String> {
+    let list = List { fields: pairs.to_vec(), lies: 0, frees: AtomicUsize::new(0) };
+    take_into(&list, framing, fields)
 }
 
 fn taken(fields: &[(&'static [u8], &'static [u8])], framing: Framing) -> Result<HeaderMap, String> {
-    let list = List { fields: fields.to_vec(), lies: 0, frees: AtomicUsize::new(0) };
-    take_list(&list, framing).map(|(map, _)| map)
+    let mut map = HeaderMap::new();
+    take_pairs(fields, framing, &mut map).map(|_| map)
 }
 
 #[test]
