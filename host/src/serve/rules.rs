@@ -55,18 +55,33 @@ fn checked(value: &HeaderValue) -> Result<HostName, Own> {
     Ok(HostName { value: value.clone(), len })
 }
 
+/// Bytes of a host's name. Source: RFC 3986, 3.2.2.
+static IN_NAME: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut at = 0;
+    while at < 128_u8 {
+        table[at as usize] = at.is_ascii_alphanumeric();
+        at += 1;
+    }
+    let others = b"-._~%!$&'()*+,;=";
+    let mut at = 0;
+    while at < others.len() {
+        table[others[at] as usize] = true;
+        at += 1;
+    }
+    table
+};
+
 /// How much of `host[:port]` is the host, without the dot that may end it; `None` when it is neither
 /// a name nor an address. Source: RFC 3986, 3.2.2.
-fn host_len(field: &[u8]) -> Option<usize> {
+pub(super) fn host_len(field: &[u8]) -> Option<usize> {
     let (len, port) = if field.first() == Some(&b'[') {
         let end = field.iter().position(|c| *c == b']')?;
         let inside = &field[1..end];
         inside.iter().all(|c| c.is_ascii_hexdigit() || matches!(c, b':' | b'.')).then_some(())?;
         (end + 1, &field[end + 1..])
     } else {
-        let end = field.iter().position(|c| *c == b':').unwrap_or(field.len());
-        let name = |c: &u8| c.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(c);
-        field[..end].iter().all(name).then_some(())?;
+        let end = field.iter().position(|c| !IN_NAME[usize::from(*c)]).unwrap_or(field.len());
         // A name that says where it is rooted is the same name.
         let dot = usize::from(end > 0 && field[end - 1] == b'.');
         (dot < end || end == 0).then_some((end - dot, &field[end..]))?
