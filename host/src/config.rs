@@ -48,6 +48,8 @@ pub struct Config {
     pub trusted_owners: Vec<u32>,
     /// A client's FIN counts as "it still wants its answer". Default: true.
     pub half_close: bool,
+    /// Plain requests of HTTP/1.1 are served past hyper. Default: true.
+    pub thin: bool,
     /// One process without a master, for debuggers. Default: false.
     pub single: bool,
     /// Where the master's process id is written. Default: nowhere.
@@ -86,6 +88,7 @@ impl Default for Config {
             recycle: Recycle::Off,
             trusted_owners: Vec::new(),
             half_close: true,
+            thin: true,
             single: false,
             pid_file: None,
             lame_status: 503,

@@ -50,6 +50,8 @@ pub struct Metrics {
     own_answers: Mutex<BTreeMap<Word, u64>>,
     /// Of the processes before this one.
     evicted: AtomicU64,
+    /// As above.
+    thin: AtomicU64,
     log_dropped: AtomicU64,
     /// By plugin.
     beside: Mutex<BTreeMap<PluginName, Arc<Beside>>>,
@@ -66,6 +68,7 @@ impl Metrics {
             unloads,
             own_answers,
             evicted: AtomicU64::new(0),
+            thin: AtomicU64::new(0),
             log_dropped: AtomicU64::new(0),
             beside,
             series: PluginSeries::new(series_count),
@@ -145,6 +148,7 @@ impl Metrics {
             totals.beside.extend(rows);
         }
         totals.add_evicted(self.evicted.load(Ordering::Relaxed));
+        totals.add_thin(self.thin.load(Ordering::Relaxed));
         totals.add_log_dropped(self.log_dropped.load(Ordering::Relaxed));
         totals.series = self.series.totals();
         totals
@@ -160,6 +164,7 @@ impl Metrics {
             *lock(&self.unloads).entry(outcome.clone().into()).or_default() += count;
         }
         self.evicted.fetch_add(totals.evicted, Ordering::Relaxed);
+        self.thin.fetch_add(totals.thin, Ordering::Relaxed);
         self.log_dropped.fetch_add(totals.log_dropped, Ordering::Relaxed);
         for (code, count) in &totals.own_answers {
             *lock(&self.own_answers).entry(code.clone().into()).or_default() += count;
@@ -188,6 +193,7 @@ impl Metrics {
         let host = HostFamilies {
             own_answers,
             evicted: self.evicted.load(Ordering::Relaxed) + status.evicted,
+            thin: self.thin.load(Ordering::Relaxed) + status.thin,
             log_dropped: self.log_dropped.load(Ordering::Relaxed) + status.all_log_dropped(),
             status: status.clone(),
             orders: lock(&self.orders).clone(),

@@ -11,11 +11,12 @@
 //! # Order of the files
 //! Each imports only from those before it, which `tests/it/tidy` reads here.
 //! - `own` `clock` `pulse` `task`: the host's own answers, the time, what a thread is at
-//! - `client_gone` `conn` `limit` `io` `bind_error` `socket` `passing`: a connection, its times, its bytes, its way to another process
+//! - `client_gone` `conn` `limit` `io` `ended` `bind_error` `socket` `passing`: a connection, its times, its bytes, its end, its way to another process
 //! - `rest` `inbound` `hold` `aside` `outbound`: bodies, who is in flight, what a connection does next
 //! - `rules` `answering` `converse`: from a call to its answer, and on after a 101
+//! - `plain`: plain requests of HTTP/1.1, their bytes and their answers'
 //! - `mail` `balance` `ebb` `watchdog`: what threads tell and know of each other
-//! - `core` `dispatch` `connection` `listener` `thread`: one thread, its data first, its run last
+//! - `core` `dispatch` `thin` `connection` `listener` `thread`: one thread, its data first, its run last
 //! - `plane` `in_process`: all of them; one request without a socket
 
 mod answering;
@@ -30,6 +31,7 @@ mod converse;
 mod core;
 mod dispatch;
 mod ebb;
+mod ended;
 mod hold;
 #[doc(hidden)]
 pub mod in_process;
@@ -41,12 +43,14 @@ mod mail;
 mod outbound;
 mod own;
 mod passing;
+mod plain;
 mod plane;
 mod pulse;
 mod rest;
 mod rules;
 mod socket;
 mod task;
+mod thin;
 mod thread;
 mod watchdog;
 

@@ -91,6 +91,8 @@ pub struct Status {
     pub own_answers: BTreeMap<&'static str, u64>,
     /// Idle connections of this process that were closed for newcomers.
     pub evicted: u64,
+    /// Requests that this process has served past hyper.
+    pub thin: u64,
     /// Lines of this process's log that were dropped.
     pub log_dropped: u64,
 }

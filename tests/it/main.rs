@@ -42,6 +42,7 @@ mod stop;
 mod stream;
 mod stuck;
 mod supervised;
+mod thin;
 mod tidy;
 mod unload;
 mod upgrade;

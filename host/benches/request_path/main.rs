@@ -2,8 +2,8 @@
 //! without system calls. Minimum of interleaved rounds, because everything else is noise.
 //!
 //! `make bench` runs it. One table has a greeting: by hyper with a closure, by the data plane without a
-//! plugin, by the data plane with the same literal from a library. The other has an axum application: by
-//! hyper, and by the data plane with the same application from a library.
+//! plugin, and with the same literal from a library by way of hyper and past it (thin). The other has an
+//! axum application: by hyper, and by both ways of the data plane with the same application from a library.
 
 mod seat;
 mod tape;
@@ -53,14 +53,19 @@ fn main() -> anyhow::Result<()> {
 fn greetings(config: &Config) -> anyhow::Result<()> {
     let seat = Seat::take("libplain_v1.so", config)?;
     let routes = &seat.routes;
-    println!("{:<18}{:>10}{:>14}{:>10}{:>16}", "", "hyper", "no plugin", "plugin", "plugin costs");
+    println!(
+        "{:<18}{:>10}{:>14}{:>10}{:>10}{:>16}",
+        "", "hyper", "no plugin", "plugin", "thin", "thin to hyper"
+    );
     for (name, request) in [("tiny GET", TINY), ("+10 headers", TEN_MORE)] {
-        let [bare, fixed, plugin] = rounds([
+        let [bare, fixed, plugin, thin] = rounds([
             &|| measure(request, |tape| spin(bare(tape))),
             &|| measure(request, |tape| spin(in_process::fixed(config, routes, tape, GREETING))),
             &|| measure(request, |tape| spin(in_process::plugin(config, routes, tape))),
+            &|| measure(request, |tape| spin(in_process::thin(config, routes, tape))),
         ]);
-        println!("{name:<18}{bare:>10.0}{fixed:>14.0}{plugin:>10.0}{:>+16.0}", plugin - fixed);
+        let ratio = thin / bare;
+        println!("{name:<18}{bare:>10.0}{fixed:>14.0}{plugin:>10.0}{thin:>10.0}{ratio:>16.2}");
     }
     seat.leave();
     Ok(())
@@ -69,7 +74,10 @@ fn greetings(config: &Config) -> anyhow::Result<()> {
 fn services(config: &Config) -> anyhow::Result<()> {
     let seat = Seat::take("libstock_app.so", config)?;
     let routes = &seat.routes;
-    println!("\nan axum application\n{:<18}{:>10}{:>10}{:>16}", "", "hyper", "plugin", "to hyper");
+    println!(
+        "\nan axum application\n{:<18}{:>10}{:>10}{:>10}{:>16}",
+        "", "hyper", "plugin", "thin", "thin to hyper"
+    );
     let shapes = [
         ("tiny GET", TINY),
         ("+10 headers", TEN_MORE),
@@ -78,11 +86,12 @@ fn services(config: &Config) -> anyhow::Result<()> {
         ("POST, echoed", ECHOED),
     ];
     for (name, request) in shapes {
-        let [hyper, plugin] =
-            rounds([&|| measure(request, |tape| spin(application(tape))), &|| {
-                measure(request, |tape| spin(in_process::plugin(config, routes, tape)))
-            }]);
-        println!("{name:<18}{hyper:>10.0}{plugin:>10.0}{:>16.2}", plugin / hyper);
+        let [hyper, plugin, thin] = rounds([
+            &|| measure(request, |tape| spin(application(tape))),
+            &|| measure(request, |tape| spin(in_process::plugin(config, routes, tape))),
+            &|| measure(request, |tape| spin(in_process::thin(config, routes, tape))),
+        ]);
+        println!("{name:<18}{hyper:>10.0}{plugin:>10.0}{thin:>10.0}{:>16.2}", thin / hyper);
     }
     seat.leave();
     Ok(())

@@ -150,6 +150,10 @@ pub struct RawConfig {
     #[arg(long, env = "HOTSEAT_HALF_CLOSE", hide_env_values = true, value_name = "BOOL")]
     #[arg(help_heading = "Process", num_args = 0..=1, default_missing_value = "true")]
     pub half_close: Option<bool>,
+    /// Plain requests of HTTP/1.1 take a shorter way [default: true]
+    #[arg(long, env = "HOTSEAT_THIN", hide_env_values = true, value_name = "BOOL")]
+    #[arg(help_heading = "Process", num_args = 0..=1, default_missing_value = "true")]
+    pub thin: Option<bool>,
     /// What is logged: a level, or levels by module as in `warn,hotseat=debug` [default: info]
     #[arg(long, env = "HOTSEAT_LOG", hide_env_values = true, value_name = "FILTER")]
     #[arg(help_heading = "Process")]
@@ -269,6 +273,7 @@ impl RawConfig {
             state_dir: self.state_dir.or(below.state_dir),
             threads: self.threads.or(below.threads),
             half_close: self.half_close.or(below.half_close),
+            thin: self.thin.or(below.thin),
             log: self.log.or(below.log),
             log_format: self.log_format.or(below.log_format),
             single: self.single.or(below.single),

@@ -46,9 +46,8 @@ pub fn remembered(
     let known = Mutex::new(None::<(Read, FileText)>);
     Arc::new(move || {
         let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_known = |(_, file): &(Read, FileText)| {
-            is_as_before(file, &Surroundings::of_this_process())
-        };
+        let is_known =
+            |(_, file): &(Read, FileText)| is_as_before(file, &Surroundings::of_this_process());
         if let Some(known) = known.as_ref().filter(|it| is_known(it)) {
             return Ok(known.clone());
         }

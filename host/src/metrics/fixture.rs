@@ -65,6 +65,7 @@ pub(crate) fn empty(started: SystemTime) -> Status {
         resident_count: 0,
         own_answers: BTreeMap::new(),
         evicted: 0,
+        thin: 0,
         log_dropped: 0,
         cores: Vec::new(),
         orders: Vec::new(),
@@ -128,6 +129,7 @@ pub(crate) fn serving(started: SystemTime) -> Status {
         ],
         resident_count: 1,
         evicted: 5,
+        thin: 9,
         log_dropped: 8,
         own_answers: BTreeMap::from([("no_mount", 3)]),
         cores: vec![

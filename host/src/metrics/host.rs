@@ -25,6 +25,7 @@ pub(super) struct HostFamilies {
     pub(super) orders: Ends,
     pub(super) unloads: BTreeMap<Word, u64>,
     pub(super) evicted: u64,
+    pub(super) thin: u64,
     pub(super) log_dropped: u64,
     /// By code.
     pub(super) own_answers: BTreeMap<Word, u64>,
@@ -338,6 +339,10 @@ impl Collector for HostFamilies {
             "Idle connections closed because a newcomer needed a place.",
         );
         evicted.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
+        let thin = ConstCounter::new(self.thin);
+        let (name, help) =
+            ("hotseat_thin_requests", "Requests of HTTP/1.1 that plugins have got past hyper.");
+        thin.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
         let dropped = ConstCounter::new(self.log_dropped);
         let (name, help) =
             ("hotseat_log_lines_dropped", "Lines of the log that nobody took in time.");

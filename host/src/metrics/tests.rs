@@ -52,6 +52,7 @@ fn the_host_page_is_complete_and_valid() {
         "hotseat_waiting_orders 1",
         r#"hotseat_own_answers_total{code="no_mount"} 3"#,
         "hotseat_evicted_connections_total 5",
+        "hotseat_thin_requests_total 9",
         "hotseat_log_lines_dropped_total 8",
     ] {
         assert!(page.lines().any(|there| there == line), "{line}\n{page}");
@@ -261,6 +262,7 @@ fn counters_travel_to_the_next_process() {
     let mut first = before.totals();
     first.add_own_answers("no_mount", 2);
     first.add_evicted(7);
+    first.add_thin(4);
     first.add_log_dropped(2);
     let after = Metrics::new(10);
     after.add(&Totals::parse(&first.to_text()));
@@ -285,6 +287,7 @@ fn counters_travel_to_the_next_process() {
         // With those of the fixture.
         r#"hotseat_own_answers_total{code="no_mount"} 5"#,
         "hotseat_evicted_connections_total 12",
+        "hotseat_thin_requests_total 13",
         "hotseat_log_lines_dropped_total 10",
     ] {
         assert!(page.lines().any(|there| there == line), "{line}\n{page}");

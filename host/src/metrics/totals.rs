@@ -19,6 +19,7 @@ pub struct Totals {
     pub(super) orders: Vec<(String, String, u64)>,
     pub(super) unloads: BTreeMap<String, u64>,
     pub(super) evicted: u64,
+    pub(super) thin: u64,
     pub(super) log_dropped: u64,
     /// By code.
     pub(super) own_answers: BTreeMap<String, u64>,
@@ -88,6 +89,11 @@ impl Totals {
         self.evicted += count;
     }
 
+    /// Adds requests that were served past hyper.
+    pub fn add_thin(&mut self, count: u64) {
+        self.thin += count;
+    }
+
     /// Adds lines of the log that were dropped.
     pub fn add_log_dropped(&mut self, count: u64) {
         self.log_dropped += count;
@@ -118,6 +124,7 @@ impl Totals {
             now.cut = now.cut.saturating_sub(then.cut);
         }
         self.evicted = self.evicted.saturating_sub(earlier.evicted);
+        self.thin = self.thin.saturating_sub(earlier.thin);
         self.log_dropped = self.log_dropped.saturating_sub(earlier.log_dropped);
         subtract(&mut self.orders, &earlier.orders);
         subtract(&mut self.dropped, &earlier.dropped);

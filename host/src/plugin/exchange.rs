@@ -16,6 +16,8 @@
 //!   of the host's for ever.
 #![expect(unsafe_code, reason = "crosses the ABI")]
 
+mod lines;
+
 use std::{
     cell::{Cell, RefCell, UnsafeCell},
     fmt,
@@ -27,8 +29,9 @@ use std::{
 };
 
 use hotseat_plugin_api::abi;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, request::Parts};
+use http::{HeaderMap, HeaderValue, Method, Uri, Version, request::Parts};
 
+pub use self::lines::{Lines, Parts as LineParts};
 pub use super::body::RequestBody;
 use hotseat_unload::{Entered, Holding, LibraryId, LibraryLease, enter};
 
@@ -88,10 +91,105 @@ pub struct Origin {
     pub id: u64,
     /// Where the mount's prefix ends.
     pub prefix: Prefix,
-    /// Whom the request is for; `None` where it does not say.
-    pub host: Option<HostName>,
     /// The client.
     pub peer: Client,
+}
+
+/// A request's head.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it lies on the heap, once, with its request")]
+pub enum Head {
+    /// As it was taken apart by hyper or h2.
+    Parts {
+        /// Its method.
+        method: Method,
+        /// Its target.
+        uri: Uri,
+        /// The HTTP that it came in.
+        version: Version,
+        /// Its fields.
+        headers: HeaderMap,
+        /// Whom it is for; `None` where it does not say.
+        host: Option<HostName>,
+    },
+    /// As it came over HTTP/1.1, with a target in origin form.
+    Lines(Lines),
+}
+
+impl Head {
+    /// Of a request that was taken apart, for whom it is.
+    #[must_use]
+    #[inline]
+    pub fn of(parts: Parts, host: Option<HostName>) -> Self {
+        let Parts { method, uri, version, headers, .. } = parts;
+        Self::Parts { method, uri, version, headers, host }
+    }
+
+    fn method(&self) -> &Method {
+        match self {
+            Self::Parts { method, .. } => method,
+            Self::Lines(lines) => lines.method(),
+        }
+    }
+
+    /// The path as the client sent it.
+    fn path(&self) -> &str {
+        match self {
+            Self::Parts { uri, .. } => uri.path(),
+            Self::Lines(lines) => lines.path(),
+        }
+    }
+
+    fn query(&self) -> Option<&str> {
+        match self {
+            Self::Parts { uri, .. } => uri.query(),
+            Self::Lines(lines) => lines.query(),
+        }
+    }
+
+    /// Whom it is for: with the port, and without.
+    fn authority(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::Parts { host, .. } => {
+                let HostName { value, len } = host.as_ref()?;
+                let text = value.to_str().ok()?;
+                Some((text, text.get(..*len)?))
+            }
+            Self::Lines(lines) => Some((lines.authority(), lines.host_name())),
+        }
+    }
+
+    fn headers(&self) -> abi::Headers {
+        match self {
+            Self::Parts { headers, .. } => header::borrowed(headers),
+            Self::Lines(lines) => lines.headers(),
+        }
+    }
+
+    /// As in [`abi::RequestHead::version`].
+    fn version(&self) -> u32 {
+        match self {
+            Self::Parts { version: Version::HTTP_10, .. } => 10,
+            Self::Parts { version: Version::HTTP_2, .. } => 20,
+            Self::Parts { .. } | Self::Lines(_) => 11,
+        }
+    }
+
+    fn scheme(&self) -> &str {
+        match self {
+            Self::Parts { uri, .. } => uri.scheme_str().unwrap_or("http"),
+            Self::Lines(_) => "http",
+        }
+    }
+
+    /// As in [`abi::RequestHead::target`].
+    fn target(&self) -> u32 {
+        match self {
+            // Nobody else's target has an authority here: CONNECT has been refused.
+            Self::Parts { uri, .. } if uri.authority().is_some() => abi::target::ABSOLUTE,
+            Self::Parts { .. } | Self::Lines(_) => abi::target::ORIGIN,
+        }
+    }
 }
 
 /// A client's address, as the requests of its connection share it.
@@ -137,12 +235,8 @@ pub struct Exchange<L: Lease, B: RequestBody>(ManuallyDrop<Rc<State<L, B>>>);
 pub struct State<L, B> {
     head: UnsafeCell<MaybeUninit<abi::RequestHead>>,
     id: u64,
-    method: Method,
-    uri: Uri,
-    version: Version,
-    headers: HeaderMap,
+    request: Head,
     prefix: Prefix,
-    host: Option<HostName>,
     peer: Client,
     /// Until the plugin takes it.
     body: RefCell<Option<B>>,
@@ -238,8 +332,7 @@ impl<L: Lease, B: RequestBody> Exchange<L, B> {
     /// Takes a request apart. `body` is `None` where the request has none.
     #[must_use]
     #[inline]
-    pub fn new(parts: Parts, body: Option<B>, origin: Origin, lease: L) -> Self {
-        let Parts { method, uri, version, headers, .. } = parts;
+    pub fn new(request: Head, body: Option<B>, origin: Origin, lease: L) -> Self {
         let body_len = match &body {
             None => 0,
             Some(body) => body.size_hint().exact().unwrap_or(abi::UNKNOWN_LEN),
@@ -249,12 +342,8 @@ impl<L: Lease, B: RequestBody> Exchange<L, B> {
         let state = State {
             head: UnsafeCell::new(MaybeUninit::uninit()),
             id: origin.id,
-            method,
-            uri,
-            version,
-            headers,
+            request,
             prefix: origin.prefix,
-            host: origin.host,
             peer: origin.peer,
             body: RefCell::new(body),
             body_len: Cell::new(body_len),
@@ -282,34 +371,25 @@ impl<L: Lease, B: RequestBody> Exchange<L, B> {
     /// Writes the head into its place and returns its address.
     pub(super) fn fill_head(&self) -> abi::Growing<abi::RequestHead> {
         let text = |text: &str| abi::Str::new(text.as_bytes());
-        let host = self.host.as_ref();
-        let authority = host.and_then(|it| it.value.to_str().ok());
-        let name = authority.and_then(|text| text.get(..host?.len));
+        let request = &self.request;
+        let (authority, host) = request.authority().unzip();
         let head = abi::RequestHead {
             size: abi::size_of_u32::<abi::RequestHead>(),
-            version: match self.version {
-                Version::HTTP_10 => 10,
-                Version::HTTP_2 => 20,
-                _ => 11,
-            },
+            version: request.version(),
             id: self.id,
-            method: text(self.method.as_str()),
+            method: text(request.method().as_str()),
             path: text(self.mounted_path()),
-            query: self.uri.query().map_or(abi::Str::NONE, text),
-            original_path: text(self.uri.path()),
-            host: name.map_or(abi::Str::NONE, text),
+            query: request.query().map_or(abi::Str::NONE, text),
+            original_path: text(request.path()),
+            host: host.map_or(abi::Str::NONE, text),
             peer: text(&self.peer.text),
-            headers: header::borrowed(&self.headers),
+            headers: request.headers(),
             data: Rc::as_ptr(&self.0).cast(),
             vt: Self::REQUEST_VT,
             authority: authority.map_or(abi::Str::NONE, text),
-            scheme: text(self.uri.scheme_str().unwrap_or("http")),
+            scheme: text(request.scheme()),
             peer_address: self.peer.address,
-            // Nobody else's target has an authority here: CONNECT has been refused.
-            target: match self.uri.authority() {
-                Some(_) => abi::target::ABSOLUTE,
-                None => abi::target::ORIGIN,
-            },
+            target: request.target(),
         };
         let place = self.head.get();
         // SAFETY: nothing reads the head before this call, which happens once, in `Call::start`.
@@ -376,27 +456,17 @@ impl<L: Lease, B: RequestBody> State<L, B> {
 
     /// The request's method.
     pub fn method(&self) -> &Method {
-        &self.method
+        self.request.method()
     }
 
     /// The path as the client sent it.
     pub fn path(&self) -> &str {
-        self.uri.path()
+        self.request.path()
     }
 
-    /// The version that the request came in.
-    pub fn version(&self) -> Version {
-        self.version
-    }
-
-    /// The header fields of the request.
-    pub fn headers(&self) -> &HeaderMap {
-        &self.headers
-    }
-
-    /// A header field of the request.
-    pub fn header(&self, name: HeaderName) -> Option<&HeaderValue> {
-        self.headers.get(name)
+    /// The request's head.
+    pub fn request(&self) -> &Head {
+        &self.request
     }
 
     /// The client's address.
@@ -458,7 +528,7 @@ impl<L: Lease, B: RequestBody> State<L, B> {
     }
 
     fn mounted_path(&self) -> &str {
-        match self.uri.path().get(self.prefix.len..) {
+        match self.path().get(self.prefix.len..) {
             Some(rest) if !rest.is_empty() => rest,
             _ => "/",
         }

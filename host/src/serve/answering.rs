@@ -31,6 +31,7 @@ use super::{
 use crate::{
     plugin::{
         call::{self, Reply},
+        exchange::Head,
         future::CallError,
     },
     route::Count,
@@ -60,7 +61,7 @@ pub(super) struct Calling {
 
 /// The plugin's time: it stands still while the handler waits for its client's body.
 #[derive(Debug)]
-struct Clock {
+pub(super) struct Clock {
     time: Duration,
     upload: Option<Rc<Upload>>,
     /// Armed only if the handler waits.
@@ -74,8 +75,13 @@ struct Timer {
 }
 
 impl Clock {
+    /// Of a call that may take `time`; `upload` is how its body comes.
+    pub(super) fn new(time: Duration, upload: Option<Rc<Upload>>) -> Self {
+        Self { time, upload, timer: None }
+    }
+
     /// Ready when the plugin's time is up.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Self { time, upload, timer } = self;
         let start = || {
             let now = Instant::now();
@@ -94,7 +100,8 @@ impl Clock {
         }
     }
 
-    fn fault(&self) -> Option<Own> {
+    /// What the client did wrong.
+    pub(super) fn fault(&self) -> Option<Own> {
         self.upload.as_ref()?.fault()
     }
 }
@@ -200,7 +207,7 @@ impl Answering {
         (wire, time, upload): (Wire, Duration, Option<Rc<Upload>>),
         aside: Option<Rc<Aside>>,
     ) -> Self {
-        Self::Calling(Calling { call, wire, clock: Clock { time, upload, timer: None }, aside })
+        Self::Calling(Calling { call, wire, clock: Clock::new(time, upload), aside })
     }
 }
 
@@ -305,7 +312,7 @@ impl Calling {
 }
 
 #[cold]
-fn time_out(exchange: &Exchange) -> Own {
+pub(super) fn time_out(exchange: &Exchange) -> Own {
     exchange.lease().counters().add(Count::Timeout);
     let loaded = exchange.lease().lease().loaded();
     if loaded.is_news("the plugin's time was up") {
@@ -319,7 +326,7 @@ fn time_out(exchange: &Exchange) -> Own {
 
 /// Books an end without an answer, and says what to answer.
 #[cold]
-fn refuse(exchange: &Exchange, error: &CallError) -> Own {
+pub(super) fn refuse(exchange: &Exchange, error: &CallError) -> Own {
     say(exchange, error);
     let (count, own) = match error {
         CallError::Failed(_) => (Count::Error, own::FAILED),
@@ -357,9 +364,7 @@ fn finish(
     if status.is_server_error() {
         exchange.lease().counters().add(Count::Failure);
     }
-    if status == StatusCode::UPGRADE_REQUIRED && answer.headers().contains_key(header::UPGRADE) {
-        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-    }
+    let described = shape(answer, status);
     if upgrade.is_some() {
         let protocol = wanted(exchange, answer.headers(), open)?;
         let headers = answer.headers_mut();
@@ -367,12 +372,22 @@ fn finish(
         headers.insert(header::UPGRADE, protocol);
     }
     let answered = Answered(exchange.clone());
-    *answer.body_mut() = match described(status, answer.headers()) {
+    *answer.body_mut() = match described {
         None => Outbound::Plugin(body, answered),
         Some(len) => Outbound::Described(len, answered),
     };
-    *answer.status_mut() = status;
     Ok(upgrade)
+}
+
+/// Gives a response its status and what goes with that. Returns how long the body is that a 304
+/// does not send, if it says so. Units: bytes.
+#[inline]
+pub(super) fn shape<B>(answer: &mut Response<B>, status: StatusCode) -> Option<u64> {
+    if status == StatusCode::UPGRADE_REQUIRED && answer.headers().contains_key(header::UPGRADE) {
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+    *answer.status_mut() = status;
+    described(status, answer.headers())
 }
 
 /// How long the body is that a 304 does not send, if it says so.
@@ -387,9 +402,12 @@ fn described(status: StatusCode, headers: &HeaderMap) -> Option<u64> {
 /// The protocol of a 101: one that the request has asked for. Source: RFC 9110, 7.8.
 #[cold]
 fn wanted(exchange: &Exchange, answer: &HeaderMap, open: bool) -> Result<HeaderValue, String> {
-    let request = exchange.headers();
-    if exchange.version() != Version::HTTP_11 {
-        return Err(format!("101 to a request of {:?}", exchange.version()));
+    // Whoever asks for one is hyper's.
+    let Head::Parts { version, headers: request, .. } = exchange.request() else {
+        return Err("101 to a request without `Upgrade`".to_owned());
+    };
+    if *version != Version::HTTP_11 {
+        return Err(format!("101 to a request of {version:?}"));
     }
     if !rules::has_token(request, header::CONNECTION, "upgrade") {
         return Err("101 to a request without `Connection: upgrade`".to_owned());

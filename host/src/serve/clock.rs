@@ -8,6 +8,12 @@ use rustix::time::{ClockId, clock_gettime};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Moment(u64);
 
+/// The wall clock. Units: seconds since 1970; behind by a kernel tick at most.
+#[inline]
+pub(super) fn wall_seconds() -> u64 {
+    u64::try_from(clock_gettime(ClockId::RealtimeCoarse).tv_sec).unwrap_or_default()
+}
+
 impl Moment {
     pub(super) fn now() -> Self {
         let time = clock_gettime(ClockId::MonotonicCoarse);

@@ -250,9 +250,15 @@ impl Conn {
         (!self.is_busy()).then(|| self.heads.get())
     }
 
-    /// Whether nothing but a part of the first head has come, and nothing was written.
-    pub(super) fn is_untouched(&self) -> bool {
-        self.heads.get() == 0 && self.writes.get() == 0 && self.stuck_since.get().is_none()
+    /// Whether nothing but a part of a head has come since `before`, which [`Self::touches`] said then,
+    /// and nothing was written.
+    pub(super) fn is_untouched(&self, before: (u32, u32)) -> bool {
+        self.touches() == before && self.is_between()
+    }
+
+    /// Changes with each head that is complete, and each write.
+    pub(super) fn touches(&self) -> (u32, u32) {
+        (self.heads.get(), self.writes.get())
     }
 
     /// Since when the peer takes nothing that we write.

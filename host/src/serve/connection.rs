@@ -8,34 +8,27 @@
 
 mod h1;
 mod h2;
-mod linger;
 
-use std::{
-    future::poll_fn,
-    io,
-    pin::pin,
-    rc::Rc,
-    task::{Context, Poll, ready},
-};
+use std::{future::poll_fn, io, pin::pin, rc::Rc, task::Poll};
 
 use bytes::{Bytes, BytesMut};
 
-use self::linger::linger;
 use super::{
     aside::Aside,
     conn::{Conn, Expired},
     core::Core,
     dispatch::Dispatch,
+    ended::{QUICK, expired, leaves, linger, say_timeout},
     io::{Io, Stream},
     limit::Limit,
-    own, passing,
+    passing,
     pulse::Doing,
     socket::Accepted,
-    task,
+    task, thin,
 };
 use crate::plugin::exchange::Client;
 
-pub(super) use h1::builder as h1_builder;
+pub(super) use self::h1::builder as h1_builder;
 
 /// The first bytes of HTTP/2 with prior knowledge. Source: RFC 9113, 3.4.
 const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -73,16 +66,14 @@ async fn serve(core: Rc<Core>, stream: Stream, conn: Rc<Conn>, prefix: Bytes) {
     loop {
         let left = match sniff(&stream, &conn, &mut limit, prefix).await {
             Sniffed::Http { h2, read } => {
-                let io = Io::new(stream.clone(), conn.clone(), read);
                 if h2 {
                     conn.is_h2();
+                    let io = Io::new(stream.clone(), conn.clone(), read);
                     let dispatch = Dispatch::h2(core.clone(), conn.clone());
                     // Large, and not every connection's: it does not lie in the task itself.
                     return Box::pin(h2::serve(&core, &stream, io, dispatch, &mut limit)).await;
                 }
-                let aside = Aside::new(&conn, &core.limits);
-                let dispatch = Dispatch::h1(core.clone(), conn.clone(), aside.clone());
-                Box::pin(h1::serve(&core, &stream, io, (dispatch, &aside), &mut limit)).await
+                plain(&core, &stream, &conn, read, &mut limit).await
             }
             Sniffed::Moving(read) => Some(read),
             Sniffed::Ended => None,
@@ -96,6 +87,34 @@ async fn serve(core: Rc<Core>, stream: Stream, conn: Rc<Conn>, prefix: Bytes) {
         }
         conn.set_course(core.closing());
         prefix = left;
+    }
+}
+
+/// Serves HTTP/1. `Some`: the connection has not ended, but goes to another process, and this was read
+/// already.
+async fn plain(
+    core: &Rc<Core>,
+    stream: &Rc<Stream>,
+    conn: &Rc<Conn>,
+    mut read: Bytes,
+    limit: &mut Limit<'_>,
+) -> Option<Bytes> {
+    loop {
+        if core.thin {
+            match thin::serve(core, stream, conn, read, limit).await {
+                thin::Left::Odd(rest) => read = rest,
+                thin::Left::Moving(rest) => return Some(rest),
+                thin::Left::Ended => return None,
+            }
+        }
+        let io = Io::new(stream.clone(), conn.clone(), read);
+        let aside = Aside::new(conn, &core.limits);
+        let dispatch = Dispatch::h1(core.clone(), conn.clone(), aside.clone());
+        match Box::pin(h1::serve(core, stream, io, (dispatch, &aside), limit)).await {
+            h1::Left::Plain(rest) => read = rest,
+            h1::Left::Moving(rest) => return Some(rest),
+            h1::Left::Ended => return None,
+        }
     }
 }
 
@@ -150,7 +169,7 @@ async fn sniff(stream: &Stream, conn: &Conn, limit: &mut Limit<'_>, prefix: Byte
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 if !wait(stream, conn, limit).await {
                     if conn.is_closing() && len == 0 {
-                        linger(stream, linger::QUICK).await;
+                        linger(stream, QUICK).await;
                     }
                     return Sniffed::Ended;
                 }
@@ -181,34 +200,4 @@ async fn wait(stream: &Stream, conn: &Conn, limit: &mut Limit<'_>) -> bool {
         readable.as_mut().poll(cx).map(|ready| ready.is_ok())
     })
     .await
-}
-
-/// Which limit has passed. A connection with bytes that are only not read yet is not idle.
-fn expired(stream: &Stream, limit: &mut Limit<'_>, cx: &mut Context<'_>) -> Poll<Expired> {
-    loop {
-        let expired = ready!(limit.poll(cx));
-        if expired != Expired::Idle || !stream.has_bytes() {
-            return Poll::Ready(expired);
-        }
-        limit.look_again();
-    }
-}
-
-/// Whether the connection is closed here and now, to make room for another one. Its place is needed,
-/// so the close does not linger; nothing is lost that has come.
-fn leaves(stream: &Stream, conn: &Conn) -> bool {
-    if !conn.makes_room() {
-        return false;
-    }
-    let leaves = !stream.has_bytes();
-    if !leaves {
-        conn.stays();
-    }
-    leaves
-}
-
-/// A head did not come in time: says so, if the socket takes it at once.
-fn say_timeout(stream: &Stream, conn: &Conn) {
-    conn.count(own::HEADER_TIMEOUT);
-    let _ = stream.try_write(&own::HEADER_TIMEOUT.to_bytes());
 }

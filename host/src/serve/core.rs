@@ -18,6 +18,7 @@ use super::{
     hold::InFlight,
     own::{HealthSource, OwnCounts},
     passing::Successor,
+    plain::{ThinCount, desk::Desks},
     pulse::{Doing, PulseWriter},
 };
 use crate::plugin::exchange::Client;
@@ -29,11 +30,15 @@ pub(super) struct Core {
     pub(super) index: usize,
     pub(super) limits: Arc<Limits>,
     pub(super) half_close: bool,
+    /// Plain requests of HTTP/1.1 go past hyper.
+    pub(super) thin: bool,
+    pub(super) desks: Desks,
     pub(super) health_path: Option<Arc<str>>,
     pub(super) health: HealthSource,
     pub(super) view: View,
     pub(super) balance: Arc<Balance>,
     pub(super) owns: Arc<OwnCounts>,
+    pub(super) thin_count: Arc<ThinCount>,
     pub(super) pulse: Rc<PulseWriter>,
     pub(super) in_flight: Rc<InFlight>,
     pub(super) connections: RefCell<Slab<Rc<Conn>>>,

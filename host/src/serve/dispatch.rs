@@ -19,10 +19,10 @@ use super::{
     hold::{Abort, Exchange, Hold},
     inbound::{Inbound, Leftover, Upload},
     own::{self, Answer, Own},
-    rules,
+    plain, rules,
 };
 use crate::{
-    plugin::exchange::{Origin, Prefix},
+    plugin::exchange::{Head, Origin, Prefix},
     route::Route,
 };
 
@@ -138,7 +138,6 @@ impl Dispatch {
         let origin = Origin {
             id: self.core.in_flight.next_id(),
             prefix: Prefix { len: mount.prefix_len() },
-            host,
             peer: self.conn.peer.clone(),
         };
         let upload = body.as_ref().map(Inbound::upload);
@@ -146,7 +145,7 @@ impl Dispatch {
         let time = mount.rule.plugin_time.unwrap_or(limits.plugin_time);
         let stream = (abort, upload.clone());
         let hold = Hold::new(lease, in_flight, self.conn.clone(), stream, (now, time));
-        let exchange = Exchange::new(parts, body, origin, hold);
+        let exchange = Exchange::new(Head::of(parts, host), body, origin, hold);
         self.core.in_flight.enlist(&exchange);
         Ok((exchange, upload))
     }
@@ -190,6 +189,9 @@ impl hyper::service::Service<Request<Incoming>> for Dispatch {
             let expects = expects && parts.version == Version::HTTP_11;
             Inbound::h1(incoming, aside.rest.clone(), expects, &self.core.limits)
         });
+        if let Some(aside) = self.aside.as_ref().filter(|_| self.core.thin) {
+            aside.request(body.is_none() && plain::head::is_plain(&parts));
+        }
         self.answer(parts, body, None)
     }
 }

@@ -4,7 +4,16 @@
 //! on `Host`, table, lease, lists) and then answers by itself, so the difference of the two is
 //! what calling through the ABI costs.
 
-use std::{convert::Infallible, future::poll_fn, pin::Pin, rc::Rc, sync::Arc};
+use std::{
+    cell::RefCell,
+    convert::Infallible,
+    future::poll_fn,
+    io::{self, IoSlice},
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header};
@@ -14,10 +23,11 @@ use hyper::{
     server::conn::http1,
     service::Service,
 };
+use tokio::io::ReadBuf;
 
 use super::{
     aside::Aside, clock::Moment, conn::Conn, core::Core, dispatch::Dispatch, hold::Hold,
-    outbound::Outbound, own, plane::alone, rules::host_name,
+    outbound::Outbound, own, plain::Wire, plane::alone, rules::host_name, thin,
 };
 use crate::{
     config::Config,
@@ -34,6 +44,31 @@ pub async fn plugin(config: &Config, routes: &Arc<Routes>, io: impl Read + Write
     let mut http = builder(config).serve_connection(io, service);
     // The io ends the connection when it has seen enough.
     let _ = poll_fn(|cx| release::turn(|| Pin::new(&mut http).poll(cx))).await;
+}
+
+/// Serves one connection over `io` as the data plane does where requests need no hyper.
+pub async fn thin(config: &Config, routes: &Arc<Routes>, io: impl Read + Write + Unpin) {
+    let core = alone(config, routes, &Tally::default());
+    let conn = Conn::new(Client::new("bench".into()), core.owns.clone());
+    thin::play(&core, &conn, &Played(RefCell::new(io))).await;
+}
+
+/// An io of hyper's.
+struct Played<I>(RefCell<I>);
+
+impl<I: Read + Write + Unpin> Wire for Played<I> {
+    fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<usize>> {
+        let mut theirs = hyper::rt::ReadBuf::new(buf.initialize_unfilled());
+        let io = &mut *self.0.borrow_mut();
+        ready!(Pin::new(io).poll_read(cx, theirs.unfilled()))?;
+        let count = theirs.filled().len();
+        buf.advance(count);
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_write(&self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_write_vectored(cx, bufs)
+    }
 }
 
 /// Serves one connection over `io` the same way, but answers `body` without a plugin.

@@ -38,6 +38,8 @@ pub(super) struct Inbound {
 
 #[derive(Debug)]
 enum Source {
+    /// It has come already.
+    Whole(Option<Bytes>),
     H1 {
         /// Taken when it is let go of.
         incoming: Option<Incoming>,
@@ -167,6 +169,11 @@ impl Inbound {
         Self::new(Source::H2 { stream, leftover, promised, data_ended: false }, limits)
     }
 
+    /// A body that has come already.
+    pub(super) fn whole(bytes: Bytes, limits: &Limits) -> Self {
+        Self::new(Source::Whole(Some(bytes)), limits)
+    }
+
     fn new(source: Source, limits: &Limits) -> Self {
         let left = if limits.body_bytes == 0 { u64::MAX } else { limits.body_bytes };
         let upload = Rc::new(Upload::default());
@@ -202,6 +209,7 @@ type Fault = Box<dyn std::error::Error + Send + Sync>;
 impl Source {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
         match self {
+            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::H1 { incoming, rest, request, asked } => {
                 *asked = true;
                 // hyper tells the end of a body that is read after its answer only at the next head.
@@ -269,6 +277,7 @@ impl Body for Inbound {
 
     fn is_end_stream(&self) -> bool {
         match &self.source {
+            Source::Whole(bytes) => bytes.is_none(),
             Source::H1 { incoming, .. } => incoming.as_ref().is_none_or(Incoming::is_end_stream),
             Source::H2 { stream, .. } => stream.as_ref().is_none_or(RecvStream::is_end_stream),
         }
@@ -276,6 +285,9 @@ impl Body for Inbound {
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
+            Source::Whole(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
             Source::H1 { incoming, .. } => {
                 incoming.as_ref().map_or(SizeHint::with_exact(0), Incoming::size_hint)
             }
@@ -289,6 +301,7 @@ impl Drop for Inbound {
         self.upload.go_on();
         self.upload.over.set(true);
         match &mut self.source {
+            Source::Whole(_) => {}
             Source::H1 { incoming, rest, request, asked } => {
                 if let Some(incoming) = incoming.take() {
                     rest.put(incoming, *request, *asked);

@@ -80,7 +80,12 @@ impl Stream {
         }
     }
 
-    fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<usize>> {
+    /// How many bytes were read.
+    pub(super) fn poll_read(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<usize>> {
         loop {
             ready!(either!(self, socket => socket.poll_read_ready(cx)))?;
             let room = buf.remaining();

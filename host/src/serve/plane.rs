@@ -33,6 +33,7 @@ use super::{
     hold::InFlight,
     mail::Message,
     own::{Health, HealthSource, OwnCounts},
+    plain::{ThinCount, desk::Desks},
     pulse::{PulseWriter, Stuck},
     task,
     thread::{self, CUT_GRACE},
@@ -51,6 +52,7 @@ pub struct DataPlane {
     threads: Mutex<Vec<JoinHandle<()>>>,
     limits: Arc<Limits>,
     owns: Vec<Arc<OwnCounts>>,
+    thin_counts: Vec<Arc<ThinCount>>,
     watchdog: Watchdog,
 }
 
@@ -81,11 +83,13 @@ impl DataPlane {
         let balance = Arc::new(Balance::new(seats));
         let limits = Arc::new(config.limits.clone());
         let owns: Vec<_> = (0..count).map(|_| Arc::<OwnCounts>::default()).collect();
+        let thin_counts: Vec<_> = (0..count).map(|_| Arc::<ThinCount>::default()).collect();
         let mut threads = Vec::with_capacity(count);
         for (index, inbox) in receivers.into_iter().enumerate() {
             let parts = Parts {
                 limits: limits.clone(),
                 half_close: config.half_close,
+                thin: config.thin,
                 health_path: config
                     .health_path
                     .as_deref()
@@ -95,6 +99,7 @@ impl DataPlane {
                 tally: tally.clone(),
                 balance: balance.clone(),
                 owns: owns[index].clone(),
+                thin_count: thin_counts[index].clone(),
             };
             let thread = std::thread::Builder::new().name(format!("core-{index}"));
             threads.push(thread.spawn(move || run(Rc::new(parts.core(index)), inbox))?);
@@ -107,7 +112,7 @@ impl DataPlane {
                 ringing.ring(core);
             }
         });
-        Ok(Self { balance, threads: threads.into(), limits, watchdog, owns })
+        Ok(Self { balance, threads: threads.into(), limits, watchdog, owns, thin_counts })
     }
 
     /// Has `told` hear which threads have not turned for `stuck_time`; `plugin_of` names plugins. Once.
@@ -179,12 +184,14 @@ pub(super) fn alone(config: &Config, routes: &Arc<Routes>, tally: &Tally) -> Rc<
     let parts = Parts {
         limits: Arc::new(config.limits.clone()),
         half_close: config.half_close,
+        thin: config.thin,
         health_path: None,
         health: HealthSource { ask: Arc::new(move || health.clone()), first_step: "".into() },
         routes: routes.clone(),
         tally: tally.clone(),
         balance,
         owns: Arc::default(),
+        thin_count: Arc::default(),
     };
     Rc::new(parts.core(0))
 }
@@ -193,12 +200,14 @@ pub(super) fn alone(config: &Config, routes: &Arc<Routes>, tally: &Tally) -> Rc<
 struct Parts {
     limits: Arc<Limits>,
     half_close: bool,
+    thin: bool,
     health_path: Option<Arc<str>>,
     health: HealthSource,
     routes: Arc<Routes>,
     tally: Tally,
     balance: Arc<Balance>,
     owns: Arc<OwnCounts>,
+    thin_count: Arc<ThinCount>,
 }
 
 impl Parts {
@@ -209,12 +218,16 @@ impl Parts {
             index,
             limits: self.limits,
             half_close: self.half_close,
+            // Else somebody must look for the end of the client's side.
+            thin: self.thin && self.half_close,
+            desks: Desks::default(),
             health_path: self.health_path,
             health: self.health,
             view: View::new(self.routes, self.tally),
             in_flight: InFlight::new(index, self.balance.cores(), pulse.clone()),
             pulse,
             owns: self.owns,
+            thin_count: self.thin_count,
             balance: self.balance,
             connections: RefCell::default(),
             course: Cell::new(Course::Stay),

@@ -53,6 +53,7 @@ impl Worker {
             totals.set_requests(&plugin, tally.of(&plugin));
         }
         totals.add_evicted(self.plane.evicted());
+        totals.add_thin(self.plane.thin());
         totals.add_log_dropped(log::dropped());
         for (code, count) in self.plane.own_answers() {
             totals.add_own_answers(code, count);

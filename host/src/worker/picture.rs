@@ -151,6 +151,7 @@ impl Picture {
             resident_count,
             cores: self.cores(),
             evicted: self.plane().map(|it| it.evicted()).unwrap_or_default(),
+            thin: self.plane().map(|it| it.thin()).unwrap_or_default(),
             log_dropped: log::dropped(),
             own_answers: self.plane().map(|it| it.own_answers()).unwrap_or_default(),
             orders: self.desk.orders(),

@@ -85,6 +85,7 @@ impl Status {
             totals: _,
             own_answers: _,
             evicted: _,
+            thin: _,
             log_dropped: _,
             example_library: _,
         } = status;

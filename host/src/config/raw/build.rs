@@ -55,6 +55,7 @@ impl RawConfig {
         }
         config.threads = self.threads.map_or(config.threads, Into::into);
         config.half_close = self.half_close.unwrap_or(config.half_close);
+        config.thin = self.thin.unwrap_or(config.thin);
         config.single = self.single.unwrap_or(config.single);
         config.pid_file = self.pid_file;
         config.lame_status = self.lame_status.map_or(config.lame_status, |LameStatus(it)| it);

@@ -92,6 +92,7 @@ fn every_setting_reaches_the_config() {
         unload = "require"
         state_dir = "/srv/state"
         half_close = false
+        thin = false
         log = "warn,hotseat=debug"
         log_format = "json"
         single = true
@@ -129,6 +130,7 @@ fn every_setting_reaches_the_config() {
     assert_eq!(config.unload, UnloadPolicy::Require);
     assert_eq!(config.state_dir, Path::new("/srv/state"));
     assert!(!config.half_close);
+    assert!(!config.thin);
     assert_eq!((log.filter.as_str(), log.format), ("warn,hotseat=debug", LogFormat::Json));
     assert_eq!(
         format!("{:?}", config.mounts),

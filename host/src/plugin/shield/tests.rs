@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::shield;
 use crate::plugin::{
     body::HostBody,
-    exchange::{Client, Exchange, Lease, Origin, Prefix},
+    exchange::{Client, Exchange, Head, Lease, Origin, Prefix},
     instance::Instance,
     lent::{Lent, Owner},
     tests::Played,
@@ -97,9 +97,8 @@ impl Lease for NoLease {
 
 fn exchange() -> Exchange<NoLease, Bomb> {
     let (parts, ()) = http::Request::new(()).into_parts();
-    let origin =
-        Origin { id: 1, prefix: Prefix::default(), host: None, peer: Client::new("peer".into()) };
-    Exchange::new(parts, None, origin, NoLease)
+    let origin = Origin { id: 1, prefix: Prefix::default(), peer: Client::new("peer".into()) };
+    Exchange::new(Head::of(parts, None), None, origin, NoLease)
 }
 
 #[derive(Clone)]

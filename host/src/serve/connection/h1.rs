@@ -1,4 +1,4 @@
-//! HTTP/1: drives hyper until the connection ends, becomes something else or goes elsewhere.
+//! HTTP/1 by hyper, until the connection ends, becomes something else, is plain again or goes elsewhere.
 //!
 //! # When a connection may be handed over
 //! Whoever goes on with it must begin at the first byte of a request, and nothing may be left to
@@ -15,7 +15,6 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -23,22 +22,17 @@ use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::time::Sleep;
 
-use super::{
-    expired, leaves,
-    linger::{self, Lingering, linger},
-    say_timeout,
-};
 use crate::{
     config::Limits,
     serve::{
         aside::Aside,
-        conn::{Conn, Expired},
+        conn::Conn,
         converse::converse,
         core::Core,
         dispatch::Dispatch,
+        ended::{ClientEnd, Ended, leaves, timed_out},
         io::{Io, Stream},
         limit::Limit,
-        own::{self, Own},
     },
 };
 
@@ -57,60 +51,58 @@ pub(in crate::serve) fn builder(half_close: bool, limits: &Limits) -> http1::Bui
     builder
 }
 
+/// How a connection left.
+#[derive(Debug)]
+pub(super) enum Left {
+    /// Its requests are plain again; this was read of the next one.
+    Plain(Bytes),
+    /// Between two requests, to be served elsewhere; this was read already.
+    Moving(Bytes),
+    /// It has ended.
+    Ended,
+}
+
 /// How a connection left hyper's hands.
-enum Left {
-    /// With its last answer written.
-    Answered,
-    /// Without a request in time.
-    Idle,
-    /// Between two requests, to be served elsewhere.
-    Moving,
-    /// By an error or a limit.
-    Broken,
+enum Go {
+    /// Between two requests.
+    On,
+    End(Ended),
 }
 
 /// hyper, driven on one connection.
 type Http = http1::Connection<TokioIo<Io>, Dispatch>;
 
-/// Serves requests until the connection ends. `Some`: it does not, but goes to another process, and
-/// this was read already.
+/// Serves requests until the connection ends, or somebody else is to go on with it.
 pub(super) async fn serve(
     core: &Rc<Core>,
     stream: &Rc<Stream>,
     io: Io,
     (dispatch, aside): (Dispatch, &Aside),
     limit: &mut Limit<'_>,
-) -> Option<Bytes> {
+) -> Left {
     let conn = dispatch.conn().clone();
     let io = TokioIo::new(io);
     let mut http = builder(core.half_close, &core.limits).serve_connection(io, dispatch);
-    let mut driven = Driven { core, stream, conn: &conn, aside, waits: Waits::default() };
-    match poll_fn(|cx| driven.poll(&mut http, limit, cx)).await {
-        Left::Broken => {
-            if let Some(own) = conn.broken_off() {
-                break_off(stream, &conn, own, core.limits.unread_time).await;
-            }
-            return None;
-        }
-        Left::Moving => {
+    let mut driven = Driven { core, stream, conn: &conn, aside, waits: Waits::new(&conn) };
+    let ended = match poll_fn(|cx| driven.poll(&mut http, limit, cx)).await {
+        Go::On => {
             let parts = http.into_parts();
-            return Some(joined(parts.read_buf, parts.io.into_inner().into_prefix()));
+            let rest = joined(parts.read_buf, parts.io.into_inner().into_prefix());
+            return if conn.is_moving() { Left::Moving(rest) } else { Left::Plain(rest) };
         }
-        Left::Idle => {}
-        Left::Answered => {
-            let parts = http.into_parts();
-            if let Some(upgrade) = aside.take_upgrade() {
-                let io = parts.io.into_inner().rewind(parts.read_buf);
-                Box::pin(converse(upgrade, io, stream, limit)).await;
-            }
+        Go::End(ended) => ended,
+    };
+    if ended == Ended::Answered {
+        let parts = http.into_parts();
+        if let Some(upgrade) = aside.take_upgrade() {
+            let io = parts.io.into_inner().rewind(parts.read_buf);
+            Box::pin(converse(upgrade, io, stream, limit)).await;
         }
     }
-    let lingering = match aside.rest.is_given_up() {
-        true => Lingering::over_a_body(core.limits.unread_time),
-        false => linger::QUICK,
-    };
-    Box::pin(linger(stream, lingering)).await;
-    None
+    let unread = ended != Ended::Broken && aside.rest.is_given_up();
+    let ended = if unread { Ended::Unread } else { ended };
+    ended.see_to(stream, &conn, core.limits.unread_time).await;
+    Left::Ended
 }
 
 /// A connection that is driven.
@@ -123,20 +115,16 @@ struct Driven<'a> {
 }
 
 /// What is waited for beside hyper; made when it is needed first.
-#[derive(Default)]
 struct Waits {
     moves: Moves,
-    /// The client is gone.
-    gone: Option<Pin<Box<dyn Future<Output = ()>>>>,
-    /// The client has closed its side, which somebody wants to know.
-    closed: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    client: ClientEnd,
     /// The client does not take a 101.
     upgrading: Option<Pin<Box<Sleep>>>,
 }
 
 impl Driven<'_> {
     /// Ready when the connection leaves hyper's hands.
-    fn poll(&mut self, http: &mut Http, limit: &mut Limit<'_>, cx: &mut Context<'_>) -> Poll<Left> {
+    fn poll(&mut self, http: &mut Http, limit: &mut Limit<'_>, cx: &mut Context<'_>) -> Poll<Go> {
         let Self { core, stream, conn, aside, waits } = self;
         conn.remember(cx);
         let done = loop {
@@ -151,38 +139,26 @@ impl Driven<'_> {
             // hyper, and whoever waits to answer 101, hear of it in another round.
         };
         if conn.is_aborted() || leaves(stream, conn) {
-            return Poll::Ready(Left::Broken);
+            return Poll::Ready(Go::End(Ended::Broken));
         }
-        if conn.is_moving()
+        if (conn.is_moving() || aside.is_plain_again())
             && let Poll::Ready(left) = waits.moves.poll(http, (conn, done), cx)
         {
             return Poll::Ready(left);
         }
         if waits.poll(core, stream, (conn, aside), cx).is_ready() {
-            return Poll::Ready(Left::Broken);
+            return Poll::Ready(Go::End(Ended::Broken));
         }
-        expired(stream, limit, cx).map(|expired| {
-            tracing::debug!(
-                peer = conn.peer.as_str(),
-                limit = expired.as_str(),
-                "connection timed out"
-            );
-            match expired {
-                Expired::Head => say_timeout(stream, conn),
-                Expired::Idle if conn.is_closing() => return Left::Idle,
-                // What lies in the system's buffers would lie there for long.
-                Expired::Write => {
-                    conn.count(own::GONE);
-                    conn.break_off(own::GONE);
-                }
-                Expired::Idle => {}
-            }
-            Left::Broken
-        })
+        timed_out(stream, conn, limit, cx).map(Go::End)
     }
 }
 
 impl Waits {
+    fn new(conn: &Conn) -> Self {
+        let moves = Moves { began: conn.touches(), told: false };
+        Self { moves, client: ClientEnd::default(), upgrading: None }
+    }
+
     /// Ready when the client is gone, or as good as gone.
     fn poll(
         &mut self,
@@ -198,49 +174,33 @@ impl Waits {
                 return Poll::Ready(());
             }
         }
-        if !conn.is_busy() {
-            return Poll::Pending;
-        }
-        if let Some(watchers) = conn.watchers() {
-            let closed = self.closed.get_or_insert_with(|| {
-                let stream = stream.clone();
-                Box::pin(async move { stream.closed().await })
-            });
-            if closed.as_mut().poll(cx).is_ready() {
-                self.closed = None;
-                watchers.tell();
-            }
-        }
-        // hyper does not read while a handler works, so it would not see a reset.
-        let gone = self.gone.get_or_insert_with(|| {
-            let stream = stream.clone();
-            Box::pin(async move { stream.gone().await })
-        });
-        gone.as_mut().poll(cx)
+        self.client.poll(stream, conn, cx)
     }
 }
 
-/// A connection on its way to another process.
-#[derive(Debug, Default)]
+/// A connection on its way out of hyper's hands.
+#[derive(Debug)]
 struct Moves {
+    /// What [`Conn::touches`] said when it came into them.
+    began: (u32, u32),
     /// hyper was told to end.
     told: bool,
 }
 
 impl Moves {
-    /// Ready when the connection may go, or has ended. `done` is what [`Conn::done`] said before
+    /// Ready when somebody else may go on, or it has ended. `done` is what [`Conn::done`] said before
     /// hyper was polled.
     fn poll(
         &mut self,
         http: &mut Http,
         (conn, done): (&Conn, Option<u32>),
         cx: &mut Context<'_>,
-    ) -> Poll<Left> {
+    ) -> Poll<Go> {
         if self.told {
             return Poll::Pending;
         }
-        if conn.is_untouched() {
-            return Poll::Ready(Left::Moving);
+        if conn.is_untouched(self.began) {
+            return Poll::Ready(Go::On);
         }
         if conn.is_between() && done.is_some() && done == conn.done() {
             self.told = true;
@@ -249,7 +209,7 @@ impl Moves {
             let polled = http.poll_without_shutdown(cx);
             return polled.map(|ended| {
                 let idle = ended.is_ok() && done == conn.done() && conn.writes() == writes;
-                if idle { Left::Moving } else { answered(&ended) }
+                if idle { Go::On } else { answered(&ended) }
             });
         }
         if conn.is_between() {
@@ -259,22 +219,11 @@ impl Moves {
     }
 }
 
-/// An answer has failed. Where none of it has gone out there is still time to say so.
-async fn break_off(stream: &Stream, conn: &Conn, own: Own, time: Duration) {
-    let heard = own != own::GONE && conn.is_unanswered();
-    if heard && stream.try_write(&own.to_bytes()).is_ok() {
-        conn.count(own);
-        return linger(stream, Lingering::over_a_body(time)).await;
-    }
-    // The client must not take what it has for the whole.
-    stream.reset_on_close();
-}
-
 /// A request that hyper has refused was answered; that answer must arrive too.
-fn answered(ended: &hyper::Result<()>) -> Left {
+fn answered(ended: &hyper::Result<()>) -> Go {
     match ended {
-        Err(error) if !error.is_parse() => Left::Broken,
-        _ => Left::Answered,
+        Err(error) if !error.is_parse() => Go::End(Ended::Broken),
+        _ => Go::End(Ended::Answered),
     }
 }
 

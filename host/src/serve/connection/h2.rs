@@ -32,6 +32,7 @@ use crate::{
         conn::{Conn, Course, Expired},
         core::Core,
         dispatch::Dispatch,
+        ended,
         io::{Io, Stream},
         limit::Limit,
         pulse::Doing,
@@ -102,7 +103,7 @@ pub(super) async fn serve(
             if ended || conn.is_aborted() {
                 return Poll::Ready(());
             }
-            if super::leaves(stream, &conn) {
+            if ended::leaves(stream, &conn) {
                 return core.locked(|| say_last(&mut http, cx));
             }
             if told {

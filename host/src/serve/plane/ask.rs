@@ -67,6 +67,12 @@ impl DataPlane {
         self.balance.evicted()
     }
 
+    /// Requests that were served past hyper.
+    #[must_use]
+    pub fn thin(&self) -> u64 {
+        self.thin_counts.iter().map(|count| count.get()).sum()
+    }
+
     /// How often the host has answered by itself, by the answer's code.
     #[must_use]
     pub fn own_answers(&self) -> BTreeMap<&'static str, u64> {

@@ -3,6 +3,7 @@
 mod closing;
 mod handover;
 mod shut;
+mod thin;
 mod turning;
 
 use std::{
@@ -49,18 +50,22 @@ impl MetricSink for Nowhere {
 fn routes() -> Arc<Routes> {
     // Loaded once a process and never unloaded.
     static LOADED: OnceLock<(Arc<Loaded>, Mutex<Reaper>)> = OnceLock::new();
-    let loaded = LOADED.get_or_init(load_gate).0.clone();
+    routes_to(LOADED.get_or_init(|| load_fault("gate")).0.clone())
+}
+
+/// A plugin at `/`.
+fn routes_to(loaded: Arc<Loaded>) -> Arc<Routes> {
     let routes = Arc::new(Routes::default());
     let active = BTreeMap::from([(loaded.plugin.clone(), Some(loaded))]);
     routes.store(Table::build(&[], &active));
     routes
 }
 
-fn load_gate() -> (Arc<Loaded>, Mutex<Reaper>) {
+fn load_fault(name: &str) -> (Arc<Loaded>, Mutex<Reaper>) {
     let timer = Builder::new_current_thread().enable_all().build().unwrap();
     let handle = timer.handle().clone();
     std::thread::spawn(move || timer.block_on(std::future::pending::<()>()));
-    let path = fault("gate");
+    let path = fault(name);
     let digest = artifact::digest(&std::fs::read(&path).unwrap());
     let version = Version { generation: Generation(1), label: "1".parse().unwrap(), digest };
     let plugin: PluginName = "handler".parse().unwrap();

@@ -9,15 +9,15 @@ use crate::serve::io::Stream;
 
 /// How long a closed connection is still read.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Lingering {
+pub(in crate::serve) struct Lingering {
     /// In all.
-    pub(super) time: Duration,
+    pub(in crate::serve) time: Duration,
     /// Without a byte.
-    pub(super) gap: Duration,
+    pub(in crate::serve) gap: Duration,
 }
 
 /// Where nothing more is expected: a request may be on its way all the same.
-pub(super) const QUICK: Lingering =
+pub(in crate::serve) const QUICK: Lingering =
     Lingering { time: Duration::from_secs(2), gap: Duration::from_secs(2) };
 
 /// Between two pieces of a body that nobody wants. Source: nginx's `lingering_timeout`.
@@ -29,13 +29,13 @@ const WASTE_BYTES: usize = 16 << 10;
 impl Lingering {
     /// For a client that is in the middle of a body: it reads the answer only when it has sent all
     /// of it, or hears that nobody listens.
-    pub(super) fn over_a_body(time: Duration) -> Self {
+    pub(in crate::serve) fn over_a_body(time: Duration) -> Self {
         Self { time, gap: GAP.min(time) }
     }
 }
 
 /// Ends our side and reads on for a while.
-pub(super) async fn linger(stream: &Stream, Lingering { time, gap }: Lingering) {
+pub(in crate::serve) async fn linger(stream: &Stream, Lingering { time, gap }: Lingering) {
     if stream.end().is_err() {
         return;
     }
