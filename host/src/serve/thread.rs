@@ -53,7 +53,10 @@ pub(super) async fn run(core: Rc<Core>, mut inbox: mpsc::Receiver<Message>) {
             Message::End => {
                 core.pulse.turn(Doing::End, || {
                     accepting.iter().for_each(JoinHandle::abort);
-                    core.in_flight.cut(|_| true);
+                    // Without a connection nobody waits: what a plugin still keeps is taken back below.
+                    if !core.connections.borrow().is_empty() {
+                        core.in_flight.cut(|_| true);
+                    }
                     let linger = Duration::ZERO;
                     core.set_course(Course::Close { since: Moment::now(), linger });
                 });
