@@ -236,7 +236,7 @@ impl<'a, S: Wire> Thin<'a, S> {
                 }
                 Read::Partial if self.reads < 2 && !desk.is_full() => {}
                 // hyper has a quicker look at a head that comes bit by bit, and waits for bodies.
-                Read::Partial | Read::BodyPending | Read::Other => {
+                Read::Partial | Read::Other => {
                     self.state = State::Leaving(Go::Odd);
                     return Poll::Ready(Ok(()));
                 }
@@ -299,11 +299,7 @@ impl<'a, S: Wire> Thin<'a, S> {
         let State::Calling { call, clock } = &mut self.state else { return Poll::Ready(Ok(())) };
         let exchange = call.exchange().clone();
         let hold = exchange.lease();
-        let desk = self.desk.get_or_insert_with(|| self.core.desks.take());
-        if desk.output.is_full() {
-            ready!(desk.output.flush((self.stream, self.conn), cx))?;
-        }
-        let output = &mut desk.output;
+        let output = &mut self.desk.get_or_insert_with(|| self.core.desks.take()).output;
         let mark = output.mark();
         let is_head = *exchange.method() == Method::HEAD;
         let mut written = Written::new(output.bytes(), is_head);

@@ -180,14 +180,15 @@ impl Lines {
     }
 
     /// The first value of a field, by its name in any case.
-    #[must_use]
-    pub fn header(&self, name: &str) -> Option<&[u8]> {
+    #[cfg(test)]
+    pub(crate) fn header(&self, name: &str) -> Option<&[u8]> {
         // SAFETY: it points into `bytes`, which are borrowed together with `self`.
         self.find(name.as_bytes()).map(|value| unsafe { value.bytes() })
     }
 
     /// The fields in their order, names in lower case.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &[u8])> {
+    #[cfg(test)]
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &[u8])> {
         self.0.fields.iter().map(|field| {
             // SAFETY: as in `header`.
             let (name, value) = unsafe { (field.name.bytes(), field.value.bytes()) };

@@ -60,7 +60,7 @@ impl Desk {
 
     /// Whether there is nothing on it.
     pub(in crate::serve) fn is_clean(&self) -> bool {
-        self.from == self.to && self.output.is_empty()
+        self.from == self.to && self.output.is_clean()
     }
 
     /// The first `count` bytes are used.

@@ -46,11 +46,9 @@ pub(in crate::serve) enum Read {
         /// Units: bytes behind the head, which are there.
         body_len: usize,
     },
-    /// A plain head whose body has not come yet as a whole.
-    BodyPending,
     /// A head that has not come yet as a whole.
     Partial,
-    /// Something for hyper.
+    /// Something for hyper: also a plain head whose body has not come yet as a whole.
     Other,
 }
 
@@ -101,7 +99,7 @@ fn plain(input: &[u8], head_len: usize, request: &Request<'_, '_>, limits: &Limi
     let Ok(authority) = std::str::from_utf8(host) else { return Read::Other };
     let whole_len = head_len + body_len;
     if input.len() < whole_len {
-        return Read::BodyPending;
+        return Read::Other;
     }
     let fields = request.headers.iter().map(|field| (field.name, field.value));
     let parts = LineParts { method, path, query, authority, host_len, fields };

@@ -43,6 +43,11 @@ impl Output {
         self.written == self.bytes.len() && self.piece.is_none() && self.behind.is_empty()
     }
 
+    /// Whether nothing is left of anybody.
+    pub(in crate::serve) fn is_clean(&self) -> bool {
+        self.is_empty() && self.copied.is_empty()
+    }
+
     /// Whether what is there is to be written before there is more.
     pub(in crate::serve) fn is_full(&self) -> bool {
         self.piece.is_some() || self.bytes.len() - self.written >= FULL_BYTES
